@@ -1,0 +1,29 @@
+"""flaskapp: captions for images behind an HTTP API, and the other endpoints of the course's FastAPI application."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+
+from flaskapp import api, settings
+from flaskapp.accounts import Accounts
+from flaskapp.captioner import captioner
+
+
+def create_app(config: Mapping[str, Any] | None = None) -> Flask:
+    """Make the application from the environment's `FLASKAPP_` variables and, over them, `config`.
+
+    Raises InvalidSetting, which names the setting, for a value that cannot be used. No model is loaded here.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    app = Flask(__name__)
+    app.config.from_prefixed_env(settings.PREFIX, loads=str)
+    app.config.update(config or {})
+    settings.apply(app.config)
+    captioner.configure(**settings.of_captioner(app.config))
+    database_url = app.config["DATABASE_URL"] or f"sqlite:///{Path(app.instance_path) / 'flaskapp.db'}"
+    app.extensions["accounts"] = Accounts(database_url)
+    api.init_app(app)
+    return app

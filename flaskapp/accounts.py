@@ -1,0 +1,128 @@
+"""Saved logins: one row a user, the password as an argon2id hash, in SQLite or any database that SQLAlchemy speaks."""
+
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from argon2 import PasswordHasher
+from argon2.exceptions import VerifyMismatchError
+from sqlalchemy import URL, Engine, String, create_engine, inspect, make_url, select
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.schema import CreateTable
+
+from flaskapp.errors import DatabaseUnavailable, WrongPassword
+
+log = logging.getLogger(__name__)
+
+MAX_USERNAME = 150  # characters
+MAX_PASSWORD = 1024  # characters
+BUSY_TIMEOUT = 4.0  # seconds that a write waits for another process's lock on SQLite
+
+# argon2id at OWASP's first recommendation: 19 MiB, 2 passes, 1 lane.
+hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Login(Base):
+    __tablename__ = "logins"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    username: Mapped[str] = mapped_column(String(MAX_USERNAME), unique=True)
+    password_hash: Mapped[str] = mapped_column(String(255))
+
+
+class Accounts:
+    """The saved logins behind one database URL. Nothing is opened before the first call, so it may cross a fork."""
+
+    def __init__(self, database_url: str) -> None:
+        self._engine = _create_engine(database_url)
+        self._table_exists = False
+        self._lock = threading.Lock()
+
+    def save(self, username: str, password: str) -> None:
+        """Save a new login, or check the password of one that is saved.
+
+        The unique constraint decides between two that arrive together. Known and unknown names cost one argon2 each,
+        so that the time tells nobody which names are taken.
+
+        Raises WrongPassword for a known name with another password, DatabaseUnavailable when nothing could be saved.
+        """
+        with self._session() as session:
+            known_hash = _find_hash(session, username)
+        if known_hash is None:
+            new = Login(username=username, password_hash=hasher.hash(password))
+            try:
+                with self._session() as session:
+                    session.add(new)
+                return
+            except IntegrityError:  # somebody saved this name since we looked
+                with self._session() as session:
+                    known_hash = _find_hash(session, username)
+        _verify(known_hash or "", password)
+
+    @contextmanager
+    def _session(self) -> Iterator[Session]:
+        """One transaction. A database that is locked, full or gone becomes DatabaseUnavailable."""
+        try:
+            self._create_table()
+            with Session(self._engine) as session, session.begin():
+                yield session
+        except IntegrityError:
+            raise
+        except (DBAPIError, PoolTimeout, OSError) as error:
+            log.error("The database failed: %s", getattr(error, "orig", error))
+            raise DatabaseUnavailable("the database cannot be used at the moment") from error
+
+    def _create_table(self) -> None:
+        with self._lock:
+            if self._table_exists:
+                return
+            _prepare_file(self._engine.url)
+            try:
+                with self._engine.begin() as connection:
+                    connection.execute(CreateTable(Login.metadata.tables["logins"], if_not_exists=True))
+            except DBAPIError:  # PostgreSQL refuses one of two processes that find it missing at once
+                if not inspect(self._engine).has_table("logins"):
+                    raise
+            self._table_exists = True
+
+    def close(self) -> None:
+        """Close the pooled connections."""
+        self._engine.dispose()
+
+
+def _find_hash(session: Session, username: str) -> str | None:
+    return session.scalar(select(Login.password_hash).where(Login.username == username))
+
+
+def _verify(known_hash: str, password: str) -> None:
+    try:
+        hasher.verify(known_hash, password)
+    except VerifyMismatchError:
+        raise WrongPassword("this username is saved with another password") from None
+
+
+def _create_engine(database_url: str) -> Engine:
+    if make_url(database_url).get_backend_name() != "sqlite":
+        return create_engine(database_url, pool_pre_ping=True)
+    # SQLite's own journal, not WAL: two processes that switch a new file to WAL at once do not wait for each other.
+    return create_engine(database_url, connect_args={"timeout": BUSY_TIMEOUT})
+
+
+def _prepare_file(url: URL) -> None:
+    """Make an SQLite file that nobody else can read; SQLite gives its journal the same mode.
+
+    Before this process opens it: closing a file would drop the locks that SQLite has on it.
+    """
+    if url.get_backend_name() == "sqlite" and url.database:
+        path = Path(url.database)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))

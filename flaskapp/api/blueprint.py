@@ -1,0 +1,73 @@
+"""What every resource is made with: flask-smorest's Blueprint, with the two locations of arguments that it lacks."""
+
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+import flask_smorest
+import marshmallow as ma
+from flask import Request
+from webargs import core
+from webargs.flaskparser import FlaskParser, is_json_request
+from werkzeug.datastructures import CombinedMultiDict
+from werkzeug.exceptions import UnsupportedMediaType
+
+from flaskapp.api import strict_json
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
+
+
+class Parser(FlaskParser):
+    """Adds the locations `multipart`, the text fields and the files of a form together, and `credentials`."""
+
+    __location_map__ = FlaskParser.__location_map__ | {
+        "multipart": "load_multipart",
+        "credentials": "load_credentials",
+    }
+    DEFAULT_UNKNOWN_BY_LOCATION = FlaskParser.DEFAULT_UNKNOWN_BY_LOCATION | {
+        "multipart": ma.RAISE,
+        "credentials": ma.RAISE,
+    }
+
+    def _raw_load_json(self, req: Request) -> Any:
+        body = req.get_data()
+        if not body:
+            return core.missing
+        if not is_json_request(req):
+            raise UnsupportedMediaType("Send JSON, with the content type application/json.")
+        return strict_json.loads(body)
+
+    def load_multipart(self, req: Request, schema: ma.Schema) -> Any:
+        """All parts by name: a list where the schema has one, or where a part came more often than it should."""
+        if req.mimetype and req.mimetype not in FORMS:
+            raise UnsupportedMediaType("Send a form, with the content type multipart/form-data.")
+        lists = {name for name, field in schema.fields.items() if isinstance(field, ma.fields.List)}
+        parts: CombinedMultiDict[str, Any] = CombinedMultiDict([req.files, req.form])
+        return {name: values[0] if len(values) == 1 and name not in lists else values for name, values in parts.lists()}
+
+    def load_credentials(self, req: Request, schema: ma.Schema) -> Any:
+        """From a form or a JSON body; where there is no body, from the course's query string."""
+        if req.mimetype in FORMS:
+            return (req.form or req.args).to_dict()
+        body = self._raw_load_json(req)
+        return req.args.to_dict() if body is core.missing else body
+
+
+class Blueprint(flask_smorest.Blueprint):
+    ARGUMENTS_PARSER = Parser()
+    DEFAULT_LOCATION_CONTENT_TYPE_MAPPING = flask_smorest.Blueprint.DEFAULT_LOCATION_CONTENT_TYPE_MAPPING | {
+        "multipart": "multipart/form-data",
+        "credentials": "application/json",
+    }
+
+    def errors(self, *statuses: HTTPStatus) -> Callable[[View], View]:
+        """Document that an operation can answer these errors, each in the one shape that all errors have."""
+
+        def decorate(view: View) -> View:
+            for status in statuses:
+                view = self.alt_response(status.value, status.name)(view)
+            return view
+
+        return decorate

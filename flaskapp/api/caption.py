@@ -1,0 +1,116 @@
+"""Caption images."""
+
+from http import HTTPStatus
+from typing import Any
+
+import marshmallow as ma
+from marshmallow import ValidationError, post_load, validate
+
+from flaskapp.api.blueprint import Blueprint
+from flaskapp.api.cv_model import FILE
+from flaskapp.api.fields import EarlyStopping, Flag, ImageFile, ImageFiles, JSONPart, Number, UploadedImage
+from flaskapp.api.status import OK, Status
+from flaskapp.captioner import GenerationSettings, captioner
+from flaskapp.captioner.generation import MAX_BEAMS, MAX_LENGTH
+from flaskapp.errors import InvalidGeneration
+
+CAPTION = {"description": "The best caption of the first image", "examples": ["a small red star on a grey background"]}
+IMAGE_TYPES = "image/jpeg, image/png, image/webp, image/gif, image/bmp"
+
+
+def _integer(default: int | None, low: int, high: int, description: str, example: int) -> ma.fields.Integer:
+    return ma.fields.Integer(
+        load_default=default,
+        strict=True,
+        validate=validate.Range(low, high),
+        metadata={"description": description, "examples": [example]},
+    )
+
+
+def _number(default: float, low: float, high: float, description: str, example: float) -> Number:
+    return Number(
+        load_default=default,
+        validate=validate.Range(low, high),
+        metadata={"description": description, "examples": [example]},
+    )
+
+
+class CaptionConfig(ma.Schema):
+    """The names, meaning and defaults are those of transformers' `generate`, or the course's."""
+
+    max_length = _integer(16, 2, MAX_LENGTH, "Tokens of a caption, start and end included", 16)
+    num_beams = _integer(8, 1, MAX_BEAMS, "Beams of the search; 1 is greedy", 8)
+    num_return_sequences = _integer(1, 1, MAX_BEAMS, "Captions for each image, the best first", 1)
+    min_length = _integer(0, 0, MAX_LENGTH, "Tokens that a caption has at least", 0)
+    length_penalty = _number(1.0, -10, 10, "Above 0 favours longer captions (beams only)", 1.0)
+    early_stopping = EarlyStopping(
+        load_default=False, metadata={"description": "When a beam search ends", "examples": [False]}
+    )
+    no_repeat_ngram_size = _integer(0, 0, MAX_LENGTH, "No run of so many tokens comes twice; 0: off", 0)
+    repetition_penalty = _number(1.0, 0.1, 10, "Above 1 discourages a token from coming again", 1.0)
+    do_sample = Flag(load_default=False, metadata={"description": "Draw tokens at random", "examples": [False]})
+    temperature = _number(1.0, 0.01, 100, "Above 1 draws more evenly (with do_sample)", 1.0)
+    top_k = _integer(50, 0, 1_000_000, "Draw from the likeliest so many tokens; 0: all (with do_sample)", 50)
+    top_p = _number(1.0, 0.01, 1, "Draw from the likeliest tokens that sum to this (with do_sample)", 1.0)
+    seed = _integer(None, 0, 2**32 - 1, "Makes a draw repeatable (with do_sample)", 7)
+
+    @post_load
+    def make(self, data: dict[str, Any], **_: Any) -> GenerationSettings:
+        try:
+            return GenerationSettings(**data)
+        except InvalidGeneration as error:
+            raise ValidationError(str(error), error.field) from error
+
+
+class CaptionForm(ma.Schema):
+    data = ImageFiles(ImageFile(), required=True, metadata=FILE)
+    config = JSONPart(CaptionConfig, load_default=GenerationSettings())
+
+
+class ImageCaptions(ma.Schema):
+    input = ma.fields.String(
+        required=True, metadata={"description": "The uploaded file's name", "examples": ["my_cat.jpg"]}
+    )
+    captions = ma.fields.List(
+        ma.fields.String(),
+        required=True,
+        metadata={"description": "The best first", "examples": [["a small red star on a grey background"]]},
+    )
+
+
+class CaptionAnswer(Status):
+    model = ma.fields.String(
+        required=True, metadata={"description": "The model that wrote the captions", "examples": ["embedded"]}
+    )
+    caption = ma.fields.String(required=True, metadata=CAPTION)
+    results = ma.fields.List(
+        ma.fields.Nested(ImageCaptions), required=True, metadata={"description": "One for each file, in their order"}
+    )
+
+
+blp = Blueprint("caption", __name__, description="The captioner")
+
+
+@blp.route("/caption/", methods=["POST"])
+@blp.doc(
+    requestBody={
+        "content": {
+            "multipart/form-data": {
+                "encoding": {"data": {"contentType": IMAGE_TYPES}, "config": {"contentType": "application/json"}}
+            }
+        }
+    }
+)
+@blp.arguments(CaptionForm, location="multipart", as_kwargs=True)
+@blp.response(200, CaptionAnswer)
+@blp.errors(
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+)
+def caption(data: list[UploadedImage], config: GenerationSettings) -> dict[str, object]:
+    """Describe one or more images in words"""
+    captions = captioner.caption([image.picture.opaque for image in data], config)
+    results = [{"input": image.filename, "captions": texts} for image, texts in zip(data, captions, strict=True)]
+    return OK | {"model": captioner.name, "caption": captions[0][0], "results": results}

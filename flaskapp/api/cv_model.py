@@ -1,0 +1,48 @@
+"""Resize an image."""
+
+import io
+from http import HTTPStatus
+
+import marshmallow as ma
+from flask import Response, send_file
+from marshmallow import validate
+
+from flaskapp import images
+from flaskapp.api.blueprint import Blueprint
+from flaskapp.api.fields import ImageFile, Side, Text, UploadedImage
+
+FILE = {"description": "A JPEG, PNG, WebP, GIF or BMP file (of an animation the first frame)"}
+FORMAT = {"description": "Format of the answer. Default: the upload's own, else jpeg", "examples": ["png"]}
+BINARY = {"type": "string", "format": "binary"}
+
+
+class ResizeForm(ma.Schema):
+    data = ImageFile(required=True, metadata=FILE)
+
+
+class ResizeQuery(ma.Schema):
+    h = Side(load_default=28, metadata={"description": "Height of the answer in pixels", "examples": [28]})
+    w = Side(load_default=28, metadata={"description": "Width of the answer in pixels", "examples": [28]})
+    format = Text(validate=validate.OneOf(list(images.ENDINGS)), metadata=FORMAT)
+
+
+blp = Blueprint("cv_model", __name__, description="The vision model")
+
+
+@blp.route("/cv_model/", methods=["POST"])
+@blp.arguments(ResizeForm, location="multipart", as_kwargs=True)
+@blp.arguments(ResizeQuery, location="query", as_kwargs=True)
+@blp.response(200, BINARY, content_type="image/jpeg", description="The resized image, as an attachment")
+@blp.response(200, BINARY, content_type="image/png", description="The resized image, as an attachment")
+@blp.response(200, BINARY, content_type="image/webp", description="The resized image, as an attachment")
+@blp.errors(HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
+def resize(data: UploadedImage, h: int, w: int, format: str | None = None) -> Response:
+    """Resize an image to exactly `w` x `h` pixels
+
+    Transparency is kept in PNG and WebP, and laid over white in JPEG. 16-bit images come out with 8 bits.
+    """
+    picture = data.picture
+    format = format or (picture.format if picture.format in images.ENDINGS else "jpeg")
+    body = io.BytesIO(images.encode(images.resize(picture, w, h), format))
+    name = f"image_resize.{images.ENDINGS[format]}"
+    return send_file(body, f"image/{format}", as_attachment=True, download_name=name)

@@ -1,0 +1,136 @@
+"""Marshmallow fields that take what the contract allows, and nothing that merely can be converted to it."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import marshmallow as ma
+from flask import current_app
+from flask_smorest.fields import Upload
+from marshmallow import ValidationError
+from werkzeug.datastructures import FileStorage
+
+from flaskapp import images
+from flaskapp.api import strict_json
+from flaskapp.errors import UnreadableImage
+from flaskapp.images import Picture
+
+Config = Mapping[str, Any]
+
+
+class Text(ma.fields.String):
+    """Text that can be stored and sent on: no NUL, and no half of a surrogate pair (JSON can spell both)."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        text = str(super()._deserialize(value, attr, data, **kwargs))
+        if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+            raise ValidationError("Not valid text.")
+        return text
+
+
+class DecimalInteger(ma.fields.Integer):
+    """An integer in a path or a query: ASCII digits, perhaps a minus. `int()` alone would take "1_000" and " 5 "."""
+
+    def _validated(self, value: Any) -> Any:
+        if not re.fullmatch(r"-?[0-9]{1,4000}", str(value)):
+            raise self.make_error("invalid", input=value)
+        return super()._validated(value)
+
+
+class Number(ma.fields.Float):
+    """A JSON number, not a string of one."""
+
+    def _validated(self, value: Any) -> Any:
+        if not isinstance(value, int | float):
+            raise self.make_error("invalid", input=value)
+        return super()._validated(value)
+
+
+class Flag(ma.fields.Boolean):
+    """JSON's true and false, not 1 or "yes"."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:
+        if not isinstance(value, bool):
+            raise self.make_error("invalid", input=value)
+        return value
+
+
+class EarlyStopping(ma.fields.Field[Any]):
+    """true, false or "never"."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        if value is True or value is False or value == "never":
+            return value
+        raise ValidationError('Must be true, false or "never".')
+
+
+class Side(DecimalInteger):
+    """A side of an image in pixels, at most MAX_SIDE."""
+
+    def _validated(self, value: Any) -> Any:
+        pixels = super()._validated(value)
+        bounds = self.bounds(current_app.config)
+        if not bounds["minimum"] <= pixels <= bounds["maximum"]:
+            raise ValidationError("Must be from {minimum} to {maximum} pixels.".format(**bounds))
+        return pixels
+
+    @staticmethod
+    def bounds(config: Config) -> dict[str, Any]:
+        return {"minimum": 1, "maximum": config["MAX_SIDE"]}
+
+
+class UploadedImage(NamedTuple):
+    filename: str
+    picture: Picture
+
+
+class ImageFile(Upload):
+    """One uploaded image file, decoded within MAX_MEGAPIXELS."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> UploadedImage:
+        if isinstance(value, list):
+            raise ValidationError("Send one file, not several.")
+        if not isinstance(value, FileStorage):
+            raise ValidationError("Not a file: the part has no filename.")
+        try:
+            picture = images.decode(value.read(), current_app.config["MAX_MEGAPIXELS"])
+        except UnreadableImage as error:
+            raise ValidationError(f"{error}.".capitalize()) from error
+        return UploadedImage(value.filename or "", picture)
+
+
+class ImageFiles(ma.fields.List[UploadedImage]):
+    """From one to MAX_IMAGES uploaded image files."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[UploadedImage | None]:
+        bounds = self.bounds(current_app.config)
+        if len(value) > bounds["maxItems"]:
+            raise ValidationError("Send at most {maxItems} images at once.".format(**bounds))
+        return super()._deserialize(value, attr, data, **kwargs)
+
+    @staticmethod
+    def bounds(config: Config) -> dict[str, Any]:
+        return {"minItems": 1, "maxItems": config["MAX_IMAGES"]}
+
+
+class JSONPart(ma.fields.Nested):
+    """A part of a multipart form that holds a JSON object: a text field, or a file with a content type of its own."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, partial: Any = None, **kwargs: Any) -> Any:
+        if isinstance(value, list):
+            raise ValidationError("Send this part once.")
+        text = value.read() if isinstance(value, FileStorage) else value
+        return super()._deserialize(strict_json.loads(text), attr, data, partial, **kwargs)
+
+
+def bounds_from(config: Config) -> Callable[..., dict[str, Any]]:
+    """What apispec calls for every field: documents those whose bounds are settings."""
+
+    def document(_converter: Any, field: ma.fields.Field[Any], **_: Any) -> dict[str, Any]:
+        return field.bounds(config) if isinstance(field, Side | ImageFiles) else {}
+
+    return document
+
+
+def document_early_stopping(_converter: Any, field: ma.fields.Field[Any], **_: Any) -> dict[str, Any]:
+    return {"enum": [True, False, "never"]} if isinstance(field, EarlyStopping) else {}

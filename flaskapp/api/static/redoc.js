@@ -1,0 +1,3 @@
+const root = document.getElementById("redoc");
+
+Redoc.init(root.dataset.spec, {}, root);

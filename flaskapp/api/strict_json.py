@@ -1,0 +1,42 @@
+"""JSON as the RFC has it. Python's parser takes more than that: NaN, a key twice, any depth until it falls over."""
+
+import json
+from typing import Any, NoReturn
+
+from flaskapp.errors import MalformedJSON
+
+MAX_DEPTH = 32
+
+
+def loads(data: bytes | str) -> Any:
+    """Parse UTF-8 JSON. Raises MalformedJSON, whose message says what is wrong with it."""
+    try:
+        text = data if isinstance(data, str) else data.decode()
+        value = json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_refuse)
+    except UnicodeDecodeError:
+        raise MalformedJSON("The JSON is not encoded in UTF-8.") from None
+    except RecursionError:
+        raise MalformedJSON("The JSON is nested too deeply.") from None
+    except ValueError as error:  # also a number of more digits than Python converts
+        raise MalformedJSON(f"This is not JSON: {error}.") from None
+    if _is_deeper(value, MAX_DEPTH):
+        raise MalformedJSON("The JSON is nested too deeply.")
+    return value
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise ValueError("an object has the same key twice")
+    return members
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON number")
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    members = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_is_deeper(member, levels - 1) for member in members)

@@ -1,0 +1,215 @@
+"""Make the embedded captioner anew: `python -m flaskapp.captioner.embedded.train`, under an hour on two cores.
+
+A small ViT and a small GPT-2 learn from scenes that are drawn for them, from random weights. The result is a folder
+like any other `VisionEncoderDecoderModel` checkpoint. The seed decides everything, up to the rounding of the machine.
+"""
+
+import argparse
+import multiprocessing
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import torch
+from PIL import Image
+from tokenizers import ByteLevelBPETokenizer
+from torch import Tensor
+from torch.nn import Module, Parameter
+from torch.optim import AdamW, Muon, Optimizer
+from tqdm import tqdm
+from transformers import (
+    GPT2Config,
+    GPT2Tokenizer,
+    VisionEncoderDecoderConfig,
+    VisionEncoderDecoderModel,
+    ViTConfig,
+    ViTImageProcessorPil,
+)
+
+from flaskapp.captioner.checkpoint import EMBEDDED_FOLDER
+from flaskapp.captioner.embedded.scenes import scene_at
+
+BATCH = 64
+
+SIDE = 96  # pixels of the square that the model sees
+PATCH = 16  # pixels
+WIDTH = 128  # of the encoder's and the decoder's hidden states
+HEADS = 4
+ENCODER_LAYERS = 4
+DECODER_LAYERS = 3
+POSITIONS = 64  # tokens that a caption can have at most
+END = "<|endoftext|>"  # also starts and pads a caption, as in GPT-2
+
+MATRIX_RATE = 0.02  # learning rate of Muon, for the matrices inside the layers
+OTHER_RATE = 0.002  # learning rate of AdamW, for embeddings, norms and biases
+WARM_UP = 200  # steps
+
+
+class Cycle(NamedTuple):
+    """One rise and fall of the learning rates, over scenes that no other cycle has seen."""
+
+    scenes: int
+    epochs: int
+    rate: float  # of MATRIX_RATE and OTHER_RATE
+
+
+CYCLES = (Cycle(150_000, 3, 1.0), Cycle(80_000, 2, 0.5))
+
+
+def train_tokenizer(captions: list[str]) -> GPT2Tokenizer:
+    """Byte-level BPE, in which each word of the captions becomes one token: a caption fits into 16."""
+    bpe = ByteLevelBPETokenizer()
+    bpe.train_from_iterator(captions, vocab_size=512, min_frequency=1, special_tokens=[END], show_progress=False)
+    with tempfile.TemporaryDirectory() as folder:
+        bpe.save_model(folder)
+        tokenizer: GPT2Tokenizer = GPT2Tokenizer.from_pretrained(
+            folder, bos_token=END, eos_token=END, unk_token=END, pad_token=END
+        )
+    return tokenizer
+
+
+def make_model(tokenizer: GPT2Tokenizer) -> VisionEncoderDecoderModel:
+    """A ViT that looks, a GPT-2 that writes with cross-attention to what it saw; random weights."""
+    encoder = ViTConfig(
+        image_size=SIDE,
+        patch_size=PATCH,
+        hidden_size=WIDTH,
+        intermediate_size=4 * WIDTH,
+        num_hidden_layers=ENCODER_LAYERS,
+        num_attention_heads=HEADS,
+    )
+    decoder = GPT2Config(
+        vocab_size=len(tokenizer),
+        n_positions=POSITIONS,
+        n_embd=WIDTH,
+        n_layer=DECODER_LAYERS,
+        n_head=HEADS,
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+        bos_token_id=tokenizer.eos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    config = VisionEncoderDecoderConfig.from_encoder_decoder_configs(
+        encoder,
+        decoder,
+        decoder_start_token_id=tokenizer.eos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.eos_token_id,
+    )
+    model = VisionEncoderDecoderModel(config)
+    with torch.no_grad():  # the first position is the class token's
+        cast(Any, model.encoder).embeddings.position_embeddings[0, 1:] = 0.5 * encode_positions(SIDE // PATCH, WIDTH)
+    return model
+
+
+def encode_positions(side: int, width: int) -> Tensor:
+    """Sines and cosines of each patch's row and column, [side * side, width]: where to start learning positions from.
+
+    From ViT's own random start the model is slow to tell "above" from "left of".
+    """
+    rates = 100.0 ** -(torch.arange(width // 4) / (width // 4))  # [width / 4]
+    rows, columns = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    angles = [place.flatten()[:, None] * rates for place in (rows, columns)]  # two of [side * side, width / 4]
+    return torch.cat([wave(angle) for angle in angles for wave in (torch.sin, torch.cos)], dim=1)
+
+
+def draw_scenes(first: int, count: int) -> tuple[Tensor, list[str]]:
+    """Draw scenes of the training stream: uint8 [count, 3, SIDE, SIDE], and their captions."""
+    pixels = torch.empty(count, 3, SIDE, SIDE, dtype=torch.uint8)
+    captions = []
+    with multiprocessing.Pool() as pool:
+        scenes = pool.imap(_draw_scene, range(first, first + count), chunksize=64)
+        for index, (square, caption) in enumerate(tqdm(scenes, "Drawing", count, unit="scene")):
+            pixels[index] = torch.from_numpy(square)
+            captions.append(caption)
+    return pixels, captions
+
+
+def _draw_scene(index: int) -> tuple[np.ndarray, str]:
+    picture, caption = scene_at("train", index)
+    square = picture.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+    return np.array(square).transpose(2, 0, 1), caption
+
+
+def to_labels(tokenizer: GPT2Tokenizer, captions: list[str]) -> Tensor:
+    """Token ids, int64 [captions, longest]; -100, which the loss leaves out, behind the end token."""
+    rows = [torch.tensor([*tokenizer(caption).input_ids, tokenizer.eos_token_id]) for caption in captions]
+    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-100)
+
+
+def make_optimizers(model: VisionEncoderDecoderModel, rate: float) -> list[Optimizer]:
+    """Muon for the matrices inside the layers, AdamW for the rest: half the steps that AdamW alone takes."""
+    matrices: list[Parameter] = []
+    others: list[Parameter] = []
+    for name, weights in model.named_parameters():
+        inside = ".layer" in name or ".h." in name
+        (matrices if inside and weights.ndim == 2 else others).append(weights)
+    return [
+        Muon(matrices, lr=rate * MATRIX_RATE, weight_decay=0.01, momentum=0.95),
+        AdamW(others, lr=rate * OTHER_RATE, weight_decay=0.01, betas=(0.9, 0.98)),
+    ]
+
+
+def batches(count: int, epochs: int) -> Iterator[Tensor]:
+    """The indices of each batch, in a new order every epoch."""
+    for _ in range(epochs):
+        yield from torch.split(torch.randperm(count), BATCH)
+
+
+def fit(model: VisionEncoderDecoderModel, pixels: Tensor, labels: Tensor, epochs: int, rate: float) -> None:
+    """Train in place. The learning rate rises for WARM_UP steps, holds, and falls to zero over the second half."""
+    optimizers = make_optimizers(model, rate)
+    steps = epochs * -(-len(pixels) // BATCH)
+    schedules = [
+        torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: min(1.0, (step + 1) / WARM_UP, 2 * (steps - step) / steps)
+        )
+        for optimizer in optimizers
+    ]
+    model.train()
+    progress = tqdm(batches(len(pixels), epochs), "Training", steps, unit="step")
+    for step, batch in enumerate(progress):
+        values = pixels[batch].float() / 127.5 - 1  # [BATCH, 3, SIDE, SIDE], as the preprocessing gives them
+        loss = model(pixel_values=values, labels=labels[batch]).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        for schedule in schedules:
+            schedule.step()
+        if step % 50 == 0:
+            progress.set_postfix(loss=f"{loss.item():.4f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=EMBEDDED_FOLDER, help="folder of the new checkpoint")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--share", type=float, default=1.0, help="of the scenes: less is faster, and worse")
+    options = parser.parse_args()
+
+    first = 0
+    model: VisionEncoderDecoderModel | None = None
+    for number, cycle in enumerate(CYCLES):
+        torch.manual_seed(options.seed + number)
+        count = round(options.share * cycle.scenes)
+        pixels, captions = draw_scenes(first, count)
+        if model is None:
+            tokenizer = train_tokenizer(captions)
+            model = make_model(tokenizer)
+        fit(model, pixels, to_labels(tokenizer, captions), cycle.epochs, cycle.rate)
+        first += count
+
+    assert model is not None, "there is at least one cycle"
+    cast(Module, model).half()  # half the bytes; it is loaded in the precision of the settings
+    model.save_pretrained(options.out)
+    tokenizer.save_pretrained(options.out)
+    ViTImageProcessorPil(size={"height": SIDE, "width": SIDE}).save_pretrained(options.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,18 @@
+"""How many CPU cores this process may use: fewer than the machine has, under an affinity mask or in a container."""
+
+import math
+import os
+from pathlib import Path
+
+CGROUP_LIMIT = Path("/sys/fs/cgroup/cpu.max")  # "max 100000" or "200000 100000": microseconds of CPU in each period
+
+
+def usable_cores(cgroup_limit: Path = CGROUP_LIMIT) -> int:
+    """Cores by the affinity mask and by the container's CPU limit, rounded up; at least 1."""
+    allowed = len(os.sched_getaffinity(0))
+    try:
+        quota, period = cgroup_limit.read_text().split()
+        allowed = min(allowed, math.ceil(int(quota) / int(period)))
+    except (OSError, ValueError):  # no cgroup here, or no limit ("max")
+        pass
+    return max(1, allowed)

@@ -1,0 +1,64 @@
+"""Everything that can go wrong on purpose, and the status that tells a client of it.
+
+FlaskappError
+├── InvalidSetting             at start only: a variable's value cannot be used
+├── MalformedJSON              400
+├── WrongPassword              401
+├── UnsupportedImageFormat     415  not JPEG, PNG, WebP, GIF or BMP
+├── UnreadableImage            422  a known format, but broken, cut short or too large
+├── InvalidGeneration          422  a generation setting that cannot be obeyed; names it
+└── Unavailable                503  come back later, after `retry_after` seconds
+    ├── DatabaseUnavailable
+    └── CaptionerUnavailable
+"""
+
+from http import HTTPStatus
+
+
+class FlaskappError(Exception):
+    """Base of all. Its text is meant for the client: no path, no password, no trace."""
+
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+class InvalidSetting(FlaskappError):
+    pass
+
+
+class MalformedJSON(FlaskappError):
+    status = HTTPStatus.BAD_REQUEST
+
+
+class WrongPassword(FlaskappError):
+    status = HTTPStatus.UNAUTHORIZED
+
+
+class UnsupportedImageFormat(FlaskappError):
+    status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+
+
+class UnreadableImage(FlaskappError):
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+
+
+class InvalidGeneration(FlaskappError):
+    """The generation setting `field` has a value that does not go with the others or with the model."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class Unavailable(FlaskappError):
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    retry_after = 5  # seconds
+
+
+class DatabaseUnavailable(Unavailable):
+    pass
+
+
+class CaptionerUnavailable(Unavailable):
+    retry_after = 60  # a model that could not be loaded needs somebody to look at it

@@ -1,0 +1,109 @@
+"""The settings: one table, read from `FLASKAPP_<NAME>` variables and checked once, when the application starts."""
+
+import difflib
+import logging
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Flask
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from flaskapp.errors import InvalidSetting
+
+log = logging.getLogger(__name__)
+
+PREFIX = "FLASKAPP"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One row of the table. `parse` turns the text of a variable into the value, or raises ValueError saying what is meant."""
+
+    name: str
+    parse: Callable[[str], Any]
+    default: Any
+    help: str
+    secret: bool = False  # may hold a password: never printed
+
+
+def positive(text: str) -> int:
+    number = int(text) if text.strip().isdecimal() else 0
+    if number < 1:
+        raise ValueError("a whole number of 1 or more")
+    return number
+
+
+def one_of(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValueError("one of " + ", ".join(choices))
+        return text
+
+    return parse
+
+
+def device(text: str) -> str:
+    kind, _, index = text.partition(":")
+    if text in ("auto", "cpu", "cuda") or (kind == "cuda" and index.isdecimal()):
+        return text
+    raise ValueError("auto, cpu, cuda or cuda:<number>")
+
+
+def database_url(text: str) -> str:
+    try:
+        make_url(text)
+    except ArgumentError:
+        raise ValueError("an SQLAlchemy URL such as postgresql://user@host/name") from None
+    return text
+
+
+SETTINGS = (
+    Setting("CAPTIONER_MODEL", str, None, "Hub id, folder or `embedded`: that model or none. Unset: `nlpconnect/vit-gpt2-image-captioning` if it is cached or the hub answers, else `embedded`"),
+    Setting("CAPTIONER_REVISION", str, None, "Commit of the hub model. Unset: a pinned one for the default model, else `main`"),
+    Setting("CAPTIONER_DEVICE", device, "auto", "`cpu`, `cuda`, `cuda:1`; `auto` takes the first GPU if there is one"),
+    Setting("CAPTIONER_PRECISION", one_of("fp32", "bf16", "fp16"), "fp32", "`fp32`; `bf16` or `fp16` on a GPU"),
+    Setting("CAPTIONER_MAX_BATCH", positive, 8, "Images that go through the model at once"),
+    Setting("MAX_UPLOAD_MB", positive, 16, "Size of a request body in MiB; larger ones get 413"),
+    Setting("MAX_MEGAPIXELS", positive, 50, "Size of an uploaded image; larger ones get 422 before a pixel is decoded"),
+    Setting("MAX_SIDE", positive, 4096, "Largest `h` and `w` of `/cv_model/`, in pixels"),
+    Setting("MAX_IMAGES", positive, 32, "Images in one `/caption/` request"),
+    Setting("DATABASE_URL", database_url, None, "Any SQLAlchemy URL. Unset: an SQLite file in the instance folder", secret=True),
+)  # fmt: skip
+
+
+def apply(config: MutableMapping[str, Any]) -> None:
+    """Parse the settings in a Flask configuration, fill in the defaults, and set what Flask derives from them.
+
+    Raises InvalidSetting, which names the key, for a value that cannot be used.
+    """
+    for setting in SETTINGS:
+        config[setting.name] = _value(setting, config.get(setting.name))
+    config["MAX_CONTENT_LENGTH"] = config["MAX_UPLOAD_MB"] * 2**20
+    _warn_of_misspelt(config.keys())
+
+
+def of_captioner(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The CAPTIONER_ settings as keyword arguments of `Captioner.configure`."""
+    prefix = "CAPTIONER_"
+    names = [setting.name for setting in SETTINGS if setting.name.startswith(prefix)]
+    return {name.removeprefix(prefix).lower(): config[name] for name in names}
+
+
+def _value(setting: Setting, given: Any) -> Any:
+    if given is None or given == "":
+        return setting.default
+    try:
+        return setting.parse(str(given))
+    except ValueError as error:
+        instead_of = "" if setting.secret else f", not {str(given)!r}"
+        raise InvalidSetting(f"{PREFIX}_{setting.name} must be {error}{instead_of}") from None
+
+
+def _warn_of_misspelt(names: Iterable[str]) -> None:
+    """Log a name that is almost a setting's. Not an error: orchestrators invent variables of their own."""
+    known = [setting.name for setting in SETTINGS]
+    for name in sorted(set(names).difference(known, Flask.default_config)):
+        for meant in difflib.get_close_matches(name, known, n=1, cutoff=0.8):
+            log.warning("%s_%s is not a setting. Did you mean %s_%s?", PREFIX, name, PREFIX, meant)

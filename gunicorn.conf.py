@@ -1,0 +1,40 @@
+"""Makes the bare `gunicorn wsgi:app` right. What a command line says (`--workers 4`, `--bind :80`) goes before this."""
+
+import gc
+from typing import Any
+
+from flaskapp.captioner import captioner
+from flaskapp.cpu import usable_cores
+from flaskapp.errors import CaptionerUnavailable
+
+worker_class = "gthread"
+workers = usable_cores()  # captions are arithmetic: more processes than cores only take turns
+threads = 16  # of each worker: requests that wait for the model must not keep the light ones waiting
+
+timeout = 60  # seconds without a sign of life from a worker's main thread; no limit on a request
+graceful_timeout = 30  # seconds that requests in flight may take after SIGTERM
+keepalive = 5  # seconds
+
+worker_tmp_dir = "/dev/shm"  # the sign of life is a file: not on a disk that may be slow
+control_socket_disable = True
+
+accesslog = "-"
+access_log_format = '%(h)s %(t)s "%(m)s %(U)s %(H)s" %(s)s %(b)s %(M)sms "%(a)s"'  # %(U)s has no query string
+
+# The master makes the application and loads the model once; its workers share that memory until they write to it.
+preload_app = True
+
+
+def when_ready(server: Any) -> None:
+    """Load the model before the first worker is forked. Without one the server runs on: `/caption/` answers 503."""
+    captioner.prepare_to_fork()
+    try:
+        captioner.load()
+    except CaptionerUnavailable as error:
+        server.log.error("%s", error)
+    gc.collect()
+    gc.freeze()  # what lives now will not be looked at by the collector, which would copy the pages it is on
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    captioner.continue_after_fork(threads=max(1, usable_cores() // server.cfg.workers))

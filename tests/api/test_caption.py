@@ -1,0 +1,152 @@
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from tests.conftest import ASSETS, Server, assert_error
+
+STAR = "a large pink star on a yellow background"
+CIRCLE_AND_DIAMOND = "a large red circle left of a small black diamond on a pink background"
+
+
+def asset(name: str) -> tuple[io.BytesIO, str]:
+    return io.BytesIO((ASSETS / name).read_bytes()), name
+
+
+def caption(client: FlaskClient, *names: str, config: Any = None) -> TestResponse:
+    """Post assets, with a config as a text field: as it is if it is text, else as JSON."""
+    form: dict[str, Any] = {"data": [asset(name) for name in names]}
+    if config is not None:
+        form["config"] = config if isinstance(config, str) else json.dumps(config)
+    return client.post("/caption/", data=form)
+
+
+def test_an_image_gets_its_caption(client: FlaskClient) -> None:
+    assert caption(client, "star.png").get_json() == {
+        "message": "OK",
+        "status-code": 200,
+        "model": "embedded",
+        "caption": STAR,
+        "results": [{"input": "star.png", "captions": [STAR]}],
+    }
+
+
+def test_several_images_come_back_in_their_order(client: FlaskClient) -> None:
+    answer = caption(client, "circle_and_diamond.png", "star.png", "circle_and_diamond.png").get_json()
+    assert answer["caption"] == CIRCLE_AND_DIAMOND
+    assert [result["input"] for result in answer["results"]] == [
+        "circle_and_diamond.png", "star.png", "circle_and_diamond.png"
+    ]  # fmt: skip
+    assert [result["captions"][0] for result in answer["results"]] == [CIRCLE_AND_DIAMOND, STAR, CIRCLE_AND_DIAMOND]
+
+
+def test_the_config_arrives_as_a_text_field(client: FlaskClient) -> None:
+    answer = caption(client, "star.png", config={"num_return_sequences": 3}).get_json()
+    assert len(answer["results"][0]["captions"]) == 3
+    assert answer["caption"] == answer["results"][0]["captions"][0] == STAR
+
+
+def test_the_config_arrives_as_a_json_part_with_a_file_name(client: FlaskClient) -> None:
+    config = io.BytesIO(b'{"num_return_sequences": 3}'), "blob", "application/json"
+    answer = client.post("/caption/", data={"data": asset("star.png"), "config": config}).get_json()
+    assert len(answer["results"][0]["captions"]) == 3
+
+
+def test_a_short_caption_is_the_beginning_of_a_long_one(client: FlaskClient) -> None:
+    answer = caption(client, "star.png", config={"max_length": 5, "num_beams": 1}).get_json()
+    assert answer["caption"] == "a large pink star"
+
+
+def test_a_seed_makes_a_draw_repeatable(client: FlaskClient) -> None:
+    config = {"do_sample": True, "num_beams": 1, "temperature": 20, "top_k": 0, "seed": 7}
+    assert caption(client, "star.png", config=config).data == caption(client, "star.png", config=config).data
+
+
+@pytest.mark.parametrize(
+    ("config", "field"),
+    [
+        ({"beams": 8}, "beams"),
+        ({"max_length": 1}, "max_length"),
+        ({"max_length": 65}, "max_length"),  # the embedded model has 64 positions
+        ({"max_length": 10**9}, "max_length"),
+        ({"max_length": "16"}, "max_length"),
+        ({"max_length": 16.5}, "max_length"),
+        ({"max_length": True}, "max_length"),
+        ({"max_length": None}, "max_length"),
+        ({"min_length": 17}, "min_length"),
+        ({"num_beams": 0}, "num_beams"),
+        ({"num_beams": 10_000}, "num_beams"),
+        ({"num_return_sequences": 9}, "num_return_sequences"),
+        ({"length_penalty": "1"}, "length_penalty"),
+        ({"repetition_penalty": 0}, "repetition_penalty"),
+        ({"early_stopping": "always"}, "early_stopping"),
+        ({"early_stopping": 1}, "early_stopping"),
+        ({"do_sample": "yes"}, "do_sample"),
+        ({"temperature": 0}, "temperature"),
+        ({"top_p": 1.1}, "top_p"),
+        ({"seed": -1}, "seed"),
+    ],
+)
+def test_a_setting_that_cannot_be_obeyed_is_named(client: FlaskClient, config: dict[str, Any], field: str) -> None:
+    assert_error(caption(client, "star.png", config=config), 422, "multipart", "config", field)
+
+
+@pytest.mark.parametrize(
+    "config", ["{", "", "{'max_length': 16}", '{"top_p": NaN}', '{"seed": 1, "seed": 2}', "[" * 9999]
+)
+def test_a_config_that_is_not_json_is_a_bad_request(client: FlaskClient, config: str) -> None:
+    assert_error(caption(client, "star.png", config=config), 400)
+
+
+@pytest.mark.parametrize("config", ["[]", "null", "5", '"text"'])
+def test_a_config_that_is_no_object_is_named(client: FlaskClient, config: str) -> None:
+    assert_error(caption(client, "star.png", config=config), 422, "multipart", "config")
+
+
+def test_a_config_that_comes_twice_is_named(client: FlaskClient) -> None:
+    form = {"data": asset("star.png"), "config": ["{}", "{}"]}
+    assert_error(client.post("/caption/", data=form), 422, "multipart", "config")
+
+
+def test_one_bad_image_is_named_by_its_place(client: FlaskClient) -> None:
+    broken = io.BytesIO((ASSETS / "star.png").read_bytes()[:3000]), "broken.png"
+    answer = client.post("/caption/", data={"data": [asset("star.png"), broken]})
+    assert_error(answer, 422, "multipart", "data", "1")
+    unknown = io.BytesIO(b"<svg/>"), "drawing.svg"
+    assert_error(client.post("/caption/", data={"data": [asset("star.png"), unknown]}), 415)
+
+
+def test_a_request_without_images_names_them(client: FlaskClient) -> None:
+    assert_error(client.post("/caption/", data={"config": "{}"}), 422, "multipart", "data")
+    assert_error(client.post("/caption/"), 422, "multipart", "data")
+    assert_error(client.post("/caption/", json={}), 415)
+
+
+def test_too_many_images_are_refused_before_any_is_decoded(make_app: Callable[..., Flask]) -> None:
+    client = make_app(MAX_IMAGES=2).test_client()
+    answer = client.post("/caption/", data={"data": [(io.BytesIO(b"not an image"), "x")] * 1 + [asset("star.png")] * 2})
+    assert_error(answer, 422, "multipart", "data")
+    assert "at most 2" in answer.text
+
+
+def test_without_a_model_the_answer_is_come_back_later_and_the_rest_works(
+    make_app: Callable[..., Flask], tmp_path: Path
+) -> None:
+    client = make_app(CAPTIONER_MODEL=str(tmp_path / "nothing")).test_client()
+    answer = caption(client, "star.png")
+    assert_error(answer, 503)
+    assert int(answer.headers["Retry-After"]) > 0
+    assert client.get("/").status_code == 200
+
+
+def test_the_image_and_its_twin_with_other_bytes_get_the_same_caption_over_http(server: Server) -> None:
+    files = [("data", asset("star.png")[0]), ("config", (None, '{"num_beams": 2}'))]
+    answer = requests.post(server.url + "/caption/", files=files, timeout=60)
+    assert answer.json()["caption"] == STAR

@@ -1,0 +1,118 @@
+import io
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+import requests
+from flask import Flask
+from flask.testing import FlaskClient
+from PIL import Image
+from urllib3 import encode_multipart_formdata
+from werkzeug.test import TestResponse
+
+from tests.conftest import Server, assert_error
+from tests.test_images import assert_quarters, quarters, to_bytes
+
+
+def resize(client: FlaskClient, data: bytes, name: str = "image.png", **query: Any) -> TestResponse:
+    body, content_type = encode_multipart_formdata({"data": (name, data)})
+    return client.post("/cv_model/", data=body, content_type=content_type, query_string=query)
+
+
+def opened(body: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(body))
+
+
+def test_the_answer_is_28_pixels_square_by_default(client: FlaskClient) -> None:
+    answer = resize(client, to_bytes(quarters(), "PNG"))
+    assert answer.status_code == 200
+    assert opened(answer.data).size == (28, 28)
+    assert_quarters(np.asarray(opened(answer.data)))
+
+
+def test_h_is_the_height_and_w_the_width(client: FlaskClient) -> None:
+    assert opened(resize(client, to_bytes(quarters(), "PNG"), h=10, w=40).data).size == (40, 10)
+
+
+@pytest.mark.parametrize(
+    ("upload", "asked", "format", "ending"),
+    [("PNG", None, "PNG", "png"), ("JPEG", None, "JPEG", "jpg"), ("WEBP", None, "WEBP", "webp"),
+     ("GIF", None, "JPEG", "jpg"), ("BMP", None, "JPEG", "jpg"), ("PNG", "jpeg", "JPEG", "jpg"),
+     ("JPEG", "png", "PNG", "png"), ("BMP", "webp", "WEBP", "webp")],
+)  # fmt: skip
+def test_the_answer_s_format_is_the_one_asked_for_or_the_upload_s_own(
+    client: FlaskClient, upload: str, asked: str | None, format: str, ending: str
+) -> None:
+    answer = resize(client, to_bytes(quarters(), upload), **({"format": asked} if asked else {}))
+    assert opened(answer.data).format == format
+    assert answer.mimetype == f"image/{format.lower()}"
+    assert answer.headers["Content-Disposition"] == f"attachment; filename=image_resize.{ending}"
+
+
+@pytest.mark.parametrize("name", ["photo.txt", "../../x.png", "a\r\nb.png", "a\0b.png", "a" * 5000, "ä.png"])
+def test_the_content_decides_and_the_name_does_not_matter(client: FlaskClient, name: str) -> None:
+    answer = resize(client, to_bytes(quarters(), "PNG"), name)
+    assert answer.status_code == 200
+    assert answer.headers["Content-Disposition"] == "attachment; filename=image_resize.png"
+
+
+@pytest.mark.parametrize("side", ["h", "w"])
+@pytest.mark.parametrize("pixels", ["0", "-1", "4097", "1e9", "NaN", "", "28.0", "9" * 5000])
+def test_a_side_that_cannot_be_made_is_named(client: FlaskClient, side: str, pixels: str) -> None:
+    assert_error(resize(client, to_bytes(quarters(), "PNG"), **{side: pixels}), 422, "query", side)
+
+
+def test_the_largest_side_is_a_setting(make_app: Callable[..., Flask]) -> None:
+    client = make_app(MAX_SIDE=50).test_client()
+    assert resize(client, to_bytes(quarters(), "PNG"), h=50).status_code == 200
+    assert_error(resize(client, to_bytes(quarters(), "PNG"), h=51), 422, "query", "h")
+
+
+def test_an_unknown_format_is_named(client: FlaskClient) -> None:
+    assert_error(resize(client, to_bytes(quarters(), "PNG"), format="tiff"), 422, "query", "format")
+
+
+def test_an_image_that_cannot_be_read_is_named(client: FlaskClient) -> None:
+    whole = to_bytes(quarters(), "PNG")
+    assert_error(resize(client, whole[: len(whole) // 2]), 422, "multipart", "data")
+    assert_error(resize(client, b""), 422, "multipart", "data")
+    assert_error(resize(client, b"<svg/>"), 415)
+
+
+def test_an_image_of_too_many_pixels_is_named(make_app: Callable[..., Flask]) -> None:
+    client = make_app(MAX_MEGAPIXELS=1).test_client()
+    assert resize(client, to_bytes(Image.new("1", (1000, 1000)), "PNG")).status_code == 200
+    assert_error(resize(client, to_bytes(Image.new("1", (1001, 1000)), "PNG")), 422, "multipart", "data")
+
+
+def test_a_request_without_its_file_names_it(client: FlaskClient) -> None:
+    assert_error(client.post("/cv_model/"), 422, "multipart", "data")
+    assert_error(client.post("/cv_model/", data={"data": "text"}), 422, "multipart", "data")
+    assert_error(client.post("/cv_model/", data=b"x", content_type="multipart/form-data"), 422, "multipart", "data")
+    assert_error(client.post("/cv_model/", data=b"x", content_type="image/png"), 415)
+
+
+def test_two_files_or_an_unknown_part_are_refused(client: FlaskClient) -> None:
+    file = to_bytes(quarters(), "PNG")
+    two = {"data": [(io.BytesIO(file), "a.png"), (io.BytesIO(file), "b.png")]}
+    assert_error(client.post("/cv_model/", data=two), 422, "multipart", "data")
+    unknown = {"data": (io.BytesIO(file), "a.png"), "image": "x"}
+    assert_error(client.post("/cv_model/", data=unknown), 422, "multipart", "image")
+
+
+def test_a_body_of_too_many_bytes_is_refused(make_app: Callable[..., Flask]) -> None:
+    client = make_app(MAX_UPLOAD_MB=1).test_client()
+    assert_error(resize(client, b"\x89PNG\r\n\x1a\n" + bytes(2**20)), 413)
+
+
+def test_concurrent_users_get_their_own_image(server: Server) -> None:
+    def send(shade: int) -> tuple[int, Any]:
+        data = to_bytes(Image.new("RGB", (50, 50), (shade, 0, 255 - shade)), "PNG")
+        answer = requests.post(server.url + "/cv_model/", files={"data": data}, timeout=30)
+        return shade, opened(answer.content).getpixel((14, 14))
+
+    with ThreadPoolExecutor(16) as pool:
+        for shade, pixel in pool.map(send, range(0, 250, 5)):
+            assert pixel == (shade, 0, 255 - shade)

@@ -1,0 +1,106 @@
+"""Swagger UI and ReDoc in a real browser that reaches nothing but this server."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from flask.testing import FlaskClient
+from PIL import Image
+from playwright.sync_api import Locator, Page, expect, sync_playwright
+
+from tests.conftest import ASSETS, Server
+
+
+class Watched:
+    """A page, and what went wrong on it."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.problems: list[str] = []
+        self.hosts: set[str] = set()
+        page.on("console", lambda message: self.problems.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: self.problems.append(str(error)))
+        page.on("request", lambda request: self.hosts.add(urlsplit(request.url).netloc))
+
+
+@pytest.fixture
+def watched(chromium: str) -> Iterator[Watched]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield Watched(browser.new_page(viewport={"width": 1280, "height": 1000}))
+        browser.close()
+
+
+def test_the_pages_load_nothing_from_elsewhere_by_their_policy(client: FlaskClient) -> None:
+    for path in ("/swagger-ui", "/redoc"):
+        policy = client.get(path).headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "script-src 'self';" in policy
+        assert "http" not in policy
+
+
+def test_docs_leads_to_swagger_ui(client: FlaskClient) -> None:
+    answer = client.get("/docs")
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/swagger-ui")
+
+
+def test_a_path_that_climbs_out_of_the_assets_is_not_found(client: FlaskClient) -> None:
+    assert client.get("/docs/assets/../../../setup.cfg").status_code == 404
+
+
+def open_operation(watched: Watched, server: Server, name: str) -> Locator:
+    watched.page.goto(server.url + "/swagger-ui")
+    operation = watched.page.locator(f"[id^=operations-{name}-post]")
+    operation.locator("button.opblock-summary-control").click()
+    return operation
+
+
+def execute(operation: Locator) -> Locator:
+    """Press Execute, wait for the answer 200, and return what Swagger UI shows of it."""
+    operation.locator("button.execute").click()
+    row = operation.locator(".live-responses-table tbody tr").first
+    expect(row.locator(".response-col_status")).to_contain_text("200", timeout=30_000)
+    return row
+
+
+@pytest.mark.browser
+def test_swagger_ui_resizes_an_image_that_is_tried_out(watched: Watched, server: Server, tmp_path: Path) -> None:
+    operation = open_operation(watched, server, "cv_model")
+    operation.locator("tr[data-param-name=w] input").fill("40")
+    operation.locator("input[type=file]").set_input_files(ASSETS / "star.png")
+    answer = execute(operation)
+    with watched.page.expect_download() as download:
+        answer.get_by_role("link", name="Download file").click()
+    download.value.save_as(tmp_path / "resized.png")
+    assert download.value.suggested_filename == "image_resize.png"
+    with Image.open(tmp_path / "resized.png") as image:
+        assert image.size == (40, 28)
+    assert watched.problems == []
+    assert watched.hosts == {urlsplit(server.url).netloc}
+
+
+@pytest.mark.browser
+def test_swagger_ui_captions_an_image_with_the_config_as_it_stands_there(watched: Watched, server: Server) -> None:
+    operation = open_operation(watched, server, "caption")
+    operation.locator("input[type=file]").first.set_input_files(ASSETS / "star.png")
+    expect(execute(operation)).to_contain_text('"caption": "a large pink star on a yellow background"')
+    assert watched.problems == []
+
+
+@pytest.mark.browser
+def test_swagger_ui_captions_an_image_with_a_config_that_is_typed_in(watched: Watched, server: Server) -> None:
+    operation = open_operation(watched, server, "caption")
+    operation.locator("input[type=file]").first.set_input_files(ASSETS / "star.png")
+    operation.locator("textarea").first.fill('{"max_length": 4, "num_beams": 2}')
+    expect(execute(operation)).to_contain_text('"caption": "a large pink"')
+    assert watched.problems == []
+    assert watched.hosts == {urlsplit(server.url).netloc}
+
+
+@pytest.mark.browser
+def test_redoc_shows_every_resource_and_its_maker_s_logo_stays_outside(watched: Watched, server: Server) -> None:
+    watched.page.goto(server.url + "/redoc")
+    for resource in ("status", "items", "login", "text_model", "cv_model", "caption"):
+        expect(watched.page.locator(f"[data-item-id='tag/{resource}']").first).to_be_visible()
+    assert all("redoc/logo-mini.svg" in problem and "blocked" in problem for problem in watched.problems)

@@ -1,0 +1,66 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from tests.conftest import assert_error
+
+ADA = {"username": "ada", "password": "correct horse"}
+
+
+@pytest.mark.parametrize("way", ["json", "data", "query_string"])
+def test_a_login_arrives_as_json_as_a_form_or_in_the_query(client: FlaskClient, way: str) -> None:
+    arguments: dict[str, Any] = {way: ADA}
+    answer = client.post("/login/", **arguments)
+    assert (answer.status_code, answer.get_json()) == (200, "login saved")
+    assert client.post("/login", json=ADA).get_json() == "login saved"
+    assert_error(client.post("/login/", json=ADA | {"password": "wrong"}), 401)
+
+
+def test_an_empty_form_leaves_the_query_to_count(client: FlaskClient) -> None:
+    content_type = "application/x-www-form-urlencoded"  # what `curl -d ""` says
+    assert client.post("/login/", query_string=ADA, data="", content_type=content_type).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"username": ""}, "username"),
+        ({"password": ""}, "password"),
+        ({"username": "a" * 151}, "username"),
+        ({"password": "a" * 1025}, "password"),
+        ({"username": 5}, "username"),
+        ({"password": None}, "password"),
+        ({"username": "a\0b"}, "username"),
+        ({"password": "\ud800"}, "password"),
+        ({"admin": True}, "admin"),
+    ],
+)
+def test_what_cannot_be_saved_is_refused_by_name(client: FlaskClient, change: dict[str, Any], field: str) -> None:
+    assert_error(client.post("/login/", json=ADA | change), 422, "credentials", field)
+
+
+def test_a_login_without_anything_names_both_fields(client: FlaskClient) -> None:
+    assert_error(client.post("/login/"), 422, "credentials", "username")
+    assert_error(client.post("/login/", json={}), 422, "credentials", "password")
+
+
+def test_text_that_is_neither_json_nor_a_form_is_an_unsupported_media_type(client: FlaskClient) -> None:
+    assert_error(client.post("/login/", data="ada", content_type="text/plain"), 415)
+
+
+def test_a_password_never_comes_back(client: FlaskClient) -> None:
+    canary = "canary" * 200
+    assert "canary" not in client.post("/login/", json={"username": "ada", "password": canary}).text
+
+
+def test_without_a_database_the_answer_is_come_back_later(make_app: Callable[..., Flask], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    client = make_app(DATABASE_URL=f"sqlite:///{tmp_path}/file/no.db").test_client()
+    answer = client.post("/login/", json=ADA)
+    assert_error(answer, 503)
+    assert int(answer.headers["Retry-After"]) > 0
+    assert client.get("/").status_code == 200

@@ -1,0 +1,115 @@
+"""The OpenAPI document: valid, complete, and true."""
+
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import validate
+
+ERRORS_OF_A_BODY = {"400", "413", "415", "422"}
+
+
+@pytest.fixture
+def spec(client: FlaskClient) -> dict[str, Any]:
+    document: dict[str, Any] = client.get("/openapi.json").get_json()
+    return document
+
+
+def resolve(spec: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    return spec["components"]["schemas"][schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+
+
+def example_of(spec: dict[str, Any], schema: dict[str, Any]) -> Any:
+    """The example that a reader puts together from the examples of a schema's members."""
+    schema = resolve(spec, schema)
+    if "examples" in schema:
+        return schema["examples"][0]
+    if schema.get("type") == "array":
+        return [example_of(spec, schema["items"])]
+    assert "properties" in schema, f"no example: {schema}"
+    return {name: example_of(spec, member) for name, member in schema["properties"].items()}
+
+
+def test_it_is_valid_openapi_3_1(spec: dict[str, Any]) -> None:
+    assert spec["openapi"] == "3.1.0"
+    validate(spec)
+
+
+def test_it_documents_every_route_of_the_application(client: FlaskClient, spec: dict[str, Any]) -> None:
+    documented = {(path, method) for path, item in spec["paths"].items() for method in item if method != "parameters"}
+    served = {
+        (rule.rule.replace("<", "{").replace(">", "}"), method.lower())
+        for rule in client.application.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+        if not rule.endpoint.startswith(("docs.", "api-docs.", "static"))
+    }
+    assert documented == served
+
+
+def test_every_schema_has_an_example_that_it_allows(spec: dict[str, Any]) -> None:
+    for name, schema in spec["components"]["schemas"].items():
+        if name in ("ResizeForm", "CaptionForm"):  # files have no example
+            continue
+        whole = schema | {"components": spec["components"]}
+        problems = list(Draft202012Validator(whole).iter_errors(example_of(spec, schema)))
+        assert not problems, f"{name}: {problems[0].message}"
+
+
+def test_every_parameter_has_a_description_and_all_but_the_deprecated_an_example(spec: dict[str, Any]) -> None:
+    for path, item in spec["paths"].items():
+        for method, operation in item.items():
+            for parameter in operation.get("parameters", []) if method != "parameters" else []:
+                where = f"{method} {path}: {parameter['name']}"
+                assert parameter.get("description"), where
+                assert parameter.get("deprecated") or parameter["schema"].get("examples"), where
+
+
+def test_the_caption_form_has_both_parts(spec: dict[str, Any]) -> None:
+    body = spec["paths"]["/caption/"]["post"]["requestBody"]["content"]["multipart/form-data"]
+    form = resolve(spec, body["schema"])
+    assert form["required"] == ["data"]
+    assert form["properties"]["data"]["type"] == "array"
+    assert form["properties"]["data"]["items"] == {"type": "string", "format": "binary"}
+    assert form["properties"]["data"]["maxItems"] == 32
+    assert resolve(spec, form["properties"]["config"])["properties"]["num_beams"]["default"] == 8
+    assert body["encoding"]["config"] == {"contentType": "application/json"}
+
+
+def test_the_resized_image_is_documented_as_binary(spec: dict[str, Any]) -> None:
+    content = spec["paths"]["/cv_model/"]["post"]["responses"]["200"]["content"]
+    assert content.keys() == {"image/jpeg", "image/png", "image/webp"}
+    assert all(media["schema"] == {"type": "string", "format": "binary"} for media in content.values())
+
+
+def test_bounds_that_are_settings_are_documented(spec: dict[str, Any]) -> None:
+    sides = {p["name"]: p["schema"] for p in spec["paths"]["/cv_model/"]["post"]["parameters"]}
+    assert (sides["h"]["minimum"], sides["h"]["maximum"], sides["h"]["default"]) == (1, 4096, 28)
+
+
+def test_the_login_may_come_as_json_as_a_form_or_by_a_deprecated_query(spec: dict[str, Any]) -> None:
+    login = spec["paths"]["/login/"]["post"]
+    assert login["requestBody"]["content"].keys() == {"application/json", "application/x-www-form-urlencoded"}
+    assert {(p["name"], p["deprecated"]) for p in login["parameters"]} == {("username", True), ("password", True)}
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "statuses"),
+    [
+        ("/items/{item_id}", "get", {"422"}),
+        ("/restric_items/{item_id}", "get", {"422"}),
+        ("/query_items", "get", {"422"}),
+        ("/text_model/", "get", {"422"}),
+        ("/text_model/", "post", ERRORS_OF_A_BODY),
+        ("/login/", "post", ERRORS_OF_A_BODY | {"401", "503"}),
+        ("/cv_model/", "post", ERRORS_OF_A_BODY),
+        ("/caption/", "post", ERRORS_OF_A_BODY | {"503"}),
+    ],
+)
+def test_every_error_is_documented(spec: dict[str, Any], path: str, method: str, statuses: set[str]) -> None:
+    responses = spec["paths"][path][method]["responses"]
+    assert responses.keys() == statuses | {"200", "default"}
+    for status in statuses:
+        name = responses[status]["$ref"].rpartition("/")[2]
+        content = spec["components"]["responses"][name]["content"]["application/json"]
+        assert content["schema"] == {"$ref": "#/components/schemas/Error"}

@@ -1,0 +1,40 @@
+import pytest
+from flask.testing import FlaskClient
+
+from tests.conftest import assert_error
+
+
+def test_the_root_says_ok(client: FlaskClient) -> None:
+    assert client.get("/").get_json() == {"message": "OK", "status-code": 200}
+
+
+@pytest.mark.parametrize(
+    "path", ["/items/5", "/restric_items/lenet", "/query_items?item_id=5", "/text_model/?data=a", "/openapi.json"]
+)
+def test_a_trailing_slash_never_matters(client: FlaskClient, path: str) -> None:
+    route, question_mark, query = path.partition("?")
+    other = route.removesuffix("/") if route.endswith("/") else route + "/"
+    answers = [client.get(each + question_mark + query) for each in (route, other)]
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert answers[0].data == answers[1].data
+
+
+@pytest.mark.parametrize("path", ["/", "/items/5", "/query_items?item_id=5", "/swagger-ui", "/redoc", "/openapi.json"])
+def test_head_works_wherever_get_does(client: FlaskClient, path: str) -> None:
+    answer = client.head(path)
+    assert (answer.status_code, answer.data) == (200, b"")
+    assert answer.content_length == client.get(path).content_length
+
+
+def test_an_unknown_path_and_a_wrong_method_have_the_shape_of_all_errors(client: FlaskClient) -> None:
+    assert_error(client.get("/nowhere"), 404)
+    assert_error(client.get("/items/5/6"), 404)
+    assert_error(client.post("/"), 405)
+    assert_error(client.get("/caption/"), 405)
+
+
+def test_a_bug_is_a_500_that_tells_nothing(client: FlaskClient) -> None:
+    client.application.add_url_rule("/bug", view_func=lambda: 1 // 0)
+    answer = client.get("/bug")
+    assert_error(answer, 500)
+    assert "ZeroDivisionError" not in answer.text

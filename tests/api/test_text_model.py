@@ -1,0 +1,71 @@
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from tests.conftest import assert_error
+
+MLOPS = {"email": "mlops@gmail.com", "domain_match": "gmail"}
+
+
+@pytest.mark.parametrize(("text", "is_email"), [("mlops@gmail.com", True), ("a@b.c|d", False), ("a@b.de\n", False)])
+def test_a_text_of_the_query_is_judged(client: FlaskClient, text: str, is_email: bool) -> None:
+    answer = client.get("/text_model/", query_string={"data": text}).get_json()
+    assert answer == {"input": text, "message": "OK", "status-code": 200, "is_email": is_email}
+
+
+@pytest.mark.parametrize(("provider", "matches"), [("gmail", True), ("hotmail", False)])
+def test_an_email_is_matched_with_a_provider(client: FlaskClient, provider: str, matches: bool) -> None:
+    body = MLOPS | {"domain_match": provider}
+    answer = client.post("/text_model/", json=body).get_json()
+    expected = {"input": body, "message": "OK", "status-code": 200, "is_email": True, "is_domain_match": matches}
+    assert answer == expected
+
+
+def test_a_text_longer_than_an_address_can_be_is_none(client: FlaskClient) -> None:
+    long = "a" * 300 + "@gmail.com"
+    assert client.get("/text_model/", query_string={"data": long}).get_json()["is_email"] is False
+    answer = client.post("/text_model/", json=MLOPS | {"email": long}).get_json()
+    assert (answer["is_email"], answer["is_domain_match"]) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"email": "a" * 100_000}, "email"),
+        ({"email": 5}, "email"),
+        ({"domain_match": "yahoo"}, "domain_match"),
+        ({"domain_match": ["gmail"]}, "domain_match"),
+        ({"domain": "gmail"}, "domain"),
+    ],
+)
+def test_what_is_wrong_with_the_json_is_named(client: FlaskClient, change: dict[str, Any], field: str) -> None:
+    assert_error(client.post("/text_model/", json=MLOPS | change), 422, "json", field)
+
+
+def test_a_missing_field_is_named(client: FlaskClient) -> None:
+    assert_error(client.get("/text_model/"), 422, "query", "data")
+    assert_error(client.post("/text_model/", json={"email": "a@b.de"}), 422, "json", "domain_match")
+    assert_error(client.post("/text_model/"), 422, "json", "email")
+    assert_error(client.post("/text_model/", json=[MLOPS]), 422, "json")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b'{"email": "a@b.de",}',
+        b'{"email": NaN, "domain_match": "gmail"}',
+        b'{"email": "a@b.de", "email": "c@d.de", "domain_match": "gmail"}',
+        b'{"email": "\xff", "domain_match": "gmail"}',
+        b"[" * 100_000,
+        b'{"email": ' * 40 + b"1" + b"}" * 40,
+        b"9" * 5000,
+    ],
+)
+def test_malformed_json_is_a_bad_request(client: FlaskClient, body: bytes) -> None:
+    assert_error(client.post("/text_model/", data=body, content_type="application/json"), 400)
+
+
+def test_what_is_not_json_is_an_unsupported_media_type(client: FlaskClient) -> None:
+    assert_error(client.post("/text_model/", data=MLOPS), 415)

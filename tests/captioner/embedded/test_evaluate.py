@@ -1,0 +1,22 @@
+"""The README's figure, counted anew."""
+
+import re
+import sys
+
+import pytest
+
+from flaskapp.captioner.embedded import evaluate
+from tests.conftest import ROOT
+
+
+def test_the_readme_s_share_of_the_held_out_scenes_is_captioned_exactly_right(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["evaluate"])
+    evaluate.main()
+    counted = re.search(r"of 1000 held-out scenes captioned exactly right: ([\d.]+)%", capsys.readouterr().out)
+    stated = re.search(r"([\d.]+)% of 1,000\s+held-out scenes", (ROOT / "README.md").read_text())
+    assert counted
+    assert stated
+    assert float(counted[1]) >= 97
+    assert abs(float(counted[1]) - float(stated[1])) <= 0.2, "one or two scenes may round differently elsewhere"

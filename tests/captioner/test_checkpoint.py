@@ -1,0 +1,200 @@
+"""Checkpoints of every layout, made here: small, random, and written as the hub has them."""
+
+import json
+import pickle
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from huggingface_hub import constants
+from transformers import (
+    GPT2Config,
+    GPT2Tokenizer,
+    SwinConfig,
+    VisionEncoderDecoderConfig,
+    VisionEncoderDecoderModel,
+    ViTConfig,
+    ViTImageProcessorPil,
+)
+
+from flaskapp.captioner import Captioner, GenerationSettings, checkpoint
+from flaskapp.captioner.checkpoint import DEFAULT_MODEL, DEFAULT_REVISION, EMBEDDED, EMBEDDED_FOLDER
+from flaskapp.errors import CaptionerUnavailable
+
+PICTURE = np.zeros((40, 50, 3), np.uint8)
+
+
+def make_model(encoder: Any) -> VisionEncoderDecoderModel:
+    torch.manual_seed(0)
+    decoder = GPT2Config(vocab_size=512, n_positions=32, n_embd=32, n_layer=1, n_head=2, bos_token_id=0, eos_token_id=0)
+    config = VisionEncoderDecoderConfig.from_encoder_decoder_configs(
+        encoder, decoder, decoder_start_token_id=0, pad_token_id=0, eos_token_id=0
+    )
+    return VisionEncoderDecoderModel(config).eval()
+
+
+def small_vit() -> ViTConfig:
+    return ViTConfig(
+        hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64, image_size=32, patch_size=16
+    )
+
+
+def write_bpe(folder: Path) -> None:
+    """GPT-2's own two files, vocab.json and merges.txt, taken out of the embedded model's tokenizer.json."""
+    bpe = json.loads((EMBEDDED_FOLDER / "tokenizer.json").read_text())["model"]
+    (folder / "vocab.json").write_text(json.dumps(bpe["vocab"]))
+    merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in bpe["merges"]]
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]))
+
+
+def write_like_the_hub(folder: Path, model: VisionEncoderDecoderModel) -> Path:
+    """The files of the default hub checkpoint: pickled weights, an old preprocessor, no generation_config.json."""
+    folder.mkdir()
+    model.config.save_pretrained(folder)
+    torch.save(model.state_dict(), folder / "pytorch_model.bin")
+    preprocessor = {
+        "do_normalize": True, "do_resize": True, "feature_extractor_type": "ViTFeatureExtractor",
+        "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5], "resample": 2, "size": 32,
+    }  # fmt: skip
+    (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor))
+    end = "<|endoftext|>"
+    names = {"bos_token": end, "eos_token": end, "unk_token": end, "pad_token": end}
+    (folder / "special_tokens_map.json").write_text(json.dumps(names))
+    tokenizer = names | {"tokenizer_class": "GPT2Tokenizer", "model_max_length": 1024, "add_prefix_space": False}
+    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer))
+    write_bpe(folder)
+    return folder
+
+
+@pytest.fixture
+def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine whose hub cache is empty and whose hub does not answer. Returns the cache's folder."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def put_into_cache(cache: Path, folder: Path) -> None:
+    repository = cache / ("models--" + DEFAULT_MODEL.replace("/", "--"))
+    shutil.copytree(folder, repository / "snapshots" / DEFAULT_REVISION)
+
+
+def test_the_hub_s_file_layout_loads_and_captions_like_the_model_that_was_saved(tmp_path: Path) -> None:
+    model = make_model(small_vit())
+    folder = write_like_the_hub(tmp_path / "tiny", model)
+    assert not (folder / "generation_config.json").exists()
+
+    captioner = Captioner()
+    captioner.configure(model=str(folder))
+    ((caption,),) = captioner.caption([PICTURE], GenerationSettings(max_length=8))
+
+    pixels = ViTImageProcessorPil(size={"height": 32, "width": 32})([PICTURE], return_tensors="pt").pixel_values
+    tokens = model.generate(pixels, max_length=8, num_beams=8)
+    assert caption == GPT2Tokenizer.from_pretrained(folder).decode(tokens[0], skip_special_tokens=True).strip()
+    assert caption
+
+
+def test_a_folder_is_named_by_its_last_part_and_never_by_its_path(tmp_path: Path) -> None:
+    (tmp_path / "my-model").mkdir()
+    found = checkpoint.find(str(tmp_path / "my-model"), None)
+    assert (found.name, found.folder) == ("my-model", tmp_path / "my-model")
+
+
+def test_a_folder_that_is_not_there_is_an_error_and_not_looked_for_on_the_hub(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        checkpoint.find(str(tmp_path / "my-model"), None)
+
+
+def test_another_encoder_loads_as_well(tmp_path: Path) -> None:
+    swin = SwinConfig(image_size=32, patch_size=4, embed_dim=8, depths=[1, 1], num_heads=[1, 2], window_size=4)
+    folder = write_like_the_hub(tmp_path / "swin", make_model(swin))
+    captioner = Captioner()
+    captioner.configure(model=str(folder))
+    assert captioner.caption([PICTURE], GenerationSettings(max_length=4, num_beams=1))
+
+
+@pytest.mark.parametrize("spoil", ["delete", "cut", "empty", "forget"])
+def test_a_broken_checkpoint_is_refused(tmp_path: Path, spoil: str) -> None:
+    folder = write_like_the_hub(tmp_path / "tiny", make_model(small_vit()))
+    weights = folder / "pytorch_model.bin"
+    match spoil:
+        case "delete":
+            weights.unlink()
+        case "cut":
+            weights.write_bytes(weights.read_bytes()[:5000])
+        case "empty":
+            weights.write_bytes(b"")
+        case "forget":  # a weight that transformers would otherwise make up at random
+            state = torch.load(weights)
+            del state["decoder.transformer.h.0.mlp.c_fc.weight"]
+            torch.save(state, weights)
+    captioner = Captioner()
+    captioner.configure(model=str(folder))
+    with pytest.raises(CaptionerUnavailable):
+        captioner.load()
+
+
+def test_a_pickle_that_would_run_code_is_refused_and_runs_nothing(tmp_path: Path) -> None:
+    folder = write_like_the_hub(tmp_path / "tiny", make_model(small_vit()))
+    proof = tmp_path / "it-ran"
+
+    class Attack:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return Path.touch, (proof,)
+
+    for protocol in (2, 4):
+        (folder / "pytorch_model.bin").write_bytes(pickle.dumps({"weights": Attack()}, protocol))
+        captioner = Captioner()
+        captioner.configure(model=str(folder))
+        with pytest.raises(CaptionerUnavailable):
+            captioner.load()
+        assert not proof.exists()
+
+
+def test_without_a_setting_and_without_the_hub_it_is_the_embedded_model_and_the_log_says_so(
+    offline: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert checkpoint.find(None, None).name == EMBEDDED
+    assert "EMBEDDED" in caplog.text
+    assert not any(offline.rglob("*"))
+
+
+def test_without_a_setting_a_cached_default_model_is_taken(offline: Path, tmp_path: Path) -> None:
+    put_into_cache(offline, write_like_the_hub(tmp_path / "tiny", make_model(small_vit())))
+    found = checkpoint.find(None, None)
+    assert found.name == DEFAULT_MODEL
+    assert checkpoint.load(found, torch.float32).model.config.decoder.n_positions == 32
+
+
+def test_a_download_that_was_cut_off_does_not_count_as_cached(offline: Path, tmp_path: Path) -> None:
+    folder = write_like_the_hub(tmp_path / "tiny", make_model(small_vit()))
+    (folder / "pytorch_model.bin").unlink()
+    put_into_cache(offline, folder)
+    assert checkpoint.find(None, None).name == EMBEDDED
+
+
+def test_a_model_that_is_asked_for_by_name_is_that_model_or_none(offline: Path) -> None:
+    for name in (DEFAULT_MODEL, "someone/else"):
+        captioner = Captioner()
+        captioner.configure(model=name)
+        with pytest.raises(CaptionerUnavailable):
+            captioner.load()
+    assert not any(offline.rglob("*.bin"))
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [(torch.float32, torch.float32), (torch.bfloat16, torch.bfloat16)])
+def test_weights_are_loaded_in_the_precision_asked_for(precision: torch.dtype, dtype: torch.dtype) -> None:
+    loaded = checkpoint.load(checkpoint.find(EMBEDDED, None), precision)
+    assert {weights.dtype for weights in loaded.model.parameters()} == {dtype}
+    assert not loaded.model.training
+
+
+def test_the_embedded_weights_are_at_most_5_megabytes_of_safetensors() -> None:
+    files = {file.name: file.stat().st_size for file in EMBEDDED_FOLDER.iterdir()}
+    assert files["model.safetensors"] <= 5_000_000
+    assert not [name for name in files if name.endswith((".bin", ".pt", ".pkl"))]

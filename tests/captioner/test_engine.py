@@ -1,0 +1,122 @@
+"""The captioner on the embedded model, against transformers used by hand."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import GPT2Tokenizer, VisionEncoderDecoderModel, ViTImageProcessorPil
+
+from flaskapp.captioner import Captioner, GenerationSettings
+from flaskapp.captioner.checkpoint import EMBEDDED_FOLDER
+from flaskapp.captioner.embedded.scenes import scene_at
+from flaskapp.errors import CaptionerUnavailable, InvalidGeneration
+
+
+@pytest.fixture(scope="module")
+def captioner() -> Captioner:
+    captioner = Captioner()
+    captioner.configure(model="embedded", max_batch=4)
+    captioner.load()
+    return captioner
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[np.ndarray]:
+    return [np.asarray(scene_at("held-out", index)[0]) for index in range(10)]
+
+
+def by_hand(pictures: list[np.ndarray], **arguments: object) -> list[str]:
+    model = VisionEncoderDecoderModel.from_pretrained(EMBEDDED_FOLDER, dtype=torch.float32)
+    pixels = ViTImageProcessorPil.from_pretrained(EMBEDDED_FOLDER)(pictures, return_tensors="pt").pixel_values
+    tokens = model.generate(pixels, **arguments)
+    return GPT2Tokenizer.from_pretrained(EMBEDDED_FOLDER).batch_decode(tokens, skip_special_tokens=True)
+
+
+def test_captions_are_those_of_generate_with_the_course_s_settings(
+    captioner: Captioner, pictures: list[np.ndarray]
+) -> None:
+    expected = by_hand(pictures, max_length=16, num_beams=8, num_return_sequences=1)
+    assert captioner.caption(pictures, GenerationSettings()) == [[caption] for caption in expected]
+
+
+def test_several_captions_of_an_image_come_best_first(captioner: Captioner, pictures: list[np.ndarray]) -> None:
+    expected = by_hand(pictures[:1], max_length=12, num_beams=5, num_return_sequences=3, length_penalty=0.5)
+    settings = GenerationSettings(max_length=12, num_beams=5, num_return_sequences=3, length_penalty=0.5)
+    assert captioner.caption(pictures[:1], settings) == [expected]
+
+
+def test_more_images_than_a_batch_holds_come_back_in_order(captioner: Captioner, pictures: list[np.ndarray]) -> None:
+    alone = [captioner.caption([picture], GenerationSettings())[0] for picture in pictures]
+    assert captioner.caption(pictures, GenerationSettings()) == alone
+
+
+def test_no_image_has_no_caption(captioner: Captioner) -> None:
+    assert captioner.caption([], GenerationSettings()) == []
+
+
+def test_threads_get_their_own_captions(captioner: Captioner, pictures: list[np.ndarray]) -> None:
+    alone = [captioner.caption([picture], GenerationSettings()) for picture in pictures]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda picture: captioner.caption([picture], GenerationSettings()), pictures))
+    assert together == alone
+
+
+def test_a_draw_is_repeatable_by_its_seed_and_leaves_the_process_s_stream_alone(
+    captioner: Captioner, pictures: list[np.ndarray]
+) -> None:
+    def draw(seed: int | None) -> list[str]:
+        settings = GenerationSettings(do_sample=True, num_beams=1, temperature=20.0, top_k=0, seed=seed)
+        return captioner.caption(pictures[:1], settings)[0]
+
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    assert draw(1) == draw(1) != draw(2)
+    assert draw(None) != draw(None)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_caption_beyond_the_model_s_positions_is_refused_by_name(
+    captioner: Captioner, pictures: list[np.ndarray]
+) -> None:
+    with pytest.raises(InvalidGeneration, match="64") as caught:
+        captioner.caption(pictures[:1], GenerationSettings(max_length=65))
+    assert caught.value.field == "max_length"
+
+
+def test_a_model_that_cannot_be_loaded_is_tried_once_and_named_in_the_log(
+    tmp_path: Path, pictures: list[np.ndarray], caplog: pytest.LogCaptureFixture
+) -> None:
+    captioner = Captioner()
+    captioner.configure(model=str(tmp_path / "nothing"))
+    for _ in range(2):
+        with pytest.raises(CaptionerUnavailable) as caught:
+            captioner.caption(pictures[:1], GenerationSettings())
+        assert str(tmp_path) not in str(caught.value)
+    assert len(caplog.records) == 1
+    assert captioner.name == "none"
+
+
+def test_another_configuration_forgets_the_model_and_the_same_keeps_it() -> None:
+    captioner = Captioner()
+    captioner.configure(model="embedded")
+    captioner.load()
+    captioner.configure(model="embedded", max_batch=2)
+    assert captioner.name == "embedded"
+    captioner.configure(model="elsewhere/model")
+    assert captioner.name == "none"
+
+
+def test_the_first_caption_loads_the_model_once_for_all_threads(pictures: list[np.ndarray]) -> None:
+    captioner = Captioner()
+    captioner.configure(model="embedded")
+    start = threading.Barrier(4)
+
+    def caption(picture: np.ndarray) -> list[list[str]]:
+        start.wait(10)
+        return captioner.caption([picture], GenerationSettings())
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(caption, pictures[:4]))

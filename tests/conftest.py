@@ -1,0 +1,178 @@
+"""The real application with the real embedded model: in this process (`client`), and as users run it (`server`)."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from flask import Flask
+from flask.testing import FlaskClient
+
+from flaskapp import create_app
+
+ROOT = Path(__file__).parent.parent
+ASSETS = ROOT / "tests" / "assets"
+
+
+@pytest.fixture(autouse=True)
+def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A developer's own variables change no test."""
+    for name in os.environ.keys() - clean_environment().keys():
+        monkeypatch.delenv(name)
+
+
+def clean_environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(("FLASKAPP_", "GUNICORN_"))}
+
+
+@pytest.fixture
+def make_app(tmp_path: Path) -> Iterator[Callable[..., Flask]]:
+    """Makes applications with settings of their own, on the embedded model and a database of this test."""
+    apps = []
+
+    def make(**settings: Any) -> Flask:
+        defaults = {"CAPTIONER_MODEL": "embedded", "DATABASE_URL": f"sqlite:///{tmp_path / 'test.db'}"}
+        app = create_app(defaults | settings)
+        apps.append(app)
+        return app
+
+    yield make
+    for app in apps:
+        app.extensions["accounts"].close()
+
+
+@pytest.fixture
+def client(make_app: Callable[..., Flask]) -> FlaskClient:
+    return make_app().test_client()
+
+
+@dataclass
+class Server:
+    """A running `gunicorn wsgi:app`. What it writes to its log is kept in `lines`."""
+
+    process: subprocess.Popen[str]
+    url: str
+    lines: list[str] = field(default_factory=list)
+    has_ended: bool = False
+    _heard: threading.Condition = field(default_factory=threading.Condition)
+
+    def __post_init__(self) -> None:
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+
+    def _listen(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            with self._heard:
+                self.lines.append(line)
+                self._heard.notify_all()
+        with self._heard:
+            self.has_ended = True
+            self._heard.notify_all()
+
+    def wait_for(self, text: str, times: int = 1) -> str:
+        """A line of the log that contains a text, once so many of them are written."""
+
+        def found() -> list[str]:
+            return [line for line in self.lines if text in line]
+
+        with self._heard:
+            self._heard.wait_for(lambda: len(found()) >= times or self.has_ended, timeout=60)
+            assert len(found()) >= times, f"{text!r} never came into the log:\n{''.join(self.lines)}"
+            return found()[-1]
+
+    def stop(self) -> int:
+        """Stop it gracefully and return its exit code."""
+        self.process.terminate()
+        return self.process.wait(40)
+
+    def close(self) -> None:
+        """Stop it if it still runs, and hear it out."""
+        if self.process.poll() is None:
+            self.stop()
+        self._listener.join(10)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
+    """Starts servers with arguments and environment variables of their own; stops them when the tests are over."""
+    servers = []
+
+    def start(
+        *arguments: str,
+        command: str = "gunicorn --bind 127.0.0.1:{port} wsgi:app",
+        folder: Path = ROOT,
+        ready: str = "Booting worker",
+        **variables: str,
+    ) -> Server:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        database = tmp_path_factory.mktemp("server") / "server.db"
+        environment = {
+            **clean_environment(),
+            "FLASKAPP_CAPTIONER_MODEL": "embedded",
+            "FLASKAPP_DATABASE_URL": f"sqlite:///{database}",
+            **variables,
+        }
+        program, *rest = command.format(port=port).split()
+        process = subprocess.Popen(
+            [Path(sys.executable).with_name(program), *rest, *arguments],
+            cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        server = Server(process, f"http://127.0.0.1:{port}")
+        servers.append(server)
+        server.wait_for(ready)
+        return server
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def server(start_server: Callable[..., Server]) -> Server:
+    """The bare `gunicorn wsgi:app`, shared by all tests."""
+    return start_server()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of a Chromium, for the tests that look at pages."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        skip_unless_ci("no Chromium is installed")
+    assert path is not None
+    return path
+
+
+def skip_unless_ci(reason: str) -> None:
+    """Skip the test, but fail it in CI, where everything is installed."""
+    if os.environ.get("CI"):
+        pytest.fail(f"{reason}, and this is CI")
+    pytest.skip(reason)
+
+
+def assert_error(response: Any, status: int, *where: str) -> None:
+    """Check the one shape of every error: flask-smorest's. `where` leads to the field that `errors` must name."""
+    body = response.json() if isinstance(response, requests.Response) else response.get_json()
+    assert response.status_code == status, body
+    assert body.keys() <= {"code", "status", "message", "errors"}, body
+    assert body["code"] == status
+    assert isinstance(body["status"], str)
+    assert "Traceback" not in str(body)
+    assert str(ROOT) not in str(body)
+    errors = body.get("errors", {})
+    for name in where:
+        assert name in errors, f"{name!r} is not named in {body}"
+        errors = errors[name]

@@ -1,0 +1,169 @@
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from flaskapp import accounts
+from flaskapp.accounts import Accounts
+from flaskapp.errors import DatabaseUnavailable, WrongPassword
+from tests.conftest import skip_unless_ci
+
+PASSWORD = "correct horse battery staple"
+
+
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a PostgreSQL server that lives as long as the tests."""
+    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not programs or not shutil.which("runuser"):
+        skip_unless_ci("no PostgreSQL server is installed")
+    folder = tmp_path_factory.mktemp("postgresql")
+    for parent in (folder, *folder.parents[:-2]):
+        parent.chmod(parent.stat().st_mode | 0o011)
+    shutil.chown(folder, "postgres")
+
+    def run(program: str, *arguments: str) -> None:
+        command = ["runuser", "-u", "postgres", "--", str(programs[-1] / program), "-D", str(folder / "data")]
+        subprocess.run([*command, *arguments], check=True, stdout=subprocess.DEVNULL, cwd=folder)
+
+    run("initdb", "--auth=trust", "--username=flaskapp")
+    options = f"-c listen_addresses='' -c unix_socket_directories={folder}"
+    run("pg_ctl", "start", "--wait", "--log", str(folder / "log"), "--options", options)
+    yield f"postgresql://flaskapp@/postgres?host={folder}"
+    run("pg_ctl", "stop", "--wait", "--mode", "fast")
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty database of each kind."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'logins.db'}"
+        return
+    url = request.getfixturevalue("postgresql")
+    yield url
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text("DROP TABLE IF EXISTS logins"))
+    engine.dispose()
+
+
+@pytest.fixture
+def open_accounts(database_url: str) -> Iterator[Callable[[], Accounts]]:
+    opened: list[Accounts] = []
+
+    def open_again() -> Accounts:
+        opened.append(Accounts(database_url))
+        return opened[-1]
+
+    yield open_again
+    for each in opened:
+        each.close()
+
+
+def rows(database_url: str) -> list[tuple[str, str]]:
+    engine = create_engine(database_url)
+    with engine.connect() as connection:
+        found = [(row.username, row.password_hash) for row in connection.execute(text("SELECT * FROM logins"))]
+    engine.dispose()
+    return found
+
+
+def test_a_login_is_saved_once_and_known_again(open_accounts: Callable[[], Accounts], database_url: str) -> None:
+    open_accounts().save("ada", PASSWORD)
+    open_accounts().save("ada", PASSWORD)
+    assert [name for name, _ in rows(database_url)] == ["ada"]
+
+
+def test_another_password_for_a_known_name_is_refused_and_changes_nothing(
+    open_accounts: Callable[[], Accounts], database_url: str
+) -> None:
+    open_accounts().save("ada", PASSWORD)
+    before = rows(database_url)
+    with pytest.raises(WrongPassword):
+        open_accounts().save("ada", "another")
+    assert rows(database_url) == before
+
+
+def test_two_users_may_share_a_password_and_their_hashes_differ(
+    open_accounts: Callable[[], Accounts], database_url: str
+) -> None:
+    both = open_accounts()
+    both.save("ada", PASSWORD)
+    both.save("grace", PASSWORD)
+    hashes = dict(rows(database_url))
+    assert hashes.keys() == {"ada", "grace"}
+    assert hashes["ada"] != hashes["grace"]
+
+
+def test_only_an_argon2id_hash_is_kept(open_accounts: Callable[[], Accounts], database_url: str) -> None:
+    open_accounts().save("ada", PASSWORD)
+    ((_, password_hash),) = rows(database_url)
+    assert password_hash.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+    assert PASSWORD not in password_hash
+
+
+def test_many_at_once_with_one_name_make_one_row(open_accounts: Callable[[], Accounts], database_url: str) -> None:
+    processes = [open_accounts() for _ in range(4)]
+
+    def save(number: int) -> bool:
+        try:
+            processes[number % 4].save("ada", f"password {number % 2}")
+        except WrongPassword:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        saved = list(pool.map(save, range(40)))
+    assert [name for name, _ in rows(database_url)] == ["ada"]
+    assert saved in ([True, False] * 20, [False, True] * 20), "all of one password get in, none of the other"
+
+
+@pytest.mark.parametrize("password", ["x" * 1024, "пароль 密码 🔑", " spaces count "])
+def test_long_and_foreign_passwords_are_kept_whole(open_accounts: Callable[[], Accounts], password: str) -> None:
+    known = open_accounts()
+    known.save("ada", password)
+    known.save("ada", password)
+    with pytest.raises(WrongPassword):
+        known.save("ada", password[:-1])
+
+
+def test_a_database_locked_by_another_process_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accounts, "BUSY_TIMEOUT", 0.1)
+    path = tmp_path / "logins.db"
+    logins = Accounts(f"sqlite:///{path}")
+    logins.save("ada", PASSWORD)
+    other = sqlite3.connect(path)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(DatabaseUnavailable):
+        logins.save("grace", PASSWORD)
+    other.rollback()
+    other.close()
+    logins.save("grace", PASSWORD)
+    logins.close()
+
+
+def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "logins.db").write_text("these are no tables " * 100)
+    logins = Accounts(f"sqlite:///{tmp_path / 'logins.db'}")
+    with pytest.raises(DatabaseUnavailable):
+        logins.save("ada", PASSWORD)
+    logins.close()
+
+
+def test_nobody_else_can_read_the_database_file(tmp_path: Path) -> None:
+    logins = Accounts(f"sqlite:///{tmp_path / 'data' / 'logins.db'}")
+    logins.save("ada", PASSWORD)
+    files = list((tmp_path / "data").iterdir())
+    assert files
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+    logins.close()
+
+
+def test_nothing_is_opened_before_the_first_call(tmp_path: Path) -> None:
+    Accounts(f"sqlite:///{tmp_path / 'logins.db'}").close()
+    assert not list(tmp_path.iterdir())

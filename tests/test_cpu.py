@@ -1,0 +1,17 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from flaskapp.cpu import usable_cores
+
+
+def test_without_a_container_the_affinity_mask_counts(tmp_path: Path) -> None:
+    assert usable_cores(tmp_path / "missing") == len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize(("limit", "cores"), [("max 100000", None), ("100000 100000", 1), ("5000 100000", 1)])
+def test_a_container_s_limit_counts_rounded_up(tmp_path: Path, limit: str, cores: int | None) -> None:
+    file = tmp_path / "cpu.max"
+    file.write_text(limit + "\n")
+    assert usable_cores(file) == (cores or len(os.sched_getaffinity(0)))

@@ -1,0 +1,22 @@
+"""The development server of the README."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import requests
+
+from tests.conftest import ROOT, Server
+
+
+def test_flask_run_reloads_on_change(start_server: Callable[..., Server], tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "flaskapp", tmp_path / "flaskapp")
+    shutil.copy(ROOT / "wsgi.py", tmp_path)
+    server = start_server(
+        command="flask --app wsgi run --debug --port {port}", folder=tmp_path, ready="Debugger is active"
+    )
+    assert requests.get(server.url, timeout=30).json()["message"] == "OK"
+    status = tmp_path / "flaskapp" / "api" / "status.py"
+    status.write_text(status.read_text().replace('"message": "OK"', '"message": "Reloaded"'))
+    server.wait_for("Debugger is active", times=2)
+    assert requests.get(server.url, timeout=30).json()["message"] == "Reloaded"

@@ -1,0 +1,96 @@
+"""What `gunicorn.conf.py` makes of the bare `gunicorn wsgi:app`."""
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+from urllib3 import encode_multipart_formdata
+
+from flaskapp.cpu import usable_cores
+from tests.conftest import ASSETS, Server, assert_error
+
+
+def workers_of(server: Server) -> list[int]:
+    pid = server.process.pid
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def post_star(url: str) -> requests.Response:
+    files = {"data": ("star.png", (ASSETS / "star.png").read_bytes())}
+    return requests.post(url + "/caption/", files=files, timeout=60)
+
+
+def test_there_is_a_worker_a_core(server: Server) -> None:
+    server.wait_for("Booting worker", times=usable_cores())
+    assert len(workers_of(server)) == usable_cores()
+
+
+def test_every_worker_captions_with_weights_loaded_before_the_fork(server: Server) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(post_star, [server.url] * 16))
+    assert [answer.status_code for answer in answers] == [200] * 16
+    assert len({answer.text for answer in answers}) == 1
+    log = "".join(server.lines)
+    assert log.count("Captions come from the model 'embedded'") == 1
+    assert log.index("Captions come from the model") < log.index("Booting worker")
+
+
+def test_the_access_log_has_the_path_and_never_a_query_string(server: Server) -> None:
+    requests.post(server.url + "/login/?username=eve&password=canary-in-the-query", timeout=30)
+    line = server.wait_for('"POST /login/ HTTP/1.1" 200')
+    assert "canary" not in line
+    assert "canary" not in "".join(server.lines)
+
+
+def test_a_worker_that_is_killed_is_replaced(start_server: Callable[..., Server]) -> None:
+    server = start_server("--workers", "1")
+    (worker,) = workers_of(server)
+    os.kill(worker, signal.SIGKILL)
+    server.wait_for("was sent SIGKILL")
+    server.wait_for("Booting worker", times=2)
+    assert post_star(server.url).status_code == 200
+    assert workers_of(server) != [worker]
+
+
+def test_a_stop_lets_requests_in_flight_finish(start_server: Callable[..., Server]) -> None:
+    server = start_server("--workers", "1")
+    config = json.dumps({"max_length": 64, "min_length": 64, "num_beams": 32})
+    form = {"data": ("star.png", (ASSETS / "star.png").read_bytes()), "config": config}
+    body, content_type = encode_multipart_formdata(form)
+    connections = [HTTPConnection(urlsplit(server.url).netloc, timeout=60) for _ in range(4)]
+    for connection in connections:
+        connection.request("POST", "/caption/", body, {"Content-Type": content_type})
+    requests.get(server.url + "/items/5", timeout=30)  # connections are taken in their order: the four are in
+    server.process.terminate()
+    assert [connection.getresponse().status for connection in connections] == [200] * 4
+    assert server.process.wait(40) == 0
+    for connection in connections:
+        connection.close()
+
+
+def test_a_bad_setting_stops_the_start_and_is_named(start_server: Callable[..., Server]) -> None:
+    with pytest.raises(AssertionError, match="FLASKAPP_MAX_SIDE must be a whole number"):
+        start_server(FLASKAPP_MAX_SIDE="wide")
+
+
+def test_without_a_model_the_server_runs_and_captions_are_unavailable(
+    start_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    server = start_server("--workers", "1", FLASKAPP_CAPTIONER_MODEL=str(tmp_path / "nothing"))
+    assert requests.get(server.url, timeout=30).json()["message"] == "OK"
+    assert_error(post_star(server.url), 503)
+
+
+def test_with_neither_a_setting_nor_a_network_the_embedded_model_serves(
+    start_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    server = start_server("--workers", "1", FLASKAPP_CAPTIONER_MODEL="", HF_HOME=str(tmp_path), HF_HUB_OFFLINE="1")
+    assert "EMBEDDED" in server.wait_for("EMBEDDED")
+    assert post_star(server.url).json()["model"] == "embedded"

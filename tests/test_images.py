@@ -1,0 +1,218 @@
+"""Colours are compared on flat patches: encoders may move a value by a few of 255."""
+
+import io
+import zlib
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from flaskapp import images
+from flaskapp.errors import UnreadableImage, UnsupportedImageFormat
+
+RED, GREEN, BLUE, GREY = (200, 30, 30), (30, 160, 60), (30, 60, 200), (120, 120, 120)
+
+
+def quarters() -> Image.Image:
+    """40 wide, 60 high: red top left, green top right, blue bottom left, grey bottom right."""
+    image = Image.new("RGB", (40, 60), RED)
+    image.paste(GREEN, (20, 0, 40, 30))
+    image.paste(BLUE, (0, 30, 20, 60))
+    image.paste(GREY, (20, 30, 40, 60))
+    return image
+
+
+def to_bytes(image: Image.Image, format: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def decode(data: bytes) -> images.Picture:
+    return images.decode(data, max_megapixels=50)
+
+
+def assert_quarters(pixels: np.ndarray, tolerance: int = 6) -> None:
+    height, width = pixels.shape[:2]
+    for (x, y), colour in {(1, 1): RED, (3, 1): GREEN, (1, 3): BLUE, (3, 3): GREY}.items():
+        found = pixels[y * height // 4, x * width // 4, :3].astype(int)
+        assert np.abs(found - colour).max() <= tolerance, f"{found} at {x, y} should be {colour}"
+
+
+@pytest.mark.parametrize(
+    ("format", "options"),
+    [("JPEG", {"quality": 95}), ("PNG", {}), ("WEBP", {"lossless": True}), ("GIF", {}), ("BMP", {})],
+)
+def test_each_format_is_read_in_right_colours(format: str, options: dict[str, Any]) -> None:
+    picture = decode(to_bytes(quarters(), format, **options))
+    assert picture.format == format.lower()
+    assert picture.pixels.shape == (60, 40, 3)
+    assert_quarters(picture.pixels)
+
+
+@pytest.mark.parametrize(
+    ("mode", "format"), [("CMYK", "JPEG"), ("P", "PNG"), ("P", "GIF"), ("RGBA", "PNG"), ("RGBA", "WEBP")]
+)
+def test_each_colour_model_comes_out_in_right_colours(mode: str, format: str) -> None:
+    image = quarters().quantize(8) if mode == "P" else quarters().convert(mode)
+    data = to_bytes(image, format, **({"quality": 95} if format == "JPEG" else {}))
+    assert_quarters(decode(data).opaque, tolerance=10)
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "LA", "I;16"])
+def test_grey_of_each_depth_comes_out_grey(mode: str) -> None:
+    dark = np.zeros((8, 8), np.uint16)
+    dark[:, 4:] = 65535
+    dark[4:] //= 2
+    image = Image.fromarray(dark) if mode == "I;16" else Image.fromarray((dark >> 8).astype(np.uint8)).convert(mode)
+    pixels = decode(to_bytes(image, "PNG")).opaque
+    assert pixels[0, 0].tolist() == [0, 0, 0]
+    assert pixels[0, 7].tolist() == [255, 255, 255]
+    if mode != "1":
+        assert pixels[7, 7].tolist() == [127, 127, 127]
+
+
+def test_16_bit_colour_comes_out_with_8_bits() -> None:
+    wide = np.zeros((4, 4, 3), np.uint16)
+    wide[:] = [30 * 257, 60 * 257, 200 * 257]  # BGR
+    encoded, data = cv2.imencode(".png", wide)
+    assert encoded
+    assert decode(data.tobytes()).pixels[0, 0].tolist() == [200, 60, 30]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+def test_each_exif_orientation_comes_out_upright(orientation: int, format: str) -> None:
+    turns = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }  # fmt: skip
+    stored = quarters().transpose(turns[orientation]) if orientation > 1 else quarters()
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"PNG": {}, "JPEG": {"quality": 95}, "WEBP": {"lossless": True}}[format]
+    picture = decode(to_bytes(stored, format, exif=exif, **options))
+    assert picture.pixels.shape[:2] == (60, 40)
+    assert_quarters(picture.pixels)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+def test_a_corrupt_exif_tag_counts_as_upright() -> None:
+    picture = decode(to_bytes(quarters(), "JPEG", quality=95, exif=b"Exif\0\0II*\0\xff\xff\xff\xff rubbish"))
+    assert_quarters(picture.pixels)
+
+
+def test_transparency_is_laid_over_white() -> None:
+    image = Image.new("RGBA", (2, 1), (200, 30, 30, 0))
+    image.putpixel((1, 0), (0, 0, 0, 128))
+    assert decode(to_bytes(image, "PNG")).opaque.tolist() == [[[255, 255, 255], [127, 127, 127]]]
+
+
+def test_a_transparent_palette_entry_is_transparency() -> None:
+    image = Image.new("P", (2, 2), 0)
+    image.putpalette([200, 30, 30])
+    assert decode(to_bytes(image, "GIF", transparency=0)).pixels[0, 0, 3] == 0
+
+
+def test_an_animation_gives_its_first_frame() -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in (RED, GREEN, BLUE)]
+    data = to_bytes(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert np.abs(decode(data).pixels[4, 4, :3].astype(int) - RED).max() <= 4
+
+
+def test_one_pixel_is_an_image() -> None:
+    assert decode(to_bytes(Image.new("RGB", (1, 1), RED), "PNG")).pixels.shape == (1, 1, 3)
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.9])
+def test_an_image_cut_short_is_refused_not_half_grey(format: str, share: float) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (60, 40, 3), np.uint8)
+    data = to_bytes(Image.fromarray(noise), format)
+    with pytest.raises(UnreadableImage, match=f"the {format.lower()} image is broken or cut short"):
+        decode(data[: int(len(data) * share)])
+
+
+@pytest.mark.parametrize(
+    "data", [b"%PDF-1.7", b"<svg xmlns='http://www.w3.org'/>", b"II*\0\x08\0\0\0", b"8BPS\0\1", b"RIFF1234WAVE",
+             b"%!PS-Adobe", b"SIMPLE  =", b"plain text", b"\0" * 100]
+)  # fmt: skip
+def test_other_content_is_an_unsupported_format(data: bytes) -> None:
+    with pytest.raises(UnsupportedImageFormat):
+        decode(data)
+
+
+def test_an_empty_file_is_unreadable() -> None:
+    with pytest.raises(UnreadableImage, match="empty"):
+        decode(b"")
+
+
+def test_too_many_pixels_are_refused_from_the_header() -> None:
+    bomb = bytearray(to_bytes(Image.new("1", (1, 1)), "PNG"))
+    bomb[16:24] = (30_000).to_bytes(4) * 2  # width and height; the checksum is wrong now, but is looked at later
+    bomb[29:33] = zlib.crc32(bomb[12:29]).to_bytes(4)
+    with pytest.raises(UnreadableImage, match="more than 50 megapixels"):
+        decode(bytes(bomb))
+
+
+def test_resizing_gives_exactly_the_width_and_height_asked_for() -> None:
+    picture = images.resize(decode(to_bytes(quarters(), "PNG")), width=40, height=10)
+    assert picture.pixels.shape == (10, 40, 3)
+    assert_quarters(picture.pixels)
+
+
+def test_shrinking_averages() -> None:
+    board = np.indices((64, 64)).sum(0) % 2 * 255  # a checkerboard of single pixels
+    data = to_bytes(Image.fromarray(board.astype(np.uint8)), "PNG")
+    shrunk = images.resize(decode(data), 8, 8).pixels.astype(int)
+    assert np.abs(shrunk - 128).max() <= 1
+
+
+def test_enlarging_interpolates() -> None:
+    ramp = Image.fromarray(np.array([[0, 255]], np.uint8))
+    row = images.resize(decode(to_bytes(ramp, "PNG")), 16, 1).pixels[0, :, 0].astype(int)
+    assert len(set(row)) > 4, "a step would have two values"
+    assert (np.diff(row) >= 0).all()
+
+
+def test_one_side_may_shrink_while_the_other_grows() -> None:
+    stripes = np.tile(np.array([0, 255], np.uint8), (4, 32))  # 64 wide: columns of single pixels
+    resized = images.resize(decode(to_bytes(Image.fromarray(stripes), "PNG")), width=8, height=16)
+    assert np.abs(resized.pixels.astype(int) - 128).max() <= 1
+
+
+def test_the_colour_of_invisible_pixels_does_not_bleed() -> None:
+    image = Image.new("RGBA", (8, 8), (255, 255, 255, 255))
+    image.paste((0, 255, 0, 0), (0, 0, 4, 8))  # invisible green
+    edge = images.resize(decode(to_bytes(image, "PNG")), 2, 2).pixels
+    shrunk = images.resize(images.Picture(edge, "png"), 1, 1).pixels[0, 0]
+    assert shrunk[:3].tolist() == [255, 255, 255]
+    assert abs(int(shrunk[3]) - 128) <= 1
+
+
+@pytest.mark.parametrize(("format", "keeps"), [("jpeg", False), ("png", True), ("webp", True)])
+def test_encoding_keeps_transparency_where_the_format_has_it(format: str, keeps: bool) -> None:
+    picture = decode(to_bytes(Image.new("RGBA", (8, 8), (200, 30, 30, 0)), "PNG"))
+    image = Image.open(io.BytesIO(images.encode(picture, format)))
+    assert image.format == format.upper()
+    assert image.size == (8, 8)
+    assert image.has_transparency_data == keeps
+    if not keeps:
+        assert image.getpixel((4, 4)) == (255, 255, 255)
+
+
+def test_colours_of_another_profile_are_converted_to_srgb() -> None:
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    swapped = srgb.replace(b"rXYZ", b"????", 1).replace(b"bXYZ", b"rXYZ", 1).replace(b"????", b"bXYZ", 1)
+    picture = decode(to_bytes(Image.new("RGB", (4, 4), (200, 30, 60)), "PNG", icc_profile=swapped))
+    encoded = Image.open(io.BytesIO(images.encode(picture, "png")))
+    assert np.abs(np.subtract(encoded.getpixel((2, 2)), (60, 30, 200))).max() <= 2, "red and blue were swapped"
+
+
+@pytest.mark.parametrize("profile", [b"no profile", b""])
+def test_a_broken_profile_is_passed_over(profile: bytes) -> None:
+    picture = images.Picture(np.asarray(quarters()), "png", profile)
+    assert_quarters(np.asarray(Image.open(io.BytesIO(images.encode(picture, "png")))))

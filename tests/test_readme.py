@@ -1,0 +1,56 @@
+"""A claim of the README is a tested claim."""
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from flaskapp.settings import PREFIX, SETTINGS
+from tests.conftest import ROOT, Server
+
+README = (ROOT / "README.md").read_text()
+CALLS = re.findall(r"^\$ (curl .+)\n((?:[^$`\n].*\n)*)", README, flags=re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder to call from, so that what curl saves does not lie in the checkout."""
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "tests").symlink_to(ROOT / "tests")
+    return folder
+
+
+@pytest.mark.parametrize(("command", "expected"), CALLS, ids=[command for command, _ in CALLS])
+def test_each_curl_call_answers_what_the_readme_says(server: Server, folder: Path, command: str, expected: str) -> None:
+    arguments = shlex.split(command.replace("http://localhost:8000", server.url))
+    answer = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, timeout=60)
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.strip() == expected.strip()
+
+
+def test_there_is_a_call_for_every_endpoint() -> None:
+    called = " ".join(command for command, _ in CALLS)
+    for route in ("/ ", "/items/", "/restric_items/", "/query_items", "/login/", "/text_model/?", "--json",
+                  "/cv_model/", "/caption/", "/openapi.json"):  # fmt: skip
+        assert route in called + " ", f"no call of {route}"
+
+
+def test_the_table_of_settings_is_the_one_of_the_code() -> None:
+    rows = re.findall(rf"^\| `{PREFIX}_(\w+)` \| (.*?) \| (.*) \|$", README, flags=re.MULTILINE)
+    assert rows == [
+        (setting.name, "" if setting.default is None else f"`{setting.default}`", setting.help) for setting in SETTINGS
+    ]
+
+
+def test_every_requirement_is_pinned() -> None:
+    for file in ("requirements.txt", "tests/requirements.txt"):
+        for line in (ROOT / file).read_text().splitlines():
+            assert not line or line.startswith("#") or "==" in line, f"{file}: {line}"
+
+
+def test_every_link_to_a_file_leads_to_one() -> None:
+    for name in ("README.md", "CONTRIBUTING.md"):
+        for target in re.findall(r"\]\(([^)]+)\)", (ROOT / name).read_text()):
+            assert target.startswith("http://localhost:8000/") or (ROOT / target).exists(), f"{name}: {target}"

@@ -1,0 +1,64 @@
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from flaskapp import create_app
+from flaskapp.errors import InvalidSetting
+from flaskapp.settings import SETTINGS
+
+
+def test_the_defaults_hold_where_nothing_is_set(make_app: Callable[..., Flask]) -> None:
+    config = make_app().config
+    assert (config["MAX_UPLOAD_MB"], config["MAX_MEGAPIXELS"], config["MAX_SIDE"]) == (16, 50, 4096)
+    assert config["MAX_CONTENT_LENGTH"] == 16 * 2**20
+
+
+def test_a_variable_of_the_environment_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLASKAPP_MAX_UPLOAD_MB", "32")
+    monkeypatch.setenv("FLASKAPP_CAPTIONER_REVISION", "1e5")  # a commit, not a number
+    config = create_app().config
+    assert config["MAX_CONTENT_LENGTH"] == 32 * 2**20
+    assert config["CAPTIONER_REVISION"] == "1e5"
+
+
+def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLASKAPP_MAX_SIDE", "")
+    assert create_app().config["MAX_SIDE"] == 4096
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "meant"),
+    [
+        ("MAX_UPLOAD_MB", "lots", "a whole number"),
+        ("MAX_MEGAPIXELS", 0, "1 or more"),
+        ("MAX_SIDE", "-1", "1 or more"),
+        ("CAPTIONER_DEVICE", "gpu", "cpu, cuda"),
+        ("CAPTIONER_DEVICE", "cpu:1", "cpu, cuda"),
+        ("CAPTIONER_PRECISION", "fp8", "fp32"),
+    ],
+)
+def test_a_bad_value_stops_the_start_and_names_its_key(name: str, value: Any, meant: str) -> None:
+    with pytest.raises(InvalidSetting, match=f"FLASKAPP_{name} must be .*{meant}"):
+        create_app({name: value})
+
+
+def test_a_bad_database_url_is_named_but_not_printed() -> None:
+    with pytest.raises(InvalidSetting, match="FLASKAPP_DATABASE_URL must be") as caught:
+        create_app({"DATABASE_URL": "ada:hunter2@host"})
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_misspelt_variable_is_pointed_out(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setenv("FLASKAPP_MAX_UPLOD_MB", "32")
+    monkeypatch.setenv("FLASKAPP_PORT_80_TCP_ADDR", "10.0.0.1")  # an orchestrator's
+    with caplog.at_level(logging.WARNING):
+        create_app()
+    assert "Did you mean FLASKAPP_MAX_UPLOAD_MB?" in caplog.text
+    assert "PORT_80" not in caplog.text
+
+
+def test_every_setting_says_what_it_is_for() -> None:
+    assert all(setting.help for setting in SETTINGS)
