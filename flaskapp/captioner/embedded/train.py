@@ -1,7 +1,7 @@
 """Make the embedded captioner anew: `python -m flaskapp.captioner.embedded.train`, under an hour on two cores.
 
 A small ViT and a small GPT-2 learn from scenes that are drawn for them, from random weights. The result is a folder
-like any other `VisionEncoderDecoderModel` checkpoint. The seed decides everything, up to the rounding of the machine.
+like any other `VisionEncoderDecoderModel` checkpoint. The seed decides the random weights and the order of the scenes; the scenes themselves are always the same.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from PIL import Image
 from tokenizers import ByteLevelBPETokenizer
 from torch import Tensor
 from torch.nn import Module, Parameter
-from torch.optim import AdamW, Muon, Optimizer
+from torch.optim import AdamW, Optimizer
 from tqdm import tqdm
 from transformers import (
     GPT2Config,
@@ -29,6 +29,7 @@ from transformers import (
 )
 
 from flaskapp.captioner.checkpoint import EMBEDDED_FOLDER
+from flaskapp.captioner.embedded.muon import Muon
 from flaskapp.captioner.embedded.scenes import scene_at
 
 BATCH = 64
@@ -39,6 +40,7 @@ WIDTH = 128  # of the encoder's and the decoder's hidden states
 HEADS = 4
 ENCODER_LAYERS = 4
 DECODER_LAYERS = 3
+TOKENIZER_SCENES = 2_000  # whose captions hold every word there is
 POSITIONS = 64  # tokens that a caption can have at most
 END = "<|endoftext|>"  # also starts and pads a caption, as in GPT-2
 
@@ -192,19 +194,16 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=1.0, help="of the scenes: less is faster, and worse")
     options = parser.parse_args()
 
+    torch.manual_seed(options.seed)
+    tokenizer = train_tokenizer([scene_at("train", index)[1] for index in range(TOKENIZER_SCENES)])
+    model = make_model(tokenizer)
     first = 0
-    model: VisionEncoderDecoderModel | None = None
-    for number, cycle in enumerate(CYCLES):
-        torch.manual_seed(options.seed + number)
+    for cycle in CYCLES:
         count = round(options.share * cycle.scenes)
         pixels, captions = draw_scenes(first, count)
-        if model is None:
-            tokenizer = train_tokenizer(captions)
-            model = make_model(tokenizer)
         fit(model, pixels, to_labels(tokenizer, captions), cycle.epochs, cycle.rate)
         first += count
 
-    assert model is not None, "there is at least one cycle"
     cast(Module, model).half()  # half the bytes; it is loaded in the precision of the settings
     model.save_pretrained(options.out)
     tokenizer.save_pretrained(options.out)
