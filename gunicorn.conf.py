@@ -1,6 +1,7 @@
 """Makes the bare `gunicorn wsgi:app` right. What a command line says (`--workers 4`, `--bind :80`) goes before this."""
 
 import gc
+from pathlib import Path
 from typing import Any
 
 from flaskapp.captioner import captioner
@@ -15,7 +16,7 @@ timeout = 60  # seconds without a sign of life from a worker's main thread; no l
 graceful_timeout = 30  # seconds that requests in flight may take after SIGTERM
 keepalive = 5  # seconds
 
-worker_tmp_dir = "/dev/shm"  # the sign of life is a file: not on a disk that may be slow
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # the sign of life is a file: not on a slow disk
 control_socket_disable = True
 
 accesslog = "-"

@@ -1,6 +1,5 @@
 """flaskapp: captions for images behind an HTTP API, and the other endpoints of the course's FastAPI application."""
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,8 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
 
     Raises InvalidSetting, which names the setting, for a value that cannot be used. No model is loaded here.
     """
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    app = Flask(__name__)
-    app.config.from_prefixed_env(settings.PREFIX, loads=str)
+    app = Flask(__name__, static_folder=None)
+    settings.read_environment(app.config)
     app.config.update(config or {})
     settings.apply(app.config)
     captioner.configure(**settings.of_captioner(app.config))

@@ -6,9 +6,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from argon2 import PasswordHasher
-from argon2.exceptions import VerifyMismatchError
+from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import URL, Engine, String, create_engine, inspect, make_url, select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -21,7 +22,8 @@ log = logging.getLogger(__name__)
 
 MAX_USERNAME = 150  # characters
 MAX_PASSWORD = 1024  # characters
-BUSY_TIMEOUT = 4.0  # seconds that a write waits for another process's lock on SQLite
+BUSY_TIMEOUT = 4.0  # seconds that a call waits for a lock, for a server, or for a connection of the pool
+POOL = 16  # connections: as many as a worker has threads
 
 # argon2id at OWASP's first recommendation: 19 MiB, 2 passes, 1 lane.
 hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
@@ -44,14 +46,14 @@ class Accounts:
 
     def __init__(self, database_url: str) -> None:
         self._engine = _create_engine(database_url)
+        self._file_is_ready = False
+        self._file_lock = threading.Lock()
         self._table_exists = False
-        self._lock = threading.Lock()
 
     def save(self, username: str, password: str) -> None:
         """Save a new login, or check the password of one that is saved.
 
-        The unique constraint decides between two that arrive together. Known and unknown names cost one argon2 each,
-        so that the time tells nobody which names are taken.
+        The unique constraint decides between two that arrive together.
 
         Raises WrongPassword for a known name with another password, DatabaseUnavailable when nothing could be saved.
         """
@@ -66,7 +68,8 @@ class Accounts:
             except IntegrityError:  # somebody saved this name since we looked
                 with self._session() as session:
                     known_hash = _find_hash(session, username)
-        _verify(known_hash or "", password)
+        if known_hash is None or not _is_hash_of(known_hash, password):
+            raise WrongPassword("this username is saved with another password")
 
     @contextmanager
     def _session(self) -> Iterator[Session]:
@@ -82,17 +85,19 @@ class Accounts:
             raise DatabaseUnavailable("the database cannot be used at the moment") from error
 
     def _create_table(self) -> None:
-        with self._lock:
-            if self._table_exists:
-                return
-            _prepare_file(self._engine.url)
-            try:
-                with self._engine.begin() as connection:
-                    connection.execute(CreateTable(Login.metadata.tables["logins"], if_not_exists=True))
-            except DBAPIError:  # PostgreSQL refuses one of two processes that find it missing at once
-                if not inspect(self._engine).has_table("logins"):
-                    raise
-            self._table_exists = True
+        if self._table_exists:
+            return
+        with self._file_lock:
+            if not self._file_is_ready:
+                _prepare_file(self._engine.url)
+                self._file_is_ready = True
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(CreateTable(Login.metadata.tables["logins"], if_not_exists=True))
+        except DBAPIError:  # PostgreSQL refuses one of two that find it missing at once
+            if not inspect(self._engine).has_table("logins"):
+                raise
+        self._table_exists = True
 
     def close(self) -> None:
         """Close the pooled connections."""
@@ -103,18 +108,27 @@ def _find_hash(session: Session, username: str) -> str | None:
     return session.scalar(select(Login.password_hash).where(Login.username == username))
 
 
-def _verify(known_hash: str, password: str) -> None:
+def _is_hash_of(known_hash: str, password: str) -> bool:
     try:
-        hasher.verify(known_hash, password)
-    except VerifyMismatchError:
-        raise WrongPassword("this username is saved with another password") from None
+        return hasher.verify(known_hash, password)
+    except (VerificationError, InvalidHashError):  # another password, or a row that somebody spoilt
+        return False
 
 
 def _create_engine(database_url: str) -> Engine:
-    if make_url(database_url).get_backend_name() != "sqlite":
-        return create_engine(database_url, pool_pre_ping=True)
-    # SQLite's own journal, not WAL: two processes that switch a new file to WAL at once do not wait for each other.
-    return create_engine(database_url, connect_args={"timeout": BUSY_TIMEOUT})
+    match make_url(database_url).get_backend_name():
+        case "sqlite":
+            # Its own journal, not WAL: two processes that switch a new file to WAL at once do not wait for each other.
+            connect_args: dict[str, Any] = {"timeout": BUSY_TIMEOUT}
+        case "postgresql":
+            limit = int(BUSY_TIMEOUT * 1000)
+            options = f"-c lock_timeout={limit} -c statement_timeout={limit}"
+            connect_args = {"connect_timeout": int(BUSY_TIMEOUT), "options": options}
+        case _:
+            connect_args = {}
+    return create_engine(
+        database_url, pool_size=POOL, pool_timeout=BUSY_TIMEOUT, pool_pre_ping=True, connect_args=connect_args
+    )
 
 
 def _prepare_file(url: URL) -> None:

@@ -9,7 +9,9 @@ CGROUP_LIMIT = Path("/sys/fs/cgroup/cpu.max")  # "max 100000" or "200000 100000"
 
 def usable_cores(cgroup_limit: Path = CGROUP_LIMIT) -> int:
     """Cores by the affinity mask and by the container's CPU limit, rounded up; at least 1."""
-    allowed = len(os.sched_getaffinity(0))
+    allowed = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )  # macOS: no mask
     try:
         quota, period = cgroup_limit.read_text().split()
         allowed = min(allowed, math.ceil(int(quota) / int(period)))

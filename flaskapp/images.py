@@ -4,6 +4,7 @@ Pixels are uint8 arrays [height, width, 3] (RGB) or [height, width, 4] (RGBA, wh
 """
 
 import io
+import logging
 from dataclasses import dataclass
 
 import cv2
@@ -12,7 +13,12 @@ from PIL import Image, ImageCms, ImageOps
 
 from flaskapp.errors import UnreadableImage, UnsupportedImageFormat
 
-Image.MAX_IMAGE_PIXELS = None  # our own limit, from the settings, replaces Pillow's warning and its error
+log = logging.getLogger(__name__)
+
+SRGB = ImageCms.createProfile("sRGB")
+
+# Our own limit, from the settings, replaces Pillow's warning and its error: uploads are opened in this module alone.
+Image.MAX_IMAGE_PIXELS = None
 
 # What we read, by the bytes that such a file starts with. The content decides, never a name or a content type.
 SIGNATURES = {
@@ -26,25 +32,24 @@ SIGNATURES = {
 # What we write: the format's name to the ending of its files.
 ENDINGS = {"jpeg": "jpg", "png": "png", "webp": "webp"}
 
-BACKGROUND = 255  # white: what shows through where transparency cannot be kept
-JPEG_QUALITY = 90
+BACKGROUND = "white"  # what shows through where transparency cannot be kept
+QUALITY = 90  # of JPEG and WebP
 
 
 @dataclass(frozen=True)
 class Picture:
-    """Decoded pixels, the format that they came in, and the colour profile that they are still in, if any."""
+    """Decoded pixels, and the format that they came in."""
 
     pixels: np.ndarray  # uint8 [height, width, 3 or 4]
     format: str
-    profile: bytes | None = None
 
-    @property
-    def opaque(self) -> np.ndarray:
+    def flatten(self) -> np.ndarray:
         """The pixels in RGB [height, width, 3], transparency laid over white."""
         if self.pixels.shape[2] == 3:
             return self.pixels
-        colour, alpha = self.pixels[..., :3].astype(np.uint16), self.pixels[..., 3:].astype(np.uint16)
-        return ((colour * alpha + BACKGROUND * (255 - alpha) + 127) // 255).astype(np.uint8)
+        image = Image.fromarray(self.pixels)
+        background = Image.new("RGBA", image.size, BACKGROUND)
+        return np.asarray(Image.alpha_composite(background, image).convert("RGB"))
 
 
 def decode(data: bytes, max_megapixels: float) -> Picture:
@@ -59,11 +64,11 @@ def decode(data: bytes, max_megapixels: float) -> Picture:
             if image.width * image.height > max_megapixels * 1_000_000:
                 raise UnreadableImage(f"the image has more than {max_megapixels} megapixels")
             image.load()
-            profile = image.info.get("icc_profile") if image.mode in ("RGB", "RGBA") else None
-            return Picture(np.asarray(_to_8_bit(_upright(image))), format, profile)
-    except UnreadableImage:
+            return Picture(np.asarray(_upright(_to_srgb(_to_8_bit(image)))), format)
+    except (UnreadableImage, MemoryError):
         raise
     except Exception as error:  # decoders raise whatever comes to mind: OSError, ValueError, SyntaxError, struct.error
+        log.debug("An image could not be read", exc_info=True)
         raise UnreadableImage(f"the {format} image is broken or cut short") from error
 
 
@@ -85,24 +90,48 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:
-    """RGBA if the image has transparency of any kind, else RGB. 16-bit grey is scaled: Pillow itself would clip it."""
-    if image.mode.startswith("I"):
-        wide = np.asarray(image).astype(np.uint32)
-        image = Image.fromarray(((wide * 255 + 32767) // 65535).astype(np.uint8))
-    return image.convert("RGBA" if image.has_transparency_data else "RGB")
+    """Scale 16-bit grey, which Pillow itself would clip; its transparent value becomes an alpha channel."""
+    if not image.mode.startswith("I"):
+        return image
+    wide = np.asarray(image).astype(np.uint32)
+    grey = Image.fromarray(((wide * 255 + 32767) // 65535).astype(np.uint8))
+    if (transparent := image.info.get("transparency")) is not None:
+        grey.putalpha(Image.fromarray(np.where(wide == transparent, 0, 255).astype(np.uint8)))
+    grey.info = {name: value for name, value in image.info.items() if name != "transparency"}
+    grey.getexif().update(image.getexif())
+    return grey
+
+
+def _to_srgb(image: Image.Image) -> Image.Image:
+    """RGBA if the image has transparency of any kind, else RGB; colours of an embedded profile are converted."""
+    plain = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    profile = image.info.get("icc_profile")
+    if not profile:
+        return plain
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if "sRGB" in ImageCms.getProfileDescription(source):
+            return plain
+        colours = image if image.mode in ("L", "CMYK") else image.convert("L" if image.mode == "LA" else "RGB")
+        converted = ImageCms.profileToProfile(colours, source, SRGB, outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError):  # broken, or for other colours than these: show them as they are
+        return plain
+    assert converted is not None  # it is, unless it works in place
+    if plain.mode == "RGBA":
+        converted.putalpha(plain.getchannel("A"))
+    return converted
 
 
 def resize(picture: Picture, width: int, height: int) -> Picture:
     """Resize to exactly `width` x `height`: averaging the area where it shrinks, interpolating where it grows."""
     if picture.pixels.shape[2] == 3:
         pixels = _resize_pixels(picture.pixels, width, height)
-    else:  # weigh colours by their alpha, so that the colour of invisible pixels does not bleed into the edges
-        weighted = picture.pixels.astype(np.float32)
-        weighted[..., :3] *= weighted[..., 3:] / 255
-        weighted = _resize_pixels(weighted, width, height).clip(0, 255)
-        weighted[..., :3] *= 255 / np.maximum(weighted[..., 3:], 1)
-        pixels = weighted.round().clip(0, 255).astype(np.uint8)
-    return Picture(pixels, picture.format, picture.profile)
+    else:  # Pillow's RGBa has colours weighed by their alpha: those of invisible pixels do not bleed into the edges
+        weighted = _resize_pixels(np.asarray(Image.fromarray(picture.pixels).convert("RGBa")), width, height)
+        weighted[..., :3] = np.minimum(weighted[..., :3], weighted[..., 3:])  # interpolation may overshoot
+        resized = Image.frombytes("RGBa", (width, height), weighted.tobytes())
+        pixels = np.asarray(resized.convert("RGBA"))
+    return Picture(pixels, picture.format)
 
 
 def _resize_pixels(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -112,19 +141,8 @@ def _resize_pixels(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def encode(picture: Picture, format: str) -> bytes:
-    """Encode as "jpeg", "png" or "webp", in sRGB. JPEG has no transparency: the image is laid over white."""
-    image = Image.fromarray(picture.opaque if format == "jpeg" else picture.pixels)
+    """Encode as "jpeg", "png" or "webp". JPEG has no transparency: the image is laid over white."""
+    image = Image.fromarray(picture.flatten() if format == "jpeg" else picture.pixels)
     buffer = io.BytesIO()
-    _to_srgb(image, picture.profile).save(buffer, format, quality=JPEG_QUALITY)
+    image.save(buffer, format, quality=QUALITY)
     return buffer.getvalue()
-
-
-def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    if profile is None:
-        return image
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"))
-    except (ImageCms.PyCMSError, OSError):  # a broken profile: show the colours as they are
-        return image
-    return converted or image

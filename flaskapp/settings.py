@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Flask
+from flask import Config
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -15,6 +15,7 @@ from flaskapp.errors import InvalidSetting
 log = logging.getLogger(__name__)
 
 PREFIX = "FLASKAPP"
+LARGEST_SIDE = 16_383  # pixels
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,13 @@ def positive(text: str) -> int:
     return number
 
 
+def side(text: str) -> int:
+    pixels = positive(text)
+    if pixels > LARGEST_SIDE:
+        raise ValueError(f"at most {LARGEST_SIDE}, the side of the largest WebP")
+    return pixels
+
+
 def one_of(*choices: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text not in choices:
@@ -53,9 +61,12 @@ def device(text: str) -> str:
 
 def database_url(text: str) -> str:
     try:
-        make_url(text)
-    except ArgumentError:
-        raise ValueError("an SQLAlchemy URL such as postgresql://user@host/name") from None
+        url = make_url(text)
+        url.get_dialect().import_dbapi()
+    except (ArgumentError, ImportError, ValueError):  # also an unknown dialect, a missing driver, a port of letters
+        raise ValueError("an SQLAlchemy URL such as postgresql://user@host/name, its driver installed") from None
+    if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
+        raise ValueError("a database that outlives a connection, such as sqlite:////data/flaskapp.db")
     return text
 
 
@@ -67,10 +78,19 @@ SETTINGS = (
     Setting("CAPTIONER_MAX_BATCH", positive, 8, "Images that go through the model at once"),
     Setting("MAX_UPLOAD_MB", positive, 16, "Size of a request body in MiB; larger ones get 413"),
     Setting("MAX_MEGAPIXELS", positive, 50, "Size of an uploaded image; larger ones get 422 before a pixel is decoded"),
-    Setting("MAX_SIDE", positive, 4096, "Largest `h` and `w` of `/cv_model/`, in pixels"),
+    Setting("MAX_SIDE", side, 4096, "Largest `h` and `w` of `/cv_model/`, in pixels"),
     Setting("MAX_IMAGES", positive, 32, "Images in one `/caption/` request"),
     Setting("DATABASE_URL", database_url, None, "Any SQLAlchemy URL. Unset: an SQLite file in the instance folder", secret=True),
 )  # fmt: skip
+
+
+def read_environment(config: Config) -> None:
+    """Take the settings, and nothing else, from the environment's `FLASKAPP_` variables, as text."""
+    variables = Config(config.root_path)
+    variables.from_prefixed_env(PREFIX, loads=str)
+    names = {setting.name for setting in SETTINGS}
+    config.update({name: text for name, text in variables.items() if name in names})
+    _warn_of_misspelt(variables.keys() - names)
 
 
 def apply(config: MutableMapping[str, Any]) -> None:
@@ -81,7 +101,6 @@ def apply(config: MutableMapping[str, Any]) -> None:
     for setting in SETTINGS:
         config[setting.name] = _value(setting, config.get(setting.name))
     config["MAX_CONTENT_LENGTH"] = config["MAX_UPLOAD_MB"] * 2**20
-    _warn_of_misspelt(config.keys())
 
 
 def of_captioner(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,6 +123,6 @@ def _value(setting: Setting, given: Any) -> Any:
 def _warn_of_misspelt(names: Iterable[str]) -> None:
     """Log a name that is almost a setting's. Not an error: orchestrators invent variables of their own."""
     known = [setting.name for setting in SETTINGS]
-    for name in sorted(set(names).difference(known, Flask.default_config)):
+    for name in sorted(names):
         for meant in difflib.get_close_matches(name, known, n=1, cutoff=0.8):
             log.warning("%s_%s is not a setting. Did you mean %s_%s?", PREFIX, name, PREFIX, meant)

@@ -10,8 +10,14 @@ def test_without_a_container_the_affinity_mask_counts(tmp_path: Path) -> None:
     assert usable_cores(tmp_path / "missing") == len(os.sched_getaffinity(0))
 
 
-@pytest.mark.parametrize(("limit", "cores"), [("max 100000", None), ("100000 100000", 1), ("5000 100000", 1)])
-def test_a_container_s_limit_counts_rounded_up(tmp_path: Path, limit: str, cores: int | None) -> None:
+@pytest.mark.parametrize(
+    ("limit", "cores"),
+    [("max 100000", 8), ("100000 100000", 1), ("5000 100000", 1), ("150000 100000", 2), ("900000 100000", 8)],
+)
+def test_a_container_s_limit_counts_rounded_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, cores: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
     file = tmp_path / "cpu.max"
     file.write_text(limit + "\n")
-    assert usable_cores(file) == (cores or len(os.sched_getaffinity(0)))
+    assert usable_cores(file) == cores

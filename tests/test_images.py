@@ -1,6 +1,7 @@
 """Colours are compared on flat patches: encoders may move a value by a few of 255."""
 
 import io
+import struct
 import zlib
 from typing import Any
 
@@ -58,7 +59,7 @@ def test_each_format_is_read_in_right_colours(format: str, options: dict[str, An
 def test_each_colour_model_comes_out_in_right_colours(mode: str, format: str) -> None:
     image = quarters().quantize(8) if mode == "P" else quarters().convert(mode)
     data = to_bytes(image, format, **({"quality": 95} if format == "JPEG" else {}))
-    assert_quarters(decode(data).opaque, tolerance=10)
+    assert_quarters(decode(data).flatten(), tolerance=10)
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "LA", "I;16"])
@@ -67,7 +68,7 @@ def test_grey_of_each_depth_comes_out_grey(mode: str) -> None:
     dark[:, 4:] = 65535
     dark[4:] //= 2
     image = Image.fromarray(dark) if mode == "I;16" else Image.fromarray((dark >> 8).astype(np.uint8)).convert(mode)
-    pixels = decode(to_bytes(image, "PNG")).opaque
+    pixels = decode(to_bytes(image, "PNG")).flatten()
     assert pixels[0, 0].tolist() == [0, 0, 0]
     assert pixels[0, 7].tolist() == [255, 255, 255]
     if mode != "1":
@@ -108,7 +109,7 @@ def test_a_corrupt_exif_tag_counts_as_upright() -> None:
 def test_transparency_is_laid_over_white() -> None:
     image = Image.new("RGBA", (2, 1), (200, 30, 30, 0))
     image.putpixel((1, 0), (0, 0, 0, 128))
-    assert decode(to_bytes(image, "PNG")).opaque.tolist() == [[[255, 255, 255], [127, 127, 127]]]
+    assert decode(to_bytes(image, "PNG")).flatten().tolist() == [[[255, 255, 255], [127, 127, 127]]]
 
 
 def test_a_transparent_palette_entry_is_transparency() -> None:
@@ -204,15 +205,63 @@ def test_encoding_keeps_transparency_where_the_format_has_it(format: str, keeps:
         assert image.getpixel((4, 4)) == (255, 255, 255)
 
 
-def test_colours_of_another_profile_are_converted_to_srgb() -> None:
+def swapped_profile() -> bytes:
+    """An sRGB profile with red and blue swapped, under another name."""
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     swapped = srgb.replace(b"rXYZ", b"????", 1).replace(b"bXYZ", b"rXYZ", 1).replace(b"????", b"bXYZ", 1)
-    picture = decode(to_bytes(Image.new("RGB", (4, 4), (200, 30, 60)), "PNG", icc_profile=swapped))
-    encoded = Image.open(io.BytesIO(images.encode(picture, "png")))
-    assert np.abs(np.subtract(encoded.getpixel((2, 2)), (60, 30, 200))).max() <= 2, "red and blue were swapped"
+    return swapped.replace("sRGB".encode("utf-16-be"), "bGRs".encode("utf-16-be"))
+
+
+@pytest.mark.parametrize(("mode", "format"), [("RGB", "PNG"), ("RGBA", "PNG"), ("RGB", "JPEG"), ("P", "PNG")])
+def test_colours_of_another_profile_are_converted_to_srgb(mode: str, format: str) -> None:
+    red = Image.new("RGB", (16, 16), (200, 30, 60))
+    image = red.quantize(4) if mode == "P" else red.convert(mode)
+    pixels = decode(to_bytes(image, format, icc_profile=swapped_profile())).pixels
+    assert pixels.shape == (16, 16, len(mode) if mode != "P" else 3)
+    assert np.abs(pixels[2, 2, :3].astype(int) - (60, 30, 200)).max() <= 4, "red and blue were swapped"
+
+
+def linear_grey_profile() -> bytes:
+    """The smallest ICC profile of grey there is: its values are amounts of light, where sRGB's are a curve of them."""
+    white = b"XYZ \0\0\0\0" + struct.pack(">3i", 63190, 65536, 54061)  # D50
+    curve = b"curv\0\0\0\0" + struct.pack(">I", 0)  # no points: the identity
+    name = b"desc\0\0\0\0" + struct.pack(">I", 7) + b"linear\0" + b"\0" * 79
+    tags, body = b"", b""
+    for signature, content in ((b"wtpt", white), (b"kTRC", curve), (b"desc", name)):
+        tags += signature + struct.pack(">2I", 128 + 4 + 3 * 12 + len(body), len(content))
+        body += content + b"\0" * (-len(content) % 4)
+    head = b"\0\0\0\0\2\x40\0\0mntrGRAYXYZ " + b"\0" * 12 + b"acsp" + b"\0" * 28 + white[8:] + b"\0" * 48
+    size = struct.pack(">I", 128 + 4 + len(tags) + len(body))
+    return size + head + struct.pack(">I", 3) + tags + body
+
+
+@pytest.mark.parametrize("mode", ["L", "LA"])
+def test_grey_goes_through_its_own_profile(mode: str) -> None:
+    image = Image.new("L", (4, 4), 55).convert(mode)
+    pixels = decode(to_bytes(image, "PNG", icc_profile=linear_grey_profile())).flatten()
+    assert np.abs(pixels[0, 0].astype(int) - 128).max() <= 2, "55 of 255 of the light is sRGB's middle grey"
+
+
+def test_a_profile_for_other_colours_than_the_image_s_is_passed_over() -> None:
+    data = to_bytes(quarters().convert("CMYK"), "JPEG", quality=95, icc_profile=swapped_profile())
+    assert_quarters(decode(data).pixels, tolerance=10)
+
+
+def test_a_profile_that_says_srgb_changes_nothing() -> None:
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    data = to_bytes(quarters(), "PNG", icc_profile=srgb)
+    assert (decode(data).pixels == np.asarray(quarters())).all()
 
 
 @pytest.mark.parametrize("profile", [b"no profile", b""])
 def test_a_broken_profile_is_passed_over(profile: bytes) -> None:
-    picture = images.Picture(np.asarray(quarters()), "png", profile)
-    assert_quarters(np.asarray(Image.open(io.BytesIO(images.encode(picture, "png")))))
+    assert_quarters(decode(to_bytes(quarters(), "PNG", icc_profile=profile)).pixels)
+
+
+def test_the_transparent_value_of_16_bit_grey_is_transparent() -> None:
+    wide = np.full((4, 4), 30_000, np.uint16)
+    wide[:, 2:] = 60_000
+    data = to_bytes(Image.fromarray(wide), "PNG", transparency=30_000)
+    pixels = decode(data).pixels
+    assert pixels[0, 0, 3] == 0
+    assert pixels[0, 3].tolist() == [233, 233, 233, 255]

@@ -35,6 +35,7 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
         ("MAX_UPLOAD_MB", "lots", "a whole number"),
         ("MAX_MEGAPIXELS", 0, "1 or more"),
         ("MAX_SIDE", "-1", "1 or more"),
+        ("MAX_SIDE", "16384", "at most 16383"),
         ("CAPTIONER_DEVICE", "gpu", "cpu, cuda"),
         ("CAPTIONER_DEVICE", "cpu:1", "cpu, cuda"),
         ("CAPTIONER_PRECISION", "fp8", "fp32"),
@@ -45,10 +46,23 @@ def test_a_bad_value_stops_the_start_and_names_its_key(name: str, value: Any, me
         create_app({name: value})
 
 
-def test_a_bad_database_url_is_named_but_not_printed() -> None:
+@pytest.mark.parametrize(
+    "url", ["ada:hunter2@host", "postgresql://ada:p@hunter2:x@host", "nosuch://hunter2@host", "oracle://hunter2@host",
+            "sqlite://", "sqlite:///:memory:"]
+)  # fmt: skip
+def test_a_bad_database_url_is_named_but_not_printed(url: str) -> None:
     with pytest.raises(InvalidSetting, match="FLASKAPP_DATABASE_URL must be") as caught:
-        create_app({"DATABASE_URL": "ada:hunter2@host"})
+        create_app({"DATABASE_URL": url})
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_variable_that_is_no_setting_reaches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLASKAPP_DEBUG", "false")
+    monkeypatch.setenv("FLASKAPP_TESTING", "0")
+    monkeypatch.setenv("FLASKAPP_MAX_FORM_PARTS", "100")
+    app = create_app()
+    assert app.debug is app.testing is False
+    assert app.config["MAX_FORM_PARTS"] == 1000
 
 
 def test_a_misspelt_variable_is_pointed_out(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

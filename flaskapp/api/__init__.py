@@ -9,7 +9,7 @@ from flask_smorest import Api as SmorestApi
 from flask_smorest.error_handler import ErrorSchema
 
 from flaskapp.api import caption, cv_model, docs, fields, items, login, status, text_model
-from flaskapp.errors import FlaskappError, InvalidGeneration, Unavailable
+from flaskapp.errors import FlaskappError, Unavailable
 
 DESCRIPTION = "Captions for images, and the other endpoints of an MLOps course, in Flask."
 
@@ -38,11 +38,35 @@ class Error(ErrorSchema):
     )
 
 
+EXAMPLES: dict[HTTPStatus, dict[str, Any]] = {
+    HTTPStatus.BAD_REQUEST: {"message": "This is not JSON: Expecting value: line 1 column 1 (char 0)."},
+    HTTPStatus.UNAUTHORIZED: {"message": "this username is saved with another password"},
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: {"message": "Send JSON, with the content type application/json."},
+    HTTPStatus.UNPROCESSABLE_ENTITY: {"errors": {"query": {"item_id": ["Not a valid integer."]}}},
+    HTTPStatus.SERVICE_UNAVAILABLE: {"message": "the database cannot be used at the moment"},
+}
+RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait before another try", "schema": {"type": "integer"}}}
+
+
 class Api(SmorestApi):
     ERROR_SCHEMA = Error
 
+    def _register_responses(self) -> None:
+        """Document each error with an example of its own."""
+        for error in (each for each in HTTPStatus if each >= HTTPStatus.BAD_REQUEST):
+            example = {"code": error.value, "status": error.phrase} | EXAMPLES.get(error, {})
+            response = _document(error.phrase, {"schema": Error, "example": example})
+            if error is HTTPStatus.SERVICE_UNAVAILABLE:
+                response["headers"] = RETRY_AFTER
+            self.spec.components.response(error.name, response, lazy=True)
+        self.spec.components.response("DEFAULT_ERROR", _document("Any other error", {"schema": Error}), lazy=True)
+
     def _register_pagination_header(self) -> None:
         """Nothing here comes in pages."""
+
+
+def _document(description: str, content: dict[str, Any]) -> dict[str, Any]:
+    return {"description": description, "content": {"application/json": content}}
 
 
 def init_app(app: Flask) -> None:
@@ -50,8 +74,7 @@ def init_app(app: Flask) -> None:
     app.config.from_mapping(OPENAPI)
     app.url_map.strict_slashes = False  # a trailing slash never matters
     api = Api(app)
-    for document in (fields.bounds_from(app.config), fields.document_early_stopping):
-        api.ma_plugin.converter.add_attribute_function(document)
+    api.ma_plugin.converter.add_attribute_function(fields.document_with(app.config))
     for resource in (status, items, login, text_model, cv_model, caption):
         api.register_blueprint(resource.blp)
     app.register_blueprint(docs.blp)
@@ -62,9 +85,7 @@ def answer_error(error: FlaskappError) -> tuple[dict[str, Any], int, dict[str, s
     """Answer one of our own errors in the shape that flask-smorest gives to all others."""
     payload: dict[str, Any] = {"code": error.status.value, "status": error.status.phrase}
     headers: dict[str, str] = {}
-    if isinstance(error, InvalidGeneration):
-        payload["errors"] = {"multipart": {"config": {error.field: [str(error)]}}}
-    elif error.status is not HTTPStatus.INTERNAL_SERVER_ERROR:
+    if error.status is not HTTPStatus.INTERNAL_SERVER_ERROR:
         payload["message"] = str(error)
     if isinstance(error, Unavailable):
         headers["Retry-After"] = str(error.retry_after)

@@ -4,6 +4,7 @@ from http import HTTPStatus
 from typing import Any
 
 import marshmallow as ma
+from flask_smorest import abort
 from marshmallow import ValidationError, post_load, validate
 
 from flaskapp.api.blueprint import Blueprint
@@ -111,6 +112,9 @@ blp = Blueprint("caption", __name__, description="The captioner")
 )
 def caption(data: list[UploadedImage], config: GenerationSettings) -> dict[str, object]:
     """Describe one or more images in words"""
-    captions = captioner.caption([image.picture.opaque for image in data], config)
+    try:
+        captions = captioner.caption([image.picture.flatten() for image in data], config)
+    except InvalidGeneration as error:
+        abort(HTTPStatus.UNPROCESSABLE_ENTITY, errors={"multipart": {"config": {error.field: [str(error)]}}})
     results = [{"input": image.filename, "captions": texts} for image, texts in zip(data, captions, strict=True)]
     return OK | {"model": captioner.name, "caption": captions[0][0], "results": results}

@@ -13,6 +13,7 @@ from flaskapp.api.fields import ImageFile, Side, Text, UploadedImage
 
 FILE = {"description": "A JPEG, PNG, WebP, GIF or BMP file (of an animation the first frame)"}
 FORMAT = {"description": "Format of the answer. Default: the upload's own, else jpeg", "examples": ["png"]}
+ATTACHMENT = "attachment; filename=image_resize.jpg"
 BINARY = {"type": "string", "format": "binary"}
 
 
@@ -32,9 +33,15 @@ blp = Blueprint("cv_model", __name__, description="The vision model")
 @blp.route("/cv_model/", methods=["POST"])
 @blp.arguments(ResizeForm, location="multipart", as_kwargs=True)
 @blp.arguments(ResizeQuery, location="query", as_kwargs=True)
-@blp.response(200, BINARY, content_type="image/jpeg", description="The resized image, as an attachment")
-@blp.response(200, BINARY, content_type="image/png", description="The resized image, as an attachment")
-@blp.response(200, BINARY, content_type="image/webp", description="The resized image, as an attachment")
+@blp.doc(
+    responses={
+        "200": {
+            "description": "The resized image, as an attachment",
+            "content": {f"image/{format}": {"schema": BINARY} for format in images.ENDINGS},
+            "headers": {"Content-Disposition": {"schema": {"type": "string"}, "example": ATTACHMENT}},
+        }
+    }
+)
 @blp.errors(HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
 def resize(data: UploadedImage, h: int, w: int, format: str | None = None) -> Response:
     """Resize an image to exactly `w` x `h` pixels

@@ -63,19 +63,23 @@ class EarlyStopping(ma.fields.Field[Any]):
             return value
         raise ValidationError('Must be true, false or "never".')
 
+    @staticmethod
+    def keywords(config: Config) -> dict[str, Any]:
+        return {"enum": [True, False, "never"]}
+
 
 class Side(DecimalInteger):
     """A side of an image in pixels, at most MAX_SIDE."""
 
     def _validated(self, value: Any) -> Any:
         pixels = super()._validated(value)
-        bounds = self.bounds(current_app.config)
+        bounds = self.keywords(current_app.config)
         if not bounds["minimum"] <= pixels <= bounds["maximum"]:
             raise ValidationError("Must be from {minimum} to {maximum} pixels.".format(**bounds))
         return pixels
 
     @staticmethod
-    def bounds(config: Config) -> dict[str, Any]:
+    def keywords(config: Config) -> dict[str, Any]:
         return {"minimum": 1, "maximum": config["MAX_SIDE"]}
 
 
@@ -103,13 +107,13 @@ class ImageFiles(ma.fields.List[UploadedImage]):
     """From one to MAX_IMAGES uploaded image files."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[UploadedImage | None]:
-        bounds = self.bounds(current_app.config)
+        bounds = self.keywords(current_app.config)
         if len(value) > bounds["maxItems"]:
             raise ValidationError("Send at most {maxItems} images at once.".format(**bounds))
         return super()._deserialize(value, attr, data, **kwargs)
 
     @staticmethod
-    def bounds(config: Config) -> dict[str, Any]:
+    def keywords(config: Config) -> dict[str, Any]:
         return {"minItems": 1, "maxItems": config["MAX_IMAGES"]}
 
 
@@ -123,14 +127,10 @@ class JSONPart(ma.fields.Nested):
         return super()._deserialize(strict_json.loads(text), attr, data, partial, **kwargs)
 
 
-def bounds_from(config: Config) -> Callable[..., dict[str, Any]]:
-    """What apispec calls for every field: documents those whose bounds are settings."""
+def document_with(config: Config) -> Callable[..., dict[str, Any]]:
+    """What apispec calls for every field: adds the JSON Schema keywords of those above that have some."""
 
     def document(_converter: Any, field: ma.fields.Field[Any], **_: Any) -> dict[str, Any]:
-        return field.bounds(config) if isinstance(field, Side | ImageFiles) else {}
+        return field.keywords(config) if isinstance(field, Side | ImageFiles | EarlyStopping) else {}
 
     return document
-
-
-def document_early_stopping(_converter: Any, field: ma.fields.Field[Any], **_: Any) -> dict[str, Any]:
-    return {"enum": [True, False, "never"]} if isinstance(field, EarlyStopping) else {}

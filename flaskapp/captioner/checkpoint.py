@@ -7,6 +7,7 @@ safetensors or with `weights_only`, and code of its own (`trust_remote_code`) is
 import logging
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -18,10 +19,14 @@ from transformers import AutoImageProcessor, AutoTokenizer, VisionEncoderDecoder
 
 log = logging.getLogger(__name__)
 
+LOCALLY: Any = {"local_files_only": True, "trust_remote_code": False}
+
 DEFAULT_MODEL = "nlpconnect/vit-gpt2-image-captioning"
 DEFAULT_REVISION = "dc68f91c06a1ba6f15268e5b9c13ae7a7c514084"
 EMBEDDED = "embedded"
 EMBEDDED_FOLDER = Path(__file__).parent / "embedded" / "checkpoint"
+
+WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")  # pickled ones only where there are no others
 
 PROBE_TIMEOUT = 8  # seconds that the hub has to answer at start
 PROBE = "import sys, huggingface_hub as hub; hub.HfApi().model_info(sys.argv[1], revision=sys.argv[2])"
@@ -48,7 +53,7 @@ def find(model: str | None, revision: str | None) -> Checkpoint:
     """Find the checkpoint that the settings name, and download it if it is on the hub and not in the cache.
 
     Without a model it is the default one if it can be had, else the embedded one. A model that is named is that model
-    or an error: FileNotFoundError for a folder, huggingface_hub's errors for a hub id.
+    or an error: FileNotFoundError for a folder, ConnectionError or huggingface_hub's errors for a hub id.
     """
     if model is None:
         return _find_default()
@@ -59,7 +64,12 @@ def find(model: str | None, revision: str | None) -> Checkpoint:
     if model.startswith((".", "/", "~")):
         raise FileNotFoundError(f"CAPTIONER_MODEL is not a folder: {model}")
     revision = revision or (DEFAULT_REVISION if model == DEFAULT_MODEL else "main")
-    return Checkpoint(model, _find_in_cache(model, revision) or _download(model, revision))
+    folder = _find_in_cache(model, revision)
+    if folder is None:
+        if not _hub_answers(model, revision):
+            raise ConnectionError(f"{model} at {revision} is not in the cache, and the hub does not offer it")
+        folder = _download(model, revision)
+    return Checkpoint(model, folder)
 
 
 def _find_default() -> Checkpoint:
@@ -80,12 +90,13 @@ def _find_default() -> Checkpoint:
 
 
 def _find_in_cache(model: str, revision: str) -> Path | None:
-    """The folder of a cached snapshot that has its weights; a download that was cut off has none."""
-    try:
-        folder = Path(snapshot_download(model, revision=revision, local_files_only=True))
-    except LocalEntryNotFoundError:
-        return None
-    return folder if any(folder.glob("*.safetensors")) or any(folder.glob("*.bin")) else None
+    """The folder of a cached snapshot that is complete; one whose download was cut off does not count."""
+    for weights in WEIGHTS:
+        with suppress(LocalEntryNotFoundError):
+            folder = Path(_snapshot(model, revision, weights, local_files_only=True))
+            if (folder / "config.json").exists() and any(folder.glob(weights)):
+                return folder
+    return None
 
 
 def _hub_answers(model: str, revision: str) -> bool:
@@ -98,21 +109,27 @@ def _hub_answers(model: str, revision: str) -> bool:
 
 
 def _download(model: str, revision: str) -> Path:
-    """Download what the model needs, with a progress bar; pickled weights only if there are no others."""
+    """Download what the model needs, with a progress bar. Raises FileNotFoundError for a repository without weights."""
     files = HfApi().list_repo_files(model, revision=revision)
-    weights = "model*.safetensors" if any(Path(file).match("model*.safetensors") for file in files) else "*.bin"
-    return Path(snapshot_download(model, revision=revision, allow_patterns=["*.json", "*.txt", weights]))
+    for weights in WEIGHTS:
+        if any(Path(file).match(weights) for file in files):
+            return Path(_snapshot(model, revision, weights))
+    raise FileNotFoundError(f"{model} at {revision} has no weights that can be read here")
+
+
+def _snapshot(model: str, revision: str, weights: str, **options: bool) -> str:
+    return snapshot_download(model, revision=revision, allow_patterns=["*.json", "*.txt", weights], **options)
 
 
 def load(checkpoint: Checkpoint, dtype: torch.dtype) -> LoadedCheckpoint:
     """Load a checkpoint into memory without asking the hub. Raises ValueError if its weights do not fill the model."""
     # Typed as the model alone, with output_loading_info it returns a pair.
     model, report = cast(Any, VisionEncoderDecoderModel).from_pretrained(
-        checkpoint.folder, dtype=dtype, weights_only=True, local_files_only=True, output_loading_info=True
+        checkpoint.folder, dtype=dtype, weights_only=True, output_loading_info=True, **LOCALLY
     )
     if report["missing_keys"]:
         raise ValueError(f"the checkpoint lacks {len(report['missing_keys'])} weights")
     # The PIL back end by name: the other one appears where torchvision is installed, and changes the pixels.
-    processor = cast(Any, AutoImageProcessor).from_pretrained(checkpoint.folder, backend="pil", local_files_only=True)
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint.folder, local_files_only=True)
+    processor = cast(Any, AutoImageProcessor).from_pretrained(checkpoint.folder, backend="pil", **LOCALLY)
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint.folder, **LOCALLY)
     return LoadedCheckpoint(model.eval(), tokenizer, processor)

@@ -30,9 +30,10 @@ class GenerationSettings:
     def __post_init__(self) -> None:
         if self.min_length > self.max_length:
             raise InvalidGeneration("min_length", "Must not be more than max_length.")
-        if not self.do_sample and self.num_return_sequences > self.num_beams:
+        draws_freely = self.do_sample and self.num_beams == 1
+        if self.num_return_sequences > self.num_beams and not draws_freely:
             raise InvalidGeneration(
-                "num_return_sequences", "Must not be more than num_beams, unless do_sample is true."
+                "num_return_sequences", "Must not be more than num_beams, unless do_sample is true and num_beams is 1."
             )
 
     def for_generate(self) -> dict[str, Any]:

@@ -146,7 +146,7 @@ def test_without_a_model_the_answer_is_come_back_later_and_the_rest_works(
     assert client.get("/").status_code == 200
 
 
-def test_the_image_and_its_twin_with_other_bytes_get_the_same_caption_over_http(server: Server) -> None:
+def test_a_config_in_a_text_field_without_a_name_is_read_over_http(server: Server) -> None:
     files = [("data", asset("star.png")[0]), ("config", (None, '{"num_beams": 2}'))]
     answer = requests.post(server.url + "/caption/", files=files, timeout=60)
     assert answer.json()["caption"] == STAR

@@ -9,14 +9,22 @@ def test_the_root_says_ok(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/items/5", "/restric_items/lenet", "/query_items?item_id=5", "/text_model/?data=a", "/openapi.json"]
-)
+    "path",
+    ["/items/5", "/restric_items/lenet", "/query_items?item_id=5", "/text_model/?data=a", "/openapi.json",
+     "/swagger-ui", "/redoc"],
+)  # fmt: skip
 def test_a_trailing_slash_never_matters(client: FlaskClient, path: str) -> None:
     route, question_mark, query = path.partition("?")
     other = route.removesuffix("/") if route.endswith("/") else route + "/"
     answers = [client.get(each + question_mark + query) for each in (route, other)]
     assert [answer.status_code for answer in answers] == [200, 200]
     assert answers[0].data == answers[1].data
+
+
+@pytest.mark.parametrize("path", ["/login", "/text_model", "/cv_model", "/caption"])
+def test_a_trailing_slash_never_matters_to_a_post(client: FlaskClient, path: str) -> None:
+    """Nothing is sent, so that each says what it misses; a redirect or a 404 would not."""
+    assert [client.post(each).status_code for each in (path, path + "/")] == [422, 422]
 
 
 @pytest.mark.parametrize("path", ["/", "/items/5", "/query_items?item_id=5", "/swagger-ui", "/redoc", "/openapi.json"])

@@ -10,63 +10,14 @@ import numpy as np
 import pytest
 import torch
 from huggingface_hub import constants
-from transformers import (
-    GPT2Config,
-    GPT2Tokenizer,
-    SwinConfig,
-    VisionEncoderDecoderConfig,
-    VisionEncoderDecoderModel,
-    ViTConfig,
-    ViTImageProcessorPil,
-)
+from transformers import GPT2Tokenizer, SwinConfig, ViTImageProcessorPil
 
 from flaskapp.captioner import Captioner, GenerationSettings, checkpoint
 from flaskapp.captioner.checkpoint import DEFAULT_MODEL, DEFAULT_REVISION, EMBEDDED, EMBEDDED_FOLDER
 from flaskapp.errors import CaptionerUnavailable
+from tests.captioner.tiny import make_model, small_vit, write_like_the_hub
 
 PICTURE = np.zeros((40, 50, 3), np.uint8)
-
-
-def make_model(encoder: Any) -> VisionEncoderDecoderModel:
-    torch.manual_seed(0)
-    decoder = GPT2Config(vocab_size=512, n_positions=32, n_embd=32, n_layer=1, n_head=2, bos_token_id=0, eos_token_id=0)
-    config = VisionEncoderDecoderConfig.from_encoder_decoder_configs(
-        encoder, decoder, decoder_start_token_id=0, pad_token_id=0, eos_token_id=0
-    )
-    return VisionEncoderDecoderModel(config).eval()
-
-
-def small_vit() -> ViTConfig:
-    return ViTConfig(
-        hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64, image_size=32, patch_size=16
-    )
-
-
-def write_bpe(folder: Path) -> None:
-    """GPT-2's own two files, vocab.json and merges.txt, taken out of the embedded model's tokenizer.json."""
-    bpe = json.loads((EMBEDDED_FOLDER / "tokenizer.json").read_text())["model"]
-    (folder / "vocab.json").write_text(json.dumps(bpe["vocab"]))
-    merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in bpe["merges"]]
-    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]))
-
-
-def write_like_the_hub(folder: Path, model: VisionEncoderDecoderModel) -> Path:
-    """The files of the default hub checkpoint: pickled weights, an old preprocessor, no generation_config.json."""
-    folder.mkdir()
-    model.config.save_pretrained(folder)
-    torch.save(model.state_dict(), folder / "pytorch_model.bin")
-    preprocessor = {
-        "do_normalize": True, "do_resize": True, "feature_extractor_type": "ViTFeatureExtractor",
-        "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5], "resample": 2, "size": 32,
-    }  # fmt: skip
-    (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor))
-    end = "<|endoftext|>"
-    names = {"bos_token": end, "eos_token": end, "unk_token": end, "pad_token": end}
-    (folder / "special_tokens_map.json").write_text(json.dumps(names))
-    tokenizer = names | {"tokenizer_class": "GPT2Tokenizer", "model_max_length": 1024, "add_prefix_space": False}
-    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer))
-    write_bpe(folder)
-    return folder
 
 
 @pytest.fixture
@@ -176,6 +127,19 @@ def test_a_download_that_was_cut_off_does_not_count_as_cached(offline: Path, tmp
     (folder / "pytorch_model.bin").unlink()
     put_into_cache(offline, folder)
     assert checkpoint.find(None, None).name == EMBEDDED
+
+
+def test_code_in_a_checkpoint_is_refused_and_not_asked_about(tmp_path: Path) -> None:
+    folder = write_like_the_hub(tmp_path / "tiny", make_model(small_vit()))
+    preprocessor = json.loads((folder / "preprocessor_config.json").read_text())
+    preprocessor |= {"auto_map": {"AutoImageProcessor": "attack.Attack"}, "feature_extractor_type": "Attack"}
+    (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor))
+    (folder / "attack.py").write_text(f"open({str(tmp_path / 'it-ran')!r}, 'w')\nclass Attack: pass")
+    captioner = Captioner()
+    captioner.configure(model=str(folder))
+    with pytest.raises(CaptionerUnavailable):
+        captioner.load()
+    assert not (tmp_path / "it-ran").exists()
 
 
 def test_a_model_that_is_asked_for_by_name_is_that_model_or_none(offline: Path) -> None:

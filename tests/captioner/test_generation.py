@@ -19,7 +19,9 @@ def test_a_search_gives_no_more_captions_than_it_has_beams_but_a_draw_does() -> 
     with pytest.raises(InvalidGeneration) as caught:
         GenerationSettings(num_beams=2, num_return_sequences=3)
     assert caught.value.field == "num_return_sequences"
-    assert GenerationSettings(num_beams=2, num_return_sequences=3, do_sample=True).num_return_sequences == 3
+    with pytest.raises(InvalidGeneration):
+        GenerationSettings(num_beams=2, num_return_sequences=3, do_sample=True)
+    assert GenerationSettings(num_beams=1, num_return_sequences=3, do_sample=True).num_return_sequences == 3
 
 
 def test_generate_gets_no_setting_that_would_have_no_effect() -> None:
