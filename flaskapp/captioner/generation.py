@@ -50,5 +50,5 @@ class GenerationSettings:
         if self.num_beams > 1:
             arguments |= {"length_penalty": self.length_penalty, "early_stopping": self.early_stopping}
         if self.do_sample:
-            arguments |= {"temperature": self.temperature, "top_k": self.top_k, "top_p": self.top_p}
+            arguments |= {"temperature": float(self.temperature), "top_k": self.top_k, "top_p": self.top_p}
         return arguments
