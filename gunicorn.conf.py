@@ -38,4 +38,8 @@ def when_ready(server: Any) -> None:
 
 
 def post_fork(server: Any, worker: Any) -> None:
-    captioner.continue_after_fork(threads=max(1, usable_cores() // server.cfg.workers))
+    def leave() -> None:
+        """Answer what is under way, and be replaced."""
+        worker.alive = False
+
+    captioner.continue_after_fork(threads=max(1, usable_cores() // server.cfg.workers), on_death=leave)

@@ -8,7 +8,7 @@ from flask import Flask
 
 from flaskapp import api, settings
 from flaskapp.accounts import Accounts
-from flaskapp.captioner import captioner
+from flaskapp.captioner import Configuration, captioner
 
 
 def create_app(config: Mapping[str, Any] | None = None) -> Flask:
@@ -20,7 +20,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     settings.read_environment(app.config)
     app.config.update(config or {})
     settings.apply(app.config)
-    captioner.configure(**settings.of_captioner(app.config))
+    captioner.configure(Configuration(**settings.of_captioner(app.config)))
     database_url = app.config["DATABASE_URL"] or f"sqlite:///{Path(app.instance_path) / 'flaskapp.db'}"
     app.extensions["accounts"] = Accounts(database_url)
     api.init_app(app)

@@ -7,9 +7,12 @@ FlaskappError
 ├── UnsupportedImageFormat     415  not JPEG, PNG, WebP, GIF or BMP
 ├── UnreadableImage            422  a known format, but broken, cut short or too large
 ├── InvalidGeneration          422  a generation setting that cannot be obeyed; names it
+├── DeadlineExceeded           504  the captions were not ready in time
 └── Unavailable                503  come back later, after `retry_after` seconds
     ├── DatabaseUnavailable
-    └── CaptionerUnavailable
+    ├── CaptionerUnavailable        no model, or one that stopped
+    ├── CaptionFailed               the model failed at this image, and only at this one
+    └── TooBusy                     too many images wait
 """
 
 from http import HTTPStatus
@@ -51,6 +54,10 @@ class InvalidGeneration(FlaskappError):
         self.field = field
 
 
+class DeadlineExceeded(FlaskappError):
+    status = HTTPStatus.GATEWAY_TIMEOUT
+
+
 class Unavailable(FlaskappError):
     status = HTTPStatus.SERVICE_UNAVAILABLE
     retry_after = 5  # seconds
@@ -62,3 +69,11 @@ class DatabaseUnavailable(Unavailable):
 
 class CaptionerUnavailable(Unavailable):
     retry_after = 60  # a model that could not be loaded needs somebody to look at it
+
+
+class CaptionFailed(Unavailable):
+    pass
+
+
+class TooBusy(Unavailable):
+    retry_after = 2

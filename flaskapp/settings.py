@@ -74,8 +74,10 @@ SETTINGS = (
     Setting("CAPTIONER_MODEL", str, None, "Hub id, folder or `embedded`: that model or none. Unset: `nlpconnect/vit-gpt2-image-captioning` if it is cached or the hub answers, else `embedded`"),
     Setting("CAPTIONER_REVISION", str, None, "Commit of the hub model. Unset: a pinned one for the default model, else `main`"),
     Setting("CAPTIONER_DEVICE", device, "auto", "`cpu`, `cuda`, `cuda:1`; `auto` takes the first GPU if there is one"),
-    Setting("CAPTIONER_PRECISION", one_of("fp32", "bf16", "fp16"), "fp32", "`fp32`; `bf16` or `fp16` on a GPU"),
+    Setting("CAPTIONER_PRECISION", one_of("fp32", "int8", "bf16", "fp16"), "fp32", "`fp32`; `int8` on a CPU; `bf16` or `fp16` on a GPU"),
     Setting("CAPTIONER_MAX_BATCH", positive, 8, "Images that go through the model at once"),
+    Setting("CAPTIONER_QUEUE", positive, 64, "Images that may wait in a worker; more get 503"),
+    Setting("CAPTIONER_DEADLINE", positive, 30, "Seconds after which captions that are not ready get 504"),
     Setting("MAX_UPLOAD_MB", positive, 16, "Size of a request body in MiB; larger ones get 413"),
     Setting("MAX_MEGAPIXELS", positive, 50, "Size of an uploaded image; larger ones get 422 before a pixel is decoded"),
     Setting("MAX_SIDE", side, 4096, "Largest `h` and `w` of `/cv_model/`, in pixels"),
@@ -104,7 +106,7 @@ def apply(config: MutableMapping[str, Any]) -> None:
 
 
 def of_captioner(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The CAPTIONER_ settings as keyword arguments of `Captioner.configure`."""
+    """The CAPTIONER_ settings as keyword arguments of the captioner's `Configuration`."""
     prefix = "CAPTIONER_"
     names = [setting.name for setting in SETTINGS if setting.name.startswith(prefix)]
     return {name.removeprefix(prefix).lower(): config[name] for name in names}

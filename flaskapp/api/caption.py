@@ -109,11 +109,12 @@ blp = Blueprint("caption", __name__, description="The captioner")
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     HTTPStatus.SERVICE_UNAVAILABLE,
+    HTTPStatus.GATEWAY_TIMEOUT,
 )
 def caption(data: list[UploadedImage], config: GenerationSettings) -> dict[str, object]:
     """Describe one or more images in words"""
     try:
-        captions = captioner.caption([image.picture.flatten() for image in data], config)
+        captions = captioner.caption((image.picture.flatten() for image in data), config)
     except InvalidGeneration as error:
         abort(HTTPStatus.UNPROCESSABLE_ENTITY, errors={"multipart": {"config": {error.field: [str(error)]}}})
     results = [{"input": image.filename, "captions": texts} for image, texts in zip(data, captions, strict=True)]

@@ -1,153 +1,167 @@
-"""The captioner: pictures and settings in, captions out."""
+"""The model at work. Images may join at any time; each step writes one more token for all that are in.
 
-import logging
-import threading
+    add      encode the pictures, and begin a search for each
+    step     run the decoder on the last token of every beam, choose what to go on with, let go of what is done
+
+What is not a search, or not by GPT-2, goes through transformers' `generate`, on the same weights.
+"""
+
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
+from transformers import GPT2LMHeadModel
 
-from flaskapp.captioner import checkpoint as checkpoints
+from flaskapp.captioner.beam_search import Search, propose
 from flaskapp.captioner.checkpoint import LoadedCheckpoint
+from flaskapp.captioner.decoder import Cache, Decoder
 from flaskapp.captioner.generation import GenerationSettings
-from flaskapp.errors import CaptionerUnavailable, InvalidGeneration
+from flaskapp.captioner.linear import maker, repack
+from flaskapp.errors import InvalidGeneration
 
-log = logging.getLogger(__name__)
-
-REASON = "there is no captioning model: it could not be loaded"  # the log has the details
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-class Configuration(NamedTuple):
-    """What is loaded, and where to: the settings' CAPTIONER_MODEL, _REVISION, _DEVICE and _PRECISION."""
-
-    model: str | None = None
-    revision: str | None = None
-    device: str = "auto"
-    precision: str = "fp32"
+# What a checkpoint's generation_config may say without changing what a search does here.
+UNDERSTOOD = {
+    "_from_model_config", "bos_token_id", "decoder_start_token_id", "eos_token_id", "pad_token_id", "transformers_version",
+    "use_cache", "output_attentions", "output_hidden_states", "return_dict_in_generate",
+}  # fmt: skip
+ALWAYS_SET = set(GenerationSettings().for_generate())
 
 
-class Captioner:
-    """One model, made in three steps: an empty object at import, `configure` in `create_app`, `load` by whoever serves.
+class Group(NamedTuple):
+    """Searches that began together, with one number of beams, in the order of the cache's images."""
 
-    A process that forks its workers loads before the fork, so that they share the weights. Where nobody loads, the
-    first caption does. A model that cannot be loaded is not tried again: every caption then says so.
-    """
+    searches: list[Search]
+    cache: Cache
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._max_batch = 8
-        self._reset(Configuration())
 
-    def configure(
-        self,
-        *,
-        model: str | None = None,
-        revision: str | None = None,
-        device: str = "auto",
-        precision: str = "fp32",
-        max_batch: int = 8,
-    ) -> None:
-        """Say what `load` shall load. What another configuration had loaded is forgotten."""
-        self._max_batch = max_batch
-        configuration = Configuration(model, revision, device, precision)
-        if configuration != self._configuration:
-            self._reset(configuration)
+class Engine:
+    """A loaded checkpoint, and the searches that run on it. One thread at a time may use it."""
 
-    def _reset(self, configuration: Configuration) -> None:
-        self._configuration = configuration
-        self._name: str | None = None
-        self._loaded: LoadedCheckpoint | None = None
-        self._is_on_device = False
-        self._failed = False
+    def __init__(self, checkpoint: LoadedCheckpoint, precision: str, device: torch.device) -> None:
+        self._model = checkpoint.model
+        self._tokenizer = checkpoint.tokenizer
+        self._device = device
+        repack(self._model, maker(precision, device))
+        self._decoder = Decoder(self._model.decoder) if _is_plain_gpt2(self._model) else None
+        generation = self._model.generation_config
+        start = generation.decoder_start_token_id
+        self._start: int = generation.bos_token_id if start is None else start
+        ends = generation.eos_token_id
+        self._ends = frozenset([] if ends is None else np.atleast_1d(ends).tolist())
+        self._groups: list[Group] = []
+
+    def move_to_device(self) -> None:
+        """To be done after a fork: CUDA, once it is used, does not survive one."""
+        self._model.to(self._device)
+
+    def check(self, settings: GenerationSettings) -> None:
+        """Raises InvalidGeneration for settings beyond what this model can do."""
+        positions = getattr(self._model.config.decoder, "max_position_embeddings", settings.max_length)
+        if settings.max_length > positions:
+            raise InvalidGeneration("max_length", f"Must not be more than {positions}, the positions of this model.")
+
+    def can_search(self, settings: GenerationSettings) -> bool:
+        """Whether `add` and `step` take these settings; else it is `generate` that does."""
+        return self._decoder is not None and not settings.do_sample
 
     @property
-    def name(self) -> str:
-        """What the answers' `model` says: the hub id, the folder's name, or "embedded". Known once it is loaded."""
-        return self._name or "none"
+    def running(self) -> int:
+        """How many images are in."""
+        return sum(len(group.searches) for group in self._groups)
 
-    def load(self) -> None:
-        """Load the model, downloading it first if need be. Raises CaptionerUnavailable; the reason is in the log."""
-        with self._lock:
-            self._load()
+    @torch.inference_mode()
+    def add(self, pixels: Sequence[Tensor], settings: Sequence[GenerationSettings]) -> list[Search]:
+        """Begin a search for each image, [3, height, width] as the preprocessing gives it. All or none are begun."""
+        assert self._decoder is not None, "ask can_search"
+        encoded = self._encode(torch.stack(list(pixels)))
+        searches = [Search(each, self._start, self._ends) for each in settings]
+        groups = []
+        for beams in sorted({each.num_beams for each in settings}):
+            places = [place for place, each in enumerate(settings) if each.num_beams == beams]
+            longest = max(settings[place].max_length for place in places)
+            cache = self._decoder.look_at(encoded[places], beams, longest)
+            groups.append(Group([searches[place] for place in places], cache))
+        self._groups += groups
+        return searches
 
-    @staticmethod
-    def prepare_to_fork() -> None:
-        """Keep torch to one thread. OpenMP's others do not survive a fork: a child would wait for them for ever."""
-        torch.set_num_threads(1)
+    def _encode(self, pixels: Tensor) -> Tensor:
+        """[images, 3, height, width] -> what the decoder looks at, [images, patches, width]."""
+        pixels = pixels.to(self._device, self._model.dtype)
+        encoded: Tensor = self._model.encoder(pixel_values=pixels).last_hidden_state
+        if hasattr(self._model, "enc_to_dec_proj"):
+            encoded = self._model.enc_to_dec_proj(encoded)
+        return encoded
 
-    @staticmethod
-    def continue_after_fork(threads: int) -> None:
-        """Give a forked worker its share of the cores."""
-        torch.set_num_threads(threads)
+    @torch.inference_mode()
+    def step(self) -> list[Search]:
+        """One more token for every beam of every image. Returns the searches that are done with it."""
+        assert self._decoder is not None, "ask can_search"
+        last = [beam[-1] for group in self._groups for search in group.searches for beam in search.beams]
+        tokens = torch.tensor(last, device=self._device)
+        logits = self._decoder(tokens, [group.cache for group in self._groups]).float()
+        done = []
+        for group, part in zip(self._groups, logits.split([group.cache.rows for group in self._groups]), strict=True):
+            done += _advance(group, part)
+        self._groups = [group for group in self._groups if group.searches]
+        return done
 
-    def caption(self, images: Sequence[np.ndarray], settings: GenerationSettings) -> list[list[str]]:
-        """Caption RGB images, uint8 [height, width, 3] of any sizes.
+    @torch.inference_mode()
+    def drop(self, search: Search) -> None:
+        """Forget a search that nobody waits for any more."""
+        for group in self._groups:
+            if search in group.searches:
+                _remove(group, group.searches.index(search))
+        self._groups = [group for group in self._groups if group.searches]
 
-        Returns for each image its `num_return_sequences` captions, the best first.
-        Raises InvalidGeneration for settings beyond the model, CaptionerUnavailable when there is no model.
-        """
-        captions: list[list[str]] = []
-        with self._lock:
-            loaded = self._load_on_device()
-            _check_positions(loaded, settings)
-            for start in range(0, len(images), self._max_batch):
-                captions += _generate(loaded, images[start : start + self._max_batch], settings)
-        return captions
+    def clear(self) -> None:
+        """Forget all searches, after one of them failed."""
+        self._groups = []
 
-    def _load(self) -> LoadedCheckpoint:
-        if self._failed:
-            raise CaptionerUnavailable(REASON)
-        if self._loaded is None:
-            with self._failing_for_good():
-                found = checkpoints.find(self._configuration.model, self._configuration.revision)
-                self._loaded = checkpoints.load(found, DTYPES[self._configuration.precision])
-                self._name = found.name
-                log.info("Captions come from the model %r", self._name)
-        return self._loaded
+    @torch.inference_mode()
+    def generate(self, pixels: Tensor, settings: GenerationSettings) -> list[list[int]]:
+        """The captions of one image by transformers' own means, as token ids."""
+        with _seeded(settings.seed):
+            tokens = self._model.generate(
+                pixels[None].to(self._device, self._model.dtype), **settings.for_generate()
+            )  # [sequences, length]
+        sequences: list[list[int]] = tokens.tolist()
+        return sequences
 
-    def _load_on_device(self) -> LoadedCheckpoint:
-        """The weights move to the device with the first caption: CUDA, once used, does not survive a fork."""
-        loaded = self._load()
-        if not self._is_on_device:
-            with self._failing_for_good():
-                loaded.model.to(_choose_device(self._configuration.device))
-            self._is_on_device = True
-        return loaded
-
-    @contextmanager
-    def _failing_for_good(self) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:
-            self._failed = True
-            log.exception("The captioning model cannot be loaded: /caption/ will answer 503")
-            raise CaptionerUnavailable(REASON) from error
-
-
-def _choose_device(setting: str) -> torch.device:
-    if setting == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(setting)
+    def to_text(self, sequences: list[list[int]]) -> list[str]:
+        """Captions from token ids."""
+        return [text.strip() for text in self._tokenizer.batch_decode(sequences, skip_special_tokens=True)]
 
 
-def _check_positions(loaded: LoadedCheckpoint, settings: GenerationSettings) -> None:
-    positions = loaded.model.config.decoder.max_position_embeddings
-    if settings.max_length > positions:
-        raise InvalidGeneration("max_length", f"Must not be more than {positions}, the positions of this model.")
+def _advance(group: Group, logits: Tensor) -> list[Search]:
+    """Choose the next tokens from the logits [searches * beams, vocabulary], and let go of the searches that are done."""
+    parents = [
+        search.advance(candidates)
+        for search, candidates in zip(group.searches, propose(logits, group.searches), strict=True)
+    ]
+    done = [place for place, search in enumerate(group.searches) if search.is_done]
+    finished = [group.searches[place] for place in done]
+    for place in reversed(done):  # from the end, where the last takes the place of the one that goes
+        _remove(group, place)
+        parents[place] = parents[-1]
+        parents.pop()
+    if parents:
+        group.cache.reorder(logits.new_tensor(parents, dtype=torch.int64))
+    return finished
 
 
-@torch.inference_mode()
-def _generate(loaded: LoadedCheckpoint, images: Sequence[np.ndarray], settings: GenerationSettings) -> list[list[str]]:
-    pixels = loaded.processor(list(images), return_tensors="pt", input_data_format="channels_last").pixel_values
-    pixels = pixels.to(loaded.model.device, loaded.model.dtype)  # [images, 3, size, size]
-    with _seeded(settings.seed):
-        tokens = loaded.model.generate(pixels, **settings.for_generate())  # [images * sequences, length]
-    texts = [text.strip() for text in loaded.tokenizer.batch_decode(tokens, skip_special_tokens=True)]
-    count = settings.num_return_sequences
-    return [texts[start : start + count] for start in range(0, len(texts), count)]
+def _remove(group: Group, place: int) -> None:
+    group.cache.drop(place)
+    group.searches[place] = group.searches[-1]
+    group.searches.pop()
+
+
+def _is_plain_gpt2(model: Any) -> bool:
+    """Whether the decoder is GPT-2 and the checkpoint asks `generate` for nothing that a search here would not do."""
+    asked = model.generation_config.to_diff_dict().keys() - UNDERSTOOD - ALWAYS_SET
+    return type(model.decoder) is GPT2LMHeadModel and not asked
 
 
 @contextmanager

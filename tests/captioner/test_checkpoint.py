@@ -12,7 +12,7 @@ import torch
 from huggingface_hub import constants
 from transformers import GPT2Tokenizer, SwinConfig, ViTImageProcessorPil
 
-from flaskapp.captioner import Captioner, GenerationSettings, checkpoint
+from flaskapp.captioner import Captioner, Configuration, GenerationSettings, checkpoint
 from flaskapp.captioner.checkpoint import DEFAULT_MODEL, DEFAULT_REVISION, EMBEDDED, EMBEDDED_FOLDER
 from flaskapp.errors import CaptionerUnavailable
 from tests.captioner.tiny import make_model, small_vit, write_like_the_hub
@@ -41,7 +41,7 @@ def test_the_hub_s_file_layout_loads_and_captions_like_the_model_that_was_saved(
     assert not (folder / "generation_config.json").exists()
 
     captioner = Captioner()
-    captioner.configure(model=str(folder))
+    captioner.configure(Configuration(model=str(folder)))
     ((caption,),) = captioner.caption([PICTURE], GenerationSettings(max_length=8))
 
     pixels = ViTImageProcessorPil(size={"height": 32, "width": 32})([PICTURE], return_tensors="pt").pixel_values
@@ -65,7 +65,7 @@ def test_another_encoder_loads_as_well(tmp_path: Path) -> None:
     swin = SwinConfig(image_size=32, patch_size=4, embed_dim=8, depths=[1, 1], num_heads=[1, 2], window_size=4)
     folder = write_like_the_hub(tmp_path / "swin", make_model(swin))
     captioner = Captioner()
-    captioner.configure(model=str(folder))
+    captioner.configure(Configuration(model=str(folder)))
     assert captioner.caption([PICTURE], GenerationSettings(max_length=4, num_beams=1))
 
 
@@ -85,7 +85,7 @@ def test_a_broken_checkpoint_is_refused(tmp_path: Path, spoil: str) -> None:
             del state["decoder.transformer.h.0.mlp.c_fc.weight"]
             torch.save(state, weights)
     captioner = Captioner()
-    captioner.configure(model=str(folder))
+    captioner.configure(Configuration(model=str(folder)))
     with pytest.raises(CaptionerUnavailable):
         captioner.load()
 
@@ -101,7 +101,7 @@ def test_a_pickle_that_would_run_code_is_refused_and_runs_nothing(tmp_path: Path
     for protocol in (2, 4):
         (folder / "pytorch_model.bin").write_bytes(pickle.dumps({"weights": Attack()}, protocol))
         captioner = Captioner()
-        captioner.configure(model=str(folder))
+        captioner.configure(Configuration(model=str(folder)))
         with pytest.raises(CaptionerUnavailable):
             captioner.load()
         assert not proof.exists()
@@ -136,7 +136,7 @@ def test_code_in_a_checkpoint_is_refused_and_not_asked_about(tmp_path: Path) -> 
     (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor))
     (folder / "attack.py").write_text(f"open({str(tmp_path / 'it-ran')!r}, 'w')\nclass Attack: pass")
     captioner = Captioner()
-    captioner.configure(model=str(folder))
+    captioner.configure(Configuration(model=str(folder)))
     with pytest.raises(CaptionerUnavailable):
         captioner.load()
     assert not (tmp_path / "it-ran").exists()
@@ -145,7 +145,7 @@ def test_code_in_a_checkpoint_is_refused_and_not_asked_about(tmp_path: Path) -> 
 def test_a_model_that_is_asked_for_by_name_is_that_model_or_none(offline: Path) -> None:
     for name in (DEFAULT_MODEL, "someone/else"):
         captioner = Captioner()
-        captioner.configure(model=name)
+        captioner.configure(Configuration(model=name))
         with pytest.raises(CaptionerUnavailable):
             captioner.load()
     assert not any(offline.rglob("*.bin"))

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import GPT2Tokenizer, VisionEncoderDecoderModel, ViTImageProcessorPil
 
-from flaskapp.captioner import Captioner, GenerationSettings
+from flaskapp.captioner import Captioner, Configuration, GenerationSettings
 from flaskapp.captioner.checkpoint import EMBEDDED_FOLDER
 from flaskapp.captioner.embedded.scenes import scene_at
 from flaskapp.errors import CaptionerUnavailable, InvalidGeneration
@@ -18,7 +18,7 @@ from flaskapp.errors import CaptionerUnavailable, InvalidGeneration
 @pytest.fixture(scope="module")
 def captioner() -> Captioner:
     captioner = Captioner()
-    captioner.configure(model="embedded", max_batch=4)
+    captioner.configure(Configuration(model="embedded", max_batch=4))
     captioner.load()
     return captioner
 
@@ -90,7 +90,7 @@ def test_a_model_that_cannot_be_loaded_is_tried_once_and_named_in_the_log(
     tmp_path: Path, pictures: list[np.ndarray], caplog: pytest.LogCaptureFixture
 ) -> None:
     captioner = Captioner()
-    captioner.configure(model=str(tmp_path / "nothing"))
+    captioner.configure(Configuration(model=str(tmp_path / "nothing")))
     for _ in range(2):
         with pytest.raises(CaptionerUnavailable) as caught:
             captioner.caption(pictures[:1], GenerationSettings())
@@ -101,17 +101,17 @@ def test_a_model_that_cannot_be_loaded_is_tried_once_and_named_in_the_log(
 
 def test_another_configuration_forgets_the_model_and_the_same_keeps_it() -> None:
     captioner = Captioner()
-    captioner.configure(model="embedded")
+    captioner.configure(Configuration(model="embedded"))
     captioner.load()
-    captioner.configure(model="embedded", max_batch=2)
+    captioner.configure(Configuration(model="embedded", max_batch=2))
     assert captioner.name == "embedded"
-    captioner.configure(model="elsewhere/model")
+    captioner.configure(Configuration(model="elsewhere/model"))
     assert captioner.name == "none"
 
 
 def test_the_first_caption_loads_the_model_once_for_all_threads(pictures: list[np.ndarray]) -> None:
     captioner = Captioner()
-    captioner.configure(model="embedded")
+    captioner.configure(Configuration(model="embedded"))
     start = threading.Barrier(4)
 
     def caption(picture: np.ndarray) -> list[list[str]]:

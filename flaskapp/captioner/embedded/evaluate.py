@@ -5,7 +5,7 @@ import argparse
 import numpy as np
 from tqdm import tqdm
 
-from flaskapp.captioner import Captioner, GenerationSettings
+from flaskapp.captioner import Captioner, Configuration, GenerationSettings
 from flaskapp.captioner.embedded.scenes import scene_at
 
 BATCH = 50
@@ -14,12 +14,13 @@ BATCH = 50
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="embedded", help="as in the setting CAPTIONER_MODEL")
+    parser.add_argument("--precision", default="fp32", help="as in the setting CAPTIONER_PRECISION")
     parser.add_argument("--scenes", type=int, default=1000)
     parser.add_argument("--wrong", action="store_true", help="print each wrong caption below the right one")
     options = parser.parse_args()
 
     captioner = Captioner()
-    captioner.configure(model=options.model, max_batch=BATCH)
+    captioner.configure(Configuration(model=options.model, precision=options.precision, max_batch=BATCH, deadline=600))
     captioner.load()
     right = 0
     for start in tqdm(range(0, options.scenes, BATCH), unit_scale=BATCH, unit="scene"):

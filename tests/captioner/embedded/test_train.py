@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from flaskapp.captioner import Captioner, GenerationSettings
+from flaskapp.captioner import Captioner, Configuration, GenerationSettings
 from flaskapp.captioner.embedded import train
 from flaskapp.captioner.embedded.scenes import scene_at
 
@@ -16,7 +16,7 @@ def test_a_short_training_makes_a_checkpoint_that_captions(tmp_path: Path, monke
     monkeypatch.setattr(sys, "argv", ["train", "--share", "0.001", "--out", str(tmp_path)])
     train.main()
     captioner = Captioner()
-    captioner.configure(model=str(tmp_path))
+    captioner.configure(Configuration(model=str(tmp_path)))
     picture, _ = scene_at("held-out", 0)
     assert captioner.caption([np.asarray(picture)], GenerationSettings(max_length=4))
 

@@ -1,0 +1,201 @@
+"""Requests of many threads -> one model, in the thread that owns it.
+
+Nobody waits for company: what is waiting joins the images that are being captioned at their next token, as long as
+there is room. A request is refused at once when too many wait, and given up when its deadline has passed.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from flaskapp.captioner.generation import GenerationSettings
+from flaskapp.errors import CaptionerUnavailable, CaptionFailed, DeadlineExceeded, FlaskappError, TooBusy
+
+log = logging.getLogger(__name__)
+
+
+class Engine(Protocol):
+    """What the batcher needs of an engine. A search is any object that its `results` are read from when it is done."""
+
+    def can_search(self, settings: GenerationSettings) -> bool: ...
+    def add(self, pixels: Sequence[Any], settings: Sequence[GenerationSettings]) -> Sequence[Any]: ...
+    def step(self) -> Sequence[Any]: ...
+    def drop(self, search: Any) -> None: ...
+    def clear(self) -> None: ...
+    def generate(self, pixels: Any, settings: GenerationSettings) -> list[list[int]]: ...
+    def to_text(self, sequences: list[list[int]]) -> list[str]: ...
+
+
+@dataclass(eq=False)
+class Job:
+    """One image of a request. Its future is cancelled when the request is given up."""
+
+    pixels: Any
+    settings: GenerationSettings
+    future: Future[list[str]] = field(default_factory=Future)
+    is_abandoned: bool = False
+
+
+class Batcher:
+    def __init__(self, engine: Engine, *, max_batch: int, max_waiting: int, on_death: Callable[[], None]) -> None:
+        self._engine = engine
+        self._max_batch = max_batch
+        self._max_waiting = max_waiting
+        self._on_death = on_death
+        self._waiting: deque[Job] = deque()
+        self._running: dict[Any, Job] = {}  # by their searches
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._is_closed = False
+        self.steps = 0  # steps that were run, and how many images took part in all of them together
+        self.steps_of_images = 0
+
+    def caption(
+        self, pixels: Sequence[Any], settings: GenerationSettings, deadline: float
+    ) -> list[list[str]]:
+        """The captions of each image, by `deadline` seconds from now.
+
+        Raises TooBusy at once if they cannot all wait, DeadlineExceeded, CaptionFailed if the model fails at one.
+        """
+        jobs = [Job(each, settings) for each in pixels]
+        self._submit(jobs)
+        expires = time.monotonic() + deadline
+        try:
+            return [job.future.result(max(0.0, expires - time.monotonic())) for job in jobs]
+        except TimeoutError:
+            raise DeadlineExceeded(f"the captions were not ready within {deadline:g} seconds") from None
+        finally:
+            for job in jobs:
+                job.is_abandoned = not job.future.done()
+
+    def _submit(self, jobs: Sequence[Job]) -> None:
+        with self._changed:
+            if len(self._waiting) + len(jobs) > self._max_waiting:
+                raise TooBusy("too many images are waiting for their captions")
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._live, name="batcher", daemon=True)
+                self._thread.start()
+            self._waiting.extend(jobs)
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Finish what is waiting, and end the thread."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _live(self) -> None:
+        """The thread. Should it die, all who wait are told."""
+        try:
+            while not self._is_over():
+                self._start(self._collect())
+                self._drop_abandoned()
+                if self._running:
+                    self._step()
+        except BaseException:
+            log.exception("The captioning thread died")
+            self._on_death()
+            raise
+        finally:
+            with self._changed:
+                left = [*self._waiting, *self._running.values()]
+                self._waiting.clear()
+                self._running.clear()
+            for job in left:
+                job.future.set_exception(CaptionerUnavailable("the captioner stopped; it will be back"))
+
+    def _is_over(self) -> bool:
+        with self._changed:
+            return self._is_closed and not self._waiting and not self._running
+
+    def _collect(self) -> list[Job]:
+        """The jobs that join now: those that fit. If nothing is running, it waits for one, or for the end."""
+        with self._changed:
+            if not self._running:
+                self._changed.wait_for(lambda: self._waiting or self._is_closed)
+            jobs: list[Job] = []
+            while self._waiting and len(self._running) + len(jobs) < self._max_batch:
+                job = self._waiting.popleft()
+                if not job.is_abandoned:
+                    jobs.append(job)
+            return jobs
+
+    def _start(self, jobs: Sequence[Job]) -> None:
+        searching = []
+        for job in jobs:
+            if self._engine.can_search(job.settings):
+                searching.append(job)
+            else:
+                self._finish(job, lambda job=job: self._engine.generate(job.pixels, job.settings))  # type: ignore[misc]
+        if searching:
+            self._join(searching)
+
+    def _join(self, jobs: Sequence[Job]) -> None:
+        """Add jobs to those that run. If that fails, one at a time, so that a bad one fails alone."""
+        try:
+            searches = self._engine.add([job.pixels for job in jobs], [job.settings for job in jobs])
+        except Exception as error:
+            if len(jobs) == 1:
+                _fail(jobs[0], error)
+            else:
+                for job in jobs:
+                    self._join([job])
+        else:
+            self._running.update(zip(searches, jobs, strict=True))
+
+    def _drop_abandoned(self) -> None:
+        for search in [search for search, job in self._running.items() if job.is_abandoned]:
+            self._engine.drop(search)
+            del self._running[search]
+
+    def _step(self) -> None:
+        """One more token for all that run. If that fails, each starts again by itself, so that a bad one fails alone."""
+        self.steps += 1
+        self.steps_of_images += len(self._running)
+        try:
+            done = self._engine.step()
+        except Exception:
+            log.exception("A batch of %d images failed: they are tried again one by one", len(self._running))
+            jobs = list(self._running.values())
+            self._running.clear()
+            self._engine.clear()
+            for job in jobs:
+                self._finish(job, lambda job=job: self._run_alone(job))  # type: ignore[misc]
+        else:
+            for search in done:
+                self._finish(self._running.pop(search), lambda search=search: search.results)  # type: ignore[misc]
+
+    def _run_alone(self, job: Job) -> list[list[int]]:
+        try:
+            (search,) = self._engine.add([job.pixels], [job.settings])
+            while not self._engine.step():
+                pass
+        finally:
+            self._engine.clear()
+        results: list[list[int]] = search.results
+        return results
+
+    def _finish(self, job: Job, run: Callable[[], list[list[int]]]) -> None:
+        """Give a job its captions, or the error of making them."""
+        try:
+            captions = self._engine.to_text(run())
+            if len(captions) != job.settings.num_return_sequences:
+                raise RuntimeError(f"{len(captions)} captions came out, not {job.settings.num_return_sequences}")
+        except Exception as error:
+            _fail(job, error)
+        else:
+            job.future.set_result(captions)
+
+
+def _fail(job: Job, error: Exception) -> None:
+    if not isinstance(error, FlaskappError):
+        log.error("An image could not be captioned", exc_info=error)
+        error = CaptionFailed("the model failed at this image")
+    job.future.set_exception(error)

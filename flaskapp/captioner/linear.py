@@ -1,0 +1,89 @@
+"""Linear layers whose weights are laid out once, for the processor that will run them.
+
+The operators are those that PyTorch's own compiler emits for frozen models on a CPU (oneDNN) and that its quantised
+layers are made of (FBGEMM).
+"""
+
+import warnings
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+MakeLinear = Callable[[Tensor, Tensor | None], nn.Module]
+"""Weight [out, in] and bias [out] -> a module that maps [..., in] to [..., out]."""
+
+
+def maker(precision: str, device: torch.device) -> MakeLinear:
+    """What linear layers are made with: int8 or packed fp32 on a CPU, PyTorch's own elsewhere."""
+    if precision == "int8":
+        return QuantizedLinear
+    if device.type == "cpu" and precision == "fp32" and torch.backends.mkldnn.is_available():
+        return PackedLinear
+    return plain_linear
+
+
+def plain_linear(weight: Tensor, bias: Tensor | None) -> nn.Module:
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, device="meta")
+    layer.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
+    if bias is not None:
+        layer.bias = nn.Parameter(bias, requires_grad=False)
+    return layer
+
+
+class PackedLinear(nn.Module):
+    """fp32, the weight in the blocks that oneDNN multiplies in. With few rows, twice as fast as `nn.Linear`."""
+
+    ROWS = 64  # the number of rows that the blocks are chosen for: a batch of beams
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        super().__init__()
+        self.bias = bias
+        self.packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), self.ROWS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")
+
+
+class QuantizedLinear(nn.Module):
+    """int8 weights with one scale for each output; inputs are quantised with a range for each row, as they come.
+
+    A row's range is its own, so that nothing else in the batch changes its result. With x = low + range * u and u in
+    [0, 1], the product is W x = range * (W u) + low * (W 1); W u is what runs in int8.
+    """
+
+    # Without VNNI instructions, pairs of products are summed in 16 bits: 7 bits of input keep them from overflowing.
+    LEVELS = 255 if torch.cpu._is_vnni_supported() else 127
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        super().__init__()
+        scales = weight.abs().amax(1).clamp(min=1e-12) / 127
+        with warnings.catch_warnings():  # tensors of quantised types are deprecated, the operators that take them are not
+            warnings.simplefilter("ignore", UserWarning)
+            quantized = torch.quantize_per_channel(weight, scales.double(), torch.zeros(len(weight)), 0, torch.qint8)
+        self.packed = torch.ops.quantized.linear_prepack(quantized, None)
+        sums = quantized.int_repr().sum(1) * scales  # W 1
+        self.offsets = torch.stack([sums, torch.zeros_like(sums) if bias is None else bias])  # [2, out]
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x.reshape(-1, x.shape[-1])
+        low, high = torch.aminmax(rows, dim=1, keepdim=True)  # [rows, 1] each
+        span = (high - low).clamp(min=1e-12)
+        product = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
+            (rows - low) / span, 1 / self.LEVELS, 0, self.packed
+        )  # [rows, out]
+        shift = torch.cat([low, torch.ones_like(low)], 1)  # [rows, 2]
+        return torch.addmm(product.mul_(span), shift, self.offsets).view(*x.shape[:-1], -1)
+
+
+def repack(module: nn.Module, make_linear: MakeLinear) -> None:
+    """Replace every linear layer inside a module, and give the weights that it had free."""
+    for name, child in module.named_children():
+        if type(child) is nn.Linear:
+            bias = None if child.bias is None else child.bias.detach()
+            setattr(module, name, make_linear(child.weight.detach(), bias))
+        elif isinstance(child, Conv1D):  # GPT-2's name for a linear layer with its weight stored as [in, out]
+            setattr(module, name, make_linear(child.weight.detach().T, child.bias.detach()))
+        else:
+            repack(child, make_linear)

@@ -1,0 +1,168 @@
+"""The captioner that views call: it is configured, loads its model, and hands images to the batcher."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flaskapp.captioner import checkpoint as checkpoints
+from flaskapp.captioner.batcher import Batcher
+from flaskapp.captioner.engine import Engine
+from flaskapp.captioner.generation import GenerationSettings
+from flaskapp.errors import CaptionerUnavailable
+
+log = logging.getLogger(__name__)
+
+REASON = "there is no captioning model: it could not be loaded"  # the log has the details
+GPU_PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """The settings that begin with CAPTIONER_, by the rest of their names."""
+
+    model: str | None = None
+    revision: str | None = None
+    device: str = "auto"
+    precision: str = "fp32"
+    max_batch: int = 8  # images
+    queue: int = 64  # images
+    deadline: int = 30  # seconds
+
+
+class Loaded(NamedTuple):
+    """What `load` makes of a checkpoint."""
+
+    engine: Engine
+    batcher: Batcher
+    processor: Any
+
+
+class Captioner:
+    """One model, made in three steps: an empty object at import, `configure` in `create_app`, `load` by whoever serves.
+
+    A process that forks its workers loads before the fork, so that they share the weights. Where nobody loads, the
+    first caption does. A model that cannot be loaded is not tried again: every caption then says so.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._on_death: Callable[[], None] = lambda: None
+        self._configuration = Configuration()
+        self._forget()
+
+    def configure(self, configuration: Configuration) -> None:
+        """Say what `load` shall load. What another configuration had loaded is forgotten."""
+        if configuration != self._configuration:
+            self.close()
+            self._configuration = configuration
+            self._forget()
+
+    def _forget(self) -> None:
+        self._name: str | None = None
+        self._loaded: Loaded | None = None
+        self._is_on_device = False
+        self._has_failed = False
+
+    @property
+    def name(self) -> str:
+        """What the answers' `model` says: the hub id, the folder's name, or "embedded". Known once it is loaded."""
+        return self._name or "none"
+
+    def load(self) -> None:
+        """Load the model, downloading it first if need be. Raises CaptionerUnavailable; the reason is in the log."""
+        with self._lock:
+            self._load()
+
+    def close(self) -> None:
+        """End the captioning thread, once it has captioned what it has. The next caption starts another."""
+        if self._loaded is not None:
+            self._loaded.batcher.close()
+
+    @staticmethod
+    def prepare_to_fork() -> None:
+        """Keep torch to one thread. OpenMP's others do not survive a fork: a child would wait for them for ever."""
+        torch.set_num_threads(1)
+
+    def continue_after_fork(self, threads: int, on_death: Callable[[], None]) -> None:
+        """Give a forked worker its share of the cores. `on_death` is called should its captioning thread ever die."""
+        torch.set_num_threads(threads)
+        self._on_death = on_death
+
+    def caption(self, images: Iterable[np.ndarray], settings: GenerationSettings) -> list[list[str]]:
+        """Caption RGB images, uint8 [height, width, 3] of any sizes; an iterator need not hold all of them at once.
+
+        Returns for each image its `num_return_sequences` captions, the best first.
+        Raises InvalidGeneration for settings beyond the model, CaptionerUnavailable when there is no model, TooBusy,
+        DeadlineExceeded, or CaptionFailed if the model fails at one of them.
+        """
+        with self._lock:
+            loaded = self._load_on_device()
+        loaded.engine.check(settings)
+        pixels = [_preprocess(loaded.processor, image) for image in images]
+        return loaded.batcher.caption(pixels, settings, self._configuration.deadline) if pixels else []
+
+    def _load(self) -> Loaded:
+        if self._has_failed:
+            raise CaptionerUnavailable(REASON)
+        if self._loaded is None:
+            with self._failing_for_good():
+                self._loaded, self._name = self._make(self._configuration)
+                log.info("Captions come from the model %r", self._name)
+        return self._loaded
+
+    def _make(self, configuration: Configuration) -> tuple[Loaded, str]:
+        device = _choose_device(configuration.device)
+        if (configuration.precision in GPU_PRECISIONS) != (device.type == "cuda") and configuration.precision != "fp32":
+            raise ValueError(f"CAPTIONER_PRECISION={configuration.precision} is not for the device {device}")
+        found = checkpoints.find(configuration.model, configuration.revision)
+        checkpoint = checkpoints.load(found, GPU_PRECISIONS.get(configuration.precision, torch.float32))
+        engine = Engine(checkpoint, configuration.precision, device)
+        batcher = Batcher(
+            engine,
+            max_batch=configuration.max_batch,
+            max_waiting=configuration.queue,
+            on_death=lambda: self._on_death(),
+        )
+        return Loaded(engine, batcher, checkpoint.processor), found.name
+
+    def _load_on_device(self) -> Loaded:
+        """The weights move to the device with the first caption: CUDA, once used, does not survive a fork."""
+        loaded = self._load()
+        if not self._is_on_device:
+            with self._failing_for_good():
+                loaded.engine.move_to_device()
+            self._is_on_device = True
+        return loaded
+
+    @contextmanager
+    def _failing_for_good(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self._has_failed = True
+            log.exception("The captioning model cannot be loaded: /caption/ will answer 503")
+            raise CaptionerUnavailable(REASON) from error
+
+
+def _choose_device(setting: str) -> torch.device:
+    """`device_count` leaves CUDA untouched, unlike `is_available`: the process may still fork."""
+    gpus = torch.cuda.device_count()
+    if setting == "auto":
+        return torch.device("cuda" if gpus else "cpu")
+    device = torch.device(setting)
+    if device.type == "cuda" and (device.index or 0) >= gpus:
+        raise ValueError(f"CAPTIONER_DEVICE={setting}: there are {gpus} GPUs here")
+    return device
+
+
+def _preprocess(processor: Any, image: np.ndarray) -> Tensor:
+    """An image -> what the model sees of it, fp32 [3, height, width]."""
+    pixels: Tensor = processor(image, return_tensors="pt", input_data_format="channels_last").pixel_values[0]
+    return pixels

@@ -1,0 +1,113 @@
+"""The same words: token ids equal those of transformers' `generate` with the same settings."""
+
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from flaskapp.captioner import GenerationSettings
+from flaskapp.captioner.checkpoint import EMBEDDED, LoadedCheckpoint, find, load
+from flaskapp.captioner.embedded.scenes import scene_at
+from flaskapp.captioner.engine import Engine
+
+SCENES = 200
+
+GRID: list[dict[str, Any]] = [
+    {},
+    {"num_beams": 1},
+    {"num_beams": 1, "repetition_penalty": 1.5, "max_length": 24, "min_length": 14},
+    {"num_beams": 1, "no_repeat_ngram_size": 2, "min_length": 20, "max_length": 24},
+    {"num_beams": 2, "max_length": 5},
+    {"num_beams": 3, "num_return_sequences": 3, "length_penalty": 0.0},
+    {"num_beams": 4, "num_return_sequences": 2, "length_penalty": -2.0, "early_stopping": True},
+    {"num_beams": 4, "num_return_sequences": 4, "length_penalty": 2.0, "early_stopping": "never", "max_length": 20},
+    {"num_beams": 4, "length_penalty": -1.0, "early_stopping": "never"},
+    {"num_beams": 5, "num_return_sequences": 5, "early_stopping": True, "min_length": 12},
+    {"num_beams": 6, "no_repeat_ngram_size": 1, "num_return_sequences": 2},
+    {"num_beams": 6, "no_repeat_ngram_size": 3, "min_length": 25, "max_length": 30},
+    {"num_beams": 8, "num_return_sequences": 8, "repetition_penalty": 1.3},
+    {"num_beams": 8, "repetition_penalty": 0.7, "max_length": 30},
+    {"num_beams": 16, "num_return_sequences": 16, "length_penalty": 0.5, "max_length": 13},
+]
+
+
+@pytest.fixture(scope="module")
+def checkpoint() -> LoadedCheckpoint:
+    return load(find(EMBEDDED, None), torch.float32)
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    """On weights of its own: it lays them out anew."""
+    return Engine(load(find(EMBEDDED, None), torch.float32), "fp32", torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def pixels(checkpoint: LoadedCheckpoint) -> Tensor:
+    scenes = [np.asarray(scene_at("held-out", index)[0]) for index in range(SCENES)]
+    return checkpoint.processor(scenes, return_tensors="pt", input_data_format="channels_last").pixel_values
+
+
+def search(engine: Engine, pixels: Tensor, settings: list[GenerationSettings]) -> list[list[list[int]]]:
+    searches = engine.add(list(pixels), settings)
+    while engine.running:
+        engine.step()
+    return [search.results for search in searches]
+
+
+def generate(checkpoint: LoadedCheckpoint, pixels: Tensor, settings: GenerationSettings) -> list[list[list[int]]]:
+    """What `generate` gives for each image, without the padding."""
+    with torch.inference_mode():
+        rows = checkpoint.model.generate(pixels, **settings.for_generate()).tolist()
+    sequences = iter([_without_padding(row, checkpoint.model.generation_config.eos_token_id) for row in rows])
+    return [list(islice(sequences, settings.num_return_sequences)) for _ in pixels]
+
+
+def _without_padding(row: list[int], end: int) -> list[int]:
+    return row[: row.index(end, 1) + 1] if end in row[1:] else row
+
+
+@pytest.mark.parametrize("values", GRID, ids=str)
+def test_each_setting_gives_the_tokens_of_generate(
+    engine: Engine, checkpoint: LoadedCheckpoint, pixels: Tensor, values: dict[str, Any]
+) -> None:
+    settings = GenerationSettings(**values)
+    for batch in pixels.split(40):
+        assert search(engine, batch, [settings] * len(batch)) == generate(checkpoint, batch, settings)
+
+
+def test_images_with_different_settings_share_a_batch_and_change_nothing_of_each_other(
+    engine: Engine, pixels: Tensor
+) -> None:
+    settings = [GenerationSettings(**values) for values in GRID]
+    together = search(engine, pixels[: len(GRID)], settings)
+    alone = [search(engine, image[None], [each])[0] for image, each in zip(pixels, settings, strict=False)]
+    assert together == alone
+
+
+def test_images_that_join_later_change_nothing_of_those_that_run(engine: Engine, pixels: Tensor) -> None:
+    settings = [GenerationSettings(num_beams=2 + index % 3, max_length=10 + index) for index in range(8)]
+    alone = [search(engine, image[None], [each])[0] for image, each in zip(pixels, settings, strict=False)]
+    searches = []
+    for image, each in zip(pixels, settings, strict=False):
+        searches += engine.add([image], [each])
+        engine.step()
+    while engine.running:
+        engine.step()
+    assert [search.results for search in searches] == alone
+
+
+def test_a_search_that_is_dropped_changes_nothing_of_the_others(engine: Engine, pixels: Tensor) -> None:
+    whole = search(engine, pixels[:5], [GenerationSettings()] * 5)
+    searches = engine.add(list(pixels[:5]), [GenerationSettings()] * 5)
+    engine.step()
+    engine.drop(searches[1])
+    engine.step()
+    engine.drop(searches[4])
+    while engine.running:
+        engine.step()
+    kept = [0, 2, 3]
+    assert [searches[place].results for place in kept] == [whole[place] for place in kept]
