@@ -61,7 +61,8 @@ class QuantizedLinear(nn.Module):
         scales = weight.abs().amax(1).clamp(min=1e-12) / 127
         with warnings.catch_warnings():  # tensors of quantised types are deprecated, the operators that take them are not
             warnings.simplefilter("ignore", UserWarning)
-            quantized = torch.quantize_per_channel(weight, scales.double(), torch.zeros(len(weight)), 0, torch.qint8)
+            zeros = torch.zeros(len(weight), dtype=torch.int64)
+            quantized = torch.quantize_per_channel(weight, scales.double(), zeros, 0, torch.qint8)
         self.packed = torch.ops.quantized.linear_prepack(quantized, None)
         sums = quantized.int_repr().sum(1) * scales  # W 1
         self.offsets = torch.stack([sums, torch.zeros_like(sums) if bias is None else bias])  # [2, out]
