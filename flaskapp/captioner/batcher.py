@@ -55,9 +55,7 @@ class Batcher:
         self.steps = 0  # steps that were run, and how many images took part in all of them together
         self.steps_of_images = 0
 
-    def caption(
-        self, pixels: Sequence[Any], settings: GenerationSettings, deadline: float
-    ) -> list[list[str]]:
+    def caption(self, pixels: Sequence[Any], settings: GenerationSettings, deadline: float) -> list[list[str]]:
         """The captions of each image, by `deadline` seconds from now.
 
         Raises TooBusy at once if they cannot all wait, DeadlineExceeded, CaptionFailed if the model fails at one.
@@ -77,19 +75,21 @@ class Batcher:
         with self._changed:
             if len(self._waiting) + len(jobs) > self._max_waiting:
                 raise TooBusy("too many images are waiting for their captions")
-            if self._thread is None or not self._thread.is_alive():
+            if self._thread is None:
                 self._thread = threading.Thread(target=self._live, name="batcher", daemon=True)
                 self._thread.start()
             self._waiting.extend(jobs)
-            self._changed.notify()
+            self._changed.notify_all()
 
     def close(self) -> None:
         """Finish what is waiting, and end the thread."""
         with self._changed:
+            thread = self._thread
             self._is_closed = True
-            self._changed.notify()
-        if self._thread is not None:
-            self._thread.join()
+            self._changed.notify_all()
+        if thread is not None:
+            thread.join()
+            self._is_closed = False
 
     def _live(self) -> None:
         """The thread. Should it die, all who wait are told."""
@@ -105,6 +105,7 @@ class Batcher:
             raise
         finally:
             with self._changed:
+                self._thread = None  # what is submitted from here on starts another
                 left = [*self._waiting, *self._running.values()]
                 self._waiting.clear()
                 self._running.clear()
@@ -156,7 +157,7 @@ class Batcher:
             del self._running[search]
 
     def _step(self) -> None:
-        """One more token for all that run. If that fails, each starts again by itself, so that a bad one fails alone."""
+        """One more token for all that run. If that fails, each starts again by itself: a bad one fails alone."""
         self.steps += 1
         self.steps_of_images += len(self._running)
         try:

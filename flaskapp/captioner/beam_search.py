@@ -28,7 +28,7 @@ class Candidate(NamedTuple):
 
 @dataclass(eq=False)
 class Search:
-    """The search for one image's captions. Sequences start with `start`, and end with one of `ends` or at max_length."""
+    """The search for one image's captions: sequences from `start` to one of `ends`, or to max_length."""
 
     settings: GenerationSettings
     start: int
@@ -54,10 +54,11 @@ class Search:
         return [sequence for _, sequence in self.finished[: self.settings.num_return_sequences]]
 
     def advance(self, candidates: Sequence[Candidate]) -> list[int]:
-        """Go on with the best candidates, of which there are `width`, the best first. Returns the beams they come from."""
+        """Go on with the best of `width` candidates, which come the best first. Returns the beams that they come from."""
         length = len(self.beams[0])  # of the sequences, without the new token
         is_last = length + 1 >= self.settings.max_length
-        parents, beams, scores, ended = [], [], [], []
+        parents: list[int] = []
+        beams, scores, ended = [], [], []
         for rank, (score, beam, token) in enumerate(candidates):
             if is_last or token in self.ends:
                 if rank < self.settings.num_beams:  # the others are there to take the place of those that end
@@ -103,7 +104,7 @@ def propose(logits: Tensor, searches: Sequence[Search]) -> list[list[Candidate]]
     is_greedy = searches[0].settings.num_beams == 1
     scores = logits if is_greedy else logits.log_softmax(1)
     beams = len(searches[0].beams)
-    for rows, search in zip(scores.split(beams), searches, strict=True):
+    for rows, search in zip(scores.view(len(searches), beams, -1), searches, strict=True):
         constrain(rows, search)
     values, tokens = top_k(scores, min(searches[0].width, scores.shape[1]))  # [searches * beams, width]
     totals = values + values.new_tensor([search.scores for search in searches]).view(-1, 1)
@@ -122,7 +123,9 @@ def constrain(scores: Tensor, search: Search) -> None:
     if settings.repetition_penalty != 1:
         for row, sequence in zip(scores, search.beams, strict=True):
             seen = row[sequence]
-            row[sequence] = torch.where(seen < 0, seen * settings.repetition_penalty, seen / settings.repetition_penalty)
+            row[sequence] = torch.where(
+                seen < 0, seen * settings.repetition_penalty, seen / settings.repetition_penalty
+            )
     if settings.no_repeat_ngram_size:
         for row, sequence in zip(scores, search.beams, strict=True):
             row[_completions(sequence, settings.no_repeat_ngram_size)] = -torch.inf

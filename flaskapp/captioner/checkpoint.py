@@ -93,7 +93,7 @@ def _find_in_cache(model: str, revision: str) -> Path | None:
     """The folder of a cached snapshot that is complete; one whose download was cut off does not count."""
     for weights in WEIGHTS:
         with suppress(LocalEntryNotFoundError):
-            folder = Path(_snapshot(model, revision, weights, local_files_only=True))
+            folder = _snapshot(model, revision, weights, local_files_only=True)
             if (folder / "config.json").exists() and any(folder.glob(weights)):
                 return folder
     return None
@@ -113,12 +113,14 @@ def _download(model: str, revision: str) -> Path:
     files = HfApi().list_repo_files(model, revision=revision)
     for weights in WEIGHTS:
         if any(Path(file).match(weights) for file in files):
-            return Path(_snapshot(model, revision, weights))
+            return _snapshot(model, revision, weights)
     raise FileNotFoundError(f"{model} at {revision} has no weights that can be read here")
 
 
-def _snapshot(model: str, revision: str, weights: str, **options: bool) -> str:
-    return snapshot_download(model, revision=revision, allow_patterns=["*.json", "*.txt", weights], **options)
+def _snapshot(model: str, revision: str, weights: str, *, local_files_only: bool = False) -> Path:
+    files = ["*.json", "*.txt", weights]
+    folder = snapshot_download(model, revision=revision, allow_patterns=files, local_files_only=local_files_only)
+    return Path(folder)
 
 
 def load(checkpoint: Checkpoint, dtype: torch.dtype) -> LoadedCheckpoint:

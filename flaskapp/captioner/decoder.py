@@ -12,8 +12,8 @@ from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.functional import gelu, scaled_dot_product_attention
 
 KeysValues = tuple[Tensor, Tensor]
 
@@ -27,7 +27,9 @@ class Cache:
     def __init__(self, pictures: list[KeysValues], beams: int, max_length: int) -> None:
         keys, _ = pictures[0]
         self.images, heads, _, head_dim = keys.shape
-        self.beams = 1  # at first there is the start token alone; the first `reorder` makes it as many as there shall be
+        self.beams = (
+            1  # at first there is the start token alone; the first `reorder` makes it as many as there shall be
+        )
         self.length = 0  # tokens that went through the decoder so far
         self.used = 0  # of the places below: one for the start token, then one for each beam and step
         places = 1 + beams * (max_length - 2)
@@ -56,12 +58,12 @@ class Cache:
         values[: self.images, :, self.used - self.beams : self.used] = self._by_head(value)
         mask = self._mask[: self.images, None, :, : self.used]
         seen = keys[: self.images, :, : self.used], values[: self.images, :, : self.used]
-        return self._by_row(F.scaled_dot_product_attention(self._by_head(query), *seen, attn_mask=mask, scale=scale))
+        return self._by_row(scaled_dot_product_attention(self._by_head(query), *seen, attn_mask=mask, scale=scale))
 
     def attend_to_picture(self, layer: int, query: Tensor, scale: float) -> Tensor:
         keys, values = self._pictures[layer]
         seen = keys[: self.images], values[: self.images]
-        return self._by_row(F.scaled_dot_product_attention(self._by_head(query), *seen, scale=scale))
+        return self._by_row(scaled_dot_product_attention(self._by_head(query), *seen, scale=scale))
 
     def reorder(self, parents: Tensor) -> None:
         """Each beam goes on from one of its image's beams: int64 [images, beams]. It sees what that one saw."""
@@ -159,7 +161,7 @@ class Decoder(nn.Module):
 
 def _fused(activation: Any) -> Callable[[Tensor], Tensor]:
     """GPT-2's own GELU takes eight operations in transformers; PyTorch has it as one."""
-    return partial(F.gelu, approximate="tanh") if type(activation).__name__ == "NewGELUActivation" else activation
+    return partial(gelu, approximate="tanh") if type(activation).__name__ == "NewGELUActivation" else activation
 
 
 def _join(parts: Iterable[Tensor]) -> Tensor:

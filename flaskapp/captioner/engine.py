@@ -24,8 +24,8 @@ from flaskapp.errors import InvalidGeneration
 
 # What a checkpoint's generation_config may say without changing what a search does here.
 UNDERSTOOD = {
-    "_from_model_config", "bos_token_id", "decoder_start_token_id", "eos_token_id", "pad_token_id", "transformers_version",
-    "use_cache", "output_attentions", "output_hidden_states", "return_dict_in_generate",
+    "_from_model_config", "bos_token_id", "decoder_start_token_id", "eos_token_id", "output_attentions",
+    "output_hidden_states", "pad_token_id", "return_dict_in_generate", "transformers_version", "use_cache",
 }  # fmt: skip
 ALWAYS_SET = set(GenerationSettings().for_generate())
 
@@ -103,7 +103,9 @@ class Engine:
         tokens = torch.tensor(last, device=self._device)
         logits = self._decoder(tokens, [group.cache for group in self._groups]).float()
         done = []
-        for group, part in zip(self._groups, logits.split([group.cache.rows for group in self._groups]), strict=True):
+        for group, part in zip(
+            self._groups, torch.split(logits, [group.cache.rows for group in self._groups]), strict=True
+        ):
             done += _advance(group, part)
         self._groups = [group for group in self._groups if group.searches]
         return done
@@ -136,7 +138,7 @@ class Engine:
 
 
 def _advance(group: Group, logits: Tensor) -> list[Search]:
-    """Choose the next tokens from the logits [searches * beams, vocabulary], and let go of the searches that are done."""
+    """Choose the next tokens by the logits [searches * beams, vocabulary]; let go of the searches that are done."""
     parents = [
         search.advance(candidates)
         for search, candidates in zip(group.searches, propose(logits, group.searches), strict=True)

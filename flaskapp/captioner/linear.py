@@ -19,7 +19,7 @@ def maker(precision: str, device: torch.device) -> MakeLinear:
     """What linear layers are made with: int8 or packed fp32 on a CPU, PyTorch's own elsewhere."""
     if precision == "int8":
         return QuantizedLinear
-    if device.type == "cpu" and precision == "fp32" and torch.backends.mkldnn.is_available():
+    if device.type == "cpu" and precision == "fp32" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return PackedLinear
     return plain_linear
 
@@ -43,7 +43,8 @@ class PackedLinear(nn.Module):
         self.packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), self.ROWS)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")
+        return product
 
 
 class QuantizedLinear(nn.Module):
@@ -59,7 +60,9 @@ class QuantizedLinear(nn.Module):
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()
         scales = weight.abs().amax(1).clamp(min=1e-12) / 127
-        with warnings.catch_warnings():  # tensors of quantised types are deprecated, the operators that take them are not
+        with (
+            warnings.catch_warnings()
+        ):  # tensors of quantised types are deprecated, the operators that take them are not
             warnings.simplefilter("ignore", UserWarning)
             zeros = torch.zeros(len(weight), dtype=torch.int64)
             quantized = torch.quantize_per_channel(weight, scales.double(), zeros, 0, torch.qint8)

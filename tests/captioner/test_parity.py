@@ -12,6 +12,7 @@ from flaskapp.captioner import GenerationSettings
 from flaskapp.captioner.checkpoint import EMBEDDED, LoadedCheckpoint, find, load
 from flaskapp.captioner.embedded.scenes import scene_at
 from flaskapp.captioner.engine import Engine
+from tests.captioner import full_size
 
 SCENES = 200
 
@@ -111,3 +112,18 @@ def test_a_search_that_is_dropped_changes_nothing_of_the_others(engine: Engine, 
         engine.step()
     kept = [0, 2, 3]
     assert [searches[place].results for place in kept] == [whole[place] for place in kept]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "values", [{}, {"num_beams": 1, "max_length": 24}, {"num_beams": 4, "no_repeat_ngram_size": 2}]
+)
+def test_a_model_of_full_size_gives_the_tokens_of_generate(values: dict[str, Any]) -> None:
+    """Random weights, forced to the full length: the candidates lie far closer together than a trained model's."""
+    settings = GenerationSettings(min_length=16, **values)
+    theirs, ours = (LoadedCheckpoint(full_size.make_model(), None, None) for _ in range(2))
+    torch.manual_seed(1)
+    pixels = torch.randn(2, 3, 224, 224)
+    assert search(Engine(ours, "fp32", torch.device("cpu")), pixels, [settings] * 2) == generate(
+        theirs, pixels, settings
+    )

@@ -23,7 +23,7 @@ class Muon(Optimizer):
         super().__init__(weights, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> Any:
         for group in self.param_groups:
             # Matrices of one shape go together: many small products at once are faster than one by one.
             for (rows, columns), matrices in _by_shape(group["params"]).items():
@@ -33,9 +33,10 @@ class Muon(Optimizer):
                     matrix.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update, alpha=rate)
 
     def _advance_momentum(self, matrix: Parameter, decay: float) -> Tensor:
-        momentum = self.state[matrix].setdefault("momentum", torch.zeros_like(matrix))
-        momentum.lerp_(matrix.grad, 1 - decay)
-        return cast(Tensor, matrix.grad).lerp(momentum, decay)
+        momentum: Tensor = self.state[matrix].setdefault("momentum", torch.zeros_like(matrix))
+        gradient = cast(Tensor, matrix.grad)
+        momentum.lerp_(gradient, 1 - decay)
+        return gradient.lerp(momentum, decay)
 
 
 def _by_shape(matrices: Iterable[Parameter]) -> dict[torch.Size, list[Parameter]]:

@@ -1,0 +1,70 @@
+"""The engine against `generate`, in one process, taking turns."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from flaskapp.captioner import GenerationSettings
+from flaskapp.captioner.checkpoint import Checkpoint, LoadedCheckpoint, load
+from flaskapp.captioner.engine import Engine
+from tests.benchmarks.table import print_table
+
+SETTINGS = GenerationSettings(max_length=16, min_length=16, num_beams=8)
+SIZES = (1, 4, 8, 16)
+
+
+def run(folder: Path, rounds: int) -> None:
+    """Print images a second for each batch size, and how many times those of `generate` that is."""
+    pixels = torch.randn(max(SIZES), 3, 224, 224)
+    ways = {"generate": _generate(_load(folder)), "fp32": _search(folder, "fp32"), "int8": _search(folder, "int8")}
+    rates: dict[str, dict[int, float]] = {name: {} for name in ways}
+    same = dict.fromkeys(SIZES, True)
+    for _ in range(rounds):
+        for size in SIZES:
+            tokens = {}
+            for name, caption in ways.items():
+                start = time.perf_counter()
+                tokens[name] = caption(pixels[:size])
+                rates[name][size] = max(rates[name].get(size, 0.0), size / (time.perf_counter() - start))
+            same[size] &= tokens["fp32"] == tokens["generate"]
+    print_table(
+        f"Images a second in one process, {torch.get_num_threads()} threads",
+        ["images", *ways, "fp32 / generate", "int8 / generate", "fp32: same tokens"],
+        [
+            [
+                str(size),
+                *(f"{rates[name][size]:.2f}" for name in ways),
+                *(f"{rates[name][size] / rates['generate'][size]:.1f}x" for name in ("fp32", "int8")),
+                "yes" if same[size] else "NO",
+            ]
+            for size in SIZES
+        ],
+    )
+
+
+def _load(folder: Path) -> LoadedCheckpoint:
+    return load(Checkpoint(folder.name, folder), torch.float32)
+
+
+def _generate(checkpoint: LoadedCheckpoint) -> Callable[[torch.Tensor], Any]:
+    @torch.inference_mode()
+    def caption(pixels: torch.Tensor) -> list[list[int]]:
+        tokens: list[list[int]] = checkpoint.model.generate(pixels, **SETTINGS.for_generate()).tolist()
+        return tokens
+
+    return caption
+
+
+def _search(folder: Path, precision: str) -> Callable[[torch.Tensor], Any]:
+    engine = Engine(_load(folder), precision, torch.device("cpu"))
+
+    def caption(pixels: torch.Tensor) -> list[list[int]]:
+        searches = engine.add(list(pixels), [SETTINGS] * len(pixels))
+        while engine.running:
+            engine.step()
+        return [tokens for search in searches for tokens in search.results]
+
+    return caption

@@ -1,0 +1,54 @@
+"""Load on a server's POST /caption/: as many clients as asked for, or requests that arrive at random."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Load:
+    """Seconds that each request took, and seconds that all of them took together."""
+
+    latencies: list[float]
+    elapsed: float
+
+    @property
+    def rate(self) -> float:
+        """Captions a second."""
+        return len(self.latencies) / self.elapsed
+
+    def percentile(self, percent: float) -> float:
+        return float(np.percentile(self.latencies, percent))
+
+
+def closed_loop(send: Callable[[bytes], None], images: Sequence[bytes], clients: int) -> Load:
+    """Each client sends its next image when it has the answer to its last."""
+    with ThreadPoolExecutor(clients) as pool:
+        start = time.perf_counter()
+        latencies = list(pool.map(lambda image: _time(send, image), images))
+        return Load(latencies, time.perf_counter() - start)
+
+
+def poisson(send: Callable[[bytes], None], images: Sequence[bytes], rate: float, seed: int = 0) -> Load:
+    """Images arrive at random, `rate` a second on average, whatever became of those before."""
+    pauses = np.random.default_rng(seed).exponential(1 / rate, len(images))
+    latencies: list[float] = []
+    threads = []
+    start = time.perf_counter()
+    for image, due in zip(images, np.cumsum(pauses), strict=True):
+        time.sleep(max(0.0, start + due - time.perf_counter()))
+        threads.append(threading.Thread(target=lambda image=image: latencies.append(_time(send, image))))
+        threads[-1].start()
+    for thread in threads:
+        thread.join()
+    return Load(latencies, time.perf_counter() - start)
+
+
+def _time(send: Callable[[bytes], None], image: bytes) -> float:
+    start = time.perf_counter()
+    send(image)
+    return time.perf_counter() - start

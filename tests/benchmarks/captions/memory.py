@@ -1,0 +1,47 @@
+"""What more workers cost in memory, and how long the first caption takes to come."""
+
+from pathlib import Path
+
+from tests.benchmarks.captions.images import image
+from tests.benchmarks.captions.load import closed_loop
+from tests.benchmarks.captions.servers import ours, running
+from tests.benchmarks.table import print_table
+
+WORKERS = (1, 4)
+
+
+def run(checkpoint: Path, _rounds: int) -> None:
+    """Print the memory of all processes of a server, shared pages counted once, after every worker has captioned."""
+    rows = []
+    for precision in ("fp32", "int8"):
+        megabytes, seconds = {}, {}
+        for workers in WORKERS:
+            server = ours(f"{workers} workers, {precision}", precision, workers)
+            with running(server, checkpoint, checkpoint.parent / "memory.log") as client:
+                closed_loop(client.send, [image(number) for number in range(8 * workers)], clients=4 * workers)
+                megabytes[workers] = proportional_set_size(client.process.pid)
+                seconds[workers] = client.seconds_to_start
+        rows.append(
+            [
+                precision,
+                *(f"{megabytes[workers]:.0f} MB" for workers in WORKERS),
+                f"{megabytes[4] / megabytes[1]:.2f}x",
+                f"{seconds[1]:.1f} s",
+            ]
+        )
+    print_table(
+        "Memory (PSS of all processes), and the time from the start to the first caption",
+        ["", "1 worker", "4 workers", "", "first caption"],
+        rows,
+    )
+
+
+def proportional_set_size(master: int) -> float:
+    """Megabytes of a process and its children, each page divided by the number of processes that share it."""
+    children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
+    total = 0
+    for process in (str(master), *children):
+        for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                total += int(line.split()[1])
+    return total / 1024

@@ -1,0 +1,259 @@
+"""The batcher with a stand-in engine that stops, fails and counts as each test needs it; no clock decides anything."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from flaskapp.captioner import GenerationSettings
+from flaskapp.captioner.batcher import Batcher
+from flaskapp.errors import CaptionerUnavailable, CaptionFailed, DeadlineExceeded, InvalidGeneration, TooBusy
+
+SETTINGS = GenerationSettings(max_length=4)
+SAMPLING = GenerationSettings(do_sample=True, num_beams=1)
+
+
+@dataclass(eq=False)
+class Word:
+    """A search for an image that is a word: it takes `settings.max_length` steps and finds the word's letters."""
+
+    word: str
+    settings: GenerationSettings
+    steps: int = 0
+
+    @property
+    def results(self) -> list[list[int]]:
+        return [[ord(letter) for letter in self.word]] * self.settings.num_return_sequences
+
+
+@dataclass
+class StandIn:
+    """An engine whose images are words. "bad" ones fail; while `gate` is closed no step begins."""
+
+    running: list[Word] = field(default_factory=list)
+    batches: list[list[str]] = field(default_factory=list)
+    gate: threading.Event = field(default_factory=threading.Event)
+    has_begun: threading.Event = field(default_factory=threading.Event)
+    on_step: Callable[[], None] = lambda: None
+
+    def can_search(self, settings: GenerationSettings) -> bool:
+        return not settings.do_sample
+
+    def add(self, pixels: Sequence[str], settings: Sequence[GenerationSettings]) -> list[Word]:
+        if "bad picture" in pixels:
+            raise ValueError("secret details")
+        words = [Word(word, each) for word, each in zip(pixels, settings, strict=True)]
+        self.running += words
+        return words
+
+    def step(self) -> list[Word]:
+        self.has_begun.set()
+        assert self.gate.wait(30)
+        self.on_step()
+        self.batches.append([search.word for search in self.running])
+        if any(search.word == "bad step" for search in self.running):
+            raise ValueError("secret details")
+        for search in self.running:
+            search.steps += 1
+        done = [search for search in self.running if search.steps == search.settings.max_length]
+        self.running = [search for search in self.running if search not in done]
+        return done
+
+    def drop(self, search: Word) -> None:
+        self.running.remove(search)
+
+    def clear(self) -> None:
+        self.running = []
+
+    def generate(self, pixels: str, settings: GenerationSettings) -> list[list[int]]:
+        return [[ord(letter) for letter in pixels.upper()]] * settings.num_return_sequences
+
+    def to_text(self, sequences: list[list[int]]) -> list[str]:
+        return ["".join(map(chr, sequence)) for sequence in sequences]
+
+
+@pytest.fixture
+def engine() -> StandIn:
+    return StandIn()
+
+
+@pytest.fixture
+def make(engine: StandIn) -> Iterator[Callable[..., Batcher]]:
+    batchers = []
+
+    def make(max_batch: int = 8, max_waiting: int = 8, on_death: Callable[[], None] = lambda: None) -> Batcher:
+        batchers.append(Batcher(engine, max_batch=max_batch, max_waiting=max_waiting, on_death=on_death))
+        return batchers[-1]
+
+    yield make
+    engine.gate.set()
+    for batcher in batchers:
+        batcher.close()
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(16) as pool:
+        yield pool
+
+
+def ask(pool: ThreadPoolExecutor, batcher: Batcher, *words: str, **options: Any) -> Future[list[list[str]]]:
+    return pool.submit(batcher.caption, words, options.get("settings", SETTINGS), options.get("deadline", 30.0))
+
+
+def wait_until_waiting(batcher: Batcher, count: int) -> None:
+    """Until so many jobs wait. `_submit` notifies the condition that this waits for."""
+    with batcher._changed:
+        assert batcher._changed.wait_for(lambda: len(batcher._waiting) == count, 30)
+
+
+def hold(pool: ThreadPoolExecutor, batcher: Batcher, engine: StandIn) -> Future[list[list[str]]]:
+    """Send one word and return when the engine is in the middle of its first step."""
+    first = ask(pool, batcher, "first")
+    assert engine.has_begun.wait(30)
+    return first
+
+
+def test_as_many_captions_come_out_as_images_went_in_and_in_their_order(
+    make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor
+) -> None:
+    engine.gate.set()
+    batcher = make(max_batch=3, max_waiting=100)
+    requests = [tuple(f"{request}-{image}" for image in range(request)) for request in range(1, 9)]
+    answers = [ask(pool, batcher, *words) for words in requests]
+    assert [answer.result(30) for answer in answers] == [[[word] for word in words] for words in requests]
+    assert max(len(batch) for batch in engine.batches) <= 3
+
+
+def test_what_arrives_during_a_step_joins_at_the_next(
+    make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor
+) -> None:
+    batcher = make()
+    first = hold(pool, batcher, engine)
+    second = ask(pool, batcher, "second")
+    wait_until_waiting(batcher, 1)
+    engine.gate.set()
+    assert (first.result(30), second.result(30)) == ([["first"]], [["second"]])
+    assert engine.batches == [["first"], *[["first", "second"]] * 3, ["second"]]
+    assert (batcher.steps, batcher.steps_of_images) == (5, 8)
+
+
+def test_more_than_may_wait_are_refused_at_once_and_the_others_are_not(
+    make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor
+) -> None:
+    batcher = make(max_waiting=2)
+    first = hold(pool, batcher, engine)
+    with pytest.raises(TooBusy) as caught:
+        batcher.caption(["a", "b", "c"], SETTINGS, 30)
+    assert caught.value.retry_after > 0
+    fitting = ask(pool, batcher, "a", "b")
+    wait_until_waiting(batcher, 2)
+    with pytest.raises(TooBusy):
+        batcher.caption(["c"], SETTINGS, 30)
+    engine.gate.set()
+    assert first.result(30) == [["first"]]
+    assert fitting.result(30) == [["a"], ["b"]]
+
+
+def test_a_deadline_that_passes_while_waiting_drops_the_work_before_it_starts(
+    make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor
+) -> None:
+    batcher = make()
+    first = hold(pool, batcher, engine)
+    with pytest.raises(DeadlineExceeded, match=r"within 0\.01 seconds"):
+        batcher.caption(["late"], SETTINGS, 0.01)
+    engine.gate.set()
+    assert first.result(30) == [["first"]]
+    assert not any("late" in batch for batch in engine.batches)
+
+
+def test_a_deadline_that_passes_while_running_frees_the_place_and_its_neighbours_go_on(
+    make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor
+) -> None:
+    batcher = make()
+    given_up = ask(pool, batcher, "late", deadline=0.01)
+    assert engine.has_begun.wait(30)
+    neighbour = ask(pool, batcher, "neighbour")
+    wait_until_waiting(batcher, 1)
+    with pytest.raises(DeadlineExceeded):
+        given_up.result(30)
+    engine.gate.set()
+    assert neighbour.result(30) == [["neighbour"]]
+    assert engine.batches == [["late"], *[["neighbour"]] * 4]
+
+
+@pytest.mark.parametrize("bad", ["bad picture", "bad step"])
+def test_a_bad_image_fails_alone_and_says_nothing_of_the_inside(
+    make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor, bad: str
+) -> None:
+    batcher = make()
+    first = hold(pool, batcher, engine)
+    answers = [ask(pool, batcher, word) for word in ("good", bad, "better")]
+    wait_until_waiting(batcher, 3)
+    engine.gate.set()
+    with pytest.raises(CaptionFailed) as caught:
+        answers[1].result(30)
+    assert "secret" not in str(caught.value)
+    assert [each.result(30) for each in (first, answers[0], answers[2])] == [[["first"]], [["good"]], [["better"]]]
+
+
+def test_an_engine_that_gives_too_few_captions_is_found_out(
+    make: Callable[..., Batcher], engine: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.gate.set()
+    monkeypatch.setattr(engine, "to_text", lambda sequences: ["one"])
+    with pytest.raises(CaptionFailed):
+        make().caption(["word"], GenerationSettings(num_return_sequences=2), 30)
+
+
+def test_what_is_no_search_is_generated(make: Callable[..., Batcher], engine: StandIn) -> None:
+    engine.gate.set()
+    assert make().caption(["word"], SAMPLING, 30) == [["WORD"]]
+    assert engine.batches == []
+
+
+def test_a_setting_that_the_engine_refuses_is_the_client_s_to_know(
+    make: Callable[..., Batcher], engine: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise InvalidGeneration("do_sample", "Not like this.")
+
+    monkeypatch.setattr(engine, "generate", refuse)
+    with pytest.raises(InvalidGeneration, match="Not like this"):
+        make().caption(["word"], SAMPLING, 30)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_the_thread_s_death_is_told_to_all_who_wait_and_the_next_request_starts_another(
+    make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor
+) -> None:
+    def die() -> None:
+        raise SystemExit
+
+    deaths: list[str] = []
+    engine.on_step = die
+    batcher = make(max_batch=1, on_death=lambda: deaths.append("died"))
+    running = hold(pool, batcher, engine)
+    waiting = ask(pool, batcher, "waiting")
+    wait_until_waiting(batcher, 1)
+    engine.gate.set()
+    for answer in (running, waiting):
+        with pytest.raises(CaptionerUnavailable):
+            answer.result(30)
+    assert deaths == ["died"]
+    engine.on_step = lambda: None
+    engine.clear()
+    assert batcher.caption(["again"], SETTINGS, 30) == [["again"]]
+
+
+def test_closing_finishes_what_waits(make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor) -> None:
+    batcher = make(max_batch=1)
+    answers = [hold(pool, batcher, engine), ask(pool, batcher, "second")]
+    wait_until_waiting(batcher, 1)
+    closing = pool.submit(batcher.close)
+    engine.gate.set()
+    closing.result(30)
+    assert [answer.result(30) for answer in answers] == [[["first"]], [["second"]]]
