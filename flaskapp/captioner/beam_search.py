@@ -54,7 +54,7 @@ class Search:
         return [sequence for _, sequence in self.finished[: self.settings.num_return_sequences]]
 
     def advance(self, candidates: Sequence[Candidate]) -> list[int]:
-        """Go on with the best of `width` candidates, which come the best first. Returns the beams that they come from."""
+        """Go on with the best of `width` candidates, given best first. Returns the beams that they come from."""
         length = len(self.beams[0])  # of the sequences, without the new token
         is_last = length + 1 >= self.settings.max_length
         parents: list[int] = []

@@ -9,7 +9,7 @@ References: GPT-2 (Radford et al., 2019); transformers/models/gpt2/modeling_gpt2
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -51,8 +51,12 @@ class Cache:
         self.used = new.stop
         self.length += 1
 
-    def attend_to_text(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-        """Remember the new tokens' keys and values, and look at those of the ancestors. All are [rows, width]."""
+    def attend_to_text(self, layer: int, x: Tensor, scale: float) -> Tensor:
+        """Remember the new tokens' keys and values, and look at those of the ancestors.
+
+        x holds queries, keys and values side by side, [rows, 3 * width]; the result is [rows, width].
+        """
+        query, key, value = x.chunk(3, dim=1)
         keys, values = self._texts[layer]
         keys[: self.images, :, self.used - self.beams : self.used] = self._by_head(key)
         values[: self.images, :, self.used - self.beams : self.used] = self._by_head(value)
@@ -61,6 +65,7 @@ class Cache:
         return self._by_row(scaled_dot_product_attention(self._by_head(query), *seen, attn_mask=mask, scale=scale))
 
     def attend_to_picture(self, layer: int, query: Tensor, scale: float) -> Tensor:
+        """Look at the encoded images: [rows, width] -> [rows, width]."""
         keys, values = self._pictures[layer]
         seen = keys[: self.images], values[: self.images]
         return self._by_row(scaled_dot_product_attention(self._by_head(query), *seen, scale=scale))
@@ -118,19 +123,18 @@ class Block(nn.Module):
     def forward(self, x: Tensor, caches: Sequence[Cache]) -> Tensor:
         x = x + self.text_out(self._attend_to_text(self.text_in(self.text_norm(x)), caches))
         x = x + self.picture_out(self._attend_to_picture(self.picture_query(self.picture_norm(x)), caches))
-        return x + self.narrow(self.activation(self.widen(self.forward_norm(x))))
+        return x + cast(Tensor, self.narrow(self.activation(self.widen(self.forward_norm(x)))))
 
     def _attend_to_text(self, x: Tensor, caches: Sequence[Cache]) -> Tensor:
-        parts = x.split([cache.rows for cache in caches])  # each [rows, 3 * width]
+        parts = torch.split(x, [cache.rows for cache in caches])  # each [rows, 3 * width]
         return _join(
-            cache.attend_to_text(self.layer, *part.chunk(3, dim=1), scale=self.text_scale)
-            for cache, part in zip(caches, parts, strict=True)
+            cache.attend_to_text(self.layer, part, self.text_scale) for cache, part in zip(caches, parts, strict=True)
         )
 
     def _attend_to_picture(self, query: Tensor, caches: Sequence[Cache]) -> Tensor:
-        parts = query.split([cache.rows for cache in caches])  # each [rows, width]
+        parts = torch.split(query, [cache.rows for cache in caches])  # each [rows, width]
         return _join(
-            cache.attend_to_picture(self.layer, part, scale=self.picture_scale)
+            cache.attend_to_picture(self.layer, part, self.picture_scale)
             for cache, part in zip(caches, parts, strict=True)
         )
 
@@ -141,22 +145,24 @@ class Decoder(nn.Module):
     def __init__(self, gpt2: Any) -> None:
         super().__init__()
         body = gpt2.transformer
-        self.tokens, self.positions, self.norm, self.head = body.wte, body.wpe, body.ln_f, gpt2.lm_head
+        self.token_embedding, self.position_embedding = body.wte, body.wpe
+        self.norm, self.head = body.ln_f, gpt2.lm_head
         self.blocks = nn.ModuleList(Block(block, layer) for layer, block in enumerate(body.h))
 
     def look_at(self, encoded: Tensor, beams: int, max_length: int) -> Cache:
         """A cache for captions of encoded images [images, patches, width], of at most `max_length` tokens."""
-        return Cache([block.look_at(encoded) for block in self.blocks], beams, max_length)
+        return Cache([block.look_at(encoded) for block in cast(list[Block], self.blocks)], beams, max_length)
 
     def forward(self, tokens: Tensor, caches: Sequence[Cache]) -> Tensor:
         """The last token of every beam of every cache, int64 [rows] -> logits of the next, [rows, vocabulary]."""
         positions = torch.cat([tokens.new_full((cache.rows,), cache.length) for cache in caches])
         for cache in caches:
             cache.make_room()
-        x = self.tokens(tokens) + self.positions(positions)
+        x = self.token_embedding(tokens) + self.position_embedding(positions)
         for block in self.blocks:
             x = block(x, caches)
-        return self.head(self.norm(x))
+        logits: Tensor = self.head(self.norm(x))
+        return logits
 
 
 def _fused(activation: Any) -> Callable[[Tensor], Tensor]:

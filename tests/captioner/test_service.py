@@ -103,7 +103,7 @@ def test_another_configuration_forgets_the_model_and_the_same_keeps_it() -> None
     captioner = Captioner()
     captioner.configure(Configuration(model="embedded"))
     captioner.load()
-    captioner.configure(Configuration(model="embedded", max_batch=2))
+    captioner.configure(Configuration(model="embedded"))
     assert captioner.name == "embedded"
     captioner.configure(Configuration(model="elsewhere/model"))
     assert captioner.name == "none"

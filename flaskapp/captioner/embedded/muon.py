@@ -36,7 +36,8 @@ class Muon(Optimizer):
         momentum: Tensor = self.state[matrix].setdefault("momentum", torch.zeros_like(matrix))
         gradient = cast(Tensor, matrix.grad)
         momentum.lerp_(gradient, 1 - decay)
-        return gradient.lerp(momentum, decay)
+        update: Tensor = gradient.lerp(momentum, decay)
+        return update
 
 
 def _by_shape(matrices: Iterable[Parameter]) -> dict[torch.Size, list[Parameter]]:
@@ -54,7 +55,7 @@ def orthogonalize(matrices: Tensor) -> Tensor:
     if matrices.shape[1] > matrices.shape[2]:
         return orthogonalize(matrices.mT).mT
     a, b, c = COEFFICIENTS
-    result = matrices / matrices.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
+    result: Tensor = matrices / matrices.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
     for _ in range(ITERATIONS):
         gram = result @ result.mT
         result = torch.baddbmm(result, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), result, beta=a)

@@ -1,4 +1,4 @@
-"""Make the embedded captioner anew: `python -m flaskapp.captioner.embedded.train`, under an hour on two cores.
+"""Make the embedded captioner anew: `python -m flaskapp.captioner.embedded.train`, an hour on two cores.
 
 A small ViT and a small GPT-2 learn from scenes that are drawn for them, from random weights. The result is a folder
 like any other `VisionEncoderDecoderModel` checkpoint. The seed decides the first weights and the order of the scenes;
