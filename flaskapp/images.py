@@ -5,6 +5,8 @@ Pixels are uint8 arrays [height, width, 3] (RGB) or [height, width, 4] (RGBA, wh
 
 import io
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import cv2
@@ -52,24 +54,45 @@ class Picture:
         return np.asarray(Image.alpha_composite(background, image).convert("RGB"))
 
 
-def decode(data: bytes, max_megapixels: float) -> Picture:
-    """Read the first frame of a JPEG, PNG, WebP, GIF or BMP: whole, upright by its EXIF orientation, in right colours.
+class EncodedImage:
+    """The bytes of a JPEG, PNG, WebP, GIF or BMP, of which so far only the header was read. `format` is its name.
 
-    Raises UnsupportedImageFormat for other content, UnreadableImage for a broken image or one with more pixels than
-    `max_megapixels` million; that is told from the header, before any pixel is decoded.
+    Raises UnsupportedImageFormat for other content, UnreadableImage for a broken header or one that tells of more
+    pixels than `max_megapixels` million.
     """
-    format = _format_of(data)
-    try:
-        with Image.open(io.BytesIO(data), formats=[format.upper()]) as image:
+
+    def __init__(self, data: bytes, max_megapixels: float) -> None:
+        self._data = data
+        self.format = _format_of(data)
+        with self._open() as image:
             if image.width * image.height > max_megapixels * 1_000_000:
                 raise UnreadableImage(f"the image has more than {max_megapixels} megapixels")
+
+    def decode(self, for_side: int | None = None) -> Picture:
+        """Read the first frame: whole, upright by its EXIF orientation, in right colours.
+
+        An image that will be shrunk until no side is longer than `for_side` pixels may come smaller than it is: a JPEG
+        can be read at a half, a quarter or an eighth of its size. It stays at least twice as large as it will be.
+        Raises UnreadableImage for an image that is broken or cut short.
+        """
+        with self._open() as image:
+            if for_side is not None:
+                image.draft(None, (2 * for_side, 2 * for_side))
             image.load()
-            return Picture(np.asarray(_upright(_to_srgb(_to_8_bit(image)))), format)
-    except (UnreadableImage, MemoryError):
-        raise
-    except Exception as error:  # decoders raise whatever comes to mind: OSError, ValueError, SyntaxError, struct.error
-        log.debug("An image could not be read", exc_info=True)
-        raise UnreadableImage(f"the {format} image is broken or cut short") from error
+            with suppress(Exception):  # an orientation that cannot be read counts as 1, upright
+                ImageOps.exif_transpose(image, in_place=True)
+            return Picture(np.asarray(_to_srgb(_to_8_bit(image))), self.format)
+
+    @contextmanager
+    def _open(self) -> Iterator[Image.Image]:
+        try:
+            with Image.open(io.BytesIO(self._data), formats=[self.format.upper()]) as image:
+                yield image
+        except (UnreadableImage, MemoryError):
+            raise
+        except Exception as error:  # decoders raise whatever comes to mind: OSError, ValueError, struct.error
+            log.debug("An image could not be read", exc_info=True)
+            raise UnreadableImage(f"the {self.format} image is broken or cut short") from error
 
 
 def _format_of(data: bytes) -> str:
@@ -81,14 +104,6 @@ def _format_of(data: bytes) -> str:
     raise UnsupportedImageFormat("this is not an image that can be read here: send JPEG, PNG, WebP, GIF or BMP")
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Apply the EXIF orientation. A tag that cannot be read counts as 1, upright."""
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:
-        return image
-
-
 def _to_8_bit(image: Image.Image) -> Image.Image:
     """Scale 16-bit grey, which Pillow itself would clip; its transparent value becomes an alpha channel."""
     if not image.mode.startswith("I"):
@@ -98,13 +113,13 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
     if (transparent := image.info.get("transparency")) is not None:
         grey.putalpha(Image.fromarray(np.where(wide == transparent, 0, 255).astype(np.uint8)))
     grey.info = {name: value for name, value in image.info.items() if name != "transparency"}
-    grey.getexif().update(image.getexif())
     return grey
 
 
 def _to_srgb(image: Image.Image) -> Image.Image:
     """RGBA if the image has transparency of any kind, else RGB; colours of an embedded profile are converted."""
-    plain = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    mode = "RGBA" if image.has_transparency_data else "RGB"
+    plain = image if image.mode == mode else image.convert(mode)
     profile = image.info.get("icc_profile")
     if not profile:
         return plain

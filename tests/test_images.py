@@ -32,7 +32,7 @@ def to_bytes(image: Image.Image, format: str, **options: Any) -> bytes:
 
 
 def decode(data: bytes) -> images.Picture:
-    return images.decode(data, max_megapixels=50)
+    return images.EncodedImage(data, max_megapixels=50).decode()
 
 
 def assert_quarters(pixels: np.ndarray, tolerance: int = 6) -> None:
@@ -157,6 +157,45 @@ def test_too_many_pixels_are_refused_from_the_header() -> None:
     bomb[29:33] = zlib.crc32(bomb[12:29]).to_bytes(4)
     with pytest.raises(UnreadableImage, match="more than 50 megapixels"):
         decode(bytes(bomb))
+
+
+def photograph(width: int, height: int) -> Image.Image:
+    """Detail of every scale, as a photograph has it: octaves of smoothed noise."""
+    rng = np.random.default_rng(0)
+    total = np.zeros((height, width, 3), np.float32)
+    for octave in range(8):
+        small = rng.standard_normal((3 + 2**octave, 4 + 2**octave, 3)).astype(np.float32)
+        total += cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC) / 2 ** (0.5 * octave)
+    return Image.fromarray((128 + 40 * total).clip(0, 255).astype(np.uint8))
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("side", [1, 28, 60, 100, 150, 224, 400, 700])
+def test_a_large_jpeg_read_at_a_smaller_scale_loses_nothing_that_is_seen(side: int, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    encoded = images.EncodedImage(to_bytes(photograph(1601, 1203), "JPEG", quality=92, exif=exif), max_megapixels=50)
+    width, height = side, max(1, side * 3 // 4)
+    fast = images.resize(encoded.decode(for_side=side), width, height).pixels.astype(float)
+    full = images.resize(encoded.decode(), width, height).pixels.astype(float)
+    error = np.mean((fast - full) ** 2)
+    assert error == 0 or 10 * np.log10(255**2 / error) >= 35, "decibels of peak signal to noise"
+
+
+def test_only_a_jpeg_that_will_be_less_than_half_as_large_is_read_at_a_smaller_scale() -> None:
+    jpeg = images.EncodedImage(to_bytes(photograph(800, 600), "JPEG"), max_megapixels=50)
+    assert jpeg.decode(for_side=151).pixels.shape == (600, 800, 3)
+    assert jpeg.decode(for_side=150).pixels.shape == (300, 400, 3)
+    assert jpeg.decode(for_side=20).pixels.shape == (75, 100, 3)
+    png = images.EncodedImage(to_bytes(photograph(80, 60), "PNG"), max_megapixels=50)
+    assert png.decode(for_side=2).pixels.shape == (60, 80, 3)
+
+
+def test_an_image_is_upright_whatever_its_profile() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = to_bytes(Image.new("RGB", (16, 8), RED), "JPEG", exif=exif, icc_profile=swapped_profile())
+    assert decode(data).pixels.shape == (16, 8, 3)
 
 
 def test_resizing_gives_exactly_the_width_and_height_asked_for() -> None:

@@ -1,15 +1,16 @@
 """Caption images."""
 
+from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
 
 import marshmallow as ma
-from flask_smorest import abort
+import numpy as np
 from marshmallow import ValidationError, post_load, validate
 
 from flaskapp.api.blueprint import Blueprint
 from flaskapp.api.cv_model import FILE
-from flaskapp.api.fields import EarlyStopping, Flag, ImageFile, ImageFiles, JSONPart, Number, UploadedImage
+from flaskapp.api.fields import EarlyStopping, Flag, ImageFile, ImageFiles, JSONPart, Number, UploadedImage, refusing
 from flaskapp.api.status import OK, Status
 from flaskapp.captioner import GenerationSettings, captioner
 from flaskapp.captioner.generation import MAX_BEAMS, MAX_LENGTH
@@ -113,9 +114,15 @@ blp = Blueprint("caption", __name__, description="The captioner")
 )
 def caption(data: list[UploadedImage], config: GenerationSettings) -> dict[str, object]:
     """Describe one or more images in words"""
-    try:
-        captions = captioner.caption((image.picture.flatten() for image in data), config)
-    except InvalidGeneration as error:
-        abort(HTTPStatus.UNPROCESSABLE_ENTITY, errors={"multipart": {"config": {error.field: [str(error)]}}})
+    with refusing("config"):
+        captions = captioner.caption(_decode_one_by_one(data), config)
     results = [{"input": image.filename, "captions": texts} for image, texts in zip(data, captions, strict=True)]
     return OK | {"model": captioner.name, "caption": captions[0][0], "results": results}
+
+
+def _decode_one_by_one(data: list[UploadedImage]) -> Iterator[np.ndarray]:
+    """Pixels of many images need not lie in memory at once."""
+    for index, upload in enumerate(data):
+        with refusing("data", index):
+            pixels = upload.image.decode().flatten()
+        yield pixels

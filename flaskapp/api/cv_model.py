@@ -9,7 +9,7 @@ from marshmallow import validate
 
 from flaskapp import images
 from flaskapp.api.blueprint import Blueprint
-from flaskapp.api.fields import ImageFile, Side, Text, UploadedImage
+from flaskapp.api.fields import ImageFile, Side, Text, UploadedImage, refusing
 
 FILE = {"description": "A JPEG, PNG, WebP, GIF or BMP file (of an animation the first frame)"}
 FORMAT = {"description": "Format of the answer. Default: the upload's own, else jpeg", "examples": ["png"]}
@@ -48,7 +48,8 @@ def resize(data: UploadedImage, h: int, w: int, format: str | None = None) -> Re
 
     Transparency is kept in PNG and WebP, and laid over white in JPEG. 16-bit images come out with 8 bits.
     """
-    picture = data.picture
+    with refusing("data"):
+        picture = data.image.decode(for_side=max(h, w))
     format = format or (picture.format if picture.format in images.ENDINGS else "jpeg")
     body = io.BytesIO(images.encode(images.resize(picture, w, h), format))
     name = f"image_resize.{images.ENDINGS[format]}"
