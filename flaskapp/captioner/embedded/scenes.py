@@ -31,6 +31,7 @@ COLOURS: dict[str, tuple[int, int, int]] = {
 }
 # A thing's width and height as a fraction of sqrt(image area): the measure that squashing to a square keeps.
 SIZES: dict[str, tuple[float, float]] = {"large": (0.32, 0.38), "small": (0.18, 0.23)}
+RELATIONS = {"above": "below", "below": "above", "left of": "right of", "right of": "left of"}  # and their opposites
 SHAPES = ("circle", "square", "triangle", "diamond", "star", "cross", "ring")
 BACKGROUNDS = ("plain", "gradient", "stripes", "checks", "speckles")
 
@@ -74,10 +75,12 @@ class Scene:
         article = "an" if self.background[0] in "aeiou" else "a"
         subject = self.things[0].description
         if len(self.things) == 2:
-            subject += f" {self._relation()} {self.things[1].description}"
+            subject += f" {self.relation} {self.things[1].description}"
         return f"{subject} on {article} {self.background} background"
 
-    def _relation(self) -> str:
+    @property
+    def relation(self) -> str:
+        """How the first of two things stands to the second."""
         first, second = self.things
         dx, dy = (first.x - second.x) / self.width, (first.y - second.y) / self.height
         if abs(dy) > abs(dx):
@@ -87,9 +90,15 @@ class Scene:
 
 def scene_at(stream: str, index: int) -> tuple[Image.Image, str]:
     """The picture (RGB) and the caption of scene number `index` of a stream ("train" or "held-out")."""
+    picture, scene = picture_at(stream, index)
+    return picture, scene.caption
+
+
+def picture_at(stream: str, index: int) -> tuple[Image.Image, Scene]:
+    """The same picture, and what it was drawn from."""
     rng = np.random.default_rng((RANDOM_STREAMS[stream], index))
     scene = imagine(rng)
-    return draw(scene, rng), scene.caption
+    return draw(scene, rng), scene
 
 
 def imagine(rng: Random) -> Scene:

@@ -1,8 +1,10 @@
 """Make the embedded captioner anew: `python -m flaskapp.captioner.embedded.train`, an hour on two cores.
 
-A small ViT and a small GPT-2 learn from scenes that are drawn for them, from random weights. The result is a folder
-like any other `VisionEncoderDecoderModel` checkpoint. The seed decides the first weights and the order of the scenes;
-the scenes themselves are always the same.
+A small ViT and a small GPT-2 learn from scenes that are drawn for them, from random weights. The ViT is also asked, of
+every patch, what is to be seen there: from captions alone it takes many times as long to tell shapes and relations.
+
+The result is a folder like any other `VisionEncoderDecoderModel` checkpoint. The seed decides the first weights and the
+order of the scenes; the scenes themselves are always the same.
 """
 
 import argparse
@@ -16,8 +18,9 @@ import numpy as np
 import torch
 from PIL import Image
 from tokenizers import ByteLevelBPETokenizer
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import Module, Parameter
+from torch.nn.functional import cross_entropy
 from torch.optim import AdamW, Optimizer
 from tqdm import tqdm
 from transformers import (
@@ -31,8 +34,10 @@ from transformers import (
 
 from flaskapp.captioner.checkpoint import EMBEDDED_FOLDER
 from flaskapp.captioner.embedded.muon import Muon
-from flaskapp.captioner.embedded.scenes import scene_at
+from flaskapp.captioner.embedded.scenes import COLOURS, RELATIONS, SHAPES, SIZES, Scene, picture_at, scene_at
 
+SCENES = 160_000
+EPOCHS = 3
 BATCH = 64
 
 SIDE = 96  # pixels of the square that the model sees
@@ -43,22 +48,13 @@ ENCODER_LAYERS = 4
 DECODER_LAYERS = 3
 TOKENIZER_SCENES = 2_000  # whose captions hold every word there is
 POSITIONS = 64  # tokens that a caption can have at most
+# What a patch can show: nothing, or a thing's size, colour and shape, and how it stands to the other thing.
+SIGHTS = tuple(("", *words) for words in (SIZES, COLOURS, SHAPES, RELATIONS))
 END = "<|endoftext|>"  # also starts and pads a caption, as in GPT-2
 
 MATRIX_RATE = 0.02  # learning rate of Muon, for the matrices inside the layers
 OTHER_RATE = 0.002  # learning rate of AdamW, for embeddings, norms and biases
 WARM_UP = 200  # steps
-
-
-class Cycle(NamedTuple):
-    """One rise and fall of the learning rates, over scenes that no other cycle has seen."""
-
-    scenes: int
-    epochs: int
-    rate: float  # of MATRIX_RATE and OTHER_RATE
-
-
-CYCLES = (Cycle(150_000, 3, 1.0), Cycle(80_000, 2, 0.5))
 
 
 def train_tokenizer(captions: list[str]) -> GPT2Tokenizer:
@@ -119,22 +115,45 @@ def encode_positions(side: int, width: int) -> Tensor:
     return torch.cat([wave(angle) for angle in angles for wave in (torch.sin, torch.cos)], dim=1)
 
 
-def draw_scenes(first: int, count: int) -> tuple[Tensor, list[str]]:
-    """Draw scenes of the training stream: uint8 [count, 3, SIDE, SIDE], and their captions."""
+class Scenes(NamedTuple):
+    """Drawn scenes, ready to learn from."""
+
+    pixels: Tensor  # uint8 [scenes, 3, SIDE, SIDE]
+    sights: Tensor  # uint8 [scenes, patches, len(SIGHTS)]: what each patch shows
+    captions: list[str]
+
+
+def draw_scenes(count: int) -> Scenes:
+    """Draw the first `count` scenes of the training stream."""
     pixels = torch.empty(count, 3, SIDE, SIDE, dtype=torch.uint8)
+    sights = torch.empty(count, (SIDE // PATCH) ** 2, len(SIGHTS), dtype=torch.uint8)
     captions = []
     with multiprocessing.Pool() as pool:
-        scenes = pool.imap(_draw_scene, range(first, first + count), chunksize=64)
-        for index, (square, caption) in enumerate(tqdm(scenes, "Drawing", count, unit="scene")):
-            pixels[index] = torch.from_numpy(square)
+        scenes = pool.imap(_draw_scene, range(count), chunksize=64)
+        for index, (square, seen, caption) in enumerate(tqdm(scenes, "Drawing", count, unit="scene")):
+            pixels[index], sights[index] = torch.from_numpy(square), torch.from_numpy(seen)
             captions.append(caption)
-    return pixels, captions
+    return Scenes(pixels, sights, captions)
 
 
-def _draw_scene(index: int) -> tuple[np.ndarray, str]:
-    picture, caption = scene_at("train", index)
+def _draw_scene(index: int) -> tuple[np.ndarray, np.ndarray, str]:
+    picture, scene = picture_at("train", index)
     square = picture.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
-    return np.array(square).transpose(2, 0, 1), caption
+    return np.array(square).transpose(2, 0, 1), see(scene), scene.caption
+
+
+def see(scene: Scene) -> np.ndarray:
+    """What each patch shows: uint8 [patches, len(SIGHTS)], the number of a word among its SIGHTS."""
+    patches = SIDE // PATCH
+    y, x = (np.mgrid[0:patches, 0:patches] + 0.5) / patches  # the patches' centres
+    seen = np.zeros((patches, patches, len(SIGHTS)), np.uint8)
+    for place, thing in enumerate(scene.things):
+        relation = "" if len(scene.things) == 1 else scene.relation if place == 0 else RELATIONS[scene.relation]
+        words = thing.size, thing.colour, thing.shape, relation
+        reach = [max(thing.extent / side, 1 / patches) / 2 for side in (scene.width, scene.height)]  # a patch at least
+        is_there = (abs(x - thing.x / scene.width) <= reach[0]) & (abs(y - thing.y / scene.height) <= reach[1])
+        seen[is_there] = [names.index(word) for names, word in zip(SIGHTS, words, strict=True)]
+    return seen.reshape(-1, len(SIGHTS))
 
 
 def to_labels(tokenizer: GPT2Tokenizer, captions: list[str]) -> Tensor:
@@ -143,29 +162,30 @@ def to_labels(tokenizer: GPT2Tokenizer, captions: list[str]) -> Tensor:
     return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-100)
 
 
-def make_optimizers(model: VisionEncoderDecoderModel, rate: float) -> list[Optimizer]:
+def make_optimizers(model: VisionEncoderDecoderModel, eye: nn.Linear) -> list[Optimizer]:
     """Muon for the matrices inside the layers, AdamW for the rest: half the steps that AdamW alone takes."""
     matrices: list[Parameter] = []
-    others: list[Parameter] = []
+    others = list(eye.parameters())
     for name, weights in model.named_parameters():
         inside = ".layer" in name or ".h." in name
         (matrices if inside and weights.ndim == 2 else others).append(weights)
     return [
-        Muon(matrices, lr=rate * MATRIX_RATE, weight_decay=0.01, momentum=0.95),
-        AdamW(others, lr=rate * OTHER_RATE, weight_decay=0.01, betas=(0.9, 0.98)),
+        Muon(matrices, lr=MATRIX_RATE, weight_decay=0.01, momentum=0.95),
+        AdamW(others, lr=OTHER_RATE, weight_decay=0.01, betas=(0.9, 0.98)),
     ]
 
 
-def batches(count: int, epochs: int) -> Iterator[Tensor]:
+def batches(count: int) -> Iterator[Tensor]:
     """The indices of each batch, in a new order every epoch."""
-    for _ in range(epochs):
+    for _ in range(EPOCHS):
         yield from torch.split(torch.randperm(count), BATCH)
 
 
-def fit(model: VisionEncoderDecoderModel, pixels: Tensor, labels: Tensor, epochs: int, rate: float) -> None:
+def fit(model: VisionEncoderDecoderModel, scenes: Scenes, labels: Tensor) -> None:
     """Train in place. The learning rate rises for WARM_UP steps, holds, and falls to zero over the second half."""
-    optimizers = make_optimizers(model, rate)
-    steps = epochs * -(-len(pixels) // BATCH)
+    eye = nn.Linear(WIDTH, sum(map(len, SIGHTS)))  # tells what a patch shows; nobody needs it afterwards
+    optimizers = make_optimizers(model, eye)
+    steps = EPOCHS * -(-len(labels) // BATCH)
     schedules = [
         torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: min(1.0, (step + 1) / WARM_UP, 2 * (steps - step) / steps)
@@ -173,11 +193,12 @@ def fit(model: VisionEncoderDecoderModel, pixels: Tensor, labels: Tensor, epochs
         for optimizer in optimizers
     ]
     model.train()
-    progress = tqdm(batches(len(pixels), epochs), "Training", steps, unit="step")
+    progress = tqdm(batches(len(labels)), "Training", steps, unit="step")
     for step, batch in enumerate(progress):
-        values = pixels[batch].float() / 127.5 - 1  # [BATCH, 3, SIDE, SIDE], as the preprocessing gives them
-        loss = model(pixel_values=values, labels=labels[batch]).loss
-        loss.backward()
+        values = scenes.pixels[batch].float() / 127.5 - 1  # [BATCH, 3, SIDE, SIDE], as the preprocessing gives them
+        output = model(pixel_values=values, labels=labels[batch])
+        patches = output.encoder_last_hidden_state[:, 1:]  # the first is the class token's
+        (output.loss + misjudge(eye(patches), scenes.sights[batch])).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers:
             optimizer.step()
@@ -185,7 +206,14 @@ def fit(model: VisionEncoderDecoderModel, pixels: Tensor, labels: Tensor, epochs
         for schedule in schedules:
             schedule.step()
         if step % 50 == 0:
-            progress.set_postfix(loss=f"{loss.item():.4f}")
+            progress.set_postfix(loss=f"{output.loss.item():.4f}")
+
+
+def misjudge(logits: Tensor, sights: Tensor) -> Tensor:
+    """The loss of what was said of patches, [scenes, patches, words of all SIGHTS], against what they show."""
+    parts = torch.split(logits, [len(words) for words in SIGHTS], 2)
+    losses = [cross_entropy(part.flatten(0, 1), sights[..., i].flatten().long()) for i, part in enumerate(parts)]
+    return torch.stack(losses).sum()
 
 
 def main() -> None:
@@ -198,12 +226,8 @@ def main() -> None:
     torch.manual_seed(options.seed)
     tokenizer = train_tokenizer([scene_at("train", index)[1] for index in range(TOKENIZER_SCENES)])
     model = make_model(tokenizer)
-    first = 0
-    for cycle in CYCLES:
-        count = round(options.share * cycle.scenes)
-        pixels, captions = draw_scenes(first, count)
-        fit(model, pixels, to_labels(tokenizer, captions), cycle.epochs, cycle.rate)
-        first += count
+    scenes = draw_scenes(round(options.share * SCENES))
+    fit(model, scenes, to_labels(tokenizer, scenes.captions))
 
     cast(Module, model).half()  # half the bytes; it is loaded in the precision of the settings
     model.save_pretrained(options.out)

@@ -22,7 +22,7 @@ def test_a_short_training_makes_a_checkpoint_that_captions(tmp_path: Path, monke
 
 
 def test_training_sees_the_pixels_that_the_preprocessing_gives() -> None:
-    square, _ = train._draw_scene(3)
+    square, _, _ = train._draw_scene(3)
     picture, _ = scene_at("train", 3)
     processor = train.ViTImageProcessorPil(size={"height": train.SIDE, "width": train.SIDE})
     expected = processor([picture], return_tensors="pt").pixel_values[0]
