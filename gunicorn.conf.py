@@ -4,6 +4,7 @@ import gc
 from pathlib import Path
 from typing import Any
 
+from flaskapp import access_log
 from flaskapp.captioner import captioner
 from flaskapp.cpu import usable_cores
 from flaskapp.errors import CaptionerUnavailable
@@ -20,7 +21,8 @@ worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # the sign o
 control_socket_disable = True
 
 accesslog = "-"
-access_log_format = '%(h)s %(t)s "%(m)s %(U)s %(H)s" %(s)s %(b)s %(M)sms "%(a)s"'  # %(U)s has no query string
+access_log_format = access_log.FORMAT
+logger_class = access_log.AccessLogger
 
 # The master makes the application and loads the model once; its workers share that memory until they write to it.
 preload_app = True
@@ -42,4 +44,8 @@ def post_fork(server: Any, worker: Any) -> None:
         """Answer what is under way, and be replaced."""
         worker.alive = False
 
-    captioner.continue_after_fork(threads=max(1, usable_cores() // server.cfg.workers), on_death=leave)
+    captioner.continue_after_fork(worker.age, on_death=leave)
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    captioner.worker_ended(worker.age)

@@ -62,6 +62,13 @@ class Blueprint(flask_smorest.Blueprint):
         "credentials": "application/json",
     }
 
+    def arguments(self, schema: type[ma.Schema] | ma.Schema, **options: Any) -> Callable[[View], View]:
+        """As flask-smorest's, with the schema made here, once: from a class webargs makes one for each request."""
+        decorate: Callable[[View], View] = super().arguments(
+            schema() if isinstance(schema, type) else schema, **options
+        )
+        return decorate
+
     def errors(self, *statuses: HTTPStatus) -> Callable[[View], View]:
         """Document that an operation can answer these errors, each in the one shape that all errors have."""
 

@@ -13,6 +13,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from flaskapp.captioner.cores import Cores
 from flaskapp.captioner.generation import GenerationSettings
 from flaskapp.errors import CaptionerUnavailable, CaptionFailed, DeadlineExceeded, FlaskappError, TooBusy
 
@@ -42,8 +43,11 @@ class Job:
 
 
 class Batcher:
-    def __init__(self, engine: Engine, *, max_batch: int, max_waiting: int, on_death: Callable[[], None]) -> None:
+    def __init__(
+        self, engine: Engine, cores: Cores, *, max_batch: int, max_waiting: int, on_death: Callable[[], None]
+    ) -> None:
         self._engine = engine
+        self._cores = cores
         self._max_batch = max_batch
         self._max_waiting = max_waiting
         self._on_death = on_death
@@ -104,6 +108,7 @@ class Batcher:
             self._on_death()
             raise
         finally:
+            self._cores.release()
             with self._changed:
                 self._thread = None  # what is submitted from here on starts another
                 left = [*self._waiting, *self._running.values()]
@@ -120,7 +125,9 @@ class Batcher:
         """The jobs that join now: those that fit. If nothing is running, it waits for one, or for the end."""
         with self._changed:
             if not self._running:
+                self._cores.release()
                 self._changed.wait_for(lambda: self._waiting or self._is_closed)
+            self._cores.claim()
             jobs: list[Job] = []
             while self._waiting and len(self._running) + len(jobs) < self._max_batch:
                 job = self._waiting.popleft()

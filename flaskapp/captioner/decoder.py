@@ -7,13 +7,13 @@ which of it are a beam's own ancestors.
 References: GPT-2 (Radford et al., 2019); transformers/models/gpt2/modeling_gpt2.py.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, scaled_dot_product_attention
+from torch.nn.functional import scaled_dot_product_attention
 
 KeysValues = tuple[Tensor, Tensor]
 
@@ -110,7 +110,7 @@ class Block(nn.Module):
         self.picture_out = block.crossattention.c_proj
         self.picture_scale: float = block.crossattention.scaling
         self.widen, self.narrow = block.mlp.c_fc, block.mlp.c_proj
-        self.activation = _fused(block.mlp.act)
+        self.activation = _fast(block.mlp.act)
 
     def look_at(self, encoded: Tensor) -> KeysValues:
         """Keys and values of encoded images [images, patches, width] -> two of [images, heads, patches, head_dim]."""
@@ -165,9 +165,18 @@ class Decoder(nn.Module):
         return logits
 
 
-def _fused(activation: Any) -> Callable[[Tensor], Tensor]:
-    """GPT-2's own GELU takes eight operations in transformers; PyTorch has it as one."""
-    return partial(gelu, approximate="tanh") if type(activation).__name__ == "NewGELUActivation" else activation
+def _fast(activation: Any) -> Callable[[Tensor], Tensor]:
+    """GPT-2's own GELU takes eight operations in transformers; the others stay as they are."""
+    return tanh_gelu if type(activation).__name__ == "NewGELUActivation" else activation
+
+
+def tanh_gelu(x: Tensor) -> Tensor:
+    """GELU by the tanh approximation, x (1 + tanh u) / 2, which is x sigmoid(2u).
+
+    PyTorch's own `gelu(approximate="tanh")` takes twice as long on a CPU.
+    """
+    slope = 2 * math.sqrt(2 / math.pi)
+    return torch.square(x).mul_(0.044715 * slope).add_(slope).mul_(x).sigmoid_().mul_(x)
 
 
 def _join(parts: Iterable[Tensor]) -> Tensor:

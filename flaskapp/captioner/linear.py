@@ -67,18 +67,18 @@ class QuantizedLinear(nn.Module):
             zeros = torch.zeros(len(weight), dtype=torch.int64)
             quantized = torch.quantize_per_channel(weight, scales.double(), zeros, 0, torch.qint8)
         self.packed = torch.ops.quantized.linear_prepack(quantized, None)
-        sums = quantized.int_repr().sum(1) * scales  # W 1
-        self.offsets = torch.stack([sums, torch.zeros_like(sums) if bias is None else bias])  # [2, out]
+        self.sums = quantized.int_repr().sum(1) * scales  # W 1
+        self.bias = torch.zeros_like(self.sums) if bias is None else bias
 
     def forward(self, x: Tensor) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])
-        low, high = torch.aminmax(rows, dim=1, keepdim=True)  # [rows, 1] each
-        span = (high - low).clamp(min=1e-12)
-        product = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
-            (rows - low) / span, 1 / self.LEVELS, 0, self.packed
+        low, high = rows.amin(1, keepdim=True), rows.amax(1, keepdim=True)  # [rows, 1]; `aminmax` is 15 times slower
+        span = (high - low).clamp_(min=1e-12)
+        product: Tensor = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
+            (rows - low).div_(span), 1 / self.LEVELS, 0, self.packed
         )  # [rows, out]
-        shift = torch.cat([low, torch.ones_like(low)], 1)  # [rows, 2]
-        return torch.addmm(product.mul_(span), shift, self.offsets).view(*x.shape[:-1], -1)
+        product = torch.addcmul(self.bias, product, span, out=product).addcmul_(low, self.sums)
+        return product.view(*x.shape[:-1], -1)
 
 
 def repack(module: nn.Module, make_linear: MakeLinear) -> None:

@@ -13,8 +13,10 @@ from torch import Tensor
 
 from flaskapp.captioner import checkpoint as checkpoints
 from flaskapp.captioner.batcher import Batcher
+from flaskapp.captioner.cores import Cores
 from flaskapp.captioner.engine import Engine
 from flaskapp.captioner.generation import GenerationSettings
+from flaskapp.cpu import usable_cores
 from flaskapp.errors import CaptionerUnavailable
 
 log = logging.getLogger(__name__)
@@ -54,6 +56,7 @@ class Captioner:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._on_death: Callable[[], None] = lambda: None
+        self._cores = Cores(usable_cores())
         self._configuration = Configuration()
         self._forget()
 
@@ -90,10 +93,14 @@ class Captioner:
         """Keep torch to one thread. OpenMP's others do not survive a fork: a child would wait for them for ever."""
         torch.set_num_threads(1)
 
-    def continue_after_fork(self, threads: int, on_death: Callable[[], None]) -> None:
-        """Give a forked worker its share of the cores. `on_death` is called should its captioning thread ever die."""
-        torch.set_num_threads(threads)
+    def continue_after_fork(self, number: int, on_death: Callable[[], None]) -> None:
+        """Go on in a forked worker with a number of its own. `on_death` is called should its captioning thread die."""
+        self._cores.take_place(number)
         self._on_death = on_death
+
+    def worker_ended(self, number: int) -> None:
+        """In the process that forked them: what the worker with this number had of the cores is free again."""
+        self._cores.forget(number)
 
     def caption(self, images: Iterable[np.ndarray], settings: GenerationSettings) -> list[list[str]]:
         """Caption RGB images, uint8 [height, width, 3] of any sizes; an iterator need not hold all of them at once.
@@ -126,6 +133,7 @@ class Captioner:
         engine = Engine(checkpoint, configuration.precision, device)
         batcher = Batcher(
             engine,
+            self._cores,
             max_batch=configuration.max_batch,
             max_waiting=configuration.queue,
             on_death=lambda: self._on_death(),

@@ -10,6 +10,7 @@ import pytest
 
 from flaskapp.captioner import GenerationSettings
 from flaskapp.captioner.batcher import Batcher
+from flaskapp.captioner.cores import Cores
 from flaskapp.errors import CaptionerUnavailable, CaptionFailed, DeadlineExceeded, InvalidGeneration, TooBusy
 
 SETTINGS = GenerationSettings(max_length=4)
@@ -85,7 +86,7 @@ def make(engine: StandIn) -> Iterator[Callable[..., Batcher]]:
     batchers = []
 
     def make(max_batch: int = 8, max_waiting: int = 8, on_death: Callable[[], None] = lambda: None) -> Batcher:
-        batchers.append(Batcher(engine, max_batch=max_batch, max_waiting=max_waiting, on_death=on_death))
+        batchers.append(Batcher(engine, Cores(2), max_batch=max_batch, max_waiting=max_waiting, on_death=on_death))
         return batchers[-1]
 
     yield make

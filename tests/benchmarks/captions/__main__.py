@@ -2,6 +2,7 @@
 
 --part in-process   the engine against transformers' `generate`, batches of 1, 4, 8 and 16 images
 --part http         the server against FastAPI + uvicorn, LitServe and BentoML, 1 and 16 clients, and at random
+--part batching     the batcher against the engine alone, and images that join a running batch against those that wait
 --part memory       one worker against four: memory that is not shared, and seconds to the first caption
 """
 
@@ -9,10 +10,10 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from tests.benchmarks.captions import in_process, memory, over_http
+from tests.benchmarks.captions import batching, in_process, memory, over_http
 from tests.captioner import full_size
 
-PARTS = {"in-process": in_process.run, "http": over_http.run, "memory": memory.run}
+PARTS = {"in-process": in_process.run, "batching": batching.run, "http": over_http.run, "memory": memory.run}
 
 
 def main() -> None:

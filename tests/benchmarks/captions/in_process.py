@@ -19,7 +19,11 @@ SIZES = (1, 4, 8, 16)
 def run(folder: Path, rounds: int) -> None:
     """Print images a second for each batch size, and how many times those of `generate` that is."""
     pixels = torch.randn(max(SIZES), 3, 224, 224)
-    ways = {"generate": _generate(_load(folder)), "fp32": _search(folder, "fp32"), "int8": _search(folder, "int8")}
+    ways = {
+        "generate": _generate(load_checkpoint(folder)),
+        "fp32": _search(folder, "fp32"),
+        "int8": _search(folder, "int8"),
+    }
     rates: dict[str, dict[int, float]] = {name: {} for name in ways}
     same = dict.fromkeys(SIZES, True)
     for _ in range(rounds):
@@ -45,7 +49,7 @@ def run(folder: Path, rounds: int) -> None:
     )
 
 
-def _load(folder: Path) -> LoadedCheckpoint:
+def load_checkpoint(folder: Path) -> LoadedCheckpoint:
     return load(Checkpoint(folder.name, folder), torch.float32)
 
 
@@ -59,7 +63,7 @@ def _generate(checkpoint: LoadedCheckpoint) -> Callable[[torch.Tensor], Any]:
 
 
 def _search(folder: Path, precision: str) -> Callable[[torch.Tensor], Any]:
-    engine = Engine(_load(folder), precision, torch.device("cpu"))
+    engine = Engine(load_checkpoint(folder), precision, torch.device("cpu"))
 
     def caption(pixels: torch.Tensor) -> list[list[int]]:
         searches = engine.add(list(pixels), [SETTINGS] * len(pixels))

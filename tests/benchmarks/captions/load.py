@@ -1,12 +1,15 @@
-"""Load on a server's POST /caption/: as many clients as asked for, or requests that arrive at random."""
+"""Load on whatever captions: as many clients as asked for, or requests that arrive at random."""
 
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
+
+Image = TypeVar("Image")
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Load:
         return float(np.percentile(self.latencies, percent))
 
 
-def closed_loop(send: Callable[[bytes], None], images: Sequence[bytes], clients: int) -> Load:
+def closed_loop(send: Callable[[Image], None], images: Sequence[Image], clients: int) -> Load:
     """Each client sends its next image when it has the answer to its last."""
     with ThreadPoolExecutor(clients) as pool:
         start = time.perf_counter()
@@ -33,7 +36,7 @@ def closed_loop(send: Callable[[bytes], None], images: Sequence[bytes], clients:
         return Load(latencies, time.perf_counter() - start)
 
 
-def poisson(send: Callable[[bytes], None], images: Sequence[bytes], rate: float, seed: int = 0) -> Load:
+def poisson(send: Callable[[Image], None], images: Sequence[Image], rate: float, seed: int = 0) -> Load:
     """Images arrive at random, `rate` a second on average, whatever became of those before."""
     pauses = np.random.default_rng(seed).exponential(1 / rate, len(images))
     latencies: list[float] = []
@@ -48,7 +51,7 @@ def poisson(send: Callable[[bytes], None], images: Sequence[bytes], rate: float,
     return Load(latencies, time.perf_counter() - start)
 
 
-def _time(send: Callable[[bytes], None], image: bytes) -> float:
+def _time(send: Callable[[Image], None], image: Image) -> float:
     start = time.perf_counter()
     send(image)
     return time.perf_counter() - start

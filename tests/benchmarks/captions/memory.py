@@ -20,7 +20,7 @@ def run(checkpoint: Path, _rounds: int) -> None:
             with running(server, checkpoint, checkpoint.parent / "memory.log") as client:
                 closed_loop(client.send, [image(number) for number in range(8 * workers)], clients=4 * workers)
                 megabytes[workers] = proportional_set_size(client.process.pid)
-                seconds[workers] = client.seconds_to_start
+                seconds[workers] = client.seconds_to_first
         rows.append(
             [
                 precision,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tests.benchmarks.captions.images import image
 from tests.benchmarks.captions.load import Load, closed_loop, poisson
-from tests.benchmarks.captions.servers import OURS, THEIRS, Client, install_peers, running
+from tests.benchmarks.captions.servers import OURS, THEIRS, Client, running
 from tests.benchmarks.table import print_table
 
 ONE, SIXTEEN, RANDOM = "1 client", "16 clients", "70% load"
@@ -14,7 +14,6 @@ REQUESTS = {ONE: 6, SIXTEEN: 48, RANDOM: 40}
 
 def run(checkpoint: Path, rounds: int) -> None:
     """Print captions a second and latencies of each server, and how many times the best peer's they are."""
-    install_peers()
     best: dict[tuple[str, str], Load] = {}
     with ExitStack() as stack:
         clients = [

@@ -1,8 +1,5 @@
 """The servers that are compared, each as its users start it, on one checkpoint."""
 
-import os
-import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -14,10 +11,8 @@ from typing import Any
 import requests
 
 from tests.benchmarks.captions.images import image
+from tests.benchmarks.process import Serving, install_peers, serving
 
-ROOT = Path(__file__).parents[3]
-PEERS = ROOT / ".venv-peers"
-REQUIREMENTS = [ROOT / "requirements.txt", Path(__file__).parent / "peers" / "requirements.txt"]
 CONFIG = '{"max_length": 16, "min_length": 16, "num_beams": 8}'
 
 
@@ -59,54 +54,25 @@ THEIRS = (
 )
 
 
-def install_peers() -> None:
-    """Make the environment of the peers, once."""
-    if (PEERS / "bin" / "bentoml").exists():
-        return
-    subprocess.run([sys.executable, "-m", "venv", PEERS], check=True)
-    files = [argument for file in REQUIREMENTS for argument in ("-r", str(file))]
-    subprocess.run([PEERS / "bin" / "pip", "install", "--quiet", *files], check=True)
-
-
 @contextmanager
 def running(server: Server, checkpoint: Path, log: Path) -> Iterator["Client"]:
     """Start a server, wait for its first caption, and stop it in the end."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    program, *arguments = server.command.format(port=port).split()
-    folder = PEERS / "bin" if server in THEIRS else Path(sys.executable).parent
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("FLASKAPP_")},
-        **server.variables,
-        "PATH": f"{folder}:{os.environ['PATH']}",
-        "PYTHONPATH": str(ROOT),
-        "CHECKPOINT": str(checkpoint),
-        "FLASKAPP_CAPTIONER_MODEL": str(checkpoint),
-        "FLASKAPP_DATABASE_URL": f"sqlite:///{log.with_suffix('.db')}",
-    }
-    with log.open("w") as output:
-        started = time.perf_counter()
-        process = subprocess.Popen(
-            [folder / program, *arguments], cwd=ROOT, env=environment, stdout=output, stderr=output
-        )
-        try:
-            client = Client(server, f"http://127.0.0.1:{port}", process)
-            client.wait_until_up(log)
-            client.seconds_to_start = time.perf_counter() - started
-            yield client
-        finally:
-            process.terminate()
-            process.wait(60)
+    folder = install_peers() if server in THEIRS else Path(sys.executable).parent
+    variables = {**server.variables, "CHECKPOINT": str(checkpoint), "FLASKAPP_CAPTIONER_MODEL": str(checkpoint)}
+    with serving(server.command, folder, log, variables) as process:
+        client = Client(server, process, log)
+        client.send_first()
+        yield client
 
 
 class Client:
-    """Sends images to one running server, and counts its failures."""
+    """Sends images to one running server."""
 
-    def __init__(self, server: Server, url: str, process: subprocess.Popen[bytes]) -> None:
-        self.server, self.process = server, process
-        self.seconds_to_start = 0.0
-        self._url = url + server.path
+    def __init__(self, server: Server, serving: Serving, log: Path) -> None:
+        self.server, self.process = server, serving.process
+        self.seconds_to_first = 0.0  # caption, from the start of the server
+        self._started, self._log = serving.started, log
+        self._url = serving.url + server.path
 
     def send(self, image: bytes) -> None:
         """One image, one caption. Raises if anything else comes back."""
@@ -117,12 +83,16 @@ class Client:
         if not self.server.caption_of(answer.json()):
             raise RuntimeError(f"{self.server.name} sent an empty caption")
 
-    def wait_until_up(self, log: Path) -> None:
+    def send_first(self) -> None:
+        """Some listen before they have a model, and answer 503 until then."""
         for _ in range(600):
             try:
-                return self.send(image(0))
-            except requests.ConnectionError:
+                self.send(image(0))
+            except (requests.ConnectionError, requests.HTTPError):
                 if self.process.poll() is not None:
                     break
-                time.sleep(0.2)  # nothing tells when a server of others listens
-        raise RuntimeError(f"{self.server.name} did not start:\n{log.read_text()[-2000:]}")
+                time.sleep(0.2)
+            else:
+                self.seconds_to_first = time.perf_counter() - self._started
+                return
+        raise RuntimeError(f"{self.server.name} sent no caption:\n{self._log.read_text()[-2000:]}")

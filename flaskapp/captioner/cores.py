@@ -1,0 +1,36 @@
+"""Who may use how many of the cores: processes that caption at the same time share them, one that is alone has all."""
+
+import mmap
+
+import torch
+
+PLACES = 256  # of processes that can be told apart
+
+
+class Cores:
+    """A table in memory that forked processes share: a byte for each says whether it captions at the moment.
+
+    More threads than cores would wait for each other at the end of every operation.
+    """
+
+    def __init__(self, cores: int) -> None:
+        self._cores = cores
+        self._busy = mmap.mmap(-1, PLACES)
+        self._place = 0
+
+    def take_place(self, number: int) -> None:
+        """Tell this process from the others that were forked."""
+        self._place = number % PLACES
+
+    def forget(self, number: int) -> None:
+        """The process with this number ended, perhaps while it was captioning."""
+        self._busy[number % PLACES] = 0
+
+    def claim(self) -> None:
+        """Give the calling thread this process's part of the cores; again and again, since others come and go."""
+        self._busy[self._place] = 1
+        torch.set_num_threads(max(1, self._cores // self._busy[:].count(1)))
+
+    def release(self) -> None:
+        """Leave the cores to the others."""
+        self._busy[self._place] = 0

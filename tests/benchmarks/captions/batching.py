@@ -1,0 +1,98 @@
+"""What the batcher adds to the engine: its cost for a lone request, its batches, and what joining at a token gains."""
+
+import statistics
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from flaskapp.captioner.batcher import Batcher, Job
+from flaskapp.captioner.cores import Cores
+from flaskapp.captioner.engine import Engine
+from flaskapp.cpu import usable_cores
+from tests.benchmarks.captions.in_process import SETTINGS, load_checkpoint
+from tests.benchmarks.captions.load import closed_loop, poisson
+from tests.benchmarks.table import print_table
+
+BATCHES = (8, 16)  # of CAPTIONER_MAX_BATCH
+CLIENTS, IMAGES, ARRIVALS = 16, 64, 40
+PATIENCE = 600  # seconds
+
+
+class WaitingBatcher(Batcher):
+    """Begins a batch when the last one is done, as the peers do."""
+
+    def _collect(self) -> list[Job]:
+        return [] if self._running else super()._collect()
+
+
+def run(folder: Path, rounds: int) -> None:
+    engine = Engine(load_checkpoint(folder), "fp32", torch.device("cpu"))
+    pixels = list(torch.randn(IMAGES, 3, 224, 224))
+    _print_lone(engine, pixels[: 4 * rounds])
+    rate = _print_batches(engine, pixels)
+    _print_joining(engine, pixels[:ARRIVALS], 0.7 * rate, rounds)
+
+
+def _make(engine: Engine, kind: type[Batcher] = Batcher, max_batch: int = 8) -> Batcher:
+    return kind(engine, Cores(usable_cores()), max_batch=max_batch, max_waiting=IMAGES, on_death=lambda: None)
+
+
+def _send(batcher: Batcher, image: Tensor) -> None:
+    batcher.caption([image], SETTINGS, PATIENCE)
+
+
+def _print_lone(engine: Engine, pixels: Sequence[Tensor]) -> None:
+    batcher = _make(engine)
+    direct, through = [], []
+    for image in pixels:
+        start = time.perf_counter()
+        engine.add([image], [SETTINGS])
+        while engine.running:
+            engine.step()
+        middle = time.perf_counter()
+        _send(batcher, image)
+        direct.append(middle - start)
+        through.append(time.perf_counter() - middle)
+    batcher.close()
+    ratio = statistics.median(mine / alone for mine, alone in zip(through, direct, strict=True))
+    print_table(
+        "A lone request: seconds",
+        ["engine alone", "through the batcher", ""],
+        [[f"{statistics.median(direct):.3f}", f"{statistics.median(through):.3f}", f"{ratio:.3f}x"]],
+    )
+
+
+def _print_batches(engine: Engine, pixels: Sequence[Tensor]) -> float:
+    """Returns the images a second of the first size."""
+    rows, rates = [], []
+    for size in BATCHES:
+        batcher = _make(engine, max_batch=size)
+        load = closed_loop(partial(_send, batcher), pixels, CLIENTS)
+        batcher.close()
+        rates.append(load.rate)
+        mean = batcher.steps_of_images / batcher.steps
+        rows.append([str(size), f"{mean:.1f}", f"{load.rate:.2f}", f"{load.percentile(50):.1f}"])
+    print_table(
+        f"{CLIENTS} clients of one batcher, fp32",
+        ["at most", "images in a step, mean", "captions/s", "p50 in s"],
+        rows,
+    )
+    return rates[0]
+
+
+def _print_joining(engine: Engine, pixels: Sequence[Tensor], rate: float, rounds: int) -> None:
+    rows = []
+    latencies: dict[type[Batcher], list[float]] = {Batcher: [], WaitingBatcher: []}
+    for number in range(rounds):
+        for kind, seconds in latencies.items():
+            batcher = _make(engine, kind)
+            seconds += poisson(partial(_send, batcher), pixels, rate, seed=number).latencies
+            batcher.close()
+    for name, kind in (("waits for the batch before it", WaitingBatcher), ("joins at the next token", Batcher)):
+        p50, p95 = statistics.quantiles(latencies[kind], n=20)[9], statistics.quantiles(latencies[kind], n=20)[18]
+        rows.append([name, f"{p50:.2f}", f"{p95:.2f}"])
+    print_table(f"Arrivals at random, {rate:.2f} a second (70% load): seconds", ["a new image", "p50", "p95"], rows)

@@ -1,0 +1,112 @@
+"""Ways to resize a 12-megapixel JPEG, in one process, taking turns. Needs libvips: `http/__main__.py` sees to that."""
+
+import io
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from flaskapp import images
+from tests.benchmarks.table import print_table
+
+WIDTH, HEIGHT = 4000, 3000
+SIDES = (28, 224, 640)
+CALLS = 5  # in each round
+
+
+@cache
+def photograph() -> bytes:
+    """A JPEG of 12 megapixels with detail of every scale, as a photograph has it: octaves of smoothed noise."""
+    rng = np.random.default_rng(0)
+    total = np.zeros((HEIGHT, WIDTH, 3), np.float32)
+    for octave in range(9):
+        small = rng.standard_normal((3 + 2**octave, 4 + 2**octave, 3)).astype(np.float32)
+        total += cv2.resize(small, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC) / 2 ** (0.5 * octave)
+    buffer = io.BytesIO()
+    Image.fromarray((128 + 40 * total).clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
+
+
+def ours(data: bytes, side: int) -> bytes:
+    picture = images.EncodedImage(data, max_megapixels=50).decode(for_side=side)
+    return images.encode(images.resize(picture, side, side), "jpeg")
+
+
+def in_full(data: bytes, side: int) -> bytes:
+    """Ours without the smaller scale: what the loss is measured against."""
+    picture = images.EncodedImage(data, max_megapixels=50).decode()
+    return images.encode(images.resize(picture, side, side), "jpeg")
+
+
+def course(data: bytes, side: int) -> bytes:
+    with TemporaryDirectory() as folder:
+        source, target = Path(folder) / "image.jpg", Path(folder) / "image_resize.jpg"
+        source.write_bytes(data)
+        cv2.imwrite(str(target), cv2.resize(cv2.imread(str(source)), (side, side)))
+        return target.read_bytes()
+
+
+def pillow_draft(data: bytes, side: int) -> bytes:
+    with Image.open(io.BytesIO(data)) as image:
+        image.draft("RGB", (side, side))
+        buffer = io.BytesIO()
+        image.resize((side, side), Image.Resampling.BOX).save(buffer, "JPEG", quality=images.QUALITY)
+        return buffer.getvalue()
+
+
+def libvips(data: bytes, side: int) -> bytes:
+    import pyvips
+
+    image = pyvips.Image.thumbnail_buffer(data, side, height=side, size="force")
+    body: bytes = image.jpegsave_buffer(Q=images.QUALITY)
+    return body
+
+
+WAYS: dict[str, Callable[[bytes, int], bytes]] = {
+    "flaskapp": ours, "the course's": course, "libvips": libvips, "Pillow's draft": pillow_draft, "in full": in_full
+}  # fmt: skip
+
+
+def main(rounds: int) -> None:
+    data = photograph()
+    cv2.setNumThreads(1)  # a server has a request for every core
+    rows = []
+    for side in SIDES:
+        seconds: dict[str, list[float]] = {name: [] for name in WAYS}
+        for _ in range(rounds):
+            for name, way in WAYS.items():
+                start = time.perf_counter()
+                for _ in range(CALLS):
+                    way(data, side)
+                seconds[name].append((time.perf_counter() - start) / CALLS)
+        cells = [f"{1000 * statistics.median(seconds[name]):.1f}" for name in WAYS]
+        ratios = [
+            statistics.median(theirs / mine for theirs, mine in zip(seconds[name], seconds["flaskapp"], strict=True))
+            for name in ("the course's", "libvips")
+        ]
+        rows.append([f"{side} x {side}", *cells, *(f"{ratio:.2f}x" for ratio in ratios), f"{_loss(data, side):.1f} dB"])
+    print_table(
+        f"Milliseconds to resize a JPEG of {WIDTH} x {HEIGHT} pixels ({len(data) / 2**20:.1f} MiB)",
+        ["to", *WAYS, "times the course's", "times libvips", "PSNR"],
+        rows,
+    )
+
+
+def _loss(data: bytes, side: int) -> float:
+    """Decibels of peak signal to noise between the pixels that are read at a smaller scale and those read in full."""
+    encoded = images.EncodedImage(data, max_megapixels=50)
+    fast, full = (
+        images.resize(encoded.decode(for_side=limit), side, side).pixels.astype(float) for limit in (side, None)
+    )
+    return float(10 * np.log10(255**2 / np.mean((fast - full) ** 2)))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

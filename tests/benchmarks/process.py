@@ -1,0 +1,77 @@
+"""Servers as their users start them: a command, an environment, a port."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PEERS = ROOT / ".venv-peers"
+REQUIREMENTS = (ROOT / "requirements.txt", Path(__file__).with_name("requirements.txt"))
+
+PATIENCE = 300  # seconds that a server may take to listen
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A server that listens."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+    started: float  # what `time.perf_counter` said
+
+
+def install_peers() -> Path:
+    """Make the environment of the peers, once. Returns the folder of its programs."""
+    folder = PEERS / "bin"
+    if not (folder / "bentoml").exists():
+        subprocess.run([sys.executable, "-m", "venv", PEERS], check=True)
+        files = [argument for file in REQUIREMENTS for argument in ("-r", str(file))]
+        subprocess.run([folder / "pip", "install", "--quiet", *files], check=True)
+    return folder
+
+
+@contextmanager
+def serving(command: str, folder: Path, log: Path, variables: Mapping[str, str]) -> Iterator[Serving]:
+    """Start a program of `folder` with {port} in its command, wait until it listens, and stop it in the end."""
+    port = _free_port()
+    program, *arguments = command.format(port=port).split()
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("FLASKAPP_")},
+        "FLASKAPP_DATABASE_URL": f"sqlite:///{log.with_suffix('.db')}",
+        "PATH": f"{folder}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        **variables,
+    }
+    with log.open("w") as output:
+        started = time.perf_counter()
+        process = subprocess.Popen(
+            [folder / program, *arguments], cwd=ROOT, env=environment, stdout=output, stderr=output
+        )
+        try:
+            _wait_until_listening(port, process, log)
+            yield Serving(f"http://127.0.0.1:{port}", process, started)
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def _wait_until_listening(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until and process.poll() is None:
+        with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
+            return
+        time.sleep(0.1)  # nothing tells when a server of others listens
+    raise RuntimeError(f"the server did not start:\n{log.read_text()[-2000:]}")

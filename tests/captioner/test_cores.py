@@ -1,0 +1,55 @@
+import copy
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from flaskapp.captioner.cores import Cores
+
+
+@pytest.fixture(autouse=True)
+def threads_as_before() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def threads_of(cores: Cores) -> int:
+    cores.claim()
+    return torch.get_num_threads()
+
+
+def in_another_process(cores: Cores, number: int) -> Cores:
+    """What a forked process has: an object of its own on the same memory."""
+    other = copy.copy(cores)
+    other.take_place(number)
+    return other
+
+
+def test_a_process_that_captions_alone_has_all_cores() -> None:
+    assert threads_of(Cores(4)) == 4
+
+
+def test_processes_that_caption_at_the_same_time_share_them() -> None:
+    one = Cores(4)
+    two = in_another_process(one, 1)
+    one.claim()
+    assert threads_of(two) == 2
+    assert threads_of(one) == 2
+    two.release()
+    assert threads_of(one) == 4
+
+
+def test_there_is_a_thread_for_everyone_even_if_there_are_more_processes_than_cores() -> None:
+    cores = Cores(2)
+    for number in range(5):
+        in_another_process(cores, number).claim()
+    assert threads_of(cores) == 1
+
+
+def test_a_process_that_ended_while_it_captioned_leaves_its_part_to_the_others() -> None:
+    cores = Cores(2)
+    in_another_process(cores, 7).claim()
+    assert threads_of(cores) == 1
+    cores.forget(7)
+    assert threads_of(cores) == 2
