@@ -238,6 +238,7 @@ def test_the_thread_s_death_is_told_to_all_who_wait_and_the_next_request_starts_
     engine.on_step = die
     batcher = make(max_batch=1, on_death=lambda: deaths.append("died"))
     running = hold(pool, batcher, engine)
+    thread = next(thread for thread in threading.enumerate() if thread.name == "batcher")
     waiting = ask(pool, batcher, "waiting")
     wait_until_waiting(batcher, 1)
     engine.gate.set()
@@ -245,6 +246,7 @@ def test_the_thread_s_death_is_told_to_all_who_wait_and_the_next_request_starts_
         with pytest.raises(CaptionerUnavailable):
             answer.result(30)
     assert deaths == ["died"]
+    thread.join(30)  # its last words belong to this test
     engine.on_step = lambda: None
     engine.clear()
     assert batcher.caption(["again"], SETTINGS, 30) == [["again"]]

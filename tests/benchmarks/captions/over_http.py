@@ -1,19 +1,24 @@
 """The server against its peers over HTTP, all running, taking turns."""
 
+import json
+import subprocess
 from contextlib import ExitStack
 from pathlib import Path
 
+from flaskapp.cpu import usable_cores
 from tests.benchmarks.captions.images import image
 from tests.benchmarks.captions.load import Load, closed_loop, poisson
 from tests.benchmarks.captions.servers import OURS, THEIRS, Client, running
+from tests.benchmarks.process import ROOT, install_peers
 from tests.benchmarks.table import print_table
 
+PICTURE = Path(__file__).parent / "captions.svg"
 ONE, SIXTEEN, RANDOM = "1 client", "16 clients", "70% load"
 REQUESTS = {ONE: 6, SIXTEEN: 48, RANDOM: 40}
 
 
 def run(checkpoint: Path, rounds: int) -> None:
-    """Print captions a second and latencies of each server, and how many times the best peer's they are."""
+    """Print captions a second and latencies of each server, and how many times the best peer's they are; draw them."""
     best: dict[tuple[str, str], Load] = {}
     with ExitStack() as stack:
         clients = [
@@ -32,6 +37,7 @@ def run(checkpoint: Path, rounds: int) -> None:
             best[client.server.name, RANDOM] = poisson(client.send, images, rate)
             first += REQUESTS[RANDOM]
     _print(best)
+    _draw(best)
 
 
 def _closed(client: Client, kind: str, first: int) -> Load:
@@ -43,6 +49,15 @@ def _keep_best(best: dict[tuple[str, str], Load], client: Client, kind: str, loa
     key = client.server.name, kind
     if key not in best or load.rate > best[key].rate:
         best[key] = load
+
+
+def _draw(best: dict[tuple[str, str], Load]) -> None:
+    rates = {
+        kind: {server.name: best[server.name, kind].rate for server in (*OURS, *THEIRS)} for kind in (ONE, SIXTEEN)
+    }
+    title = f"ViT-B/16 + GPT-2 (239 M parameters), 8 beams, 16 tokens, {usable_cores()} CPU cores"
+    command = [install_peers() / "python", "-m", "tests.benchmarks.captions.picture", PICTURE]
+    subprocess.run(command, cwd=ROOT, input=json.dumps({"title": title, "rates": rates}), text=True, check=True)
 
 
 def _print(best: dict[tuple[str, str], Load]) -> None:

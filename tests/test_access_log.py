@@ -1,0 +1,37 @@
+"""The whole line, as a running server writes it, is in test_gunicorn.py."""
+
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from gunicorn.config import Config
+
+from flaskapp.access_log import FORMAT, AccessLogger
+
+ENVIRON = {
+    "REMOTE_ADDR": "10.0.0.1", "REQUEST_METHOD": "GET", "PATH_INFO": "/items/5", "QUERY_STRING": "q=secret",
+    "RAW_URI": "/items/5?q=secret", "SERVER_PROTOCOL": "HTTP/1.1", "HTTP_USER_AGENT": "curl",
+}  # fmt: skip
+
+
+def line(access_log_format: str) -> str:
+    config = Config()
+    config.set("access_log_format", access_log_format)
+    response: Any = SimpleNamespace(status="200 OK", sent=14, headers=[("X-Answer", "42")])
+    request: Any = SimpleNamespace(headers=[("ACCEPT", "*/*")])
+    logger = AccessLogger(config)
+    atoms = logger.atoms(response, request, ENVIRON, timedelta(milliseconds=1234.5))
+    return access_log_format % logger.atoms_wrapper_class(atoms)
+
+
+def test_the_line_has_method_path_status_bytes_and_time_and_no_query() -> None:
+    assert line(FORMAT).startswith("10.0.0.1 [")
+    assert line(FORMAT).endswith('] "GET /items/5 HTTP/1.1" 200 14 1234ms "curl"')
+
+
+@pytest.mark.parametrize(
+    ("access_log_format", "expected"), [("%({accept}i)s", "*/*"), ("%({x-answer}o)s", "42"), ("%(D)s", "1234500")]
+)
+def test_another_format_has_all_that_gunicorn_knows(access_log_format: str, expected: str) -> None:
+    assert line(access_log_format) == expected
