@@ -62,13 +62,13 @@ class Cache:
         values[: self.images, :, self.used - self.beams : self.used] = self._by_head(value)
         mask = self._mask[: self.images, None, :, : self.used]
         seen = keys[: self.images, :, : self.used], values[: self.images, :, : self.used]
-        return self._by_row(scaled_dot_product_attention(self._by_head(query), *seen, attn_mask=mask, scale=scale))
+        return self._by_row(attend(self._by_head(query), *seen, scale, mask))
 
     def attend_to_picture(self, layer: int, query: Tensor, scale: float) -> Tensor:
         """Look at the encoded images: [rows, width] -> [rows, width]."""
         keys, values = self._pictures[layer]
         seen = keys[: self.images], values[: self.images]
-        return self._by_row(scaled_dot_product_attention(self._by_head(query), *seen, scale=scale))
+        return self._by_row(attend(self._by_head(query), *seen, scale))
 
     def reorder(self, parents: Tensor) -> None:
         """Each beam goes on from one of its image's beams: int64 [images, beams]. It sees what that one saw."""
@@ -163,6 +163,19 @@ class Decoder(nn.Module):
             x = block(x, caches)
         logits: Tensor = self.head(self.norm(x))
         return logits
+
+
+def attend(query: Tensor, keys: Tensor, values: Tensor, scale: float, mask: Tensor | None = None) -> Tensor:
+    """Attention of a few queries to many keys: [images, heads, beams, head_dim] like the query.
+
+    PyTorch's kernel for a CPU divides the work by blocks of queries; with so few of them, plain products are faster.
+    """
+    if query.is_cuda:
+        return scaled_dot_product_attention(query, keys, values, attn_mask=mask, scale=scale)
+    scores = torch.matmul(query, keys.mT).mul_(scale)
+    if mask is not None:
+        scores += mask
+    return torch.matmul(scores.softmax(-1), values)
 
 
 def _fast(activation: Any) -> Callable[[Tensor], Tensor]:

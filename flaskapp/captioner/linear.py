@@ -1,10 +1,8 @@
 """Linear layers whose weights are laid out once, for the processor that will run them.
 
-The operators are those that PyTorch's own compiler emits for frozen models on a CPU (oneDNN) and that its quantised
-layers are made of (FBGEMM).
+The operators are those that PyTorch's own compiler emits for frozen and for quantised models on a CPU (oneDNN's).
 """
 
-import warnings
 from collections.abc import Callable
 
 import torch
@@ -48,10 +46,10 @@ class PackedLinear(nn.Module):
 
 
 class QuantizedLinear(nn.Module):
-    """int8 weights with one scale for each output; inputs are quantised with a range for each row, as they come.
+    """int8 weights with one scale for each output; inputs become uint8 with a range for each row, as they come.
 
-    A row's range is its own, so that nothing else in the batch changes its result. With x = low + range * u and u in
-    [0, 1], the product is W x = range * (W u) + low * (W 1); W u is what runs in int8.
+    A row's range is its own, so that nothing else in the batch changes its result. With x = low + step * q and whole
+    numbers q, the product is W x = step * (W q) + low * (W 1); W q is what runs in int8.
     """
 
     # Without VNNI instructions, pairs of products are summed in 16 bits: 7 bits of input keep them from overflowing.
@@ -59,25 +57,22 @@ class QuantizedLinear(nn.Module):
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()
-        scales = weight.abs().amax(1).clamp(min=1e-12) / 127
-        with (
-            warnings.catch_warnings()
-        ):  # tensors of quantised types are deprecated, the operators that take them are not
-            warnings.simplefilter("ignore", UserWarning)
-            zeros = torch.zeros(len(weight), dtype=torch.int64)
-            quantized = torch.quantize_per_channel(weight, scales.double(), zeros, 0, torch.qint8)
-        self.packed = torch.ops.quantized.linear_prepack(quantized, None)
-        self.sums = quantized.int_repr().sum(1) * scales  # W 1
+        self.scales = weight.abs().amax(1).clamp(min=1e-12) / 127
+        self.zeros = torch.zeros(len(weight), dtype=torch.int64)
+        quantized = (weight / self.scales[:, None]).round().to(torch.int8).contiguous()
+        self.packed = torch.ops.onednn.qlinear_prepack(quantized, None)
+        self.sums = quantized.sum(1) * self.scales  # W 1
         self.bias = torch.zeros_like(self.sums) if bias is None else bias
 
     def forward(self, x: Tensor) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])
         low, high = rows.amin(1, keepdim=True), rows.amax(1, keepdim=True)  # [rows, 1]; `aminmax` is 15 times slower
-        span = (high - low).clamp_(min=1e-12)
-        product: Tensor = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
-            (rows - low).div_(span), 1 / self.LEVELS, 0, self.packed
+        step = (high - low).clamp_(min=1e-12).div_(self.LEVELS)
+        whole = torch.addcmul(0.5 - low / step, rows, 1 / step).to(torch.uint8)  # cut off, so rounded
+        product: Tensor = torch.ops.onednn.qlinear_pointwise(
+            whole, 1.0, 0, self.packed, self.scales, self.zeros, None, 1.0, 0, torch.float32, "none", [], ""
         )  # [rows, out]
-        product = torch.addcmul(self.bias, product, span, out=product).addcmul_(low, self.sums)
+        product = torch.addcmul(self.bias, product, step, out=product).addcmul_(low, self.sums)
         return product.view(*x.shape[:-1], -1)
 
 
