@@ -15,19 +15,24 @@ ENVIRON = {
 }  # fmt: skip
 
 
-def line(access_log_format: str) -> str:
+def line(access_log_format: str, **variables: str) -> str:
     config = Config()
     config.set("access_log_format", access_log_format)
     response: Any = SimpleNamespace(status="200 OK", sent=14, headers=[("X-Answer", "42")])
     request: Any = SimpleNamespace(headers=[("ACCEPT", "*/*")])
     logger = AccessLogger(config)
-    atoms = logger.atoms(response, request, ENVIRON, timedelta(milliseconds=1234.5))
+    atoms = logger.atoms(response, request, ENVIRON | variables, timedelta(milliseconds=1234.5))
     return access_log_format % logger.atoms_wrapper_class(atoms)
 
 
 def test_the_line_has_method_path_status_bytes_and_time_and_no_query() -> None:
     assert line(FORMAT).startswith("10.0.0.1 [")
     assert line(FORMAT).endswith('] "GET /items/5 HTTP/1.1" 200 14 1234ms "curl"')
+
+
+def test_a_path_cannot_begin_another_line() -> None:
+    assert "\n" not in line(FORMAT, PATH_INFO="/a\nforged", RAW_URI="/a%0aforged?q=secret")
+    assert '"GET /a%0aforged HTTP/1.1"' in line(FORMAT, PATH_INFO="/a\nforged", RAW_URI="/a%0aforged?q=secret")
 
 
 @pytest.mark.parametrize(

@@ -2,19 +2,23 @@
 
 import json
 import os
+import runpy
 import signal
+import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import pytest
 import requests
 from urllib3 import encode_multipart_formdata
 
+from flaskapp.captioner import captioner
 from flaskapp.cpu import usable_cores
-from tests.conftest import ASSETS, Server, assert_error
+from tests.conftest import ASSETS, ROOT, Server, assert_error
 
 
 def workers_of(server: Server) -> list[int]:
@@ -42,11 +46,30 @@ def test_every_worker_captions_with_weights_loaded_before_the_fork(server: Serve
     assert log.index("Captions come from the model") < log.index("Booting worker")
 
 
+def test_the_hooks_tell_the_captioner_which_worker_begins_and_which_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = runpy.run_path(str(ROOT / "gunicorn.conf.py"))
+    told: list[tuple[str, int]] = []
+    monkeypatch.setattr(captioner, "continue_after_fork", lambda number, on_death: told.append(("begins", number)))
+    monkeypatch.setattr(captioner, "worker_ended", lambda number: told.append(("ended", number)))
+    worker = SimpleNamespace(age=7, alive=True)
+    config["post_fork"](None, worker)
+    config["child_exit"](None, worker)
+    assert told == [("begins", 7), ("ended", 7)]
+
+
 def test_the_access_log_has_the_path_and_never_a_query_string(server: Server) -> None:
     requests.post(server.url + "/login/?username=eve&password=canary-in-the-query", timeout=30)
     line = server.wait_for('"POST /login/ HTTP/1.1" 200')
     assert "canary" not in line
     assert "canary" not in "".join(server.lines)
+
+
+def test_a_request_that_gunicorn_refuses_is_answered_and_logged(server: Server) -> None:
+    host, port = urlsplit(server.url).hostname, urlsplit(server.url).port
+    with socket.create_connection((host, port), timeout=30) as connection:
+        connection.sendall(b"POST /refused HTTP/1.1\r\nHost: x\r\nContent-Length: abc\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 400 ")
+    server.wait_for("/refused")
 
 
 def test_a_worker_that_is_killed_is_replaced(start_server: Callable[..., Server]) -> None:

@@ -12,6 +12,7 @@ from PIL import Image, ImageCms
 
 from flaskapp import images
 from flaskapp.errors import UnreadableImage, UnsupportedImageFormat
+from tests.photograph import photograph
 
 RED, GREEN, BLUE, GREY = (200, 30, 30), (30, 160, 60), (30, 60, 200), (120, 120, 120)
 
@@ -159,18 +160,8 @@ def test_too_many_pixels_are_refused_from_the_header() -> None:
         decode(bytes(bomb))
 
 
-def photograph(width: int, height: int) -> Image.Image:
-    """Detail of every scale, as a photograph has it: octaves of smoothed noise."""
-    rng = np.random.default_rng(0)
-    total = np.zeros((height, width, 3), np.float32)
-    for octave in range(8):
-        small = rng.standard_normal((3 + 2**octave, 4 + 2**octave, 3)).astype(np.float32)
-        total += cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC) / 2 ** (0.5 * octave)
-    return Image.fromarray((128 + 40 * total).clip(0, 255).astype(np.uint8))
-
-
 @pytest.mark.parametrize("orientation", [1, 6])
-@pytest.mark.parametrize("side", [1, 28, 60, 100, 150, 224, 400, 700])
+@pytest.mark.parametrize("side", [1, 28, 60, 100, 150, 224, 300])
 def test_a_large_jpeg_read_at_a_smaller_scale_loses_nothing_that_is_seen(side: int, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -179,7 +170,8 @@ def test_a_large_jpeg_read_at_a_smaller_scale_loses_nothing_that_is_seen(side: i
     fast = images.resize(encoded.decode(for_side=side), width, height).pixels.astype(float)
     full = images.resize(encoded.decode(), width, height).pixels.astype(float)
     error = np.mean((fast - full) ** 2)
-    assert error == 0 or 10 * np.log10(255**2 / error) >= 35, "decibels of peak signal to noise"
+    assert side == 1 or error > 0, "it was not read at a smaller scale"
+    assert error < 255**2 / 10**3.5, "35 decibels of peak signal to noise"
 
 
 def test_only_a_jpeg_that_will_be_less_than_half_as_large_is_read_at_a_smaller_scale() -> None:

@@ -99,7 +99,9 @@ class Batcher:
         """The thread. Should it die, all who wait are told."""
         try:
             while not self._is_over():
-                self._start(self._collect())
+                jobs = self._collect()
+                self._cores.claim()
+                self._start(jobs)
                 self._drop_abandoned()
                 if self._running:
                     self._step()
@@ -127,7 +129,6 @@ class Batcher:
             if not self._running:
                 self._cores.release()
                 self._changed.wait_for(lambda: self._waiting or self._is_closed)
-            self._cores.claim()
             jobs: list[Job] = []
             while self._waiting and len(self._running) + len(jobs) < self._max_batch:
                 job = self._waiting.popleft()

@@ -29,7 +29,9 @@ class Cores:
     def claim(self) -> None:
         """Give the calling thread this process's part of the cores; again and again, since others come and go."""
         self._busy[self._place] = 1
-        torch.set_num_threads(max(1, self._cores // self._busy[:].count(1)))
+        part = max(1, self._cores // max(1, self._busy[:].count(1)))  # whoever has the same place may just leave it
+        if part != torch.get_num_threads():  # setting it empties oneDNN's cache
+            torch.set_num_threads(part)
 
     def release(self) -> None:
         """Leave the cores to the others."""

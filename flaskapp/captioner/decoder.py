@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import gelu, scaled_dot_product_attention
 
 KeysValues = tuple[Tensor, Tensor]
 
@@ -186,8 +186,10 @@ def _fast(activation: Any) -> Callable[[Tensor], Tensor]:
 def tanh_gelu(x: Tensor) -> Tensor:
     """GELU by the tanh approximation, x (1 + tanh u) / 2, which is x sigmoid(2u).
 
-    PyTorch's own `gelu(approximate="tanh")` takes twice as long on a CPU.
+    PyTorch's own `gelu(approximate="tanh")` takes twice as long on a CPU, but not on a GPU.
     """
+    if x.is_cuda:
+        return gelu(x, approximate="tanh")
     slope = 2 * math.sqrt(2 / math.pi)
     return torch.square(x).mul_(0.044715 * slope).add_(slope).mul_(x).sigmoid_().mul_(x)
 

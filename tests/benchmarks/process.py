@@ -1,6 +1,7 @@
 """Servers as their users start them: a command, an environment, a port."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -27,12 +28,14 @@ class Serving:
 
 
 def install_peers() -> Path:
-    """Make the environment of the peers, once. Returns the folder of its programs."""
-    folder = PEERS / "bin"
-    if not (folder / "bentoml").exists():
+    """Make the environment of the peers, once for these requirements. Returns the folder of its programs."""
+    folder, installed = PEERS / "bin", PEERS / "requirements.txt"
+    wanted = "".join(file.read_text() for file in REQUIREMENTS)
+    if not installed.exists() or installed.read_text() != wanted:
         subprocess.run([sys.executable, "-m", "venv", PEERS], check=True)
         files = [argument for file in REQUIREMENTS for argument in ("-r", str(file))]
         subprocess.run([folder / "pip", "install", "--quiet", *files], check=True)
+        installed.write_text(wanted)
     return folder
 
 
@@ -51,14 +54,27 @@ def serving(command: str, folder: Path, log: Path, variables: Mapping[str, str])
     with log.open("w") as output:
         started = time.perf_counter()
         process = subprocess.Popen(
-            [folder / program, *arguments], cwd=ROOT, env=environment, stdout=output, stderr=output
+            [folder / program, *arguments],
+            cwd=ROOT,
+            env=environment,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
         )
         try:
             _wait_until_listening(port, process, log)
             yield Serving(f"http://127.0.0.1:{port}", process, started)
         finally:
-            process.terminate()
-            process.wait(60)
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(60)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # some leave children behind
 
 
 def _free_port() -> int:

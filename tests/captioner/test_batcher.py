@@ -252,6 +252,32 @@ def test_the_thread_s_death_is_told_to_all_who_wait_and_the_next_request_starts_
     assert batcher.caption(["again"], SETTINGS, 30) == [["again"]]
 
 
+def test_cores_are_claimed_while_there_is_work_and_released_when_there_is_none(engine: StandIn) -> None:
+    class RecordingCores(Cores):
+        has_claimed = False
+        is_idle = threading.Event()
+
+        def claim(self) -> None:
+            self.has_claimed = True
+            self.is_idle.clear()
+
+        def release(self) -> None:
+            self.is_idle.set()
+
+    cores = RecordingCores(2)
+    engine.on_step = lambda: assert_busy(cores)
+
+    def assert_busy(cores: RecordingCores) -> None:
+        assert cores.has_claimed
+        assert not cores.is_idle.is_set()
+
+    engine.gate.set()
+    batcher = Batcher(engine, cores, max_batch=8, max_waiting=8, on_death=lambda: None)
+    assert batcher.caption(["word"], SETTINGS, 30) == [["word"]]
+    assert cores.is_idle.wait(30)
+    batcher.close()
+
+
 def test_closing_finishes_what_waits(make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor) -> None:
     batcher = make(max_batch=1)
     answers = [hold(pool, batcher, engine), ask(pool, batcher, "second")]

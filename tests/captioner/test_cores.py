@@ -1,4 +1,5 @@
 import copy
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -38,6 +39,27 @@ def test_processes_that_caption_at_the_same_time_share_them() -> None:
     assert threads_of(one) == 2
     two.release()
     assert threads_of(one) == 4
+
+
+def test_a_forked_process_shares_them_with_the_one_that_forked_it() -> None:
+    cores = Cores(2)
+    child = os.fork()
+    if child == 0:
+        cores.take_place(1)
+        cores.claim()
+        os._exit(0)  # without a release, as if it were killed
+    assert os.waitpid(child, 0) == (child, 0)
+    assert threads_of(cores) == 1
+    cores.forget(1)
+    assert threads_of(cores) == 2
+
+
+def test_two_that_have_the_same_place_do_no_harm() -> None:
+    one = Cores(2)
+    other = in_another_process(one, 0)
+    one.claim()
+    other.release()
+    assert threads_of(one) == 2
 
 
 def test_there_is_a_thread_for_everyone_even_if_there_are_more_processes_than_cores() -> None:

@@ -33,6 +33,14 @@ def test_the_product_is_right_to_its_precision(
     assert (product - expected).norm() <= error * expected.norm()
 
 
+def test_a_weight_that_lies_transposed_in_memory_as_gpt2_s_is_the_same_weight() -> None:
+    torch.manual_seed(0)
+    stored, x = torch.randn(64, 48), torch.randn(7, 64)
+    for make in (PackedLinear, QuantizedLinear):
+        product, expected = make(stored.T, None)(x), make(stored.T.contiguous(), None)(x)
+        assert torch.equal(product, expected)
+
+
 def test_no_row_of_int8_changes_another() -> None:
     torch.manual_seed(0)
     layer, x = QuantizedLinear(torch.randn(48, 64), torch.randn(48)), torch.randn(8, 64)

@@ -1,6 +1,5 @@
 """Load on whatever captions: as many clients as asked for, or requests that arrive at random."""
 
-import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -39,15 +38,13 @@ def closed_loop(send: Callable[[Image], None], images: Sequence[Image], clients:
 def poisson(send: Callable[[Image], None], images: Sequence[Image], rate: float, seed: int = 0) -> Load:
     """Images arrive at random, `rate` a second on average, whatever became of those before."""
     pauses = np.random.default_rng(seed).exponential(1 / rate, len(images))
-    latencies: list[float] = []
-    threads = []
-    start = time.perf_counter()
-    for image, due in zip(images, np.cumsum(pauses), strict=True):
-        time.sleep(max(0.0, start + due - time.perf_counter()))
-        threads.append(threading.Thread(target=lambda image=image: latencies.append(_time(send, image))))
-        threads[-1].start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(len(images)) as pool:
+        start = time.perf_counter()
+        answers = []
+        for image, due in zip(images, np.cumsum(pauses), strict=True):
+            time.sleep(max(0.0, start + due - time.perf_counter()))
+            answers.append(pool.submit(_time, send, image))
+        latencies = [answer.result() for answer in answers]
     return Load(latencies, time.perf_counter() - start)
 
 

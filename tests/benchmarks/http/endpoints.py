@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.benchmarks.http.resize import photograph
+from tests.benchmarks.http.resize import jpeg
 from tests.benchmarks.process import serving
 from tests.benchmarks.table import print_table
 
@@ -45,7 +45,7 @@ def run(folder: Path, peers: Path, rounds: int) -> None:
         Call("`POST /text_model/`", "/text_model/", "application/json", JSON.encode()),
         Call(
             "`POST /cv_model/`, 12 megapixels", "/cv_model/",
-            "multipart/form-data; boundary=cut", FORM_HEAD + photograph() + FORM_TAIL,
+            "multipart/form-data; boundary=cut", FORM_HEAD + jpeg() + FORM_TAIL,
         ),
     )  # fmt: skip
     rows = []

@@ -9,7 +9,7 @@ import torch
 
 from flaskapp.captioner import Captioner, Configuration, GenerationSettings
 from flaskapp.captioner.embedded import train
-from flaskapp.captioner.embedded.scenes import scene_at
+from flaskapp.captioner.embedded.scenes import Scene, Thing, scene_at
 
 
 def test_a_short_training_makes_a_checkpoint_that_captions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,6 +27,26 @@ def test_training_sees_the_pixels_that_the_preprocessing_gives() -> None:
     processor = train.ViTImageProcessorPil(size={"height": train.SIDE, "width": train.SIDE})
     expected = processor([picture], return_tensors="pt").pixel_values[0]
     assert torch.allclose(torch.from_numpy(square).float() / 127.5 - 1, expected, atol=1e-6)
+
+
+def test_each_patch_is_labelled_with_the_thing_that_it_shows_and_how_that_stands_to_the_other() -> None:
+    star = Thing("large", "red", "star", x=24, y=60, extent=40, angle=0)  # in the left half of 192 x 96 pixels
+    ring = Thing("small", "blue", "ring", x=150, y=48, extent=20, angle=0)
+    labels = train.label_patches(Scene(192, 96, "white", "plain", (star, ring))).reshape(6, 6, 4)
+    words = [[[names[number] for names, number in zip(train.PATCH_LABELS, patch, strict=True)] for patch in row]
+             for row in labels]  # fmt: skip
+    assert words[3][0] == ["large", "red", "star", "left of"]
+    assert words[2][4] == words[3][4] == ["small", "blue", "ring", "right of"]
+    assert words[0][0] == words[5][5] == ["", "", "", ""]
+    assert (labels[..., 0] == 1).sum() == 4, "24 ± 20 of 192 by 60 ± 20 of 96: two by two centres"
+
+
+def test_the_patch_loss_is_smallest_where_each_label_is_told_right() -> None:
+    labels = torch.tensor([[[1, 2, 3, 4], [0, 0, 0, 0]]], dtype=torch.uint8)
+    sizes = [len(names) for names in train.PATCH_LABELS]
+    right = torch.cat([torch.nn.functional.one_hot(labels[..., i].long(), size) for i, size in enumerate(sizes)], 2)
+    assert train.patch_loss(20.0 * right, labels) < 1e-3
+    assert train.patch_loss(20.0 * right.roll(1, 2), labels) > 10
 
 
 def test_every_patch_starts_with_a_place_of_its_own() -> None:
