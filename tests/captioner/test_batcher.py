@@ -238,7 +238,8 @@ def test_the_thread_s_death_is_told_to_all_who_wait_and_the_next_request_starts_
     engine.on_step = die
     batcher = make(max_batch=1, on_death=lambda: deaths.append("died"))
     running = hold(pool, batcher, engine)
-    thread = next(thread for thread in threading.enumerate() if thread.name == "batcher")
+    thread = batcher._thread
+    assert thread is not None
     waiting = ask(pool, batcher, "waiting")
     wait_until_waiting(batcher, 1)
     engine.gate.set()

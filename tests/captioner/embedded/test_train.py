@@ -38,7 +38,7 @@ def test_each_patch_is_labelled_with_the_thing_that_it_shows_and_how_that_stands
     assert words[3][0] == ["large", "red", "star", "left of"]
     assert words[2][4] == words[3][4] == ["small", "blue", "ring", "right of"]
     assert words[0][0] == words[5][5] == ["", "", "", ""]
-    assert (labels[..., 0] == 1).sum() == 4, "24 ± 20 of 192 by 60 ± 20 of 96: two by two centres"
+    assert (labels[..., 0] == 1).sum() == 3, "24 ± 20 of 192 by 60 ± 20 of 96: the centres of three patches"
 
 
 def test_the_patch_loss_is_smallest_where_each_label_is_told_right() -> None:
