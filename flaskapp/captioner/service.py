@@ -33,7 +33,7 @@ class Configuration:
     revision: str | None = None
     device: str = "auto"
     precision: str = "fp32"
-    max_batch: int = 8  # images
+    max_batch: int = 16  # images
     queue: int = 64  # images
     deadline: int = 30  # seconds
 

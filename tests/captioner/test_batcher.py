@@ -129,17 +129,17 @@ def test_as_many_captions_come_out_as_images_went_in_and_in_their_order(
     assert max(len(batch) for batch in engine.batches) <= 3
 
 
-def test_what_arrives_during_a_step_joins_at_the_next(
+def test_what_arrives_while_a_batch_runs_makes_the_next_one_together(
     make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor
 ) -> None:
     batcher = make()
     first = hold(pool, batcher, engine)
-    second = ask(pool, batcher, "second")
-    wait_until_waiting(batcher, 1)
+    others = [ask(pool, batcher, word) for word in ("second", "third")]
+    wait_until_waiting(batcher, 2)
     engine.gate.set()
-    assert (first.result(30), second.result(30)) == ([["first"]], [["second"]])
-    assert engine.batches == [["first"], *[["first", "second"]] * 3, ["second"]]
-    assert (batcher.steps, batcher.steps_of_images) == (5, 8)
+    assert [each.result(30) for each in (first, *others)] == [[["first"]], [["second"]], [["third"]]]
+    assert [sorted(batch) for batch in engine.batches] == [["first"]] * 4 + [["second", "third"]] * 4
+    assert (batcher.steps, batcher.steps_of_images) == (8, 12)
 
 
 def test_more_than_may_wait_are_refused_at_once_and_the_others_are_not(

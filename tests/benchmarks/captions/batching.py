@@ -22,11 +22,12 @@ CLIENTS, IMAGES, ARRIVALS = 16, 64, 40
 PATIENCE = 600  # seconds
 
 
-class WaitingBatcher(Batcher):
-    """Begins a batch when the last one is done, as the peers do."""
+class JoiningBatcher(Batcher):
+    """Lets images join a running batch at its next token."""
 
     def _collect(self) -> list[Job]:
-        return [] if self._running else super()._collect()
+        with self._changed:
+            return self._take_waiting() if self._running else super()._collect()
 
 
 def run(folder: Path, rounds: int) -> None:
@@ -86,13 +87,13 @@ def _print_batches(engine: Engine, pixels: Sequence[Tensor]) -> float:
 
 def _print_joining(engine: Engine, pixels: Sequence[Tensor], rate: float, rounds: int) -> None:
     rows = []
-    latencies: dict[type[Batcher], list[float]] = {Batcher: [], WaitingBatcher: []}
+    latencies: dict[type[Batcher], list[float]] = {Batcher: [], JoiningBatcher: []}
     for number in range(rounds):
         for kind, seconds in latencies.items():
             batcher = _make(engine, kind)
             seconds += poisson(partial(_send, batcher), pixels, rate, seed=number).latencies
             batcher.close()
-    for name, kind in (("waits for the batch before it", WaitingBatcher), ("joins at the next token", Batcher)):
+    for name, kind in (("waits for the batch before it", Batcher), ("joins at the next token", JoiningBatcher)):
         p50, p95 = statistics.quantiles(latencies[kind], n=20)[9], statistics.quantiles(latencies[kind], n=20)[18]
         rows.append([name, f"{p50:.2f}", f"{p95:.2f}"])
     print_table(f"Arrivals at random, {rate:.2f} a second (70% load): seconds", ["a new image", "p50", "p95"], rows)
