@@ -10,8 +10,9 @@ from marshmallow import ValidationError, post_load, validate
 
 from flaskapp.api.blueprint import Blueprint
 from flaskapp.api.cv_model import FILE
-from flaskapp.api.fields import EarlyStopping, Flag, ImageFile, ImageFiles, JSONPart, Number, UploadedImage, refusing
+from flaskapp.api.fields import EarlyStopping, Flag, ImageFile, ImageFiles, JSONPart, Number, UploadedImage
 from flaskapp.api.status import OK, Status
+from flaskapp.api.unprocessable import refusing
 from flaskapp.captioner import GenerationSettings, captioner
 from flaskapp.captioner.generation import MAX_BEAMS, MAX_LENGTH
 from flaskapp.errors import InvalidGeneration

@@ -9,7 +9,8 @@ from marshmallow import validate
 
 from flaskapp import images
 from flaskapp.api.blueprint import Blueprint
-from flaskapp.api.fields import ImageFile, Side, Text, UploadedImage, refusing
+from flaskapp.api.fields import ImageFile, Side, Text, UploadedImage
+from flaskapp.api.unprocessable import refusing
 
 FILE = {"description": "A JPEG, PNG, WebP, GIF or BMP file (of an animation the first frame)"}
 FORMAT = {"description": "Format of the answer. Default: the upload's own, else jpeg", "examples": ["png"]}

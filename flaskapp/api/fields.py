@@ -1,20 +1,18 @@
 """Marshmallow fields that take what the contract allows, and nothing that merely can be converted to it."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from http import HTTPStatus
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import marshmallow as ma
 from flask import current_app
-from flask_smorest import abort
 from flask_smorest.fields import Upload
 from marshmallow import ValidationError
 from werkzeug.datastructures import FileStorage
 
 from flaskapp.api import strict_json
-from flaskapp.errors import InvalidGeneration, UnreadableImage
+from flaskapp.api.unprocessable import sentence
+from flaskapp.errors import UnreadableImage
 from flaskapp.images import EncodedImage
 
 Config = Mapping[str, Any]
@@ -127,25 +125,6 @@ class JSONPart(ma.fields.Nested):
             raise ValidationError("Send this part once.")
         text = value.read() if isinstance(value, FileStorage) else value
         return super()._deserialize(strict_json.loads(text), attr, data, partial, **kwargs)
-
-
-def sentence(error: Exception) -> str:
-    """The text of an error as the message of a field."""
-    text = str(error)
-    return text[:1].upper() + text[1:].rstrip(".") + "."
-
-
-@contextmanager
-def refusing(*where: str | int) -> Iterator[None]:
-    """Answer 422 to what turns out to be wrong only when it is used, and name the part of the form that it is in."""
-    try:
-        yield
-    except (UnreadableImage, InvalidGeneration) as error:
-        path = [*where, error.field] if isinstance(error, InvalidGeneration) else where
-        errors: Any = [sentence(error)]
-        for name in reversed(path):
-            errors = {name: errors}
-        abort(HTTPStatus.UNPROCESSABLE_ENTITY, errors={"multipart": errors})
 
 
 def document_with(config: Config) -> Callable[..., dict[str, Any]]:

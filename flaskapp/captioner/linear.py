@@ -48,8 +48,8 @@ class PackedLinear(nn.Module):
 class QuantizedLinear(nn.Module):
     """int8 weights with one scale for each output; inputs become uint8 with a range for each row, as they come.
 
-    A row's range is its own, so that nothing else in the batch changes its result. With x = low + step * q and whole
-    numbers q, the product is W x = step * (W q) + low * (W 1); W q is what runs in int8.
+    A row's range is its own, so that nothing else in the batch changes its result. With x = low + scale * q and whole
+    numbers q, the product is W x = scale * (W q) + low * (W 1); W q is what runs in int8.
     """
 
     # Without VNNI instructions, pairs of products are summed in 16 bits: 7 bits of input keep them from overflowing.
@@ -57,22 +57,34 @@ class QuantizedLinear(nn.Module):
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()
-        self.scales = weight.abs().amax(1).clamp(min=1e-12) / 127
-        self.zeros = torch.zeros(len(weight), dtype=torch.int64)
-        quantized = (weight / self.scales[:, None]).round().to(torch.int8).contiguous()
+        self.weight_scales = weight.abs().amax(1).clamp(min=1e-12) / 127
+        self.zero_points = torch.zeros(len(weight), dtype=torch.int64)
+        quantized = (weight / self.weight_scales[:, None]).round().to(torch.int8).contiguous()
         self.packed = torch.ops.onednn.qlinear_prepack(quantized, None)
-        self.sums = quantized.sum(1) * self.scales  # W 1
+        self.sums = quantized.sum(1) * self.weight_scales  # W 1
         self.bias = torch.zeros_like(self.sums) if bias is None else bias
 
     def forward(self, x: Tensor) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])
         low, high = rows.amin(1, keepdim=True), rows.amax(1, keepdim=True)  # [rows, 1]; `aminmax` is 15 times slower
-        step = (high - low).clamp_(min=1e-12).div_(self.LEVELS)
-        whole = torch.addcmul(0.5 - low / step, rows, 1 / step).to(torch.uint8)  # cut off, so rounded
+        scale = (high - low).clamp_(min=1e-12).div_(self.LEVELS)
+        quantized = torch.addcmul(0.5 - low / scale, rows, 1 / scale).to(torch.uint8)  # cut off, so rounded
         product: Tensor = torch.ops.onednn.qlinear_pointwise(
-            whole, 1.0, 0, self.packed, self.scales, self.zeros, None, 1.0, 0, torch.float32, "none", [], ""
+            quantized,
+            1.0,
+            0,
+            self.packed,
+            self.weight_scales,
+            self.zero_points,
+            None,
+            1.0,
+            0,
+            torch.float32,
+            "none",
+            [],
+            "",
         )  # [rows, out]
-        product = torch.addcmul(self.bias, product, step, out=product).addcmul_(low, self.sums)
+        product = torch.addcmul(self.bias, product, scale, out=product).addcmul_(low, self.sums)
         return product.view(*x.shape[:-1], -1)
 
 

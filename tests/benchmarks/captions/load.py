@@ -42,7 +42,7 @@ def poisson(send: Callable[[Image], None], images: Sequence[Image], rate: float,
         start = time.perf_counter()
         answers = []
         for image, due in zip(images, np.cumsum(pauses), strict=True):
-            time.sleep(max(0.0, start + due - time.perf_counter()))
+            time.sleep(max(0.0, start + due - time.perf_counter()))  # the pause itself is what is asked for
             answers.append(pool.submit(_time, send, image))
         latencies = [answer.result() for answer in answers]
     return Load(latencies, time.perf_counter() - start)

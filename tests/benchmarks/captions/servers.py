@@ -91,7 +91,7 @@ class Client:
             except (requests.ConnectionError, requests.HTTPError):
                 if self.process.poll() is not None:
                     break
-                time.sleep(0.2)
+                time.sleep(0.2)  # nothing tells when the model of others is there
             else:
                 self.seconds_to_first = time.perf_counter() - self._started
                 return

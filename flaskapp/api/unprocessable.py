@@ -1,0 +1,29 @@
+"""422 for what only the work itself finds wrong, in the shape that validation gives to the rest."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from typing import Any
+
+from flask_smorest import abort
+
+from flaskapp.errors import InvalidGeneration, UnreadableImage
+
+
+def sentence(error: Exception) -> str:
+    """The text of an error as the message of a field."""
+    text = str(error)
+    return text[:1].upper() + text[1:].rstrip(".") + "."
+
+
+@contextmanager
+def refusing(*where: str | int) -> Iterator[None]:
+    """Answer 422 to what turns out to be wrong only when it is used, and name the part of the form that it is in."""
+    try:
+        yield
+    except (UnreadableImage, InvalidGeneration) as error:
+        path = [*where, error.field] if isinstance(error, InvalidGeneration) else where
+        errors: Any = [sentence(error)]
+        for name in reversed(path):
+            errors = {name: errors}
+        abort(HTTPStatus.UNPROCESSABLE_ENTITY, errors={"multipart": errors})
