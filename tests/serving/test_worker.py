@@ -190,3 +190,13 @@ def test_connections_beyond_the_most_wait_for_one_to_end(start_server: Callable[
             connection.sendall(head("GET /items/5"))
         for connection in (first, second, third):
             assert statuses(read_one(connection)) == [200]
+
+
+def test_a_caption_that_nobody_waits_for_any_more_is_not_made(server: Server) -> None:
+    config = b'{"max_length": 64, "min_length": 64, "num_beams": 32}'
+    part = b'--cut\r\nContent-Disposition: form-data; name="config"\r\n\r\n' + config + b"\r\n"
+    many = FORM_HEAD + (ASSETS / "star.png").read_bytes() + b"\r\n"
+    body = part + many * 32 + b"--cut--\r\n"
+    with connected(server) as connection:
+        connection.sendall(head("POST /caption/", f"Content-Type: {MULTIPART}", f"Content-Length: {len(body)}") + body)
+    server.wait_for('"POST /caption/ HTTP/1.1" 504')
