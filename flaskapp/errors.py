@@ -3,6 +3,7 @@
 FlaskappError
 ├── InvalidSetting             at start only: a variable's value cannot be used
 ├── MalformedJSON              400
+├── OversizedJSON              413
 ├── WrongPassword              401
 ├── UnsupportedImageFormat     415  not JPEG, PNG, WebP, GIF or BMP
 ├── UnreadableImage            422  a known format, but broken, cut short or too large
@@ -31,6 +32,10 @@ class InvalidSetting(FlaskappError):
 
 class MalformedJSON(FlaskappError):
     status = HTTPStatus.BAD_REQUEST
+
+
+class OversizedJSON(FlaskappError):
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 
 
 class WrongPassword(FlaskappError):

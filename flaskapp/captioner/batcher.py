@@ -11,9 +11,9 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -63,6 +63,7 @@ class Batcher:
         self._max_batch = max_batch
         self._max_waiting = max_waiting
         self._on_death = on_death
+        self._expected: list[GenerationSettings] = []  # of images that are admitted and still being decoded
         self._waiting: deque[Job] = deque()
         self._running: dict[Any, Job] = {}  # by their searches
         self._changed = threading.Condition()
@@ -76,19 +77,20 @@ class Batcher:
 
     def caption(
         self,
-        pixels: Sequence[Any],
+        pixels: Collection[Any],
         settings: GenerationSettings,
         deadline: float,
         has_left: Callable[[], bool] = lambda: False,
     ) -> list[list[str]]:
-        """The captions of each image, by `deadline` seconds from now.
+        """The captions of each image, by `deadline` seconds from now. There must be room before the first is decoded.
 
         Raises TooBusy at once if they cannot all wait or be done by then, DeadlineExceeded, CaptionFailed if the model
         fails at one, ClientLeft when `has_left` says that nobody wants them any more.
         """
-        jobs = [Job(each, settings) for each in pixels]
-        self._submit(jobs, deadline)
         expires = time.monotonic() + deadline
+        with self._room_for(len(pixels), settings, deadline):
+            jobs = [Job(each, settings) for each in pixels]
+            self._submit(jobs)
         try:
             return [self._wait_for(job, expires, has_left) for job in jobs]
         except TimeoutError:
@@ -96,6 +98,20 @@ class Batcher:
         finally:
             for job in jobs:
                 job.is_abandoned = not job.future.done()
+
+    @contextmanager
+    def _room_for(self, images: int, settings: GenerationSettings, deadline: float) -> Iterator[None]:
+        """Keep places in the queue until the images are in it."""
+        expected = [settings] * images
+        with self._changed:
+            self._admit(expected, deadline)
+            self._expected += expected
+        try:
+            yield
+        finally:
+            with self._changed:
+                for each in expected:
+                    self._expected.remove(each)
 
     def _wait_for(self, job: Job, expires: float, has_left: Callable[[], bool]) -> list[str]:
         while (left := expires - time.monotonic()) > LOOK:
@@ -105,22 +121,21 @@ class Batcher:
                 raise ClientLeft("nobody waits for the captions any more")
         return job.future.result(max(0.0, left))
 
-    def _submit(self, jobs: Sequence[Job], deadline: float) -> None:
+    def _submit(self, jobs: Sequence[Job]) -> None:
         with self._changed:
-            self._admit(jobs, deadline)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._live, name="batcher", daemon=True)
                 self._thread.start()
             self._waiting.extend(jobs)
             self._changed.notify_all()
 
-    def _admit(self, jobs: Sequence[Job], deadline: float) -> None:
-        """Raises TooBusy, and says when to come back, for jobs that cannot wait or cannot be done by their deadline."""
-        work = work_of(job.settings for job in (*self._waiting, *jobs))
-        seconds = self._pace.estimate(work, self._cores.least_part)
-        is_idle = not (self._waiting or self._running)
+    def _admit(self, new: Sequence[GenerationSettings], deadline: float) -> None:
+        """Raises TooBusy, and says when to come back, for images that cannot wait or be done by their deadline."""
+        waiting = [*(job.settings for job in self._waiting), *self._expected]
+        seconds = self._pace.estimate(work_of(waiting) + work_of(new), self._cores.least_part)
+        is_idle = not (waiting or self._running)
         most = self._max_waiting if is_idle or self._pace.is_known else min(self._max_waiting, self._max_batch)
-        if len(self._waiting) + len(jobs) > most:
+        if len(waiting) + len(new) > most:
             raise TooBusy("too many images are waiting for their captions", retry_after=math.ceil(seconds) + 1)
         if seconds > SAFETY * deadline and not is_idle:
             raise TooBusy("the captions could not be ready in time", retry_after=math.ceil(seconds - SAFETY * deadline))

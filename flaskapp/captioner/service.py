@@ -2,9 +2,10 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from flaskapp.captioner.engine import Engine
 from flaskapp.captioner.generation import GenerationSettings
 from flaskapp.cpu import usable_cores
 from flaskapp.errors import CaptionerUnavailable
+from flaskapp.lazily import Lazily
 
 log = logging.getLogger(__name__)
 
@@ -104,11 +106,13 @@ class Captioner:
 
     def caption(
         self,
-        images: Iterable[np.ndarray],
+        images: Collection[np.ndarray],
         settings: GenerationSettings,
         has_left: Callable[[], bool] = lambda: False,
     ) -> list[list[str]]:
-        """Caption RGB images, uint8 [height, width, 3] of any sizes; an iterator need not hold all of them at once.
+        """Caption RGB images, uint8 [height, width, 3] of any sizes.
+
+        They are taken one after the other, once there is room: a collection may decode each as it is asked for.
 
         Returns for each image its `num_return_sequences` captions, the best first.
         Raises InvalidGeneration for settings beyond the model, CaptionerUnavailable when there is no model, TooBusy,
@@ -117,8 +121,10 @@ class Captioner:
         with self._lock:
             loaded = self._load_on_device()
         loaded.engine.check(settings)
-        pixels = [_preprocess(loaded.processor, image) for image in images]
-        return loaded.batcher.caption(pixels, settings, self._configuration.deadline, has_left) if pixels else []
+        if not images:
+            return []
+        pixels = Lazily(partial(_preprocess, loaded.processor), images)
+        return loaded.batcher.caption(pixels, settings, self._configuration.deadline, has_left)
 
     def _load(self) -> Loaded:
         if self._has_failed:

@@ -44,6 +44,11 @@ class Incoming:
         if data:
             self.feed(data)
 
+    @property
+    def has_body(self) -> bool:
+        """Whether the head announced one."""
+        return self.is_chunked or self._length > 0
+
     def feed(self, data: bytes) -> None:
         """Add what came. Raises Refused."""
         searched = max(0, len(self.data) - len(END))

@@ -79,14 +79,14 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self.alive = False
 
     def _find(self) -> Connection | None:
-        """A complete request; None when a while has passed without one."""
-        if not self._complete:
-            for descriptor, _ in self._epoll.poll(HEAD_START if self._paused_until else TICK):
-                if descriptor in self._listeners:
-                    self._accept(self._listeners[descriptor])
-                elif descriptor in self._connections:
-                    self._read(self._connections[descriptor])
-            self._look_at_the_clock()
+        """A complete request, rather one without a body; None when a while has passed without any."""
+        patience = 0 if self._complete else HEAD_START if self._paused_until else TICK
+        for descriptor, _ in self._epoll.poll(patience):
+            if descriptor in self._listeners:
+                self._accept(self._listeners[descriptor])
+            elif descriptor in self._connections:
+                self._read(self._connections[descriptor])
+        self._look_at_the_clock()
         return self._complete.popleft() if self._complete else None
 
     def _accept(self, listener: socket.socket) -> None:
@@ -152,7 +152,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if not goes_on:
             self._close(connection)
         elif connection.is_complete:
-            self._complete.append(connection)
+            if connection.incoming.has_body:
+                self._complete.append(connection)
+            else:
+                self._complete.appendleft(connection)  # a probe need not wait for uploads
         elif self._is_too_much(connection):
             self._refuse(connection, HTTPStatus.SERVICE_UNAVAILABLE)
         else:
