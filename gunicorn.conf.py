@@ -13,7 +13,7 @@ from flaskapp.serving.worker import Worker, balance
 worker_class = Worker
 workers = usable_cores()  # captions are arithmetic: more processes than cores only take turns
 threads = 128  # of each worker at most: more than CAPTIONER_QUEUE and CAPTIONER_MAX_BATCH together, which all may wait
-
+worker_connections = 800  # of each worker; often a process may have 1024 files
 timeout = 60  # seconds without a sign of life from a worker's main thread; no limit on a request
 graceful_timeout = 30  # seconds that requests in flight may take after SIGTERM
 keepalive = 5  # seconds
