@@ -57,9 +57,7 @@ def shown(default: object) -> str:
 
 def test_the_table_of_settings_is_the_one_of_the_code() -> None:
     rows = re.findall(rf"^\| `{PREFIX}_(\w+)` \| (.*?) \| (.*) \|$", README, flags=re.MULTILINE)
-    assert rows == [
-        (setting.name, shown(setting.default), setting.help) for setting in SETTINGS
-    ]
+    assert rows == [(setting.name, shown(setting.default), setting.help) for setting in SETTINGS]
 
 
 def test_every_requirement_is_pinned() -> None:

@@ -1,8 +1,10 @@
 """The OpenAPI document: valid, complete, and true."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
@@ -34,6 +36,10 @@ def example_of(spec: dict[str, Any], schema: dict[str, Any]) -> Any:
 def test_it_is_valid_openapi_3_1(spec: dict[str, Any]) -> None:
     assert spec["openapi"] == "3.1.0"
     validate(spec)
+
+
+def test_it_is_valid_where_a_login_is_required(make_app: Callable[..., Flask]) -> None:
+    validate(make_app(REQUIRE_LOGIN=True).test_client().get("/openapi.json").get_json())
 
 
 def test_it_documents_every_route_of_the_application(client: FlaskClient, spec: dict[str, Any]) -> None:
