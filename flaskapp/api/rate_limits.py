@@ -71,4 +71,5 @@ def _is_refusal(response: Response) -> bool:
 
 
 def _answer(error: RateLimitExceeded) -> tuple[dict[str, Any], int, dict[str, str]]:
+    """Retry-After is the rate's whole time: asking the storage for what is left of it could fail."""
     return answer_error(TooManyAttempts("too many attempts from this address", error.limit.limit.get_expiry()))
