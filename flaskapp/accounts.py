@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 MAX_USERNAME = 150  # characters
 MAX_PASSWORD = 1024  # characters
 BUSY_TIMEOUT = 4.0  # seconds that a call waits for a lock, for a server, or for a connection of the pool
-POOL = 16  # connections: as many as a worker has threads
+POOL = 16  # connections; a call has one while it asks the database, not while it hashes
 
 WRONG_PAIR = "wrong username or password"
 

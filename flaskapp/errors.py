@@ -12,11 +12,12 @@ FlaskappError
 ├── InvalidGeneration          422  a generation setting that cannot be obeyed; names it
 ├── TooManyAttempts            429  one client too often; again after `retry_after` seconds
 ├── DeadlineExceeded           504  the captions were not ready in time
+├── ClientLeft                 504  and nobody reads it
 └── Unavailable                503  come back later, after `retry_after` seconds
     ├── DatabaseUnavailable
     ├── CaptionerUnavailable        no model, or one that stopped
     ├── CaptionFailed               the model failed at this image, and only at this one
-    ├── TooBusy                     too many images wait
+    ├── TooBusy                     too many images wait, or too long
     └── TooManyLogins               too many passwords wait to be hashed
 """
 
@@ -84,6 +85,10 @@ class DeadlineExceeded(FlaskappError):
     status = HTTPStatus.GATEWAY_TIMEOUT
 
 
+class ClientLeft(FlaskappError):
+    status = HTTPStatus.GATEWAY_TIMEOUT
+
+
 class Unavailable(FlaskappError):
     status = HTTPStatus.SERVICE_UNAVAILABLE
     retry_after = 5
@@ -102,7 +107,9 @@ class CaptionFailed(Unavailable):
 
 
 class TooBusy(Unavailable):
-    retry_after = 2
+    def __init__(self, message: str, *, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = max(1, retry_after)
 
 
 class TooManyLogins(Unavailable):

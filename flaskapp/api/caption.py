@@ -6,6 +6,7 @@ from typing import Any
 
 import marshmallow as ma
 import numpy as np
+from flask import request
 from marshmallow import ValidationError, post_load, validate
 
 from flaskapp.api.cv_model import FILE
@@ -16,6 +17,7 @@ from flaskapp.api.unprocessable import refusing
 from flaskapp.captioner import GenerationSettings, captioner
 from flaskapp.captioner.generation import MAX_BEAMS, MAX_LENGTH
 from flaskapp.errors import InvalidGeneration
+from flaskapp.serving import departure
 
 CAPTION = {"description": "The best caption of the first image", "examples": ["a small red star on a grey background"]}
 IMAGE_TYPES = "image/jpeg, image/png, image/webp, image/gif, image/bmp"
@@ -116,7 +118,7 @@ blp = ProtectedBlueprint("caption", __name__, description="The captioner")
 def caption(data: list[UploadedImage], config: GenerationSettings) -> dict[str, object]:
     """Describe one or more images in words"""
     with refusing("config"):
-        captions = captioner.caption(_decode_one_by_one(data), config)
+        captions = captioner.caption(_decode_one_by_one(data), config, departure.watch(request.environ))
     results = [{"input": image.filename, "captions": texts} for image, texts in zip(data, captions, strict=True)]
     return OK | {"model": captioner.name, "caption": captions[0][0], "results": results}
 

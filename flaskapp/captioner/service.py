@@ -102,18 +102,23 @@ class Captioner:
         """In the process that forked them: what the worker with this number had of the cores is free again."""
         self._cores.forget(number)
 
-    def caption(self, images: Iterable[np.ndarray], settings: GenerationSettings) -> list[list[str]]:
+    def caption(
+        self,
+        images: Iterable[np.ndarray],
+        settings: GenerationSettings,
+        has_left: Callable[[], bool] = lambda: False,
+    ) -> list[list[str]]:
         """Caption RGB images, uint8 [height, width, 3] of any sizes; an iterator need not hold all of them at once.
 
         Returns for each image its `num_return_sequences` captions, the best first.
         Raises InvalidGeneration for settings beyond the model, CaptionerUnavailable when there is no model, TooBusy,
-        DeadlineExceeded, or CaptionFailed if the model fails at one of them.
+        DeadlineExceeded, CaptionFailed if the model fails at one of them, or ClientLeft once `has_left` says so.
         """
         with self._lock:
             loaded = self._load_on_device()
         loaded.engine.check(settings)
         pixels = [_preprocess(loaded.processor, image) for image in images]
-        return loaded.batcher.caption(pixels, settings, self._configuration.deadline) if pixels else []
+        return loaded.batcher.caption(pixels, settings, self._configuration.deadline, has_left) if pixels else []
 
     def _load(self) -> Loaded:
         if self._has_failed:
