@@ -12,7 +12,7 @@ from sqlalchemy import create_engine, text
 
 from flaskapp import accounts
 from flaskapp.accounts import Accounts
-from flaskapp.errors import DatabaseUnavailable, WrongPassword
+from flaskapp.errors import DatabaseUnavailable, UnknownUsername, UsernameTaken, WrongPassword
 from tests.conftest import skip_unless_ci
 
 PASSWORD = "correct horse battery staple"
@@ -134,6 +134,49 @@ def test_long_and_foreign_passwords_are_kept_whole(open_accounts: Callable[[], A
     known.save("ada", password)
     with pytest.raises(WrongPassword):
         known.save("ada", password[:-1])
+
+
+def test_a_check_saves_nothing_and_tells_an_unknown_name_from_a_wrong_password_by_nothing(
+    open_accounts: Callable[[], Accounts], database_url: str
+) -> None:
+    known = open_accounts()
+    known.save("ada", PASSWORD)
+    known.check("ada", PASSWORD)
+    told = set()
+    for username, password in (("ada", "wrong"), ("bob", PASSWORD), ("a\0b", PASSWORD), ("ada", "x" * 1025), ("", "")):
+        with pytest.raises(WrongPassword) as caught:
+            known.check(username, password)
+        told.add(str(caught.value))
+    assert told == {"wrong username or password"}
+    assert [name for name, _ in rows(database_url)] == ["ada"]
+
+
+def test_only_a_pair_that_was_checked_and_right_is_remembered(open_accounts: Callable[[], Accounts]) -> None:
+    known = open_accounts()
+    known.add("ada", PASSWORD)
+    assert not known.remembers("ada", PASSWORD)
+    with pytest.raises(WrongPassword):
+        known.check("ada", "wrong")
+    known.check("ada", PASSWORD)
+    assert known.remembers("ada", PASSWORD)
+    assert not known.remembers("ada", "wrong")
+
+
+def test_logins_are_added_replaced_listed_and_removed(open_accounts: Callable[[], Accounts]) -> None:
+    known = open_accounts()
+    known.add("grace", PASSWORD)
+    known.add("ada", PASSWORD)
+    with pytest.raises(UsernameTaken):
+        known.add("ada", "another")
+    known.check("ada", PASSWORD)
+    known.replace("ada", "another")
+    known.check("ada", "another")
+    assert known.names() == ["ada", "grace"]
+    known.remove("grace")
+    assert known.names() == ["ada"]
+    for call in (lambda: known.remove("grace"), lambda: known.replace("grace", PASSWORD)):
+        with pytest.raises(UnknownUsername):
+            call()
 
 
 def test_a_database_locked_by_another_process_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
