@@ -18,8 +18,7 @@ FlaskappError
     ├── DatabaseUnavailable
     ├── CaptionerUnavailable        no model, or one that stopped
     ├── CaptionFailed               the model failed at this image, and only at this one
-    ├── TooBusy                     too many images wait, or too long
-    └── TooManyLogins               too many passwords wait to be hashed
+    └── TooBusy                     too many images or passwords wait, or too long
 """
 
 from http import HTTPStatus
@@ -115,7 +114,3 @@ class TooBusy(Unavailable):
     def __init__(self, message: str, *, retry_after: int) -> None:
         super().__init__(message)
         self.retry_after = max(1, retry_after)
-
-
-class TooManyLogins(Unavailable):
-    retry_after = 2

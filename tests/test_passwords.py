@@ -6,7 +6,8 @@ import pytest
 from argon2 import PasswordHasher
 
 from flaskapp import passwords
-from flaskapp.errors import TooManyLogins
+from flaskapp.errors import TooBusy
+from flaskapp.turns import Turns
 
 
 class CountingHasher(PasswordHasher):
@@ -43,17 +44,10 @@ def test_a_few_hashes_at_most_are_computed_at_once(monkeypatch: pytest.MonkeyPat
 
 
 def test_who_waits_too_long_is_told_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(passwords, "WAIT", 0.01)
-    monkeypatch.setattr(passwords, "_turns", threading.BoundedSemaphore(1))
-    with passwords._turn():
-        with pytest.raises(TooManyLogins):
+    monkeypatch.setattr(passwords, "turns", Turns(1, 0.01, "too many logins at once"))
+    with passwords.turns.take():
+        with pytest.raises(TooBusy, match="too many logins"):
             passwords.hash_of("secret")
-        with pytest.raises(TooManyLogins):
+        with pytest.raises(TooBusy, match="too many logins"):
             passwords.is_hash_of(passwords.NOBODY, "secret")
     assert passwords.is_hash_of(passwords.hash_of("secret"), "secret")
-
-
-def test_a_turn_is_given_back_after_a_wrong_password(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(passwords, "WAIT", 0.01)
-    monkeypatch.setattr(passwords, "_turns", threading.BoundedSemaphore(1))
-    assert [passwords.is_hash_of(passwords.NOBODY, "wrong") for _ in range(3)] == [False] * 3

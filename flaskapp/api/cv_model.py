@@ -43,7 +43,12 @@ blp = ProtectedBlueprint("cv_model", __name__, description="The vision model")
         }
     }
 )
-@blp.errors(HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
+@blp.errors(
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+)
 def resize(data: UploadedImage, h: int, w: int, format: str | None = None) -> Response:
     """Resize an image to exactly `w` x `h` pixels
 

@@ -108,7 +108,7 @@ def test_the_login_may_come_as_json_as_a_form_or_by_a_deprecated_query(spec: dic
         ("/text_model/", "get", {"422"}),
         ("/text_model/", "post", ERRORS_OF_A_BODY),
         ("/login/", "post", ERRORS_OF_A_BODY | {"401", "429", "503"}),
-        ("/cv_model/", "post", ERRORS_OF_A_BODY),
+        ("/cv_model/", "post", ERRORS_OF_A_BODY | {"503"}),
         ("/caption/", "post", ERRORS_OF_A_BODY | {"503", "504"}),
     ],
 )
