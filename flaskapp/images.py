@@ -35,7 +35,7 @@ SIGNATURES = {
 # What we write: the format's name to the ending of its files.
 ENDINGS = {"jpeg": "jpg", "png": "png", "webp": "webp"}
 
-# A decoded image takes three or four bytes a pixel, and as much again for each step to sRGB.
+# A decoded image takes three or four bytes a pixel, and as much again for each step on its way.
 MEGAPIXELS_AT_ONCE = 60
 turns = Turns(MEGAPIXELS_AT_ONCE, wait=10, busy="too many large images at once")
 
@@ -70,24 +70,33 @@ class EncodedImage:
         self._data = data
         self.format = _format_of(data)
         with self._open() as image:
-            if image.width * image.height > max_megapixels * 1_000_000:
+            self._megapixels = image.width * image.height / 1_000_000
+            if self._megapixels > max_megapixels:
                 raise UnreadableImage(f"the image has more than {max_megapixels} megapixels")
+
+    @contextmanager
+    def decoded(self, for_side: int | None = None) -> Iterator[Picture]:
+        """`decode` when its turn comes. When the block ends, the memory is others': keep nothing as large beyond it.
+
+        Raises UnreadableImage, or TooBusy where others have all the memory for too long.
+        """
+        with turns.take(self._megapixels):
+            yield self.decode(for_side)
 
     def decode(self, for_side: int | None = None) -> Picture:
         """Read the first frame: whole, upright by its EXIF orientation, in right colours.
 
         An image that will be shrunk until no side is longer than `for_side` pixels may come smaller than it is: a JPEG
         can be read at a half, a quarter or an eighth of its size. It stays at least twice as large as it will be.
-        Raises UnreadableImage for an image that is broken or cut short, TooBusy while others take all the memory.
+        Raises UnreadableImage for an image that is broken or cut short, TooBusy where there is no memory for it.
         """
         with self._open() as image:
             if for_side is not None:
                 image.draft(None, (2 * for_side, 2 * for_side))
-            with turns.take(image.width * image.height / 1_000_000):
-                image.load()
-                with suppress(Exception):  # an orientation that cannot be read counts as 1, upright
-                    ImageOps.exif_transpose(image, in_place=True)
-                return Picture(np.asarray(_to_srgb(_to_8_bit(image))), self.format)
+            image.load()
+            with suppress(Exception):  # an orientation that cannot be read counts as 1, upright
+                ImageOps.exif_transpose(image, in_place=True)
+            return Picture(np.asarray(_to_srgb(_to_8_bit(image))), self.format)
 
     @contextmanager
     def _open(self) -> Iterator[Image.Image]:

@@ -304,12 +304,16 @@ def test_the_transparent_value_of_16_bit_grey_is_transparent() -> None:
 
 def test_large_images_take_turns_and_small_ones_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "turns", Turns(1.0, 0.01, "too many large images at once"))
-    large, small = (to_bytes(Image.new("RGB", size), "PNG") for size in ((1000, 800), (300, 300)))
+    large, small = (
+        images.EncodedImage(to_bytes(Image.new("RGB", size), "PNG"), 50) for size in ((1000, 800), (300, 300))
+    )
     with images.turns.take(0.5):
-        with pytest.raises(TooBusy, match="too many large images"):
-            decode(large)
-        decode(small)
-    decode(large)
+        with pytest.raises(TooBusy, match="too many large images"), large.decoded():
+            pass
+        with small.decoded() as picture:
+            assert picture.pixels.shape == (300, 300, 3)
+    with large.decoded(), pytest.raises(TooBusy), small.decoded(), large.decoded():
+        pass
 
 
 def test_an_image_that_finds_no_memory_is_for_later() -> None:

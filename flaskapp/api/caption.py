@@ -1,5 +1,6 @@
 """Caption images."""
 
+from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
 
@@ -15,8 +16,8 @@ from flaskapp.api.status import OK, Status
 from flaskapp.api.unprocessable import refusing
 from flaskapp.captioner import GenerationSettings, captioner
 from flaskapp.captioner.generation import MAX_BEAMS, MAX_LENGTH
+from flaskapp.counted import Counted
 from flaskapp.errors import InvalidGeneration
-from flaskapp.lazily import Lazily
 from flaskapp.serving import departure
 
 CAPTION = {"description": "The best caption of the first image", "examples": ["a small red star on a grey background"]}
@@ -118,13 +119,14 @@ blp = ProtectedBlueprint("caption", __name__, description="The captioner")
 def caption(data: list[UploadedImage], config: GenerationSettings) -> dict[str, object]:
     """Describe one or more images in words"""
     with refusing("config"):
-        captions = captioner.caption(Lazily(_decode, list(enumerate(data))), config, departure.watch(request.environ))
+        images = Counted(len(data), lambda: _decode_one_by_one(data))
+        captions = captioner.caption(images, config, departure.watch(request.environ))
     results = [{"input": image.filename, "captions": texts} for image, texts in zip(data, captions, strict=True)]
     return OK | {"model": captioner.name, "caption": captions[0][0], "results": results}
 
 
-def _decode(numbered: tuple[int, UploadedImage]) -> np.ndarray:
-    """The pixels, in RGB. Of many images they need not lie in memory at once."""
-    number, upload = numbered
-    with refusing("data", number):
-        return upload.image.decode().flatten()
+def _decode_one_by_one(data: list[UploadedImage]) -> Iterator[np.ndarray]:
+    """Pixels in RGB. Of many images they do not lie in memory at once."""
+    for index, upload in enumerate(data):
+        with refusing("data", index), upload.image.decoded() as picture:
+            yield picture.flatten()

@@ -54,9 +54,8 @@ def resize(data: UploadedImage, h: int, w: int, format: str | None = None) -> Re
 
     Transparency is kept in PNG and WebP, and laid over white in JPEG. 16-bit images come out with 8 bits.
     """
-    with refusing("data"):
-        picture = data.image.decode(for_side=max(h, w))
-    format = format or (picture.format if picture.format in images.ENDINGS else "jpeg")
-    body = io.BytesIO(images.encode(images.resize(picture, w, h), format))
+    with refusing("data"), data.image.decoded(for_side=max(h, w)) as picture:
+        format = format or (picture.format if picture.format in images.ENDINGS else "jpeg")
+        body = io.BytesIO(images.encode(images.resize(picture, w, h), format))
     name = f"image_resize.{images.ENDINGS[format]}"
     return send_file(body, f"image/{format}", as_attachment=True, download_name=name)

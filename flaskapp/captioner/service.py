@@ -17,9 +17,9 @@ from flaskapp.captioner.batcher import Batcher
 from flaskapp.captioner.cores import Cores
 from flaskapp.captioner.engine import Engine
 from flaskapp.captioner.generation import GenerationSettings
+from flaskapp.counted import Counted
 from flaskapp.cpu import usable_cores
 from flaskapp.errors import CaptionerUnavailable
-from flaskapp.lazily import Lazily
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +123,7 @@ class Captioner:
         loaded.engine.check(settings)
         if not images:
             return []
-        pixels = Lazily(partial(_preprocess, loaded.processor), images)
+        pixels = Counted(len(images), lambda: map(partial(_preprocess, loaded.processor), images))
         return loaded.batcher.caption(pixels, settings, self._configuration.deadline, has_left)
 
     def _load(self) -> Loaded:

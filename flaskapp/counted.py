@@ -1,0 +1,20 @@
+"""A collection whose size is known, and whose members are made one after the other as they are asked for."""
+
+from collections.abc import Callable, Collection, Iterator
+from typing import TypeVar
+
+Member = TypeVar("Member")
+
+
+class Counted(Collection[Member]):
+    def __init__(self, size: int, iterate: Callable[[], Iterator[Member]]) -> None:
+        self._size, self._iterate = size, iterate
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[Member]:
+        return self._iterate()
+
+    def __contains__(self, value: object) -> bool:
+        return any(value is each for each in self)
