@@ -7,6 +7,7 @@ import marshmallow as ma
 from flask import Flask
 from flask_smorest import Api as SmorestApi
 from flask_smorest.error_handler import ErrorSchema
+from werkzeug.exceptions import HTTPException
 
 from flaskapp.api import caption, cv_model, docs, fields, items, login, status, text_model
 from flaskapp.errors import FlaskappError, Unavailable
@@ -60,6 +61,12 @@ class Api(SmorestApi):
                 response["headers"] = RETRY_AFTER
             self.spec.components.response(error.name, response, lazy=True)
         self.spec.components.response("DEFAULT_ERROR", _document("Any other error", {"schema": Error}), lazy=True)
+
+    def handle_http_exception(self, error: HTTPException) -> tuple[dict[str, Any], int, dict[str, str]]:
+        """As flask-smorest's, with the headers that belong to the error: a 405 names the methods that are allowed."""
+        payload, status, headers = super().handle_http_exception(error)
+        own = {name: value for name, value in error.get_headers() if name not in ("Content-Type", "Content-Length")}
+        return payload, status, own | (headers or {})  # webargs says None
 
     def _register_pagination_header(self) -> None:
         """Nothing here comes in pages."""

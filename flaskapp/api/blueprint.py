@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import flask_smorest
 import marshmallow as ma
@@ -53,6 +53,13 @@ class Parser(FlaskParser):
             return (req.form or req.args).to_dict()
         body = self._raw_load_json(req)
         return req.args.to_dict() if body is core.missing else body
+
+    def handle_error(self, error: ma.ValidationError, req: Request, schema: ma.Schema, **options: Any) -> NoReturn:
+        """As webargs', but credentials are named by where they came from: that word is ours, not the client's."""
+        if isinstance(error.messages, dict) and "credentials" in error.messages:
+            source = "form" if req.form else "query" if req.args and not req.get_data() else "json"
+            error.messages = {source: error.messages["credentials"]}
+        super().handle_error(error, req, schema, **options)
 
 
 class Blueprint(flask_smorest.Blueprint):

@@ -27,6 +27,10 @@ class Text(ma.fields.String):
             raise ValidationError("Not valid text.")
         return text
 
+    @staticmethod
+    def keywords(config: Config) -> dict[str, Any]:
+        return {"pattern": r"^[^\u0000]*$"}  # half of a pair is no character: a JSON Schema need not exclude it
+
 
 class DecimalInteger(ma.fields.Integer):
     """An integer in a path or a query: ASCII digits, perhaps a minus. `int()` alone would take "1_000" and " 5 "."""
@@ -131,6 +135,6 @@ def document_with(config: Config) -> Callable[..., dict[str, Any]]:
     """What apispec calls for every field: adds the JSON Schema keywords of those above that have some."""
 
     def document(_converter: Any, field: ma.fields.Field[Any], **_: Any) -> dict[str, Any]:
-        return field.keywords(config) if isinstance(field, Side | ImageFiles | EarlyStopping) else {}
+        return field.keywords(config) if isinstance(field, Text | Side | ImageFiles | EarlyStopping) else {}
 
     return document

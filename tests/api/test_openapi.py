@@ -87,6 +87,13 @@ def test_bounds_that_are_settings_are_documented(spec: dict[str, Any]) -> None:
     assert (sides["h"]["minimum"], sides["h"]["maximum"], sides["h"]["default"]) == (1, 4096, 28)
 
 
+def test_the_one_character_that_no_text_may_have_is_documented(client: FlaskClient, spec: dict[str, Any]) -> None:
+    q = next(p["schema"] for p in spec["paths"]["/items/{item_id}"]["get"]["parameters"] if p["name"] == "q")
+    for text in ("tea", "", "two\nlines", "\0", "tea\0", "\U0001f600"):
+        is_accepted = client.get("/items/5", query_string={"q": text}).status_code == 200
+        assert Draft202012Validator(q).is_valid(text) == is_accepted == ("\0" not in text)
+
+
 def test_the_login_may_come_as_json_as_a_form_or_by_a_deprecated_query(spec: dict[str, Any]) -> None:
     login = spec["paths"]["/login/"]["post"]
     assert login["requestBody"]["content"].keys() == {"application/json", "application/x-www-form-urlencoded"}
