@@ -17,6 +17,10 @@ from flaskapp.images import EncodedImage
 
 Config = Mapping[str, Any]
 
+# Characters of a text in a query. It must fit into the first line of a request, of which gunicorn takes 4,094 bytes; a
+# character may need twelve of them ("%F0%9F%98%80").
+MAX_QUERY = 320
+
 
 class Text(ma.fields.String):
     """Text that can be stored and sent on: no NUL, and no half of a surrogate pair (JSON can spell both)."""

@@ -7,12 +7,10 @@ from marshmallow import validate
 
 from flaskapp import emails
 from flaskapp.api.blueprint import Blueprint
-from flaskapp.api.fields import Text
+from flaskapp.api.fields import MAX_QUERY, Text
 from flaskapp.api.status import OK, Status
 
-# Characters; an address has at most 254. A query has to fit in the first line of a request, for which gunicorn takes
-# 4,094 bytes, and a character may need twelve of them ("%F0%9F%98%80"): what is too long there is answered as HTML.
-MAX_TEXT, MAX_QUERY_TEXT = 4096, 320
+MAX_TEXT = 4096  # characters; an address has at most 254
 
 EMAIL = {"description": "The text that may be an e-mail address", "examples": ["mlops@gmail.com"]}
 PROVIDER = {"description": "Whose address it should be", "examples": ["gmail"]}
@@ -20,7 +18,7 @@ IS_EMAIL = {"description": "Whether the whole text is an e-mail address", "examp
 
 
 class TextQuery(ma.Schema):
-    data = Text(required=True, validate=validate.Length(max=MAX_QUERY_TEXT), metadata=EMAIL)
+    data = Text(required=True, validate=validate.Length(max=MAX_QUERY), metadata=EMAIL)
 
 
 class EmailAtProvider(ma.Schema):
