@@ -59,6 +59,8 @@ class Api(SmorestApi):
             response = _document(error.phrase, {"schema": Error, "example": example})
             if error is HTTPStatus.SERVICE_UNAVAILABLE:
                 response["headers"] = RETRY_AFTER
+            if error is HTTPStatus.REQUEST_URI_TOO_LONG:  # the server says so in its own words, before it asks us
+                response["content"] = {"text/html": {"schema": {"type": "string"}}}
             self.spec.components.response(error.name, response, lazy=True)
         self.spec.components.response("DEFAULT_ERROR", _document("Any other error", {"schema": Error}), lazy=True)
 

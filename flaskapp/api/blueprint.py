@@ -16,6 +16,7 @@ from flaskapp.api import strict_json
 
 View = TypeVar("View", bound=Callable[..., Any])
 
+IN_THE_ADDRESS = ("path", "query", "credentials")
 FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
@@ -69,12 +70,17 @@ class Blueprint(flask_smorest.Blueprint):
         "credentials": "application/json",
     }
 
-    def arguments(self, schema: type[ma.Schema] | ma.Schema, **options: Any) -> Callable[[View], View]:
-        """As flask-smorest's, with the schema made here, once: from a class webargs makes one for each request."""
-        decorate: Callable[[View], View] = super().arguments(
-            schema() if isinstance(schema, type) else schema, **options
-        )
-        return decorate
+    def arguments(
+        self, schema: type[ma.Schema] | ma.Schema, *, location: str = "json", **options: Any
+    ) -> Callable[[View], View]:
+        """As flask-smorest's, with the schema made here, once: from a class webargs makes one for each request.
+
+        Documents 414 where arguments come in the address.
+        """
+        instance = schema() if isinstance(schema, type) else schema
+        take = super().arguments(instance, location=location, **options)
+        document = self.errors(*[HTTPStatus.REQUEST_URI_TOO_LONG] * (location in IN_THE_ADDRESS))
+        return lambda view: document(take(view))
 
     def errors(self, *statuses: HTTPStatus) -> Callable[[View], View]:
         """Document that an operation can answer these errors, each in the one shape that all errors have."""
