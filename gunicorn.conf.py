@@ -4,15 +4,16 @@ import gc
 from pathlib import Path
 from typing import Any
 
-from flaskapp import access_log
 from flaskapp.captioner import captioner
 from flaskapp.cpu import usable_cores
 from flaskapp.errors import CaptionerUnavailable
+from flaskapp.serving import access_log
+from flaskapp.serving.worker import Worker, balance
 
-worker_class = "gthread"
+worker_class = Worker
 workers = usable_cores()  # captions are arithmetic: more processes than cores only take turns
-threads = 16  # of each worker: requests that wait for the model must not keep the light ones waiting
-
+threads = 128  # of each worker at most: more than CAPTIONER_QUEUE and CAPTIONER_MAX_BATCH together, which all may wait
+worker_connections = 800  # of each worker; often a process may have 1024 files
 timeout = 60  # seconds without a sign of life from a worker's main thread; no limit on a request
 graceful_timeout = 30  # seconds that requests in flight may take after SIGTERM
 keepalive = 5  # seconds
@@ -49,3 +50,4 @@ def post_fork(server: Any, worker: Any) -> None:
 
 def child_exit(server: Any, worker: Any) -> None:
     captioner.worker_ended(worker.age)
+    balance.forget(worker.age)

@@ -3,16 +3,18 @@
 FlaskappError
 ├── InvalidSetting             at start only: a variable's value cannot be used
 ├── MalformedJSON              400
+├── OversizedJSON              413
 ├── WrongPassword              401
 ├── UnsupportedImageFormat     415  not JPEG, PNG, WebP, GIF or BMP
 ├── UnreadableImage            422  a known format, but broken, cut short or too large
 ├── InvalidGeneration          422  a generation setting that cannot be obeyed; names it
 ├── DeadlineExceeded           504  the captions were not ready in time
+├── ClientLeft                 504  and nobody reads it
 └── Unavailable                503  come back later, after `retry_after` seconds
     ├── DatabaseUnavailable
     ├── CaptionerUnavailable        no model, or one that stopped
     ├── CaptionFailed               the model failed at this image, and only at this one
-    └── TooBusy                     too many images wait
+    └── TooBusy                     too many images wait, or too long
 """
 
 from http import HTTPStatus
@@ -30,6 +32,10 @@ class InvalidSetting(FlaskappError):
 
 class MalformedJSON(FlaskappError):
     status = HTTPStatus.BAD_REQUEST
+
+
+class OversizedJSON(FlaskappError):
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 
 
 class WrongPassword(FlaskappError):
@@ -58,6 +64,10 @@ class DeadlineExceeded(FlaskappError):
     status = HTTPStatus.GATEWAY_TIMEOUT
 
 
+class ClientLeft(FlaskappError):
+    status = HTTPStatus.GATEWAY_TIMEOUT
+
+
 class Unavailable(FlaskappError):
     status = HTTPStatus.SERVICE_UNAVAILABLE
     retry_after = 5  # seconds
@@ -76,4 +86,6 @@ class CaptionFailed(Unavailable):
 
 
 class TooBusy(Unavailable):
-    retry_after = 2
+    def __init__(self, message: str, *, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = max(1, retry_after)

@@ -10,6 +10,7 @@ from flask_smorest.error_handler import ErrorSchema
 from werkzeug.exceptions import HTTPException
 
 from flaskapp.api import caption, cv_model, docs, fields, items, login, status, text_model
+from flaskapp.api.request import Request
 from flaskapp.errors import FlaskappError, Unavailable
 
 DESCRIPTION = "Captions for images, and the other endpoints of an MLOps course, in Flask."
@@ -80,6 +81,7 @@ def _document(description: str, content: dict[str, Any]) -> dict[str, Any]:
 
 def init_app(app: Flask) -> None:
     """Register every resource, their documentation and the one mapping of errors to answers."""
+    app.request_class = Request
     app.config.from_mapping(OPENAPI)
     app.url_map.strict_slashes = False  # a trailing slash never matters
     api = Api(app)

@@ -1,11 +1,11 @@
 """Caption images."""
 
-from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
 
 import marshmallow as ma
 import numpy as np
+from flask import request
 from marshmallow import ValidationError, post_load, validate
 
 from flaskapp.api.blueprint import Blueprint
@@ -16,6 +16,8 @@ from flaskapp.api.unprocessable import refusing
 from flaskapp.captioner import GenerationSettings, captioner
 from flaskapp.captioner.generation import MAX_BEAMS, MAX_LENGTH
 from flaskapp.errors import InvalidGeneration
+from flaskapp.lazily import Lazily
+from flaskapp.serving import departure
 
 CAPTION = {"description": "The best caption of the first image", "examples": ["a small red star on a grey background"]}
 IMAGE_TYPES = "image/jpeg, image/png, image/webp, image/gif, image/bmp"
@@ -116,14 +118,13 @@ blp = Blueprint("caption", __name__, description="The captioner")
 def caption(data: list[UploadedImage], config: GenerationSettings) -> dict[str, object]:
     """Describe one or more images in words"""
     with refusing("config"):
-        captions = captioner.caption(_decode_one_by_one(data), config)
+        captions = captioner.caption(Lazily(_decode, list(enumerate(data))), config, departure.watch(request.environ))
     results = [{"input": image.filename, "captions": texts} for image, texts in zip(data, captions, strict=True)]
     return OK | {"model": captioner.name, "caption": captions[0][0], "results": results}
 
 
-def _decode_one_by_one(data: list[UploadedImage]) -> Iterator[np.ndarray]:
-    """Pixels of many images need not lie in memory at once."""
-    for index, upload in enumerate(data):
-        with refusing("data", index):
-            pixels = upload.image.decode().flatten()
-        yield pixels
+def _decode(numbered: tuple[int, UploadedImage]) -> np.ndarray:
+    """The pixels, in RGB. Of many images they need not lie in memory at once."""
+    number, upload = numbered
+    with refusing("data", number):
+        return upload.image.decode().flatten()

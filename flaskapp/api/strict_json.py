@@ -3,13 +3,16 @@
 import json
 from typing import Any, NoReturn
 
-from flaskapp.errors import MalformedJSON
+from flaskapp.errors import MalformedJSON, OversizedJSON
 
+MAX_SIZE = 2**17  # bytes: a text of 100 kB is still refused by the name of its field
 MAX_DEPTH = 32
 
 
 def loads(data: bytes | str) -> Any:
-    """Parse UTF-8 JSON. Raises MalformedJSON, whose message says what is wrong with it."""
+    """Parse UTF-8 JSON. Raises MalformedJSON, whose message says what is wrong with it, or OversizedJSON."""
+    if len(data) > MAX_SIZE:
+        raise OversizedJSON(f"The JSON is longer than {MAX_SIZE} bytes.")
     try:
         text = data if isinstance(data, str) else data.decode()
         value = json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_refuse)

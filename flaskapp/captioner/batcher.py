@@ -3,23 +3,33 @@
 Nobody waits for company: while a batch runs, arrivals queue, and when it ends, all that fit make the next one. (Joining
 a running batch at its next token was tried, and was slower: searches that are not in step share less of each step's
 work. `python -m tests.benchmarks.captions --part batching` compares both.) A request is refused at once when too many
-wait, and given up when its deadline has passed.
+wait, or too much to be done in time, and given up when its deadline has passed or its client has left.
 """
 
 import logging
+import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from flaskapp.captioner.cores import Cores
 from flaskapp.captioner.generation import GenerationSettings
-from flaskapp.errors import CaptionerUnavailable, CaptionFailed, DeadlineExceeded, FlaskappError, TooBusy
+from flaskapp.captioner.pace import Pace, work_of
+from flaskapp.errors import CaptionerUnavailable, CaptionFailed, ClientLeft, DeadlineExceeded, FlaskappError, TooBusy
 
 log = logging.getLogger(__name__)
+
+SAFETY = 0.5  # the part of a deadline that the estimated wait of a request may have: estimates are wrong
+LOOK = 0.5  # seconds between two looks whether a client has left
+
+# After a batch, the next one waits so long for as many images: a part of the last one's time, and seconds at most.
+SHARE_TO_RETURN = 0.05
+LONGEST_TO_RETURN = 0.1
 
 
 class Engine(Protocol):
@@ -53,39 +63,82 @@ class Batcher:
         self._max_batch = max_batch
         self._max_waiting = max_waiting
         self._on_death = on_death
+        self._expected: list[GenerationSettings] = []  # of images that are admitted and still being decoded
         self._waiting: deque[Job] = deque()
         self._running: dict[Any, Job] = {}  # by their searches
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._is_closed = False
+        self._pace = Pace()
+        self._part = 1  # of the cores, at the last step
+        self._last_size, self._last_start = 0, time.monotonic()  # of the last batch: its images, when it began
         self.steps = 0  # steps that were run, and how many images took part in all of them together
         self.steps_of_images = 0
 
-    def caption(self, pixels: Sequence[Any], settings: GenerationSettings, deadline: float) -> list[list[str]]:
-        """The captions of each image, by `deadline` seconds from now.
+    def caption(
+        self,
+        pixels: Collection[Any],
+        settings: GenerationSettings,
+        deadline: float,
+        has_left: Callable[[], bool] = lambda: False,
+    ) -> list[list[str]]:
+        """The captions of each image, by `deadline` seconds from now. There must be room before the first is decoded.
 
-        Raises TooBusy at once if they cannot all wait, DeadlineExceeded, CaptionFailed if the model fails at one.
+        Raises TooBusy at once if they cannot all wait or be done by then, DeadlineExceeded, CaptionFailed if the model
+        fails at one, ClientLeft when `has_left` says that nobody wants them any more.
         """
-        jobs = [Job(each, settings) for each in pixels]
-        self._submit(jobs)
         expires = time.monotonic() + deadline
+        with self._room_for(len(pixels), settings, deadline):
+            jobs = [Job(each, settings) for each in pixels]
+            self._submit(jobs)
         try:
-            return [job.future.result(max(0.0, expires - time.monotonic())) for job in jobs]
+            return [self._wait_for(job, expires, has_left) for job in jobs]
         except TimeoutError:
             raise DeadlineExceeded(f"the captions were not ready within {deadline:g} seconds") from None
         finally:
             for job in jobs:
                 job.is_abandoned = not job.future.done()
 
+    @contextmanager
+    def _room_for(self, images: int, settings: GenerationSettings, deadline: float) -> Iterator[None]:
+        """Keep places in the queue until the images are in it."""
+        expected = [settings] * images
+        with self._changed:
+            self._admit(expected, deadline)
+            self._expected += expected
+        try:
+            yield
+        finally:
+            with self._changed:
+                for each in expected:
+                    self._expected.remove(each)
+
+    def _wait_for(self, job: Job, expires: float, has_left: Callable[[], bool]) -> list[str]:
+        while (left := expires - time.monotonic()) > LOOK:
+            with suppress(TimeoutError):
+                return job.future.result(LOOK)
+            if has_left():
+                raise ClientLeft("nobody waits for the captions any more")
+        return job.future.result(max(0.0, left))
+
     def _submit(self, jobs: Sequence[Job]) -> None:
         with self._changed:
-            if len(self._waiting) + len(jobs) > self._max_waiting:
-                raise TooBusy("too many images are waiting for their captions")
             if self._thread is None:
                 self._thread = threading.Thread(target=self._live, name="batcher", daemon=True)
                 self._thread.start()
             self._waiting.extend(jobs)
             self._changed.notify_all()
+
+    def _admit(self, new: Sequence[GenerationSettings], deadline: float) -> None:
+        """Raises TooBusy, and says when to come back, for images that cannot wait or be done by their deadline."""
+        waiting = [*(job.settings for job in self._waiting), *self._expected]
+        seconds = self._pace.estimate(work_of(waiting) + work_of(new), self._cores.least_part)
+        is_idle = not (waiting or self._running)
+        most = self._max_waiting if is_idle or self._pace.is_known else min(self._max_waiting, self._max_batch)
+        if len(waiting) + len(new) > most:
+            raise TooBusy("too many images are waiting for their captions", retry_after=math.ceil(seconds) + 1)
+        if seconds > SAFETY * deadline and not is_idle:
+            raise TooBusy("the captions could not be ready in time", retry_after=math.ceil(seconds - SAFETY * deadline))
 
     def close(self) -> None:
         """Finish what is waiting, and end the thread."""
@@ -102,7 +155,7 @@ class Batcher:
         try:
             while not self._is_over():
                 jobs = self._collect()
-                self._cores.claim()
+                self._part = self._cores.claim()
                 self._start(jobs)
                 self._drop_abandoned()
                 if self._running:
@@ -130,9 +183,20 @@ class Batcher:
         with self._changed:
             if self._running:
                 return []
+            self._pace.end(self._part)
             self._cores.release()
+            self._wait_for_the_last_to_return()
             self._changed.wait_for(lambda: self._waiting or self._is_closed)
-            return self._take_waiting()
+            jobs = self._take_waiting()
+            if jobs:
+                self._last_size, self._last_start = len(jobs), time.monotonic()
+                self._pace.begin(work_of(job.settings for job in jobs))
+            return jobs
+
+    def _wait_for_the_last_to_return(self) -> None:
+        """Those who were answered together come back together, a moment apart: they get that moment."""
+        moment = min(SHARE_TO_RETURN * (time.monotonic() - self._last_start), LONGEST_TO_RETURN)
+        self._changed.wait_for(lambda: len(self._waiting) >= self._last_size or self._is_closed, moment)
 
     def _take_waiting(self) -> list[Job]:
         """As many as there is room for, in their order, without those that were given up."""
@@ -170,6 +234,7 @@ class Batcher:
         for search in [search for search, job in self._running.items() if job.is_abandoned]:
             self._engine.drop(search)
             del self._running[search]
+            self._pace.give_up()
 
     def _step(self) -> None:
         """One more token for all that run. If that fails, each starts again by itself: a bad one fails alone."""

@@ -7,6 +7,9 @@ import torch
 PLACES = 256  # of processes that can be told apart
 
 
+IDLE, BUSY = 1, 2  # what a place says of its process; 0: there is none
+
+
 class Cores:
     """A table in memory that forked processes share: a byte for each says whether it captions at the moment.
 
@@ -15,24 +18,31 @@ class Cores:
 
     def __init__(self, cores: int) -> None:
         self._cores = cores
-        self._busy = mmap.mmap(-1, PLACES)
+        self._table = mmap.mmap(-1, PLACES)
         self._place = 0
 
     def take_place(self, number: int) -> None:
         """Tell this process from the others that were forked."""
         self._place = number % PLACES
+        self._table[self._place] = IDLE
 
     def forget(self, number: int) -> None:
         """The process with this number ended, perhaps while it was captioning."""
-        self._busy[number % PLACES] = 0
+        self._table[number % PLACES] = 0
 
-    def claim(self) -> None:
+    @property
+    def least_part(self) -> int:
+        """How many cores this process has when all others caption as well."""
+        return max(1, self._cores // max(1, PLACES - self._table[:].count(0)))
+
+    def claim(self) -> int:
         """Give the calling thread this process's part of the cores; again and again, since others come and go."""
-        self._busy[self._place] = 1
-        part = max(1, self._cores // max(1, self._busy[:].count(1)))  # whoever has the same place may just leave it
+        self._table[self._place] = BUSY
+        part = max(1, self._cores // max(1, self._table[:].count(BUSY)))  # whoever has the same place may just leave it
         if part != torch.get_num_threads():  # setting it empties oneDNN's cache
             torch.set_num_threads(part)
+        return part
 
     def release(self) -> None:
         """Leave the cores to the others."""
-        self._busy[self._place] = 0
+        self._table[self._place] = IDLE

@@ -2,9 +2,10 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from flaskapp.captioner.engine import Engine
 from flaskapp.captioner.generation import GenerationSettings
 from flaskapp.cpu import usable_cores
 from flaskapp.errors import CaptionerUnavailable
+from flaskapp.lazily import Lazily
 
 log = logging.getLogger(__name__)
 
@@ -102,18 +104,27 @@ class Captioner:
         """In the process that forked them: what the worker with this number had of the cores is free again."""
         self._cores.forget(number)
 
-    def caption(self, images: Iterable[np.ndarray], settings: GenerationSettings) -> list[list[str]]:
-        """Caption RGB images, uint8 [height, width, 3] of any sizes; an iterator need not hold all of them at once.
+    def caption(
+        self,
+        images: Collection[np.ndarray],
+        settings: GenerationSettings,
+        has_left: Callable[[], bool] = lambda: False,
+    ) -> list[list[str]]:
+        """Caption RGB images, uint8 [height, width, 3] of any sizes.
+
+        They are taken one after the other, once there is room: a collection may decode each as it is asked for.
 
         Returns for each image its `num_return_sequences` captions, the best first.
         Raises InvalidGeneration for settings beyond the model, CaptionerUnavailable when there is no model, TooBusy,
-        DeadlineExceeded, or CaptionFailed if the model fails at one of them.
+        DeadlineExceeded, CaptionFailed if the model fails at one of them, or ClientLeft once `has_left` says so.
         """
         with self._lock:
             loaded = self._load_on_device()
         loaded.engine.check(settings)
-        pixels = [_preprocess(loaded.processor, image) for image in images]
-        return loaded.batcher.caption(pixels, settings, self._configuration.deadline) if pixels else []
+        if not images:
+            return []
+        pixels = Lazily(partial(_preprocess, loaded.processor), images)
+        return loaded.batcher.caption(pixels, settings, self._configuration.deadline, has_left)
 
     def _load(self) -> Loaded:
         if self._has_failed:

@@ -150,3 +150,12 @@ def test_a_config_in_a_text_field_without_a_name_is_read_over_http(server: Serve
     files = [("data", asset("star.png")[0]), ("config", (None, '{"num_beams": 2}'))]
     answer = requests.post(server.url + "/caption/", files=files, timeout=60)
     assert answer.json()["caption"] == STAR
+
+
+def test_a_config_has_a_largest_size(client: FlaskClient) -> None:
+    assert_error(caption(client, "star.png", config='{"seed": ' + " " * 2**17 + "1}"), 413)
+
+
+def test_a_form_of_more_than_a_thousand_parts_is_refused(client: FlaskClient) -> None:
+    form = {"data": [(io.BytesIO(b"x"), f"{number}.png") for number in range(1001)]}
+    assert_error(client.post("/caption/", data=form), 413)

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -11,7 +12,15 @@ import pytest
 from flaskapp.captioner import GenerationSettings
 from flaskapp.captioner.batcher import Batcher
 from flaskapp.captioner.cores import Cores
-from flaskapp.errors import CaptionerUnavailable, CaptionFailed, DeadlineExceeded, InvalidGeneration, TooBusy
+from flaskapp.captioner.pace import work_of
+from flaskapp.errors import (
+    CaptionerUnavailable,
+    CaptionFailed,
+    ClientLeft,
+    DeadlineExceeded,
+    InvalidGeneration,
+    TooBusy,
+)
 
 SETTINGS = GenerationSettings(max_length=4)
 SAMPLING = GenerationSettings(do_sample=True, num_beams=1)
@@ -111,6 +120,13 @@ def wait_until_waiting(batcher: Batcher, count: int) -> None:
         assert batcher._changed.wait_for(lambda: len(batcher._waiting) == count, 30)
 
 
+def teach(batcher: Batcher, seconds: float) -> None:
+    """Make it believe that one image of SETTINGS takes so long on one core, and that no batch runs."""
+    batcher._pace.begin(work_of([SETTINGS]))
+    batcher._pace.end(1)
+    batcher._pace._seconds = seconds / work_of([SETTINGS])
+
+
 def hold(pool: ThreadPoolExecutor, batcher: Batcher, engine: StandIn) -> Future[list[list[str]]]:
     """Send one word and return when the engine is in the middle of its first step."""
     first = ask(pool, batcher, "first")
@@ -123,6 +139,7 @@ def test_as_many_captions_come_out_as_images_went_in_and_in_their_order(
 ) -> None:
     engine.gate.set()
     batcher = make(max_batch=3, max_waiting=100)
+    assert batcher.caption(["first"], SETTINGS, 30) == [["first"]]
     requests = [tuple(f"{request}-{image}" for image in range(request)) for request in range(1, 9)]
     answers = [ask(pool, batcher, *words) for words in requests]
     assert [answer.result(30) for answer in answers] == [[[word] for word in words] for words in requests]
@@ -157,6 +174,66 @@ def test_more_than_may_wait_are_refused_at_once_and_the_others_are_not(
     engine.gate.set()
     assert first.result(30) == [["first"]]
     assert fitting.result(30) == [["a"], ["b"]]
+
+
+def test_before_its_pace_is_known_no_more_than_a_batch_may_wait(
+    make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor
+) -> None:
+    batcher = make(max_batch=2, max_waiting=100)
+    first = hold(pool, batcher, engine)
+    with pytest.raises(TooBusy):
+        batcher.caption(["a", "b", "c"], SETTINGS, 30)
+    engine.gate.set()
+    assert first.result(30) == [["first"]]
+    assert batcher.caption(["a", "b", "c"], SETTINGS, 30) == [["a"], ["b"], ["c"]]
+
+
+def test_what_could_not_be_done_in_time_is_refused_at_once_and_told_when_to_come_back(
+    make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor
+) -> None:
+    batcher = make()
+    first = hold(pool, batcher, engine)
+    teach(batcher, seconds=20)  # on one core of two
+    with pytest.raises(TooBusy, match="in time") as caught:
+        batcher.caption(["a", "b"], SETTINGS, 30)
+    assert caught.value.retry_after == 5, "then, half of the deadline is enough"
+    engine.gate.set()
+    assert first.result(30) == [["first"]]
+
+
+def test_nobody_is_refused_while_there_is_nothing_to_do(make: Callable[..., Batcher], engine: StandIn) -> None:
+    engine.gate.set()
+    batcher = make()
+    teach(batcher, seconds=1000)
+    assert batcher.caption(["a"], SETTINGS, 30) == [["a"]]
+
+
+def test_what_nobody_waits_for_any_more_is_dropped_before_it_starts(
+    make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor
+) -> None:
+    batcher = make()
+    first = hold(pool, batcher, engine)
+    with pytest.raises(ClientLeft):
+        batcher.caption(["abandoned"], SETTINGS, 30, has_left=lambda: True)
+    engine.gate.set()
+    assert first.result(30) == [["first"]]
+    assert not any("abandoned" in batch for batch in engine.batches)
+
+
+def test_those_who_were_answered_together_are_waited_for_a_moment(
+    make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = import_module("flaskapp.captioner.batcher")
+    monkeypatch.setattr(module, "SHARE_TO_RETURN", 1e9)
+    monkeypatch.setattr(module, "LONGEST_TO_RETURN", 30)
+    engine.gate.set()
+    batcher = make()
+    assert batcher.caption(["a", "b"], SETTINGS, 30) == [["a"], ["b"]]
+    back = ask(pool, batcher, "a")
+    wait_until_waiting(batcher, 1)
+    assert batcher.caption(["b"], SETTINGS, 30) == [["b"]]
+    assert back.result(30) == [["a"]]
+    assert [sorted(batch) for batch in engine.batches] == [["a", "b"]] * 8
 
 
 def test_a_deadline_that_passes_while_waiting_drops_the_work_before_it_starts(
@@ -258,9 +335,10 @@ def test_cores_are_claimed_while_there_is_work_and_released_when_there_is_none(e
         has_claimed = False
         is_idle = threading.Event()
 
-        def claim(self) -> None:
+        def claim(self) -> int:
             self.has_claimed = True
             self.is_idle.clear()
+            return 1
 
         def release(self) -> None:
             self.is_idle.set()

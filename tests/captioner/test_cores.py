@@ -75,3 +75,13 @@ def test_a_process_that_ended_while_it_captioned_leaves_its_part_to_the_others()
     assert threads_of(cores) == 1
     cores.forget(7)
     assert threads_of(cores) == 2
+
+
+def test_the_least_part_is_what_is_left_when_all_processes_caption() -> None:
+    cores = Cores(4)
+    assert cores.least_part == 4
+    for number in range(2):
+        in_another_process(cores, number)
+    assert cores.least_part == 2
+    cores.forget(1)
+    assert cores.least_part == 4

@@ -1,20 +1,15 @@
 """What `gunicorn.conf.py` makes of the bare `gunicorn wsgi:app`."""
 
-import json
-import os
 import runpy
-import signal
 import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from http.client import HTTPConnection
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import pytest
 import requests
-from urllib3 import encode_multipart_formdata
 
 from flaskapp.captioner import captioner
 from flaskapp.cpu import usable_cores
@@ -70,32 +65,6 @@ def test_a_request_that_gunicorn_refuses_is_answered_and_logged(server: Server) 
         connection.sendall(b"POST /refused HTTP/1.1\r\nHost: x\r\nContent-Length: abc\r\n\r\n")
         assert connection.recv(100).startswith(b"HTTP/1.1 400 ")
     server.wait_for("/refused")
-
-
-def test_a_worker_that_is_killed_is_replaced(start_server: Callable[..., Server]) -> None:
-    server = start_server("--workers", "1")
-    (worker,) = workers_of(server)
-    os.kill(worker, signal.SIGKILL)
-    server.wait_for("was sent SIGKILL")
-    server.wait_for("Booting worker", times=2)
-    assert post_star(server.url).status_code == 200
-    assert workers_of(server) != [worker]
-
-
-def test_a_stop_lets_requests_in_flight_finish(start_server: Callable[..., Server]) -> None:
-    server = start_server("--workers", "1")
-    config = json.dumps({"max_length": 64, "min_length": 64, "num_beams": 32})
-    form = {"data": ("star.png", (ASSETS / "star.png").read_bytes()), "config": config}
-    body, content_type = encode_multipart_formdata(form)
-    connections = [HTTPConnection(urlsplit(server.url).netloc, timeout=60) for _ in range(4)]
-    for connection in connections:
-        connection.request("POST", "/caption/", body, {"Content-Type": content_type})
-    requests.get(server.url + "/items/5", timeout=30)  # connections are taken in their order: the four are in
-    server.process.terminate()
-    assert [connection.getresponse().status for connection in connections] == [200] * 4
-    assert server.process.wait(40) == 0
-    for connection in connections:
-        connection.close()
 
 
 def test_a_bad_setting_stops_the_start_and_is_named(start_server: Callable[..., Server]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from gunicorn.config import Config
 
-from flaskapp.access_log import FORMAT, AccessLogger
+from flaskapp.serving.access_log import FORMAT, AccessLogger
 
 ENVIRON = {
     "REMOTE_ADDR": "10.0.0.1", "REQUEST_METHOD": "GET", "PATH_INFO": "/items/5", "QUERY_STRING": "q=secret",

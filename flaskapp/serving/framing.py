@@ -1,0 +1,123 @@
+"""Where a request ends, told from its bytes as they come. What they mean is for gunicorn's own parser to say.
+
+References: RFC 9112, sections 6 (the length of a body) and 7.1 (chunks).
+"""
+
+import re
+from http import HTTPStatus
+
+HEAD_LIMIT = 2**16  # bytes of a request line and its headers together
+LINE_LIMIT = 256  # bytes of the line that says how long a chunk is
+
+END = b"\r\n\r\n"
+LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([^\r]*)")
+CODING = re.compile(rb"\r\ntransfer-encoding:[ \t]*([^\r]*)")
+CHUNK_SIZE = re.compile(rb"[0-9a-fA-F]{1,8}")
+
+
+class Refused(Exception):
+    """The bytes cannot become a request: `status` says why, 400 or 431."""
+
+    def __init__(self, status: HTTPStatus) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+class Incoming:
+    """The bytes of one connection, from the beginning of a request on.
+
+    A body beyond `max_body` bytes, and one whose length is said twice, are not waited for: such a request counts as
+    complete with what is there (`is_cut`), for the parser and the application to refuse. Nothing can follow it.
+    """
+
+    def __init__(self, max_body: int, data: bytes = b"") -> None:
+        self.data = bytearray()
+        self.end: int | None = None  # of the request in the data, once it is complete
+        self.is_cut = False
+        self.is_chunked = False
+        self.expects_continue = False  # the client waits for a word before it sends the body
+        self._max_body = max_body
+        self._body: int | None = None  # where it begins, once the head is complete
+        self._length = 0  # of a body that is not chunked
+        self._chunk = 0  # where the line begins that says how long the next chunk is
+        self._payload = 0  # bytes in the chunks before it
+        if data:
+            self.feed(data)
+
+    @property
+    def has_body(self) -> bool:
+        """Whether the head announced one."""
+        return self.is_chunked or self._length > 0
+
+    def feed(self, data: bytes) -> None:
+        """Add what came. Raises Refused."""
+        searched = max(0, len(self.data) - len(END))
+        self.data += data
+        if self._body is None:
+            self._read_head(searched)
+        if self._body is None or self.end is not None:
+            return
+        if self.is_chunked:
+            self._follow_chunks()
+        elif self._length > self._max_body:
+            self._cut()
+        elif len(self.data) >= self._body + self._length:
+            self.end = self._body + self._length
+
+    def following(self) -> "Incoming":
+        """What came after this request: the beginning of the next one, of a client that does not wait for answers."""
+        return Incoming(self._max_body, bytes(self.data[self.end :]))
+
+    def _read_head(self, searched: int) -> None:
+        end = self.data.find(END, searched)
+        if max(end, len(self.data) if end < 0 else 0) > HEAD_LIMIT:
+            raise Refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        if end < 0:
+            return
+        head = bytes(self.data[: end + 2]).lower()
+        self._body = self._chunk = end + len(END)
+        self.expects_continue = b"\r\nexpect:" in head
+        lengths, codings = LENGTH.findall(head), CODING.findall(head)
+        if len(lengths) + len(codings) > 1:
+            self._cut()  # which of them to believe is how requests are smuggled
+        elif lengths:
+            self._length = int(lengths[0]) if re.fullmatch(rb"[0-9]{1,18}", lengths[0].rstrip()) else 0
+        elif codings:
+            self.is_chunked = True
+
+    def _follow_chunks(self) -> None:
+        while self.end is None:
+            line_end = self.data.find(b"\r\n", self._chunk, self._chunk + LINE_LIMIT)
+            if line_end < 0:
+                if len(self.data) >= self._chunk + LINE_LIMIT:
+                    raise Refused(HTTPStatus.BAD_REQUEST)
+                return
+            size = bytes(self.data[self._chunk : line_end]).partition(b";")[0].strip()
+            if not CHUNK_SIZE.fullmatch(size):
+                raise Refused(HTTPStatus.BAD_REQUEST)
+            if int(size, 16) == 0:
+                self._read_trailers(line_end)
+                return
+            if not self._skip_chunk(line_end + 2, int(size, 16)):
+                return
+
+    def _skip_chunk(self, start: int, size: int) -> bool:
+        """Whether all of it is there."""
+        if self._payload + min(size, len(self.data) - start) > self._max_body:
+            self._cut()
+        if len(self.data) < start + size + 2:
+            return False
+        self._payload += size
+        self._chunk = start + size + 2
+        return True
+
+    def _read_trailers(self, line_end: int) -> None:
+        end = self.data.find(END, line_end)
+        if end >= 0:
+            self.end = end + len(END)
+        elif len(self.data) - line_end > HEAD_LIMIT:
+            raise Refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+
+    def _cut(self) -> None:
+        self.end = len(self.data)
+        self.is_cut = True

@@ -1,0 +1,140 @@
+"""What breaks while the server runs: workers, the machine's disk, more clients than it can serve."""
+
+import io
+import json
+import os
+import resource
+import selectors
+import signal
+import socket
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from http.client import HTTPConnection, RemoteDisconnected
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+from urllib3 import encode_multipart_formdata
+
+from tests.conftest import ASSETS, Server, assert_error
+from tests.photograph import photograph
+from tests.serving.test_gunicorn import post_star, workers_of
+
+PATIENCE = 60  # seconds
+LONG = json.dumps({"max_length": 48, "min_length": 48, "num_beams": 16})
+
+
+def long_caption() -> tuple[bytes, str]:
+    """The body and the content type of a request that takes a while."""
+    form = {"data": ("star.png", (ASSETS / "star.png").read_bytes()), "config": LONG}
+    return encode_multipart_formdata(form)
+
+
+@contextmanager
+def in_flight(server: Server, number: int) -> Iterator[list[HTTPConnection]]:
+    """So many captions that the server has begun to read, by as many clients."""
+    body, content_type = long_caption()
+    with ExitStack() as stack:
+        connections = [HTTPConnection(urlsplit(server.url).netloc, timeout=PATIENCE) for _ in range(number)]
+        for connection in connections:
+            stack.callback(connection.close)
+            connection.request("POST", "/caption/", body, {"Content-Type": content_type})
+        requests.get(server.url + "/items/5", timeout=PATIENCE)  # connections are taken in their order: all are in
+        yield connections
+
+
+def test_a_worker_that_is_killed_while_it_captions_takes_only_its_own_requests_along(
+    start_server: Callable[..., Server],
+) -> None:
+    server = start_server("--workers", "2")
+    server.wait_for("Booting worker", times=2)
+    with in_flight(server, 8) as connections:
+        os.kill(workers_of(server)[0], signal.SIGKILL)
+        ends: Counter[object] = Counter()
+        for connection in connections:
+            try:
+                ends[connection.getresponse().status] += 1
+            except (ConnectionResetError, RemoteDisconnected):
+                ends["reset"] += 1
+    assert ends[200] == 4, "a worker has half of the connections"
+    assert ends.total() == 8
+    server.wait_for("Booting worker", times=3)
+    assert post_star(server.url).status_code == 200
+
+
+def test_a_stop_lets_requests_in_flight_finish(start_server: Callable[..., Server]) -> None:
+    server = start_server()
+    with in_flight(server, 20) as connections:
+        server.process.terminate()
+        assert [connection.getresponse().status for connection in connections] == [200] * 20
+        assert server.process.wait(40) == 0
+        with pytest.raises(requests.ConnectionError):
+            requests.get(server.url, timeout=PATIENCE)
+
+
+def test_a_reload_refuses_nobody(start_server: Callable[..., Server]) -> None:
+    server = start_server("--workers", "2")
+    server.wait_for("Booting worker", times=2)
+    before = set(workers_of(server))
+    server.process.send_signal(signal.SIGHUP)
+    while before & set(workers_of(server)):
+        assert requests.get(server.url, timeout=PATIENCE).status_code == 200
+    assert post_star(server.url).status_code == 200
+
+
+def test_a_full_disk_loses_no_login_that_was_acknowledged_and_stops_no_upload(
+    start_server: Callable[..., Server],
+) -> None:
+    server = start_server("--workers", "1")
+    (worker,) = workers_of(server)
+    ada, bob = ({"username": name, "password": f"of {name}"} for name in ("ada", "bob"))
+
+    def log_in(login: dict[str, str]) -> requests.Response:
+        return requests.post(server.url + "/login/", json=login, timeout=PATIENCE)
+
+    assert log_in(ada).json() == "login saved"
+    resource.prlimit(worker, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))  # no file can be written to
+    assert_error(log_in(bob), 503)
+    assert log_in(ada).json() == "login saved", "reading needs no space"
+    upload = io.BytesIO()
+    photograph(1000, 750).save(upload, "PNG")
+    assert len(upload.getvalue()) > 500_000, "large enough that a form would keep it in a temporary file"
+    files = {"data": ("photo.png", upload.getvalue())}
+    assert requests.post(server.url + "/cv_model/", files=files, timeout=PATIENCE).status_code == 200
+    resource.prlimit(worker, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert log_in(bob).json() == "login saved"
+    assert_error(log_in(ada | {"password": "another"}), 401)
+
+
+@pytest.mark.slow
+def test_of_five_hundred_clients_each_gets_its_caption_or_is_told_when_to_come_back(
+    start_server: Callable[..., Server],
+) -> None:
+    server = start_server()
+    body, content_type = long_caption()
+    head = f"POST /caption/ HTTP/1.1\r\nHost: x\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
+    address = urlsplit(server.url)
+    with ExitStack() as stack, selectors.DefaultSelector() as selector:
+        for _ in range(500):
+            client = stack.enter_context(socket.create_connection((str(address.hostname), address.port or 0)))
+            client.sendall(head.encode() + body)
+            selector.register(client, selectors.EVENT_READ)
+        answers: Counter[bytes] = Counter()
+        for _ in range(500):
+            assert requests.get(server.url, timeout=2).status_code == 200
+            while selector.get_map():
+                ready = selector.select(0.2)
+                if not ready:
+                    break
+                for key, _events in ready:
+                    client = key.fileobj  # type: ignore[assignment]
+                    answer = client.recv(2**16)
+                    selector.unregister(client)
+                    status = answer.split(b" ", 2)[1]
+                    answers[status] += 1
+                    assert status == b"200" or b"Retry-After: " in answer, answer
+        assert answers.total() == 500
+    assert set(answers) == {b"200", b"503"}, answers
+    assert answers[b"200"] >= 32, "as many as two batches of two workers hold"
+    assert post_star(server.url).status_code == 200

@@ -1,0 +1,97 @@
+"""Where a request ends, however its bytes come."""
+
+import pytest
+
+from flaskapp.serving.framing import HEAD_LIMIT, Incoming, Refused
+
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+POST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"
+CHUNKED = (
+    b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"5\r\nhello\r\n7;name=value\r\n, wor\r\n\r\n0\r\nTrailer: yes\r\n\r\n"
+)
+MAX_BODY = 100
+
+
+def head(*lines: str) -> bytes:
+    return "\r\n".join(["POST / HTTP/1.1", *lines, "", ""]).encode()
+
+
+@pytest.mark.parametrize("request_", [GET, POST, CHUNKED], ids=["no body", "length", "chunks"])
+def test_a_request_is_complete_with_its_last_byte_and_not_before(request_: bytes) -> None:
+    incoming = Incoming(MAX_BODY)
+    for index in range(len(request_)):
+        assert incoming.end is None
+        incoming.feed(request_[index : index + 1])
+    assert incoming.end == len(request_)
+    assert not incoming.is_cut
+
+
+@pytest.mark.parametrize("request_", [GET, POST, CHUNKED], ids=["no body", "length", "chunks"])
+def test_what_comes_after_a_request_is_the_next_one(request_: bytes) -> None:
+    incoming = Incoming(MAX_BODY, request_ + POST[:-1])
+    assert incoming.end == len(request_)
+    following = incoming.following()
+    assert following.end is None
+    following.feed(POST[-1:])
+    assert (bytes(following.data), following.end) == (POST, len(POST))
+
+
+def test_a_body_that_is_said_to_be_too_long_is_not_waited_for() -> None:
+    incoming = Incoming(MAX_BODY, head("Content-Length: 101"))
+    assert incoming.is_cut
+    assert incoming.end is not None
+
+
+def test_chunks_are_cut_once_more_has_come_than_is_allowed() -> None:
+    incoming = Incoming(MAX_BODY, head("Transfer-Encoding: chunked") + b"ffff\r\n" + b"x" * MAX_BODY)
+    assert not incoming.is_cut
+    incoming.feed(b"x")
+    assert incoming.is_cut
+
+
+def test_many_small_chunks_count_together() -> None:
+    incoming = Incoming(MAX_BODY, head("Transfer-Encoding: chunked") + b"1\r\nx\r\n" * MAX_BODY)
+    assert not incoming.is_cut
+    incoming.feed(b"1\r\nx\r\n")
+    assert incoming.is_cut
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [("Content-Length: 5", "Content-Length: 50"), ("Content-Length: 5", "Transfer-Encoding: chunked")],
+    ids=["two lengths", "a length and chunks"],
+)
+def test_a_request_with_two_ends_is_cut(lines: tuple[str, str]) -> None:
+    assert Incoming(MAX_BODY, head(*lines)).is_cut
+
+
+@pytest.mark.parametrize("size", [b"-5", b"x", b"", b"0x5", b"1_0", b"fffffffff"])
+def test_a_chunk_whose_size_is_no_number_is_refused(size: bytes) -> None:
+    with pytest.raises(Refused, match="400"):
+        Incoming(MAX_BODY, head("Transfer-Encoding: chunked") + size + b"\r\n")
+
+
+def test_a_line_before_a_chunk_does_not_go_on_for_ever() -> None:
+    with pytest.raises(Refused, match="400"):
+        Incoming(MAX_BODY, head("Transfer-Encoding: chunked") + b"5;" + b"x" * 1000)
+
+
+def test_trailers_do_not_go_on_for_ever() -> None:
+    with pytest.raises(Refused, match="431"):
+        Incoming(MAX_BODY, head("Transfer-Encoding: chunked") + b"0\r\n" + b"a: b\r\n" * HEAD_LIMIT)
+
+
+def test_a_length_that_is_no_number_is_not_waited_for() -> None:
+    assert Incoming(MAX_BODY, head("Content-Length: +5")).end is not None
+
+
+def test_a_head_does_not_go_on_for_ever() -> None:
+    incoming = Incoming(MAX_BODY, b"GET / HTTP/1.1\r\n")
+    with pytest.raises(Refused, match="431"):
+        incoming.feed(b"a: b\r\n" * HEAD_LIMIT)
+
+
+def test_names_of_headers_are_read_in_any_case() -> None:
+    assert Incoming(MAX_BODY, head("CONTENT-LENGTH: 5", "eXpect: 100-continue")).end is None
+    assert Incoming(MAX_BODY, head("CONTENT-LENGTH: 5", "eXpect: 100-continue")).expects_continue
