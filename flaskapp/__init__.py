@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import Flask
 
-from flaskapp import api, settings
+from flaskapp import api, cli, settings
 from flaskapp.accounts import Accounts
 from flaskapp.captioner import Configuration, captioner
 
@@ -24,4 +24,5 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     database_url = app.config["DATABASE_URL"] or f"sqlite:///{Path(app.instance_path) / 'flaskapp.db'}"
     app.extensions["accounts"] = Accounts(database_url)
     api.init_app(app)
+    app.cli.add_command(cli.users)
     return app

@@ -8,25 +8,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import URL, Engine, String, create_engine, inspect, make_url, select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.schema import CreateTable
 
-from flaskapp.errors import DatabaseUnavailable, WrongPassword
+from flaskapp import passwords
+from flaskapp.errors import DatabaseUnavailable, UnknownUsername, UsernameTaken, WrongPassword
+from flaskapp.remembered import RememberedLogins
 
 log = logging.getLogger(__name__)
 
 MAX_USERNAME = 150  # characters
 MAX_PASSWORD = 1024  # characters
 BUSY_TIMEOUT = 4.0  # seconds that a call waits for a lock, for a server, or for a connection of the pool
-POOL = 16  # connections: as many as a worker has threads
+POOL = 16  # connections; a call has one while it asks the database, not while it hashes
 
-# argon2id at OWASP's first recommendation: 19 MiB, 2 passes, 1 lane.
-hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
+WRONG_PAIR = "wrong username or password"
 
 
 class Base(DeclarativeBase):
@@ -49,6 +48,7 @@ class Accounts:
         self._file_is_ready = False
         self._file_lock = threading.Lock()
         self._table_exists = False
+        self._remembered = RememberedLogins()
 
     def save(self, username: str, password: str) -> None:
         """Save a new login, or check the password of one that is saved.
@@ -57,19 +57,60 @@ class Accounts:
 
         Raises WrongPassword for a known name with another password, DatabaseUnavailable when nothing could be saved.
         """
-        with self._session() as session:
-            known_hash = _find_hash(session, username)
+        known_hash = self._find_hash(username)
         if known_hash is None:
-            new = Login(username=username, password_hash=hasher.hash(password))
             try:
-                with self._session() as session:
-                    session.add(new)
+                self.add(username, password)
                 return
-            except IntegrityError:  # somebody saved this name since we looked
-                with self._session() as session:
-                    known_hash = _find_hash(session, username)
-        if known_hash is None or not _is_hash_of(known_hash, password):
+            except UsernameTaken:  # somebody saved this name since we looked
+                known_hash = self._find_hash(username)
+        if known_hash is None or not passwords.is_hash_of(known_hash, password):
             raise WrongPassword("this username is saved with another password")
+
+    def check(self, username: str, password: str) -> None:
+        """Check a pair that anybody may have made up, and save nothing.
+
+        Raises WrongPassword, in the same words and after the same time whether the name is saved or not.
+        """
+        if not _may_be_saved(username, password):
+            raise WrongPassword(WRONG_PAIR)
+        known_hash = self._find_hash(username)
+        if not passwords.is_hash_of(known_hash or passwords.NOBODY, password) or known_hash is None:
+            raise WrongPassword(WRONG_PAIR)
+        self._remembered.add(username, password)
+
+    def remembers(self, username: str, password: str) -> bool:
+        """Whether this process found this pair right a moment ago."""
+        return (username, password) in self._remembered
+
+    def add(self, username: str, password: str) -> None:
+        """Save a new login. Raises UsernameTaken where one with this name is saved."""
+        new = Login(username=username, password_hash=passwords.hash_of(password))
+        try:
+            with self._session() as session:
+                session.add(new)
+        except IntegrityError as error:
+            raise UsernameTaken(f"{username!r} is saved already") from error
+
+    def replace(self, username: str, password: str) -> None:
+        """Give a saved login another password. Raises UnknownUsername where there is none."""
+        new_hash = passwords.hash_of(password)
+        with self._session() as session:
+            _find(session, username).password_hash = new_hash
+
+    def remove(self, username: str) -> None:
+        """Forget a login. Raises UnknownUsername where there is none."""
+        with self._session() as session:
+            session.delete(_find(session, username))
+
+    def names(self) -> list[str]:
+        """All saved usernames, sorted."""
+        with self._session() as session:
+            return sorted(session.scalars(select(Login.username)))
+
+    def _find_hash(self, username: str) -> str | None:
+        with self._session() as session:
+            return session.scalar(select(Login.password_hash).where(Login.username == username))
 
     @contextmanager
     def _session(self) -> Iterator[Session]:
@@ -104,15 +145,16 @@ class Accounts:
         self._engine.dispose()
 
 
-def _find_hash(session: Session, username: str) -> str | None:
-    return session.scalar(select(Login.password_hash).where(Login.username == username))
+def _find(session: Session, username: str) -> Login:
+    login = session.scalar(select(Login).where(Login.username == username))
+    if login is None:
+        raise UnknownUsername(f"{username!r} is not saved")
+    return login
 
 
-def _is_hash_of(known_hash: str, password: str) -> bool:
-    try:
-        return hasher.verify(known_hash, password)
-    except (VerificationError, InvalidHashError):  # another password, or a row that somebody spoilt
-        return False
+def _may_be_saved(username: str, password: str) -> bool:
+    """Whether a pair can be one of ours at all. Databases do not take a NUL; who is too long costs no hash."""
+    return 0 < len(username) <= MAX_USERNAME and "\0" not in username and len(password) <= MAX_PASSWORD
 
 
 def _create_engine(database_url: str) -> Engine:

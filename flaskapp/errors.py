@@ -2,19 +2,23 @@
 
 FlaskappError
 ├── InvalidSetting             at start only: a variable's value cannot be used
+├── UsernameTaken              at the command line only: the name is saved already
+├── UnknownUsername            at the command line only: the name is not saved
 ├── MalformedJSON              400
 ├── OversizedJSON              413
 ├── WrongPassword              401
+├── LoginRequired              401  with the header that makes a browser ask for a name and a password
 ├── UnsupportedImageFormat     415  not JPEG, PNG, WebP, GIF or BMP
 ├── UnreadableImage            422  a known format, but broken, cut short or too large
 ├── InvalidGeneration          422  a generation setting that cannot be obeyed; names it
+├── TooManyAttempts            429  one client too often; again after `retry_after` seconds
 ├── DeadlineExceeded           504  the captions were not ready in time
 ├── ClientLeft                 504  and nobody reads it
 └── Unavailable                503  come back later, after `retry_after` seconds
     ├── DatabaseUnavailable
     ├── CaptionerUnavailable        no model, or one that stopped
     ├── CaptionFailed               the model failed at this image, and only at this one
-    └── TooBusy                     too many images wait, or too long
+    └── TooBusy                     too many images or passwords wait, or too long
 """
 
 from http import HTTPStatus
@@ -24,9 +28,18 @@ class FlaskappError(Exception):
     """Base of all. Its text is meant for the client: no path, no password, no trace."""
 
     status = HTTPStatus.INTERNAL_SERVER_ERROR
+    retry_after: int | None = None  # seconds after which another try makes sense
 
 
 class InvalidSetting(FlaskappError):
+    pass
+
+
+class UsernameTaken(FlaskappError):
+    pass
+
+
+class UnknownUsername(FlaskappError):
     pass
 
 
@@ -39,6 +52,10 @@ class OversizedJSON(FlaskappError):
 
 
 class WrongPassword(FlaskappError):
+    status = HTTPStatus.UNAUTHORIZED
+
+
+class LoginRequired(FlaskappError):
     status = HTTPStatus.UNAUTHORIZED
 
 
@@ -60,6 +77,14 @@ class InvalidGeneration(FlaskappError):
         self.field = field
 
 
+class TooManyAttempts(FlaskappError):
+    status = HTTPStatus.TOO_MANY_REQUESTS
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 class DeadlineExceeded(FlaskappError):
     status = HTTPStatus.GATEWAY_TIMEOUT
 
@@ -70,7 +95,7 @@ class ClientLeft(FlaskappError):
 
 class Unavailable(FlaskappError):
     status = HTTPStatus.SERVICE_UNAVAILABLE
-    retry_after = 5  # seconds
+    retry_after = 5
 
 
 class DatabaseUnavailable(Unavailable):

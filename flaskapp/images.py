@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
-from flaskapp.errors import UnreadableImage, UnsupportedImageFormat
+from flaskapp.errors import FlaskappError, TooBusy, UnreadableImage, UnsupportedImageFormat
+from flaskapp.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,9 @@ ENDINGS = {"jpeg": "jpg", "png": "png", "webp": "webp"}
 # The compressions of BMP that Pillow decodes in Python, a pixel at a time: a file of 30 kB, whose rows are mostly left
 # out, could take it four seconds. They may have a tenth of the pixels.
 RUN_LENGTHS, SLOWER = (1, 2), 10
+# A decoded image takes three or four bytes a pixel, and as much again for each step to sRGB.
+MEGAPIXELS_AT_ONCE = 60
+turns = Turns(MEGAPIXELS_AT_ONCE, wait=10, busy="too many large images at once")
 
 BACKGROUND = "white"  # what shows through where transparency cannot be kept
 QUALITY = 90  # of JPEG and WebP
@@ -79,23 +83,26 @@ class EncodedImage:
 
         An image that will be shrunk until no side is longer than `for_side` pixels may come smaller than it is: a JPEG
         can be read at a half, a quarter or an eighth of its size. It stays at least twice as large as it will be.
-        Raises UnreadableImage for an image that is broken or cut short.
+        Raises UnreadableImage for an image that is broken or cut short, TooBusy while others take all the memory.
         """
         with self._open() as image:
             if for_side is not None:
                 image.draft(None, (2 * for_side, 2 * for_side))
-            image.load()
-            with suppress(Exception):  # an orientation that cannot be read counts as 1, upright
-                ImageOps.exif_transpose(image, in_place=True)
-            return Picture(np.asarray(_to_srgb(_to_8_bit(image))), self.format)
+            with turns.take(image.width * image.height / 1_000_000):
+                image.load()
+                with suppress(Exception):  # an orientation that cannot be read counts as 1, upright
+                    ImageOps.exif_transpose(image, in_place=True)
+                return Picture(np.asarray(_to_srgb(_to_8_bit(image))), self.format)
 
     @contextmanager
     def _open(self) -> Iterator[Image.Image]:
         try:
             with Image.open(io.BytesIO(self._data), formats=[self.format.upper()]) as image:
                 yield image
-        except (UnreadableImage, MemoryError):
+        except FlaskappError:
             raise
+        except MemoryError as error:
+            raise TooBusy("there is no memory for the image at the moment", retry_after=5) from error
         except Exception as error:  # decoders raise whatever comes to mind: OSError, ValueError, struct.error
             log.debug("An image could not be read", exc_info=True)
             raise UnreadableImage(f"the {self.format} image is broken or cut short") from error

@@ -7,15 +7,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from flask import Config
+from limits import parse_many
+from limits.storage import Storage, storage_from_string
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from flaskapp.errors import InvalidSetting
+from flaskapp.shared_counters import SHARED
 
 log = logging.getLogger(__name__)
 
 PREFIX = "FLASKAPP"
 LARGEST_SIDE = 16_383  # pixels
+OFF = "off"
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,18 @@ def positive(text: str) -> int:
     if number < 1:
         raise ValueError("a whole number of 1 or more")
     return number
+
+
+def whole(text: str) -> int:
+    if not text.strip().isdecimal():
+        raise ValueError("a whole number of 0 or more")
+    return int(text)
+
+
+def boolean(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError("true or false")
+    return text.lower() == "true"
 
 
 def side(text: str) -> int:
@@ -70,6 +86,26 @@ def database_url(text: str) -> str:
     return text
 
 
+def rate(text: str) -> str:
+    try:
+        is_usable = text == OFF or all(limit.amount > 0 for limit in parse_many(text))
+    except ValueError:
+        is_usable = False
+    if not is_usable:
+        raise ValueError(f"a rate such as 30/minute, or {OFF}")
+    return text
+
+
+def storage_url(text: str) -> str:
+    try:
+        is_usable = isinstance(storage_from_string(text), Storage)
+    except Exception:  # each driver has errors of its own; some connect at once
+        is_usable = False
+    if not is_usable:
+        raise ValueError(f"{SHARED} or a storage URL such as redis://host:6379, its driver installed")
+    return text
+
+
 SETTINGS = (
     Setting("CAPTIONER_MODEL", str, None, "Hub id, folder or `embedded`: that model or none. Unset: `nlpconnect/vit-gpt2-image-captioning` if it is cached or the hub answers, else `embedded`"),
     Setting("CAPTIONER_REVISION", str, None, "Commit of the hub model. Unset: a pinned one for the default model, else `main`"),
@@ -83,6 +119,12 @@ SETTINGS = (
     Setting("MAX_SIDE", side, 4096, "Largest `h` and `w` of `/cv_model/`, in pixels"),
     Setting("MAX_IMAGES", positive, 32, "Images in one `/caption/` request"),
     Setting("DATABASE_URL", database_url, None, "Any SQLAlchemy URL. Unset: an SQLite file in the instance folder", secret=True),
+    Setting("REQUIRE_LOGIN", boolean, False, "`true`: `/caption/`, `/cv_model/` and `/text_model/` want HTTP Basic with a saved login"),
+    Setting("REGISTRATION", one_of("open", "closed"), None, "`open`: `/login/` saves new names; `closed`: it only checks. Unset: `closed` with `REQUIRE_LOGIN`, else `open`"),
+    Setting("RATE_LIMIT_LOGIN", rate, "300/minute", "Calls of `/login/` from one address, or `off`; more get 429"),
+    Setting("RATE_LIMIT_FAILURES", rate, "30/minute", "Wrong passwords from one address, at `/login/` and by HTTP Basic, or `off`; more get 429"),
+    Setting("RATE_LIMIT_STORAGE_URL", storage_url, SHARED, "Where these are counted: `shared://`, in the memory of this server's workers; `redis://host:6379`, for several servers", secret=True),
+    Setting("TRUSTED_PROXIES", whole, 0, "Proxies in front whose `X-Forwarded-For` is believed; 0: none is"),
 )  # fmt: skip
 
 
@@ -102,6 +144,7 @@ def apply(config: MutableMapping[str, Any]) -> None:
     """
     for setting in SETTINGS:
         config[setting.name] = _value(setting, config.get(setting.name))
+    config["REGISTRATION"] = config["REGISTRATION"] or ("closed" if config["REQUIRE_LOGIN"] else "open")
     config["MAX_CONTENT_LENGTH"] = config["MAX_UPLOAD_MB"] * 2**20
 
 

@@ -1,7 +1,4 @@
-import os
-import shutil
 import sqlite3
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,34 +9,12 @@ from sqlalchemy import create_engine, text
 
 from flaskapp import accounts
 from flaskapp.accounts import Accounts
-from flaskapp.errors import DatabaseUnavailable, WrongPassword
-from tests.conftest import skip_unless_ci
+from flaskapp.errors import DatabaseUnavailable, UnknownUsername, UsernameTaken, WrongPassword
+from tests.postgresql import PostgreSQL, postgresql
+
+__all__ = ["postgresql"]  # a fixture
 
 PASSWORD = "correct horse battery staple"
-
-
-@pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a PostgreSQL server that lives as long as the tests."""
-    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    if not programs:
-        skip_unless_ci("no PostgreSQL server is installed")
-    if os.geteuid() != 0:
-        skip_unless_ci("only root can start a PostgreSQL server as another user")
-    folder = tmp_path_factory.mktemp("postgresql")
-    for parent in (folder, *folder.parents[:-2]):
-        parent.chmod(parent.stat().st_mode | 0o011)
-    shutil.chown(folder, "postgres")
-
-    def run(program: str, *arguments: str) -> None:
-        command = ["runuser", "-u", "postgres", "--", str(programs[-1] / program), "-D", str(folder / "data")]
-        subprocess.run([*command, *arguments], check=True, stdout=subprocess.DEVNULL, cwd=folder)
-
-    run("initdb", "--auth=trust", "--username=flaskapp")
-    options = f"-c listen_addresses='' -c unix_socket_directories={folder}"
-    run("pg_ctl", "start", "--wait", "--log", str(folder / "log"), "--options", options)
-    yield f"postgresql://flaskapp@/postgres?host={folder}"
-    run("pg_ctl", "stop", "--wait", "--mode", "fast")
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
@@ -48,12 +23,9 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'logins.db'}"
         return
-    url = request.getfixturevalue("postgresql")
-    yield url
-    engine = create_engine(url)
-    with engine.begin() as connection:
-        connection.execute(text("DROP TABLE IF EXISTS logins"))
-    engine.dispose()
+    server: PostgreSQL = request.getfixturevalue("postgresql")
+    server.empty()
+    yield server.url
 
 
 @pytest.fixture
@@ -136,6 +108,49 @@ def test_long_and_foreign_passwords_are_kept_whole(open_accounts: Callable[[], A
         known.save("ada", password[:-1])
 
 
+def test_a_check_saves_nothing_and_tells_an_unknown_name_from_a_wrong_password_by_nothing(
+    open_accounts: Callable[[], Accounts], database_url: str
+) -> None:
+    known = open_accounts()
+    known.save("ada", PASSWORD)
+    known.check("ada", PASSWORD)
+    told = set()
+    for username, password in (("ada", "wrong"), ("bob", PASSWORD), ("a\0b", PASSWORD), ("ada", "x" * 1025), ("", "")):
+        with pytest.raises(WrongPassword) as caught:
+            known.check(username, password)
+        told.add(str(caught.value))
+    assert told == {"wrong username or password"}
+    assert [name for name, _ in rows(database_url)] == ["ada"]
+
+
+def test_only_a_pair_that_was_checked_and_right_is_remembered(open_accounts: Callable[[], Accounts]) -> None:
+    known = open_accounts()
+    known.add("ada", PASSWORD)
+    assert not known.remembers("ada", PASSWORD)
+    with pytest.raises(WrongPassword):
+        known.check("ada", "wrong")
+    known.check("ada", PASSWORD)
+    assert known.remembers("ada", PASSWORD)
+    assert not known.remembers("ada", "wrong")
+
+
+def test_logins_are_added_replaced_listed_and_removed(open_accounts: Callable[[], Accounts]) -> None:
+    known = open_accounts()
+    known.add("grace", PASSWORD)
+    known.add("ada", PASSWORD)
+    with pytest.raises(UsernameTaken):
+        known.add("ada", "another")
+    known.check("ada", PASSWORD)
+    known.replace("ada", "another")
+    known.check("ada", "another")
+    assert known.names() == ["ada", "grace"]
+    known.remove("grace")
+    assert known.names() == ["ada"]
+    for call in (lambda: known.remove("grace"), lambda: known.replace("grace", PASSWORD)):
+        with pytest.raises(UnknownUsername):
+            call()
+
+
 def test_a_database_locked_by_another_process_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(accounts, "BUSY_TIMEOUT", 0.1)
     path = tmp_path / "logins.db"
@@ -207,3 +222,19 @@ def test_nobody_else_can_read_the_database_file(tmp_path: Path) -> None:
 def test_nothing_is_opened_before_the_first_call(tmp_path: Path) -> None:
     Accounts(f"sqlite:///{tmp_path / 'logins.db'}").close()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.postgresql
+def test_a_server_that_restarts_is_unavailable_and_then_as_before(postgresql: PostgreSQL) -> None:
+    postgresql.empty()
+    accounts = Accounts(postgresql.url)
+    accounts.save("ada", PASSWORD)
+    postgresql.stop()
+    with pytest.raises(DatabaseUnavailable):
+        accounts.save("bob", PASSWORD)
+    postgresql.start()
+    accounts.save("bob", PASSWORD)
+    with pytest.raises(WrongPassword):
+        accounts.save("ada", "another")
+    assert [name for name, _ in rows(postgresql.url)] == ["ada", "bob"]
+    accounts.close()

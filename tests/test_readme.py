@@ -49,11 +49,15 @@ def test_there_is_a_call_for_every_endpoint(client: FlaskClient) -> None:
     assert called == documented
 
 
+def shown(default: object) -> str:
+    if default is None:
+        return ""
+    return f"`{str(default).lower()}`" if isinstance(default, bool) else f"`{default}`"
+
+
 def test_the_table_of_settings_is_the_one_of_the_code() -> None:
     rows = re.findall(rf"^\| `{PREFIX}_(\w+)` \| (.*?) \| (.*) \|$", README, flags=re.MULTILINE)
-    assert rows == [
-        (setting.name, "" if setting.default is None else f"`{setting.default}`", setting.help) for setting in SETTINGS
-    ]
+    assert rows == [(setting.name, shown(setting.default), setting.help) for setting in SETTINGS]
 
 
 def test_every_requirement_is_pinned() -> None:

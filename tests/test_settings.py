@@ -39,6 +39,13 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
         ("CAPTIONER_DEVICE", "gpu", "cpu, cuda"),
         ("CAPTIONER_DEVICE", "cpu:1", "cpu, cuda"),
         ("CAPTIONER_PRECISION", "fp8", "fp32"),
+        ("REQUIRE_LOGIN", "maybe", "true or false"),
+        ("REGISTRATION", "ajar", "open, closed"),
+        ("RATE_LIMIT_LOGIN", "often", "a rate such as 30/minute"),
+        ("RATE_LIMIT_LOGIN", "0/minute", "a rate such as 30/minute"),
+        ("RATE_LIMIT_FAILURES", "30", "a rate such as 30/minute"),
+        ("TRUSTED_PROXIES", "all", "0 or more"),
+        ("TRUSTED_PROXIES", "-1", "0 or more"),
     ],
 )
 def test_a_bad_value_stops_the_start_and_names_its_key(name: str, value: Any, meant: str) -> None:
@@ -54,6 +61,22 @@ def test_a_bad_database_url_is_named_but_not_printed(url: str) -> None:
     with pytest.raises(InvalidSetting, match="FLASKAPP_DATABASE_URL must be") as caught:
         create_app({"DATABASE_URL": url})
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["nosuch://hunter2@host", "redis://hunter2:x:y@host:z", "async+memory://hunter2", "hunter2"]
+)
+def test_a_bad_storage_url_is_named_but_not_printed(url: str) -> None:
+    with pytest.raises(InvalidSetting, match="FLASKAPP_RATE_LIMIT_STORAGE_URL must be") as caught:
+        create_app({"RATE_LIMIT_STORAGE_URL": url})
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "value"), [("true", True), ("True", True), (True, True), ("false", False), ("", False)]
+)
+def test_a_switch_is_true_or_false(given: Any, value: bool) -> None:
+    assert create_app({"REQUIRE_LOGIN": given}).config["REQUIRE_LOGIN"] is value
 
 
 def test_a_variable_that_is_no_setting_reaches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,9 +9,22 @@ from flask_smorest import Api as SmorestApi
 from flask_smorest.error_handler import ErrorSchema
 from werkzeug.exceptions import HTTPException
 
-from flaskapp.api import caption, cv_model, docs, fields, items, login, status, text_model
+from flaskapp.api import (
+    caption,
+    cv_model,
+    docs,
+    fields,
+    items,
+    login,
+    protected,
+    rate_limits,
+    security_headers,
+    status,
+    text_model,
+)
+from flaskapp.api.error_answer import answer_error
 from flaskapp.api.request import Request
-from flaskapp.errors import FlaskappError, Unavailable
+from flaskapp.errors import FlaskappError
 
 DESCRIPTION = "Captions for images, and the other endpoints of an MLOps course, in Flask."
 
@@ -42,9 +55,10 @@ class Error(ErrorSchema):
 
 EXAMPLES: dict[HTTPStatus, dict[str, Any]] = {
     HTTPStatus.BAD_REQUEST: {"message": "This is not JSON: Expecting value: line 1 column 1 (char 0)."},
-    HTTPStatus.UNAUTHORIZED: {"message": "this username is saved with another password"},
+    HTTPStatus.UNAUTHORIZED: {"message": "wrong username or password"},
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: {"message": "Send JSON, with the content type application/json."},
     HTTPStatus.UNPROCESSABLE_ENTITY: {"errors": {"query": {"item_id": ["Not a valid integer."]}}},
+    HTTPStatus.TOO_MANY_REQUESTS: {"message": "too many attempts from this address"},
     HTTPStatus.SERVICE_UNAVAILABLE: {"message": "the database cannot be used at the moment"},
 }
 RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait before another try", "schema": {"type": "integer"}}}
@@ -58,11 +72,14 @@ class Api(SmorestApi):
         for error in (each for each in HTTPStatus if each >= HTTPStatus.BAD_REQUEST):
             example = {"code": error.value, "status": error.phrase} | EXAMPLES.get(error, {})
             response = _document(error.phrase, {"schema": Error, "example": example})
-            if error is HTTPStatus.SERVICE_UNAVAILABLE:
+            if error in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
                 response["headers"] = RETRY_AFTER
             if error is HTTPStatus.REQUEST_URI_TOO_LONG:  # the server says so in its own words, before it asks us
                 response["content"] = {"text/html": {"schema": {"type": "string"}}}
             self.spec.components.response(error.name, response, lazy=True)
+        login_required = _document("Unauthorized", {"schema": Error, "example": protected.EXAMPLE})
+        login_required["headers"] = protected.HEADERS
+        self.spec.components.response("LOGIN_REQUIRED", login_required, lazy=True)
         self.spec.components.response("DEFAULT_ERROR", _document("Any other error", {"schema": Error}), lazy=True)
 
     def handle_http_exception(self, error: HTTPException) -> tuple[dict[str, Any], int, dict[str, str]]:
@@ -90,14 +107,5 @@ def init_app(app: Flask) -> None:
         api.register_blueprint(resource.blp)
     app.register_blueprint(docs.blp)
     app.register_error_handler(FlaskappError, answer_error)
-
-
-def answer_error(error: FlaskappError) -> tuple[dict[str, Any], int, dict[str, str]]:
-    """Answer one of our own errors in the shape that flask-smorest gives to all others."""
-    payload: dict[str, Any] = {"code": error.status.value, "status": error.status.phrase}
-    headers: dict[str, str] = {}
-    if error.status is not HTTPStatus.INTERNAL_SERVER_ERROR:
-        payload["message"] = str(error)
-    if isinstance(error, Unavailable):
-        headers["Retry-After"] = str(error.retry_after)
-    return payload, error.status.value, headers
+    rate_limits.init_app(app, login.blp, [text_model.blp, cv_model.blp, caption.blp])
+    security_headers.init_app(app)

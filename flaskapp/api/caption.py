@@ -8,9 +8,9 @@ import numpy as np
 from flask import request
 from marshmallow import ValidationError, post_load, validate
 
-from flaskapp.api.blueprint import Blueprint
 from flaskapp.api.cv_model import FILE
 from flaskapp.api.fields import EarlyStopping, Flag, ImageFile, ImageFiles, JSONPart, Number, UploadedImage
+from flaskapp.api.protected import ProtectedBlueprint
 from flaskapp.api.status import OK, Status
 from flaskapp.api.unprocessable import refusing
 from flaskapp.captioner import GenerationSettings, captioner
@@ -93,7 +93,7 @@ class CaptionAnswer(Status):
     )
 
 
-blp = Blueprint("caption", __name__, description="The captioner")
+blp = ProtectedBlueprint("caption", __name__, description="The captioner")
 
 
 @blp.route("/caption/", methods=["POST"])

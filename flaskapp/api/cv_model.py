@@ -8,8 +8,8 @@ from flask import Response, send_file
 from marshmallow import validate
 
 from flaskapp import images
-from flaskapp.api.blueprint import Blueprint
 from flaskapp.api.fields import ImageFile, Side, Text, UploadedImage
+from flaskapp.api.protected import ProtectedBlueprint
 from flaskapp.api.unprocessable import refusing
 
 FILE = {"description": "A JPEG, PNG, WebP, GIF or BMP file (of an animation the first frame)"}
@@ -28,7 +28,7 @@ class ResizeQuery(ma.Schema):
     format = Text(validate=validate.OneOf(list(images.ENDINGS)), metadata=FORMAT)
 
 
-blp = Blueprint("cv_model", __name__, description="The vision model")
+blp = ProtectedBlueprint("cv_model", __name__, description="The vision model")
 
 
 @blp.route("/cv_model/", methods=["POST"])
@@ -43,7 +43,12 @@ blp = Blueprint("cv_model", __name__, description="The vision model")
         }
     }
 )
-@blp.errors(HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
+@blp.errors(
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+)
 def resize(data: UploadedImage, h: int, w: int, format: str | None = None) -> Response:
     """Resize an image to exactly `w` x `h` pixels
 

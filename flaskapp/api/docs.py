@@ -41,5 +41,4 @@ def assets(path: str) -> Response:
 def _page(template: str) -> Response:
     page = make_response(render_template(template))
     page.headers["Content-Security-Policy"] = POLICY
-    page.headers["X-Content-Type-Options"] = "nosniff"
     return page

@@ -16,7 +16,10 @@ class Credentials(ma.Schema):
     username = Text(
         required=True,
         validate=validate.Length(min=1, max=MAX_USERNAME),
-        metadata={"description": "Any name that nobody else has saved", "examples": ["ada"]},
+        metadata={
+            "description": "A name; while registration is open, any that nobody else has saved",
+            "examples": ["ada"],
+        },
     )
     password = Text(
         required=True,
@@ -46,9 +49,15 @@ blp = Blueprint("login", __name__, description="Saved logins")
     HTTPStatus.UNAUTHORIZED,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    HTTPStatus.TOO_MANY_REQUESTS,
     HTTPStatus.SERVICE_UNAVAILABLE,
 )
 def save_login(username: str, password: str) -> Response:
-    """Save a login, or check the password of one that is saved"""
-    current_app.extensions["accounts"].save(username, password)
+    """Save a login, or check the password of one that is saved
+
+    Where registration is closed nothing is saved, and an unknown name gets the 401 of a wrong password.
+    """
+    accounts = current_app.extensions["accounts"]
+    enter = accounts.save if current_app.config["REGISTRATION"] == "open" else accounts.check
+    enter(username, password)
     return jsonify("login saved")

@@ -6,8 +6,8 @@ import marshmallow as ma
 from marshmallow import validate
 
 from flaskapp import emails
-from flaskapp.api.blueprint import Blueprint
 from flaskapp.api.fields import MAX_QUERY, Text
+from flaskapp.api.protected import ProtectedBlueprint
 from flaskapp.api.status import OK, Status
 
 MAX_TEXT = 4096  # characters; an address has at most 254
@@ -39,7 +39,7 @@ class EmailAnswer(Status):
     )
 
 
-blp = Blueprint("text_model", __name__, description="The text model")
+blp = ProtectedBlueprint("text_model", __name__, description="The text model")
 
 
 @blp.route("/text_model/")

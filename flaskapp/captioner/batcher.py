@@ -24,7 +24,7 @@ from flaskapp.errors import CaptionerUnavailable, CaptionFailed, ClientLeft, Dea
 
 log = logging.getLogger(__name__)
 
-SAFETY = 0.5  # the part of a deadline that the estimated wait of a request may have: estimates are wrong
+SAFETY = 0.7  # the part of a deadline that the estimated wait of a request may have: estimates are wrong
 LOOK = 0.5  # seconds between two looks whether a client has left
 
 # After a batch, the next one waits so long for as many images: a part of the last one's time, and seconds at most.

@@ -1,12 +1,14 @@
 """How long captions take here, learnt from those that were made: so that nobody is admitted to wait in vain."""
 
 import time
+from collections import deque
 from collections.abc import Iterable
+from statistics import median
 
 from flaskapp.captioner.generation import GenerationSettings
 
 ENCODER = 150  # what an image costs before its first token, in tokens of one beam (ViT-B and GPT-2: 20 of 37 GMAC)
-MEMORY = 0.5  # the part that the last batch has in the estimate
+MEMORY = 5  # batches
 
 
 def work_of(settings: Iterable[GenerationSettings]) -> int:
@@ -15,16 +17,17 @@ def work_of(settings: Iterable[GenerationSettings]) -> int:
 
 
 class Pace:
-    """Seconds of a core for a unit of work. One batch at a time is measured."""
+    """Seconds of a core for a unit of work. One batch at a time is measured; the first only warms everything up."""
 
     def __init__(self) -> None:
-        self._seconds: float | None = None  # of one core, for one unit; None until a batch was done
+        self._measured: deque[float] = deque(maxlen=MEMORY)
+        self._is_warm = False
         self._began: float | None = None
         self._work = 0
 
     @property
     def is_known(self) -> bool:
-        return self._seconds is not None
+        return bool(self._measured)
 
     def begin(self, work: int) -> None:
         """A batch begins."""
@@ -38,15 +41,17 @@ class Pace:
         """The batch that began is done; it had so many cores."""
         if self._began is None:
             return
-        seconds = (time.monotonic() - self._began) * cores / self._work
+        if self._is_warm:
+            self._measured.append((time.monotonic() - self._began) * cores / self._work)
+        self._is_warm = True
         self._began = None
-        self._seconds = seconds if self._seconds is None else MEMORY * seconds + (1 - MEMORY) * self._seconds
 
     def estimate(self, work: int, cores: int) -> float:
         """Seconds until so much work is done on so many cores, after what is left of the batch that runs."""
-        if self._seconds is None:
+        if not self._measured:
             return 0.0
+        unit = median(self._measured) / cores
         left = 0.0
         if self._began is not None:
-            left = max(0.0, self._work * self._seconds / cores - (time.monotonic() - self._began))
-        return left + work * self._seconds / cores
+            left = max(0.0, self._work * unit - (time.monotonic() - self._began))
+        return left + work * unit

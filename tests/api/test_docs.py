@@ -1,10 +1,11 @@
 """Swagger UI and ReDoc in a real browser that reaches nothing but this server."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+import requests
 from flask.testing import FlaskClient
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect, sync_playwright
@@ -96,6 +97,22 @@ def test_swagger_ui_captions_an_image_with_a_config_that_is_typed_in(watched: Wa
     expect(execute(operation)).to_contain_text('"caption": "a large pink"')
     assert watched.problems == []
     assert watched.hosts == {urlsplit(server.url).netloc}
+
+
+@pytest.mark.browser
+def test_swagger_ui_logs_in_by_its_button(watched: Watched, start_server: Callable[..., Server]) -> None:
+    server = start_server("--workers", "1", FLASKAPP_REQUIRE_LOGIN="true", FLASKAPP_REGISTRATION="open")
+    ada = {"username": "ada", "password": "pässwort"}  # it has no way to send what is not Latin-1
+    assert requests.post(server.url + "/login/", json=ada, timeout=30).status_code == 200
+    operation = open_operation(watched, server, "text_model")
+    watched.page.locator("button.authorize").first.click()
+    dialog = watched.page.locator(".dialog-ux")
+    dialog.locator("input[type=text]").fill(ada["username"])
+    dialog.locator("input[type=password]").fill(ada["password"])
+    dialog.locator("button.authorize").click()
+    dialog.locator("button.btn-done").click()
+    expect(execute(operation)).to_contain_text('"is_email": true')
+    assert watched.problems == []
 
 
 @pytest.mark.browser

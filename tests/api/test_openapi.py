@@ -1,9 +1,11 @@
 """The OpenAPI document: valid, complete, and true."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import requests
+from flask import Flask
 from flask.testing import FlaskClient
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
@@ -37,6 +39,10 @@ def example_of(spec: dict[str, Any], schema: dict[str, Any]) -> Any:
 def test_it_is_valid_openapi_3_1(spec: dict[str, Any]) -> None:
     assert spec["openapi"] == "3.1.0"
     validate(spec)
+
+
+def test_it_is_valid_where_a_login_is_required(make_app: Callable[..., Flask]) -> None:
+    validate(make_app(REQUIRE_LOGIN=True).test_client().get("/openapi.json").get_json())
 
 
 def test_it_documents_every_route_of_the_application(client: FlaskClient, spec: dict[str, Any]) -> None:
@@ -111,8 +117,8 @@ def test_the_login_may_come_as_json_as_a_form_or_by_a_deprecated_query(spec: dic
         ("/query_items", "get", {"414", "422"}),
         ("/text_model/", "get", {"414", "422"}),
         ("/text_model/", "post", ERRORS_OF_A_BODY),
-        ("/login/", "post", ERRORS_OF_A_BODY | {"401", "414", "503"}),
-        ("/cv_model/", "post", ERRORS_OF_A_BODY | {"414"}),
+        ("/login/", "post", ERRORS_OF_A_BODY | {"401", "414", "429", "503"}),
+        ("/cv_model/", "post", ERRORS_OF_A_BODY | {"414", "503"}),
         ("/caption/", "post", ERRORS_OF_A_BODY | {"503", "504"}),
     ],
 )

@@ -1,0 +1,77 @@
+"""How often one client may call `/login/`, and how often it may be wrong there or by HTTP Basic."""
+
+import ipaddress
+from typing import Any
+
+from flask import Blueprint, Flask, Response, request
+from flask_limiter import Limiter, RateLimitExceeded
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from flaskapp.api.error_answer import answer_error
+from flaskapp.errors import TooManyAttempts
+from flaskapp.settings import OFF
+from flaskapp.shared_counters import SHARED
+
+REDIS_TIMEOUTS: dict[str, str | int] = {"socket_connect_timeout": 1, "socket_timeout": 1}  # the URL may have its own
+
+
+def init_app(app: Flask, login: Blueprint, protected: list[Blueprint]) -> None:
+    """Limit the blueprint of logins, and the checks that the protected ones make by `extensions["check_login"]`."""
+    if app.config["TRUSTED_PROXIES"]:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=app.config["TRUSTED_PROXIES"], x_proto=0)  # type: ignore[method-assign]
+    limiter = _make_limiter(app.config["RATE_LIMIT_STORAGE_URL"])
+    check = app.extensions["accounts"].check
+    if app.config["RATE_LIMIT_LOGIN"] != OFF:
+        limiter.limit(app.config["RATE_LIMIT_LOGIN"])(login)
+    if app.config["RATE_LIMIT_FAILURES"] != OFF:
+        limit = limiter.shared_limit(app.config["RATE_LIMIT_FAILURES"], "failures", deduct_when=_is_refusal)
+        limit(login)
+        check = limit(check)
+    app.extensions["check_login"] = check
+    limiter.init_app(app)
+    _run_only_for(app, [login, *protected] if app.config["REQUIRE_LOGIN"] else [login])
+    app.register_error_handler(RateLimitExceeded, _answer)
+
+
+def client_address() -> str:
+    """The address that a client counts by: of IPv6 the first half, since a subscriber has all of the other."""
+    text = request.remote_addr or "unknown"  # a Unix socket has none
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return text
+    if isinstance(address, ipaddress.IPv4Address) or address.ipv4_mapped:
+        return text
+    return str(ipaddress.IPv6Network((int(address), 64), strict=False))
+
+
+def _make_limiter(storage_url: str) -> Limiter:
+    """One that counts in its own memory while its storage is down, and answers whatever happens."""
+    return Limiter(
+        client_address,
+        storage_uri=storage_url,
+        storage_options=REDIS_TIMEOUTS if storage_url.startswith("redis") else {},
+        in_memory_fallback_enabled=storage_url != SHARED,
+        swallow_errors=True,
+    )
+
+
+def _run_only_for(app: Flask, blueprints: list[Blueprint]) -> None:
+    """Move the limiter's hooks from the whole application to some blueprints.
+
+    They make a light request take 1.7 times as long, whether it is limited or not.
+    """
+    for hooks in (app.before_request_funcs, app.after_request_funcs, app.teardown_request_funcs):
+        everywhere: dict[Any, list[Any]] = hooks
+        hook = everywhere[None].pop()
+        for blueprint in blueprints:
+            everywhere.setdefault(blueprint.name, []).insert(0, hook)
+
+
+def _is_refusal(response: Response) -> bool:
+    return response.status_code == 401
+
+
+def _answer(error: RateLimitExceeded) -> tuple[dict[str, Any], int, dict[str, str]]:
+    """Retry-After is the rate's whole time: asking the storage for what is left of it could fail."""
+    return answer_error(TooManyAttempts("too many attempts from this address", error.limit.limit.get_expiry()))

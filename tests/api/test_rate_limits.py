@@ -1,0 +1,211 @@
+import logging
+import shutil
+import socket
+import subprocess
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from flask import Flask
+from flask.testing import FlaskClient
+
+from flaskapp.accounts import Accounts
+from flaskapp.api.rate_limits import client_address
+from tests.conftest import Server, assert_error, skip_unless_ci
+
+ADA = {"username": "ada", "password": "correct horse"}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a Redis server."""
+    program = shutil.which("redis-server")
+    if program is None:
+        skip_unless_ci("no Redis server is installed")
+    assert program is not None
+    port = free_port()
+    process = subprocess.Popen(
+        [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", tmp_path_factory.mktemp("redis")],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert any("Ready to accept connections" in line for line in process.stdout)
+    yield f"redis://127.0.0.1:{port}"
+    process.terminate()
+    process.wait(10)
+    process.stdout.close()
+
+
+def logins(client: FlaskClient, times: int, **options: Any) -> list[int]:
+    return [client.post("/login/", json=ADA, **options).status_code for _ in range(times)]
+
+
+def guesses(client: FlaskClient, times: int, username: str = "ada") -> list[int]:
+    return [client.get("/text_model/?data=a", auth=(username, "wrong")).status_code for _ in range(times)]
+
+
+def test_one_login_too_many_is_told_when_to_come_back(make_app: Callable[..., Flask]) -> None:
+    client = make_app(RATE_LIMIT_LOGIN="2/minute").test_client()
+    assert logins(client, 3) == [200, 200, 429]
+    answer = client.post("/login", json=ADA)
+    assert_error(answer, 429)
+    assert answer.get_json()["message"] == "too many attempts from this address"
+    assert 0 < int(answer.headers["Retry-After"]) <= 60
+    assert client.get("/items/5").status_code == 200
+
+
+def test_a_wrong_login_and_one_that_is_not_even_understood_count_too(make_app: Callable[..., Flask]) -> None:
+    client = make_app(RATE_LIMIT_LOGIN="3/minute").test_client()
+    answers = [client.post("/login/", data=data, content_type="application/json") for data in ("", "{", "{}", "")]
+    assert [answer.status_code for answer in answers] == [422, 400, 422, 429]
+
+
+def test_the_limits_can_be_switched_off(make_app: Callable[..., Flask]) -> None:
+    client = make_app(RATE_LIMIT_LOGIN="off", RATE_LIMIT_FAILURES="off", REQUIRE_LOGIN=True).test_client()
+    assert set(logins(client, 40) + guesses(client, 40)) == {401}
+
+
+def test_after_some_wrong_guesses_even_a_right_one_is_not_heard(make_app: Callable[..., Flask]) -> None:
+    app = make_app(REQUIRE_LOGIN=True, RATE_LIMIT_FAILURES="3/minute")
+    app.extensions["accounts"].add("ada", "correct horse")
+    client = app.test_client()
+    assert guesses(client, 2) + guesses(client, 2, "bob") == [401, 401, 401, 429]
+    answer = client.post("/text_model/", json={}, auth=("ada", "correct horse"))
+    assert_error(answer, 429)
+    assert int(answer.headers["Retry-After"]) > 0
+
+
+def test_wrong_passwords_count_together_wherever_they_are_tried(make_app: Callable[..., Flask]) -> None:
+    client = make_app(REQUIRE_LOGIN=True, RATE_LIMIT_FAILURES="4/minute").test_client()
+    assert logins(client, 2) + guesses(client, 2) == [401] * 4
+    assert logins(client, 1) + guesses(client, 1) == [429] * 2
+
+
+def test_only_wrong_logins_count_and_who_is_in_stays_in(make_app: Callable[..., Flask]) -> None:
+    app = make_app(REQUIRE_LOGIN=True, RATE_LIMIT_FAILURES="1/minute")
+    app.extensions["accounts"].add("ada", "correct horse")
+    app.extensions["accounts"].add("grace", "correct horse")
+    client = app.test_client()
+
+    def check(*auth: str) -> int:
+        return client.get("/text_model/?data=a", auth=auth or None).status_code
+
+    assert [check("ada", "correct horse"), check("grace", "correct horse"), check(), check()] == [200, 200, 401, 401]
+    assert guesses(client, 2) == [401, 429]
+    assert check("ada", "correct horse") == 200
+    assert check() == 401
+
+
+def test_addresses_count_apart_and_a_spoofed_header_changes_nothing(make_app: Callable[..., Flask]) -> None:
+    client = make_app(RATE_LIMIT_LOGIN="1/minute").test_client()
+    for address in ("10.0.0.1", "10.0.0.2"):
+        environ = {"REMOTE_ADDR": address}
+        assert logins(client, 1, environ_base=environ) == [200]
+        for header in ("X-Forwarded-For", "X-Real-IP", "Forwarded"):
+            assert logins(client, 1, environ_base=environ, headers={header: "10.9.9.9"}) == [429]
+
+
+def test_behind_trusted_proxies_what_the_last_of_them_saw_counts(make_app: Callable[..., Flask]) -> None:
+    client = make_app(RATE_LIMIT_LOGIN="1/minute", TRUSTED_PROXIES="1").test_client()
+
+    def forwarded(header: str) -> int:
+        return logins(client, 1, headers={"X-Forwarded-For": header})[0]
+
+    assert [forwarded("10.0.0.1"), forwarded("10.0.0.2")] == [200, 200]
+    assert [forwarded("10.9.9.9, 10.0.0.1"), forwarded("10.8.8.8, 10.0.0.2")] == [429, 429]
+
+
+@pytest.mark.parametrize(
+    ("remote", "counted"),
+    [("10.0.0.1", "10.0.0.1"), ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"), ("2001:db8:1:2::9", "2001:db8:1:2::/64"),
+     ("::ffff:10.0.0.1", "::ffff:10.0.0.1"), ("fe80::1%eth0", "fe80::/64"), ("", "unknown"), ("me", "me")],
+)  # fmt: skip
+def test_a_client_counts_by_its_address_of_ipv6_by_its_network(client: FlaskClient, remote: str, counted: str) -> None:
+    with client.application.test_request_context(environ_base={"REMOTE_ADDR": remote}):
+        assert client_address() == counted
+
+
+def test_a_light_request_does_not_pass_the_limiter(make_app: Callable[..., Flask]) -> None:
+    app = make_app()
+    for hooks in (app.before_request_funcs, app.teardown_request_funcs):
+        assert not hooks[None]
+    assert [hook.__module__ for hook in app.after_request_funcs[None]] == ["flaskapp.api.security_headers"]
+
+
+def test_while_the_storage_is_down_a_worker_counts_for_itself(
+    make_app: Callable[..., Flask], caplog: pytest.LogCaptureFixture
+) -> None:
+    url = f"redis://:canary@127.0.0.1:{free_port()}"
+    app = make_app(RATE_LIMIT_LOGIN="2/minute", RATE_LIMIT_FAILURES="2/minute", RATE_LIMIT_STORAGE_URL=url,
+                   REQUIRE_LOGIN=True, REGISTRATION="open")  # fmt: skip
+    with caplog.at_level(logging.INFO):
+        assert logins(app.test_client(), 3) == [200, 200, 429]
+        assert guesses(app.test_client(), 3) == [401, 401, 429]
+    assert "falling back to in-memory storage" in caplog.text
+    assert "canary" not in caplog.text
+
+
+@pytest.mark.redis
+def test_two_servers_count_together_in_redis(make_app: Callable[..., Flask], redis: str) -> None:
+    settings: dict[str, Any] = {"RATE_LIMIT_STORAGE_URL": redis, "REQUIRE_LOGIN": True, "REGISTRATION": "open"}
+    one, other = (
+        make_app(RATE_LIMIT_LOGIN="3/minute", RATE_LIMIT_FAILURES="3/minute", **settings).test_client()
+        for _ in range(2)
+    )
+    assert logins(one, 2) + logins(other, 2) == [200, 200, 200, 429]
+    assert guesses(one, 2) + guesses(other, 2) == [401, 401, 401, 429]
+
+
+def burst(server: Server, times: int) -> Counter[int]:
+    """So many logins with one name, half with another password, each from an address that it makes up."""
+
+    def login(number: int) -> int:
+        form = {"username": "ada", "password": f"password {number % 2}"}
+        headers = {"X-Forwarded-For": f"10.0.{number // 256}.{number % 256}"}
+        answer = requests.post(server.url + "/login/", data=form, headers=headers, timeout=60)
+        assert answer.status_code < 500 or "Retry-After" in answer.headers
+        return answer.status_code
+
+    with ThreadPoolExecutor(50) as pool:
+        return Counter(pool.map(login, range(times)))
+
+
+def names(database: Path) -> list[str]:
+    accounts = Accounts(f"sqlite:///{database}")
+    found = accounts.names()
+    accounts.close()
+    return found
+
+
+def test_a_thousand_logins_at_once_make_one_row_and_all_workers_count_together(
+    start_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    limits = {"FLASKAPP_RATE_LIMIT_LOGIN": "30/minute", "FLASKAPP_RATE_LIMIT_FAILURES": "off"}
+    server = start_server("--workers", "3", FLASKAPP_DATABASE_URL=f"sqlite:///{tmp_path / 'burst.db'}", **limits)
+    statuses = burst(server, 1000)
+    assert statuses.keys() <= {200, 401, 429, 503}
+    assert statuses[429] == 970
+    assert names(tmp_path / "burst.db") == ["ada"]
+    assert requests.get(server.url, timeout=30).status_code == 200
+
+
+@pytest.mark.slow
+def test_many_logins_at_once_without_a_limit_make_one_row(start_server: Callable[..., Server], tmp_path: Path) -> None:
+    database = f"sqlite:///{tmp_path / 'burst.db'}"
+    limits = {"FLASKAPP_RATE_LIMIT_LOGIN": "off", "FLASKAPP_RATE_LIMIT_FAILURES": "off"}
+    server = start_server(FLASKAPP_DATABASE_URL=database, **limits)
+    statuses = burst(server, 300)
+    assert statuses.keys() <= {200, 401, 503}
+    assert names(tmp_path / "burst.db") == ["ada"]
+    assert requests.get(server.url, timeout=30).status_code == 200

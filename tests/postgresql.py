@@ -1,0 +1,57 @@
+"""A PostgreSQL server of the tests' own."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from tests.conftest import skip_unless_ci
+
+
+class PostgreSQL:
+    """A server in a folder that the user postgres can reach. Nobody but it listens to its socket there."""
+
+    def __init__(self, programs: Path, folder: Path) -> None:
+        self._programs, self._folder = programs, folder
+        self.url = f"postgresql://flaskapp@/postgres?host={folder}"
+        self._run("initdb", "--auth=trust", "--username=flaskapp")
+        self.start()
+
+    def start(self) -> None:
+        options = f"-c listen_addresses='' -c unix_socket_directories={self._folder}"
+        self._run("pg_ctl", "start", "--wait", "--log", str(self._folder / "log"), "--options", options)
+
+    def stop(self) -> None:
+        self._run("pg_ctl", "stop", "--wait", "--mode", "fast")
+
+    def empty(self) -> None:
+        """Drop what the tests before have made."""
+        engine = create_engine(self.url)
+        with engine.begin() as connection:
+            connection.execute(text("DROP TABLE IF EXISTS logins"))
+        engine.dispose()
+
+    def _run(self, program: str, *arguments: str) -> None:
+        command = ["runuser", "-u", "postgres", "--", self._programs / program, "-D", self._folder / "data"]
+        subprocess.run([*command, *arguments], check=True, stdout=subprocess.DEVNULL, cwd=self._folder)
+
+
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgreSQL]:
+    """A server that lives as long as the tests."""
+    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not programs:
+        skip_unless_ci("no PostgreSQL server is installed")
+    if os.geteuid() != 0:
+        skip_unless_ci("only root can start a PostgreSQL server as another user")
+    folder = tmp_path_factory.mktemp("postgresql")
+    for parent in (folder, *folder.parents[:-2]):
+        parent.chmod(parent.stat().st_mode | 0o011)
+    shutil.chown(folder, "postgres")
+    server = PostgreSQL(programs[-1], folder)
+    yield server
+    server.stop()

@@ -1,0 +1,126 @@
+"""`flask --app wsgi users`"""
+
+import os
+import pty
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskCliRunner
+
+from tests.conftest import ROOT, clean_environment
+
+README = (ROOT / "README.md").read_text()
+
+
+@pytest.fixture
+def app(make_app: Callable[..., Flask]) -> Flask:
+    return make_app(REQUIRE_LOGIN="true")
+
+
+@pytest.fixture
+def runner(app: Flask) -> FlaskCliRunner:
+    return app.test_cli_runner()
+
+
+def run(runner: FlaskCliRunner, *arguments: str, password: str = "") -> tuple[int, str]:
+    result = runner.invoke(args=["users", *arguments], input=password)
+    return result.exit_code, result.output
+
+
+def lets_in(app: Flask, username: str, password: str) -> bool:
+    answer = app.test_client().get("/text_model/?data=a", auth=(username, password))
+    assert answer.status_code in (200, 401)
+    return answer.status_code == 200
+
+
+def test_a_login_is_added_listed_and_removed(app: Flask, runner: FlaskCliRunner) -> None:
+    assert run(runner, "add", "grace", password="correct horse\n") == (0, "grace is saved\n")
+    assert run(runner, "add", "ada", password="correct horse") == (0, "ada is saved\n")
+    assert lets_in(app, "ada", "correct horse")
+    assert run(runner, "list") == (0, "ada\ngrace\n")
+    assert run(runner, "remove", "grace") == (0, "grace is removed\n")
+    assert run(runner, "list") == (0, "ada\n")
+    assert not lets_in(app, "grace", "correct horse")
+
+
+def test_a_name_that_is_saved_keeps_its_password_unless_it_is_to_be_replaced(
+    app: Flask, runner: FlaskCliRunner
+) -> None:
+    run(runner, "add", "ada", password="first")
+    assert run(runner, "add", "ada", password="second") == (1, "Error: 'ada' is saved already\n")
+    assert not lets_in(app, "ada", "second")
+    assert run(runner, "add", "--replace", "ada", password="second") == (0, "ada has another password\n")
+    assert lets_in(app, "ada", "second")
+    assert not lets_in(app, "ada", "first")
+
+
+@pytest.mark.parametrize("arguments", [("remove",), ("add", "--replace")])
+def test_a_name_that_is_not_saved_is_an_error(runner: FlaskCliRunner, arguments: tuple[str, ...]) -> None:
+    assert run(runner, *arguments, "nobody", password="secret") == (1, "Error: 'nobody' is not saved\n")
+    assert run(runner, "list") == (0, "")
+
+
+@pytest.mark.parametrize("password", ["x" * 64, "x" * 1024, "пароль 密码 🔑", " spaces count ", "two\nlines"])
+def test_a_password_arrives_whole(app: Flask, runner: FlaskCliRunner, password: str) -> None:
+    run(runner, "add", "ada", password=password + "\n")
+    assert lets_in(app, "ada", password)
+    assert not lets_in(app, "ada", password[:-1])
+
+
+@pytest.mark.parametrize(
+    ("name", "password", "field"),
+    [("a" * 151, "secret", "username"), ("ada", "", "password"), ("ada", "x" * 1025, "password")],
+)
+def test_what_login_would_refuse_is_refused(runner: FlaskCliRunner, name: str, password: str, field: str) -> None:
+    code, output = run(runner, "add", name, password=password)
+    assert code == 1
+    assert output.startswith(f"Error: {field}: ")
+
+
+def test_a_password_is_no_argument(runner: FlaskCliRunner) -> None:
+    assert run(runner, "add", "ada", "secret")[0] == 2
+
+
+def test_a_name_cannot_write_to_the_terminal_as_it_likes(app: Flask, runner: FlaskCliRunner) -> None:
+    app.extensions["accounts"].add("\x1b[2Jada", "secret")
+    assert run(runner, "list") == (0, "'\\x1b[2Jada'\n")
+
+
+def test_without_a_database_the_error_is_a_line(make_app: Callable[..., Flask], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    app = make_app(DATABASE_URL=f"sqlite:///{tmp_path}/file/no.db")
+    code, output = run(app.test_cli_runner(), "list")
+    assert (code, output) == (1, "Error: the database cannot be used at the moment\n")
+
+
+def test_the_commands_of_the_readme_work(runner: FlaskCliRunner) -> None:
+    commands = re.findall(r"^\$ \.venv/bin/flask --app wsgi users (.+)$", README, flags=re.MULTILINE)
+    assert len(commands) == 4
+    for command in commands:
+        assert run(runner, *shlex.split(command), password="secret")[0] == 0, command
+
+
+def test_at_a_terminal_the_password_is_asked_for_twice_and_not_shown(tmp_path: Path) -> None:
+    here, there = pty.openpty()
+    process = subprocess.Popen(
+        [Path(sys.executable).with_name("flask"), "--app", "wsgi", "users", "add", "ada"],
+        cwd=ROOT, env=clean_environment() | {"FLASKAPP_DATABASE_URL": f"sqlite:///{tmp_path / 'test.db'}"},
+        stdin=there, stdout=there, stderr=there, start_new_session=True,
+    )  # fmt: skip
+    os.close(there)
+    shown = b""
+    for prompt in (b"Password: ", b"confirmation: "):
+        while not shown.endswith(prompt):
+            shown += os.read(here, 1000)
+        os.write(here, b"canary\n")
+    while b"ada is saved" not in shown:
+        shown += os.read(here, 1000)
+    assert process.wait(30) == 0
+    os.close(here)
+    assert b"canary" not in shown

@@ -1,0 +1,53 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from argon2 import PasswordHasher
+
+from flaskapp import passwords
+from flaskapp.errors import TooBusy
+from flaskapp.turns import Turns
+
+
+class CountingHasher(PasswordHasher):
+    """The real one, which also counts how many of its hashes are computed at once."""
+
+    def __init__(self, **parameters: Any) -> None:
+        super().__init__(**parameters)
+        self.lock = threading.Lock()
+        self.running = self.most = 0
+
+    def hash(self, *arguments: Any, **options: Any) -> str:
+        with self.lock:
+            self.running += 1
+            self.most = max(self.most, self.running)
+        try:
+            return super().hash(*arguments, **options)
+        finally:
+            with self.lock:
+                self.running -= 1
+
+
+def test_the_hash_of_nobody_costs_what_everybody_s_costs() -> None:
+    assert not passwords.hasher.check_needs_rehash(passwords.NOBODY)
+    assert not passwords.is_hash_of(passwords.NOBODY, "")
+
+
+def test_a_few_hashes_at_most_are_computed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    counting = CountingHasher(time_cost=2, memory_cost=1024, parallelism=1)
+    monkeypatch.setattr(passwords, "hasher", counting)
+    with ThreadPoolExecutor(32) as pool:
+        hashes = list(pool.map(passwords.hash_of, ["secret"] * 64))
+    assert len(set(hashes)) == 64
+    assert counting.most <= passwords.AT_ONCE <= 4
+
+
+def test_who_waits_too_long_is_told_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(passwords, "turns", Turns(1, 0.01, "too many logins at once"))
+    with passwords.turns.take():
+        with pytest.raises(TooBusy, match="too many logins"):
+            passwords.hash_of("secret")
+        with pytest.raises(TooBusy, match="too many logins"):
+            passwords.is_hash_of(passwords.NOBODY, "secret")
+    assert passwords.is_hash_of(passwords.hash_of("secret"), "secret")

@@ -1,0 +1,96 @@
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+
+import pytest
+from limits import parse
+from limits.storage import storage_from_string
+from limits.strategies import FixedWindowRateLimiter
+
+from flaskapp import shared_counters
+from flaskapp.shared_counters import SHARED, SharedCounters
+
+forking = multiprocessing.get_context("fork")
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Sets the time that the counters go by."""
+
+    def set_to(seconds: float) -> None:
+        monkeypatch.setattr(shared_counters.time, "time", lambda: seconds)
+
+    return set_to
+
+
+def test_its_url_makes_it() -> None:
+    assert isinstance(storage_from_string(SHARED), SharedCounters)
+
+
+def test_forked_processes_count_together_and_lose_nothing() -> None:
+    counters = SharedCounters()
+
+    def count() -> None:
+        for _ in range(500):
+            counters.incr("ada", 60)
+
+    processes = [forking.Process(target=count) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert counters.get("ada") == 2000
+
+
+def test_a_process_that_dies_while_it_counts_stops_nobody() -> None:
+    counters = SharedCounters()
+
+    def die() -> None:
+        with counters._locked():
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    process = forking.Process(target=die)
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert counters.incr("ada", 60) == 1
+
+
+def test_a_window_begins_with_the_first_attempt_and_ends_in_time(clock: Callable[[float], None]) -> None:
+    limiter = FixedWindowRateLimiter(SharedCounters())
+    rate = parse("2/minute")
+    clock(1000)
+    assert [limiter.hit(rate, "ada") for _ in range(3)] == [True, True, False]
+    assert limiter.hit(rate, "grace")
+    clock(1059.9)
+    assert not limiter.test(rate, "ada")
+    assert limiter.get_window_stats(rate, "ada").reset_time == 1060
+    clock(1060)
+    assert limiter.test(rate, "ada")
+    assert limiter.hit(rate, "ada")
+
+
+def test_a_clock_that_is_set_back_locks_nobody_out(clock: Callable[[float], None]) -> None:
+    limiter = FixedWindowRateLimiter(SharedCounters())
+    rate = parse("1/minute")
+    clock(100_000)
+    assert limiter.hit(rate, "ada")
+    clock(1000)
+    assert limiter.hit(rate, "ada")
+
+
+def test_counters_can_be_cleared_one_by_one_and_all_together() -> None:
+    counters = SharedCounters()
+    for name in ("ada", "grace"):
+        counters.incr(name, 60)
+    counters.clear("ada")
+    assert (counters.get("ada"), counters.get("grace")) == (0, 1)
+    counters.reset()
+    assert counters.get("grace") == 0
+    assert counters.check()
+
+
+def test_it_works_where_the_system_has_no_files_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "memfd_create")
+    assert SharedCounters().incr("ada", 60, 3) == 3

@@ -1,0 +1,49 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from flaskapp.errors import TooBusy
+from flaskapp.turns import Turns
+
+
+def test_no_more_is_taken_at_once_than_there_is_room_for() -> None:
+    turns = Turns(5, 30, "busy")
+    lock = threading.Lock()
+    taken = most = 0
+
+    def work(amount: int) -> None:
+        nonlocal taken, most
+        with turns.take(amount):
+            with lock:
+                taken += amount
+                most = max(most, taken)
+            threading.Event().wait(0.001)
+            with lock:
+                taken -= amount
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(work, [1, 2, 3, 4, 5] * 20))
+    assert 3 < most <= 5
+
+
+def test_who_waits_too_long_is_told_to_come_back_and_takes_nothing() -> None:
+    turns = Turns(2, 0.01, "too much at once")
+    with turns.take(2), pytest.raises(TooBusy, match="too much at once") as caught, turns.take():
+        pass
+    assert caught.value.retry_after > 0
+    with turns.take(2):
+        pass
+
+
+def test_what_is_larger_than_all_the_room_is_done_alone() -> None:
+    turns = Turns(2, 0.01, "busy")
+    with turns.take(1000), pytest.raises(TooBusy), turns.take():
+        pass
+
+
+def test_a_turn_is_given_back_after_a_failure() -> None:
+    turns = Turns(1, 0.01, "busy")
+    for _ in range(3):
+        with pytest.raises(ValueError, match="broken"), turns.take():
+            raise ValueError("broken")
