@@ -1,4 +1,4 @@
-"""Schemathesis against the bare `gunicorn wsgi:app`: `python -m tests.fuzz.api`, two minutes on two cores.
+"""Schemathesis against the bare `gunicorn wsgi:app`: `python -m tests.fuzz.api`, three minutes on two cores.
 
 Thousands of requests made from the OpenAPI document, allowed ones and others, with all checks of Schemathesis on; see
 schemathesis.toml and hooks.py beside this file. Exits with 1 if one of them was answered in another way than the

@@ -120,7 +120,7 @@ BAD = (
     _kind("JSON too deep", "400", lambda c: c.post("/text_model/", data="[" * 5000, headers=JSON)),
     _kind("JSON of another type", "415", lambda c: c.post("/text_model/", data="{}")),
     _kind("wrong password", "401 429", lambda c: _login(c, "wrong", name="ada")),
-    _kind("password too long", "422", lambda c: _login(c, "a" * 2000)),
+    _kind("password too long", "422 429", lambda c: _login(c, "a" * 2000)),
     _kind("body too large", "413", lambda c: c.post("/text_model/", data=bytes(17 * 2**20), headers=JSON)),
     _kind("image cut short, resized", "415 422", lambda c: c.post_image("/cv_model/", _cut(c))),
     _kind("image cut short, captioned", "415 422", lambda c: c.post_image("/caption/", PNG, _cut(c))),
