@@ -7,6 +7,7 @@ import marshmallow as ma
 from flask import Flask
 from flask_smorest import Api as SmorestApi
 from flask_smorest.error_handler import ErrorSchema
+from werkzeug.exceptions import HTTPException
 
 from flaskapp.api import (
     caption,
@@ -73,11 +74,19 @@ class Api(SmorestApi):
             response = _document(error.phrase, {"schema": Error, "example": example})
             if error in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
                 response["headers"] = RETRY_AFTER
+            if error is HTTPStatus.REQUEST_URI_TOO_LONG:  # the server says so in its own words, before it asks us
+                response["content"] = {"text/html": {"schema": {"type": "string"}}}
             self.spec.components.response(error.name, response, lazy=True)
         login_required = _document("Unauthorized", {"schema": Error, "example": protected.EXAMPLE})
         login_required["headers"] = protected.HEADERS
         self.spec.components.response("LOGIN_REQUIRED", login_required, lazy=True)
         self.spec.components.response("DEFAULT_ERROR", _document("Any other error", {"schema": Error}), lazy=True)
+
+    def handle_http_exception(self, error: HTTPException) -> tuple[dict[str, Any], int, dict[str, str]]:
+        """As flask-smorest's, with the headers that belong to the error: a 405 names the methods that are allowed."""
+        payload, status, headers = super().handle_http_exception(error)
+        own = {name: value for name, value in error.get_headers() if name not in ("Content-Type", "Content-Length")}
+        return payload, status, own | (headers or {})  # webargs says None
 
     def _register_pagination_header(self) -> None:
         """Nothing here comes in pages."""

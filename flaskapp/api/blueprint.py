@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import flask_smorest
 import marshmallow as ma
@@ -16,6 +16,7 @@ from flaskapp.api import strict_json
 
 View = TypeVar("View", bound=Callable[..., Any])
 
+IN_THE_ADDRESS = ("path", "query", "credentials")
 FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
@@ -54,6 +55,13 @@ class Parser(FlaskParser):
         body = self._raw_load_json(req)
         return req.args.to_dict() if body is core.missing else body
 
+    def handle_error(self, error: ma.ValidationError, req: Request, schema: ma.Schema, **options: Any) -> NoReturn:
+        """As webargs', but credentials are named by where they came from: that word is ours, not the client's."""
+        if isinstance(error.messages, dict) and "credentials" in error.messages:
+            source = "form" if req.form else "query" if req.args and not req.get_data() else "json"
+            error.messages = {source: error.messages["credentials"]}
+        super().handle_error(error, req, schema, **options)
+
 
 class Blueprint(flask_smorest.Blueprint):
     ARGUMENTS_PARSER = Parser()
@@ -62,12 +70,17 @@ class Blueprint(flask_smorest.Blueprint):
         "credentials": "application/json",
     }
 
-    def arguments(self, schema: type[ma.Schema] | ma.Schema, **options: Any) -> Callable[[View], View]:
-        """As flask-smorest's, with the schema made here, once: from a class webargs makes one for each request."""
-        decorate: Callable[[View], View] = super().arguments(
-            schema() if isinstance(schema, type) else schema, **options
-        )
-        return decorate
+    def arguments(
+        self, schema: type[ma.Schema] | ma.Schema, *, location: str = "json", **options: Any
+    ) -> Callable[[View], View]:
+        """As flask-smorest's, with the schema made here, once: from a class webargs makes one for each request.
+
+        Documents 414 where arguments come in the address.
+        """
+        instance = schema() if isinstance(schema, type) else schema
+        take = super().arguments(instance, location=location, **options)
+        document = self.errors(*[HTTPStatus.REQUEST_URI_TOO_LONG] * (location in IN_THE_ADDRESS))
+        return lambda view: document(take(view))
 
     def errors(self, *statuses: HTTPStatus) -> Callable[[View], View]:
         """Document that an operation can answer these errors, each in the one shape that all errors have."""

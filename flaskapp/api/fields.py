@@ -17,6 +17,10 @@ from flaskapp.images import EncodedImage
 
 Config = Mapping[str, Any]
 
+# Characters of a text in a query. It must fit into the first line of a request, of which gunicorn takes 4,094 bytes; a
+# character may need twelve of them ("%F0%9F%98%80").
+MAX_QUERY = 320
+
 
 class Text(ma.fields.String):
     """Text that can be stored and sent on: no NUL, and no half of a surrogate pair (JSON can spell both)."""
@@ -26,6 +30,10 @@ class Text(ma.fields.String):
         if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
             raise ValidationError("Not valid text.")
         return text
+
+    @staticmethod
+    def keywords(config: Config) -> dict[str, Any]:
+        return {"pattern": r"^[^\u0000]*$"}  # half of a pair is no character: a JSON Schema need not exclude it
 
 
 class DecimalInteger(ma.fields.Integer):
@@ -131,6 +139,6 @@ def document_with(config: Config) -> Callable[..., dict[str, Any]]:
     """What apispec calls for every field: adds the JSON Schema keywords of those above that have some."""
 
     def document(_converter: Any, field: ma.fields.Field[Any], **_: Any) -> dict[str, Any]:
-        return field.keywords(config) if isinstance(field, Side | ImageFiles | EarlyStopping) else {}
+        return field.keywords(config) if isinstance(field, Text | Side | ImageFiles | EarlyStopping) else {}
 
     return document

@@ -4,7 +4,7 @@ import marshmallow as ma
 from marshmallow import validate
 
 from flaskapp.api.blueprint import Blueprint
-from flaskapp.api.fields import DecimalInteger, Text
+from flaskapp.api.fields import MAX_QUERY, DecimalInteger, Text
 
 ITEM_ID = {"description": "Any integer, negative too", "examples": [5]}
 Q = {"description": "Any text; comes back as it is", "examples": ["tea"]}
@@ -16,7 +16,7 @@ class ItemPath(ma.Schema):
 
 
 class ItemQuery(ma.Schema):
-    q = Text(metadata=Q)
+    q = Text(validate=validate.Length(max=MAX_QUERY), metadata=Q)
 
 
 class Item(ma.Schema):

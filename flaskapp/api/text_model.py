@@ -6,7 +6,7 @@ import marshmallow as ma
 from marshmallow import validate
 
 from flaskapp import emails
-from flaskapp.api.fields import Text
+from flaskapp.api.fields import MAX_QUERY, Text
 from flaskapp.api.protected import ProtectedBlueprint
 from flaskapp.api.status import OK, Status
 
@@ -18,7 +18,7 @@ IS_EMAIL = {"description": "Whether the whole text is an e-mail address", "examp
 
 
 class TextQuery(ma.Schema):
-    data = Text(required=True, validate=validate.Length(max=MAX_TEXT), metadata=EMAIL)
+    data = Text(required=True, validate=validate.Length(max=MAX_QUERY), metadata=EMAIL)
 
 
 class EmailAtProvider(ma.Schema):

@@ -1,7 +1,8 @@
 import pytest
+import requests
 from flask.testing import FlaskClient
 
-from tests.conftest import assert_error
+from tests.conftest import Server, assert_error
 
 
 @pytest.mark.parametrize("number", [5, 0, -3, 12345678901234567890])
@@ -13,6 +14,12 @@ def test_an_integer_of_the_path_comes_back(client: FlaskClient, number: int) -> 
 @pytest.mark.parametrize("q", ["tea", "", "ä & b", "5"])
 def test_q_comes_back_when_it_was_given(client: FlaskClient, q: str) -> None:
     assert client.get("/items/5", query_string={"q": q}).get_json() == {"item_id": 5, "q": q}
+
+
+def test_the_longest_q_fits_in_a_request_whatever_its_characters(server: Server) -> None:
+    longest = "\U0001f600" * 320
+    assert requests.get(server.url + "/items/5", params={"q": longest}, timeout=10).json()["q"] == longest
+    assert_error(requests.get(server.url + "/items/5", params={"q": "a" * 321}, timeout=10), 422, "query", "q")
 
 
 @pytest.mark.parametrize("text", ["foo", "5.0", "1_000", "٣", "0x5", "1e3", "+5", " 5", "NaN", "5" * 3000 + "a"])

@@ -40,12 +40,18 @@ def test_an_empty_form_leaves_the_query_to_count(client: FlaskClient) -> None:
     ],
 )
 def test_what_cannot_be_saved_is_refused_by_name(client: FlaskClient, change: dict[str, Any], field: str) -> None:
-    assert_error(client.post("/login/", json=ADA | change), 422, "credentials", field)
+    assert_error(client.post("/login/", json=ADA | change), 422, "json", field)
+
+
+@pytest.mark.parametrize(("way", "source"), [("json", "json"), ("data", "form"), ("query_string", "query")])
+def test_what_is_wrong_is_named_by_where_it_came_from(client: FlaskClient, way: str, source: str) -> None:
+    arguments: dict[str, Any] = {way: {"username": "ada"}}
+    assert_error(client.post("/login/", **arguments), 422, source, "password")
 
 
 def test_a_login_without_anything_names_both_fields(client: FlaskClient) -> None:
-    assert_error(client.post("/login/"), 422, "credentials", "username")
-    assert_error(client.post("/login/", json={}), 422, "credentials", "password")
+    assert_error(client.post("/login/"), 422, "json", "username")
+    assert_error(client.post("/login/", json={}), 422, "json", "password")
 
 
 def test_text_that_is_neither_json_nor_a_form_is_an_unsupported_media_type(client: FlaskClient) -> None:

@@ -4,10 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import requests
 from flask import Flask
 from flask.testing import FlaskClient
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
+
+from tests.conftest import Server
 
 ERRORS_OF_A_BODY = {"400", "413", "415", "422"}
 
@@ -93,6 +96,13 @@ def test_bounds_that_are_settings_are_documented(spec: dict[str, Any]) -> None:
     assert (sides["h"]["minimum"], sides["h"]["maximum"], sides["h"]["default"]) == (1, 4096, 28)
 
 
+def test_the_one_character_that_no_text_may_have_is_documented(client: FlaskClient, spec: dict[str, Any]) -> None:
+    q = next(p["schema"] for p in spec["paths"]["/items/{item_id}"]["get"]["parameters"] if p["name"] == "q")
+    for text in ("tea", "", "two\nlines", "\0", "tea\0", "\U0001f600"):
+        is_accepted = client.get("/items/5", query_string={"q": text}).status_code == 200
+        assert Draft202012Validator(q).is_valid(text) == is_accepted == ("\0" not in text)
+
+
 def test_the_login_may_come_as_json_as_a_form_or_by_a_deprecated_query(spec: dict[str, Any]) -> None:
     login = spec["paths"]["/login/"]["post"]
     assert login["requestBody"]["content"].keys() == {"application/json", "application/x-www-form-urlencoded"}
@@ -102,20 +112,28 @@ def test_the_login_may_come_as_json_as_a_form_or_by_a_deprecated_query(spec: dic
 @pytest.mark.parametrize(
     ("path", "method", "statuses"),
     [
-        ("/items/{item_id}", "get", {"422"}),
-        ("/restric_items/{item_id}", "get", {"422"}),
-        ("/query_items", "get", {"422"}),
-        ("/text_model/", "get", {"422"}),
+        ("/items/{item_id}", "get", {"414", "422"}),
+        ("/restric_items/{item_id}", "get", {"414", "422"}),
+        ("/query_items", "get", {"414", "422"}),
+        ("/text_model/", "get", {"414", "422"}),
         ("/text_model/", "post", ERRORS_OF_A_BODY),
-        ("/login/", "post", ERRORS_OF_A_BODY | {"401", "429", "503"}),
-        ("/cv_model/", "post", ERRORS_OF_A_BODY | {"503"}),
+        ("/login/", "post", ERRORS_OF_A_BODY | {"401", "414", "429", "503"}),
+        ("/cv_model/", "post", ERRORS_OF_A_BODY | {"414", "503"}),
         ("/caption/", "post", ERRORS_OF_A_BODY | {"503", "504"}),
     ],
 )
 def test_every_error_is_documented(spec: dict[str, Any], path: str, method: str, statuses: set[str]) -> None:
     responses = spec["paths"][path][method]["responses"]
     assert responses.keys() == statuses | {"200", "default"}
-    for status in statuses:
+    for status in statuses - {"414"}:
         name = responses[status]["$ref"].rpartition("/")[2]
         content = spec["components"]["responses"][name]["content"]["application/json"]
         assert content["schema"] == {"$ref": "#/components/schemas/Error"}
+
+
+def test_an_address_that_is_too_long_is_refused_as_documented(server: Server) -> None:
+    spec = requests.get(server.url + "/openapi.json", timeout=10).json()
+    answer = requests.get(server.url + "/query_items", params={"item_id": "5" * 5000}, timeout=10)
+    assert answer.status_code == 414
+    (documented,) = spec["components"]["responses"]["REQUEST_URI_TOO_LONG"]["content"]
+    assert answer.headers["Content-Type"].partition(";")[0] == documented

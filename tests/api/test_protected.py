@@ -157,7 +157,7 @@ def test_registration_is_closed_with_it(app: Flask, client: FlaskClient) -> None
     assert_error(login("bob", "secret"), 401)
     assert_error(login("ada", "wrong"), 401)
     assert login("bob", "secret").data == login("ada", "wrong").data
-    assert_error(login("ada", "x" * 1025), 422, "credentials", "password")
+    assert_error(login("ada", "x" * 1025), 422, "json", "password")
     assert app.extensions["accounts"].names() == ["ada"]
 
 

@@ -41,6 +41,13 @@ def test_an_unknown_path_and_a_wrong_method_have_the_shape_of_all_errors(client:
     assert_error(client.get("/caption/"), 405)
 
 
+@pytest.mark.parametrize(("path", "methods"), [("/", {"GET", "HEAD", "OPTIONS"}), ("/caption/", {"POST", "OPTIONS"})])
+def test_a_wrong_method_is_told_the_right_ones(client: FlaskClient, path: str, methods: set[str]) -> None:
+    answer = client.open(path, method="TRACE")
+    assert_error(answer, 405)
+    assert set(answer.headers["Allow"].split(", ")) == methods
+
+
 def test_a_bug_is_a_500_that_tells_nothing(client: FlaskClient) -> None:
     client.application.add_url_rule("/bug", view_func=lambda: 1 // 0)
     answer = client.get("/bug")

@@ -1,9 +1,10 @@
 from typing import Any
 
 import pytest
+import requests
 from flask.testing import FlaskClient
 
-from tests.conftest import assert_error
+from tests.conftest import Server, assert_error
 
 MLOPS = {"email": "mlops@gmail.com", "domain_match": "gmail"}
 
@@ -27,6 +28,12 @@ def test_a_text_longer_than_an_address_can_be_is_none(client: FlaskClient) -> No
     assert client.get("/text_model/", query_string={"data": long}).get_json()["is_email"] is False
     answer = client.post("/text_model/", json=MLOPS | {"email": long}).get_json()
     assert (answer["is_email"], answer["is_domain_match"]) == (False, False)
+
+
+def test_the_longest_text_of_the_query_fits_in_a_request_whatever_its_characters(server: Server) -> None:
+    url = server.url + "/text_model/"
+    assert requests.get(url, params={"data": "\U0001f600" * 320}, timeout=10).json()["is_email"] is False
+    assert_error(requests.get(url, params={"data": "a" * 321}, timeout=10), 422, "query", "data")
 
 
 @pytest.mark.parametrize(

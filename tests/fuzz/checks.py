@@ -1,0 +1,70 @@
+"""What may come of an image, whatever its bytes: pixels and answers as promised, or an error of the contract."""
+
+import io
+import json
+from collections.abc import Callable
+
+import numpy as np
+from flask.testing import FlaskClient
+from hypothesis import HealthCheck, given, seed, settings
+from PIL import Image
+
+from flaskapp.errors import UnreadableImage, UnsupportedImageFormat
+from flaskapp.images import EncodedImage
+from tests.fuzz.mutations import broken_images
+
+MAX_MEGAPIXELS = 50  # as the setting's default
+READ, UNREADABLE, UNSUPPORTED = "read", "refused as unreadable", "refused as unsupported"
+QUICK = {"num_beams": 1, "max_length": 4}
+
+
+def decode(data: bytes) -> str:
+    """Which of the three came: pixels, or one of the two documented errors. Any other goes through."""
+    try:
+        pixels = EncodedImage(data, MAX_MEGAPIXELS).decode().flatten()
+    except UnreadableImage:
+        return UNREADABLE
+    except UnsupportedImageFormat:
+        return UNSUPPORTED
+    assert pixels.dtype == np.uint8
+    assert pixels.ndim == 3
+    assert pixels.shape[2] == 3
+    assert 0 < pixels.size <= 3 * MAX_MEGAPIXELS * 1_000_000
+    return READ
+
+
+def resize(client: FlaskClient, data: bytes) -> str:
+    """The status of `/cv_model/`: 200 with an image of the size asked for, 415 or 422."""
+    answer = client.post("/cv_model/?h=20&w=30", data={"data": (io.BytesIO(data), "image")})
+    assert answer.status_code in (200, 415, 422), answer.text
+    if answer.status_code == 200:
+        with Image.open(io.BytesIO(answer.data)) as image:
+            image.load()
+            assert image.size == (30, 20)
+    return str(answer.status_code)
+
+
+def caption(client: FlaskClient, data: bytes) -> str:
+    """The status of `/caption/`: 200 with a caption, 415 or 422."""
+    form = {"data": (io.BytesIO(data), "image"), "config": json.dumps(QUICK)}
+    answer = client.post("/caption/", data=form)
+    assert answer.status_code in (200, 415, 422), answer.text
+    assert answer.status_code != 200 or answer.get_json()["caption"]
+    return str(answer.status_code)
+
+
+def fuzz(check: Callable[[bytes], object], examples: int, number: int) -> None:
+    """Check so many broken images, always the same of one number. Raises what `check` does, at the simplest image."""
+
+    @seed(number)
+    @settings(
+        max_examples=examples,
+        database=None,
+        deadline=None,  # an image of 50 megapixels may take its second
+        suppress_health_check=[HealthCheck.too_slow],  # likewise
+    )
+    @given(broken_images())
+    def run(data: bytes) -> None:
+        check(data)
+
+    run()

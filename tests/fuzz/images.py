@@ -1,0 +1,121 @@
+"""Broken images by the thousand: `python -m tests.fuzz.images --examples 20000`, a minute on two cores.
+
+Each is decoded; one in ten is also sent to `/cv_model/` and to `/caption/`, in this process, without a network. All of
+it happens in a child process, so that a decoder that crashes is seen, and memory that is not given back. Exits with 1
+if an image was answered in another way than the contract has it, if the process died, or if it grew.
+"""
+
+import argparse
+import gc
+import multiprocessing
+import sys
+import tempfile
+import traceback
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from flaskapp import create_app
+from tests.benchmarks.table import print_table
+from tests.fuzz import checks
+
+SENT = 10  # one in so many examples is also sent
+BATCH = 1000  # examples; Hypothesis remembers those that it made, and would itself grow
+WARM_UP = 4  # a quarter
+MAX_GROWTH = 32  # MB from then on; an image of 50 megapixels that was not given back has 150
+
+Outcomes = Counter[tuple[str, str]]  # of what, with which outcome
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--examples", type=int, default=20_000)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, _child(options.examples, options.seed, Path(folder)) as child:
+        process, connection = child
+        outcomes: Outcomes = Counter()
+        memory = []
+        for _ in range(2):
+            outcomes += _next_report(connection, process, Path(folder))
+            assert process.pid is not None
+            memory.append(_megabytes(process.pid, "VmRSS"))
+        peak = _megabytes(process.pid, "VmHWM")
+    rows = [[what, outcome, str(count)] for (what, outcome), count in sorted(outcomes.items())]
+    title = f"{options.examples} broken images, seed {options.seed}: none with another outcome, no crash"
+    print_table(title, ["", "outcome", "images"], rows)
+    print_table(
+        "Resident memory of the process that did it",
+        ["after a quarter", "at the end", "most of all"],
+        [[f"{megabytes:.0f} MB" for megabytes in (*memory, peak)]],
+    )
+    if memory[1] - memory[0] > MAX_GROWTH:
+        sys.exit(f"The process grew by more than {MAX_GROWTH} MB.")
+
+
+@contextmanager
+def _child(examples: int, seed: int, folder: Path) -> Iterator[tuple[multiprocessing.process.BaseProcess, Connection]]:
+    here, there = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=_work, args=(examples, seed, folder, there))
+    process.start()
+    there.close()
+    try:
+        yield process, here
+    finally:
+        here.close()  # it ends when nobody listens
+        process.join()
+
+
+def _next_report(connection: Connection, process: multiprocessing.process.BaseProcess, folder: Path) -> Outcomes:
+    try:
+        report: Outcomes | str = connection.recv()
+    except EOFError:
+        process.join()
+        report = f"The process died: exit code {process.exitcode}."
+    if isinstance(report, str):
+        example = folder / "example"
+        sys.exit(f"{report}\nThe image: {example.read_bytes()!r}" if example.exists() else report)
+    return report
+
+
+def _work(examples: int, seed: int, folder: Path, connection: Connection) -> None:
+    """What the child does. The example that it is at lies in the folder, should it crash."""
+    warnings.simplefilter("ignore")  # Pillow's, of what is odd about a file
+    settings = {"CAPTIONER_MODEL": "embedded", "DATABASE_URL": f"sqlite:///{folder / 'fuzz.db'}"}
+    client = create_app(settings).test_client()
+    outcomes: Outcomes = Counter()
+    seen = 0
+
+    def check(data: bytes) -> None:
+        nonlocal seen
+        seen += 1
+        (folder / "example").write_bytes(data)
+        outcomes["decoded", checks.decode(data)] += 1
+        if seen % SENT == 0:
+            outcomes["`POST /cv_model/`", checks.resize(client, data)] += 1
+            outcomes["`POST /caption/`", checks.caption(client, data)] += 1
+
+    try:
+        batches = max(WARM_UP, examples // BATCH)
+        for batch in range(batches):
+            checks.fuzz(check, examples // batches, seed * 1_000_000 + batch)
+            gc.collect()
+            if batch + 1 in (batches // WARM_UP, batches):
+                connection.send(outcomes)
+                outcomes.clear()
+        connection.poll(None)  # alive until it has been looked at
+    except Exception:
+        connection.send(traceback.format_exc())
+
+
+def _megabytes(process: int, field: str) -> float:
+    """`VmRSS`, the memory that a process has now, or `VmHWM`, the most it ever had."""
+    status = Path(f"/proc/{process}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith(field)) / 1024
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,24 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Server
+from tests.fuzz import api
+
+EXAMPLES, SEED = 20, 1  # of each operation; the longer run is `python -m tests.fuzz.api`
+REQUESTS = 500
+
+
+@pytest.mark.slow
+def test_every_generated_request_is_answered_as_the_openapi_document_says(
+    start_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    server = start_server(**api.SETTINGS)
+    report = api.run(server.url, EXAMPLES, SEED, tmp_path)
+    assert not report["failures"]
+    assert not report["errors"]
+    assert report["exit_code"] == 0
+    assert report["operations"]["tested"] == report["operations"]["total"]
+    assert report["test_cases"]["generated"] >= REQUESTS
+    assert "Traceback" not in "".join(server.lines)

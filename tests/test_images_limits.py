@@ -1,0 +1,65 @@
+"""Images of many pixels, and small files that tell of many."""
+
+import re
+import resource
+import struct
+import zlib
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from flaskapp import images
+from flaskapp.errors import TooBusy, UnreadableImage
+from flaskapp.turns import Turns
+from tests.test_images import decode, to_bytes
+
+
+def test_too_many_pixels_are_refused_from_the_header() -> None:
+    bomb = bytearray(to_bytes(Image.new("1", (1, 1)), "PNG"))
+    bomb[16:24] = (30_000).to_bytes(4) * 2  # width and height; the checksum is wrong now, but is looked at later
+    bomb[29:33] = zlib.crc32(bomb[12:29]).to_bytes(4)
+    with pytest.raises(UnreadableImage, match="more than 50 megapixels"):
+        decode(bytes(bomb))
+
+
+def of_run_lengths(side: int, compression: int) -> bytes:
+    """A black BMP that ends each row after one pixel: Pillow fills it up, one pixel after the other."""
+    depth, colours = 8 // compression, 1
+    file = struct.pack("<2sI4xI", b"BM", 0, 58)
+    header = struct.pack("<I2i2H6I", 40, side, side, 1, depth, compression, 0, 0, 0, colours, 0)
+    return file + header + bytes(4) + b"\1\0\0\0" * side + b"\0\1"
+
+
+@pytest.mark.parametrize("compression", [1, 2])
+def test_a_bmp_of_run_lengths_may_have_a_tenth_of_the_pixels(compression: int) -> None:
+    assert decode(of_run_lengths(1000, compression)).pixels.shape == (1000, 1000, 3)
+    with pytest.raises(UnreadableImage, match="more than 5 megapixels"):
+        decode(of_run_lengths(2300, compression))
+
+
+def test_large_images_take_turns_and_small_ones_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "turns", Turns(1.0, 0.01, "too many large images at once"))
+    large, small = (
+        images.EncodedImage(to_bytes(Image.new("RGB", size), "PNG"), 50) for size in ((1000, 800), (300, 300))
+    )
+    with images.turns.take(0.5):
+        with pytest.raises(TooBusy, match="too many large images"), large.decoded():
+            pass
+        with small.decoded() as picture:
+            assert picture.pixels.shape == (300, 300, 3)
+    with large.decoded(), pytest.raises(TooBusy), small.decoded(), large.decoded():
+        pass
+
+
+def test_an_image_that_finds_no_memory_is_for_later() -> None:
+    large, small = (to_bytes(Image.new("RGB", size), "PNG") for size in ((10_000, 4_000), (8, 8)))
+    (address_space,) = re.findall(r"VmSize:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (int(address_space) * 1024 + 50 * 2**20, before[1]))
+    try:
+        with pytest.raises(TooBusy, match="no memory"):
+            decode(large)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+    decode(small)
