@@ -14,6 +14,7 @@ READ_SECONDS = 9.0  # for a request, from its first byte: it is over by the tent
 SLOWEST = 2**16  # bytes a second: a body that comes faster than this has the time that it needs
 WRITE_SECONDS = 10.0  # without any progress
 LINGER_SECONDS = 10.0  # that the rest of a refused body is thrown away, so that its sender gets to read the refusal
+PARTING_SECONDS = 1.0  # after the last answer, for the client to close first
 READ_AT_ONCE = 2**18  # bytes
 
 
@@ -81,9 +82,10 @@ class Connection:
 
     def linger(self) -> None:
         """Say that nothing more will be sent. What still comes is thrown away, or the client would see a reset."""
+        is_whole = self.is_complete and not self.incoming.is_cut
         self.is_lingering = True
         self.incoming = Incoming(0)
-        self.deadline = time.monotonic() + LINGER_SECONDS
+        self.deadline = time.monotonic() + (PARTING_SECONDS if is_whole else LINGER_SECONDS)
         with suppress(OSError):
             self.sock.shutdown(socket.SHUT_WR)
 

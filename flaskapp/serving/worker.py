@@ -47,6 +47,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self._complete: deque[Connection] = deque()  # whose requests nobody answers yet
         self._next_tick = self._stopped = 0.0
         self._paused_until, self._has_paused = 0.0, False
+        self.max_keepalived = self.worker_connections  # a connection that is kept takes no thread
         balance.take_place(self.age)
         BaseWorker.init_process(self)
 
