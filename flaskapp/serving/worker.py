@@ -92,6 +92,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def _accept(self, listener: socket.socket) -> None:
         """Take one connection, unless a worker with fewer of them does so within a moment."""
+        if self._paused_until:
+            return  # by another listener, a moment ago
         if len(self._connections) >= self.worker_connections:
             self._pause(TICK)
         elif balance.is_ahead and not self._has_paused:
