@@ -20,6 +20,7 @@ keepalive = 5  # seconds
 
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # the sign of life is a file: not on a slow disk
 control_socket_disable = True
+forwarder_headers = ""  # no client sets the application's variables, whatever proxy it comes through
 
 accesslog = "-"
 access_log_format = access_log.FORMAT

@@ -44,8 +44,8 @@ ENDINGS = {"jpeg": "jpg", "png": "png", "webp": "webp"}
 RUN_LENGTHS, SLOWER = (1, 2), 10
 
 # A decoded image takes three or four bytes a pixel, and as much again for each step on its way.
-MEGAPIXELS_AT_ONCE = 60
-turns = Turns(MEGAPIXELS_AT_ONCE, wait=10, busy="too many large images at once")
+PIXELS_AT_ONCE = 60_000_000
+turns = Turns(PIXELS_AT_ONCE, wait=10, busy="too many large images at once")
 
 BACKGROUND = "white"  # what shows through where transparency cannot be kept
 QUALITY = 90  # of JPEG and WebP
@@ -78,10 +78,10 @@ class EncodedImage:
         self._data = data
         self.format = _format_of(data)
         with self._open() as image:
-            self._megapixels = image.width * image.height / 1_000_000
+            self._size = image.width * image.height  # in pixels
             if self.format == "bmp" and image.info.get("compression") in RUN_LENGTHS:
                 max_megapixels /= SLOWER
-            if self._megapixels > max_megapixels:
+            if self._size > max_megapixels * 1_000_000:
                 raise UnreadableImage(f"the image has more than {max_megapixels:g} megapixels")
 
     @contextmanager
@@ -90,7 +90,7 @@ class EncodedImage:
 
         Raises UnreadableImage, or TooBusy where others have all the memory for too long.
         """
-        with turns.take(self._megapixels):
+        with turns.take(self._size), _finding_memory():
             yield self.decode(for_side)
 
     def decode(self, for_side: int | None = None) -> Picture:
@@ -100,7 +100,7 @@ class EncodedImage:
         can be read at a half, a quarter or an eighth of its size. It stays at least twice as large as it will be.
         Raises UnreadableImage for an image that is broken or cut short, TooBusy where there is no memory for it.
         """
-        with self._open() as image:
+        with _finding_memory(), self._open() as image:
             if for_side is not None:
                 image.draft(None, (2 * for_side, 2 * for_side))
             image.load()
@@ -115,11 +115,21 @@ class EncodedImage:
                 yield image
         except FlaskappError:
             raise
-        except MemoryError as error:
-            raise TooBusy("there is no memory for the image at the moment", retry_after=5) from error
+        except MemoryError:
+            raise
         except Exception as error:  # decoders raise whatever comes to mind: OSError, ValueError, struct.error
             log.debug("An image could not be read", exc_info=True)
             raise UnreadableImage(f"the {self.format} image is broken or cut short") from error
+
+
+@contextmanager
+def _finding_memory() -> Iterator[None]:
+    try:
+        yield
+    except (MemoryError, cv2.error) as error:
+        if isinstance(error, cv2.error) and error.code != cv2.Error.StsNoMem:
+            raise
+        raise TooBusy("there is no memory for the image at the moment", retry_after=5) from error
 
 
 def _format_of(data: bytes) -> str:

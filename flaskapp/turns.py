@@ -1,31 +1,54 @@
 """Work that takes much of the machine is done by a few at once; the others wait for their turn, but not for long."""
 
 import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from flaskapp.errors import TooBusy
 
+RETRY_AFTER = 2  # seconds
+MOST_WAITING = 32  # each of them has a thread
+
 
 class Turns:
-    """Room in this process for so much work at once. Work that is larger than all the room is done alone."""
+    """Room in this process for so much work at once, taken in the order of arrival.
 
-    def __init__(self, room: float, wait: float, busy: str) -> None:
-        """Whoever has waited for `wait` seconds gets TooBusy, with the words of `busy`."""
+    Work that is larger than all the room is done alone.
+    """
+
+    def __init__(self, room: int, wait: float, busy: str) -> None:
+        """Whoever has waited for `wait` seconds, or comes when too many do, gets TooBusy with the words of `busy`."""
         self._room, self._wait, self._busy = room, wait, busy
-        self._taken = 0.0
+        self._taken = 0
+        self._waiting: deque[object] = deque()
         self._changed = threading.Condition()
 
     @contextmanager
-    def take(self, amount: float = 1) -> Iterator[None]:
+    def take(self, amount: int = 1) -> Iterator[None]:
         amount = min(amount, self._room)
-        with self._changed:
-            if not self._changed.wait_for(lambda: self._taken + amount <= self._room, self._wait):
-                raise TooBusy(self._busy, retry_after=2)
-            self._taken += amount
+        self._enter(amount)
         try:
             yield
         finally:
             with self._changed:
                 self._taken -= amount
                 self._changed.notify_all()
+
+    def _enter(self, amount: int) -> None:
+        ticket = object()
+        with self._changed:
+            if len(self._waiting) >= MOST_WAITING:
+                raise TooBusy(self._busy, retry_after=RETRY_AFTER)
+            self._waiting.append(ticket)
+            self._changed.notify_all()
+            try:
+                if not self._changed.wait_for(lambda: self._is_next(ticket, amount), self._wait):
+                    raise TooBusy(self._busy, retry_after=RETRY_AFTER)
+                self._taken += amount
+            finally:
+                self._waiting.remove(ticket)
+                self._changed.notify_all()
+
+    def _is_next(self, ticket: object, amount: int) -> bool:
+        return self._waiting[0] is ticket and self._taken + amount <= self._room

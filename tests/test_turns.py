@@ -18,7 +18,6 @@ def test_no_more_is_taken_at_once_than_there_is_room_for() -> None:
             with lock:
                 taken += amount
                 most = max(most, taken)
-            threading.Event().wait(0.001)
             with lock:
                 taken -= amount
 
@@ -47,3 +46,30 @@ def test_a_turn_is_given_back_after_a_failure() -> None:
     for _ in range(3):
         with pytest.raises(ValueError, match="broken"), turns.take():
             raise ValueError("broken")
+
+
+def test_who_comes_first_goes_first_however_much_it_takes() -> None:
+    turns = Turns(2, 30, "busy")
+    order: list[int] = []
+
+    def work(amount: int) -> None:
+        with turns.take(amount):
+            order.append(amount)
+
+    with ThreadPoolExecutor(2) as pool:
+        with turns.take(1):
+            large = pool.submit(work, 2)
+            with turns._changed:
+                assert turns._changed.wait_for(lambda: len(turns._waiting) == 1, 30)
+            small = pool.submit(work, 1)
+            with turns._changed:
+                assert turns._changed.wait_for(lambda: len(turns._waiting) == 2, 30)
+        large.result(30)
+        small.result(30)
+    assert order == [2, 1]
+
+
+def test_not_everybody_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flaskapp.turns.MOST_WAITING", 0)
+    with pytest.raises(TooBusy), Turns(1, 30, "busy").take():
+        pass

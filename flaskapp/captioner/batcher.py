@@ -25,6 +25,7 @@ from flaskapp.errors import CaptionerUnavailable, CaptionFailed, ClientLeft, Dea
 log = logging.getLogger(__name__)
 
 SAFETY = 0.7  # the part of a deadline that the estimated wait of a request may have: estimates are wrong
+LEFT = "nobody waits for the captions any more"
 LOOK = 0.5  # seconds between two looks whether a client has left
 
 # After a batch, the next one waits so long for as many images: a part of the last one's time, and seconds at most.
@@ -40,13 +41,15 @@ class Engine(Protocol):
     def step(self) -> Sequence[Any]: ...
     def drop(self, search: Any) -> None: ...
     def clear(self) -> None: ...
-    def generate(self, pixels: Any, settings: GenerationSettings) -> list[list[int]]: ...
+    def generate(
+        self, pixels: Any, settings: GenerationSettings, is_given_up: Callable[[], bool]
+    ) -> list[list[int]]: ...
     def to_text(self, sequences: list[list[int]]) -> list[str]: ...
 
 
 @dataclass(eq=False)
 class Job:
-    """One image of a request. Its future is cancelled when the request is given up."""
+    """One image of a request. It is abandoned when the request is given up."""
 
     pixels: Any
     settings: GenerationSettings
@@ -88,13 +91,16 @@ class Batcher:
         fails at one, ClientLeft when `has_left` says that nobody wants them any more.
         """
         expires = time.monotonic() + deadline
+        jobs = []
         with self._room_for(len(pixels), settings, deadline):
-            jobs = [Job(each, settings) for each in pixels]
-            self._submit(jobs)
+            for each in pixels:
+                jobs.append(Job(each, settings))
+                _check_patience(expires, deadline, has_left)
+        self._submit(jobs)
         try:
             return [self._wait_for(job, expires, has_left) for job in jobs]
         except TimeoutError:
-            raise DeadlineExceeded(f"the captions were not ready within {deadline:g} seconds") from None
+            raise _too_late(deadline) from None
         finally:
             for job in jobs:
                 job.is_abandoned = not job.future.done()
@@ -118,24 +124,25 @@ class Batcher:
             with suppress(TimeoutError):
                 return job.future.result(LOOK)
             if has_left():
-                raise ClientLeft("nobody waits for the captions any more")
+                raise ClientLeft(LEFT)
         return job.future.result(max(0.0, left))
 
     def _submit(self, jobs: Sequence[Job]) -> None:
         with self._changed:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._live, name="batcher", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._live, name="batcher", daemon=True)
+                thread.start()  # only one that could be started counts
+                self._thread = thread
             self._waiting.extend(jobs)
             self._changed.notify_all()
 
     def _admit(self, new: Sequence[GenerationSettings], deadline: float) -> None:
         """Raises TooBusy, and says when to come back, for images that cannot wait or be done by their deadline."""
-        waiting = [*(job.settings for job in self._waiting), *self._expected]
+        waiting = [*(job.settings for job in self._waiting if not job.is_abandoned), *self._expected]
         seconds = self._pace.estimate(work_of(waiting) + work_of(new), self._cores.least_part)
         is_idle = not (waiting or self._running)
-        most = self._max_waiting if is_idle or self._pace.is_known else min(self._max_waiting, self._max_batch)
-        if len(waiting) + len(new) > most:
+        most = self._max_waiting if self._pace.is_known else min(self._max_waiting, self._max_batch)
+        if len(waiting) + len(new) > most and not is_idle:
             raise TooBusy("too many images are waiting for their captions", retry_after=math.ceil(seconds) + 1)
         if seconds > SAFETY * deadline and not is_idle:
             raise TooBusy("the captions could not be ready in time", retry_after=math.ceil(seconds - SAFETY * deadline))
@@ -212,10 +219,14 @@ class Batcher:
         for job in jobs:
             if self._engine.can_search(job.settings):
                 searching.append(job)
-            else:
-                self._finish(job, lambda job=job: self._engine.generate(job.pixels, job.settings))  # type: ignore[misc]
+            elif not job.is_abandoned:
+                self._pace.give_up()
+                self._finish(job, lambda job=job: self._generate(job))  # type: ignore[misc]
         if searching:
             self._join(searching)
+
+    def _generate(self, job: Job) -> list[list[int]]:
+        return self._engine.generate(job.pixels, job.settings, lambda: job.is_abandoned)
 
     def _join(self, jobs: Sequence[Job]) -> None:
         """Add jobs to those that run. If that fails, one at a time, so that a bad one fails alone."""
@@ -248,7 +259,8 @@ class Batcher:
             self._running.clear()
             self._engine.clear()
             for job in jobs:
-                self._finish(job, lambda job=job: self._run_alone(job))  # type: ignore[misc]
+                if not job.is_abandoned:
+                    self._finish(job, lambda job=job: self._run_alone(job))  # type: ignore[misc]
         else:
             for search in done:
                 self._finish(self._running.pop(search), lambda search=search: search.results)  # type: ignore[misc]
@@ -257,7 +269,8 @@ class Batcher:
         try:
             (search,) = self._engine.add([job.pixels], [job.settings])
             while not self._engine.step():
-                pass
+                if job.is_abandoned:
+                    raise ClientLeft(LEFT)
         finally:
             self._engine.clear()
         results: list[list[int]] = search.results
@@ -273,6 +286,17 @@ class Batcher:
             _fail(job, error)
         else:
             job.future.set_result(captions)
+
+
+def _too_late(deadline: float) -> DeadlineExceeded:
+    return DeadlineExceeded(f"the captions were not ready within {deadline:g} seconds")
+
+
+def _check_patience(expires: float, deadline: float, has_left: Callable[[], bool]) -> None:
+    if time.monotonic() > expires:
+        raise _too_late(deadline)
+    if has_left():
+        raise ClientLeft(LEFT)
 
 
 def _fail(job: Job, error: Exception) -> None:

@@ -6,14 +6,14 @@
 What is not a search, or not by GPT-2, goes through transformers' `generate`, on the same weights.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import GPT2LMHeadModel
+from transformers import GPT2LMHeadModel, StoppingCriteria, StoppingCriteriaList
 
 from flaskapp.captioner.beam_search import Search, propose
 from flaskapp.captioner.checkpoint import LoadedCheckpoint
@@ -125,11 +125,15 @@ class Engine:
         self._groups = []
 
     @torch.inference_mode()
-    def generate(self, pixels: Tensor, settings: GenerationSettings) -> list[list[int]]:
-        """The captions of one image by transformers' own means, as token ids."""
+    def generate(
+        self, pixels: Tensor, settings: GenerationSettings, is_given_up: Callable[[], bool] = lambda: False
+    ) -> list[list[int]]:
+        """The captions of one image by transformers' own means, as token ids. Once it is given up they break off."""
         with _seeded(settings.seed):
             tokens = self._model.generate(
-                pixels[None].to(self._device, self._model.dtype), **settings.for_generate()
+                pixels[None].to(self._device, self._model.dtype),
+                **settings.for_generate(),
+                stopping_criteria=StoppingCriteriaList([GivenUp(is_given_up)]),
             )  # [sequences, length]
         sequences: list[list[int]] = tokens.tolist()
         return sequences
@@ -137,6 +141,16 @@ class Engine:
     def to_text(self, sequences: list[list[int]]) -> list[str]:
         """Captions from token ids."""
         return [text.strip() for text in self._tokenizer.batch_decode(sequences, skip_special_tokens=True)]
+
+
+class GivenUp(StoppingCriteria):
+    """Ends a generation that nobody waits for any more."""
+
+    def __init__(self, is_given_up: Callable[[], bool]) -> None:
+        self._is_given_up = is_given_up
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **_: Any) -> Tensor:
+        return input_ids.new_full((len(input_ids),), self._is_given_up(), dtype=torch.bool)
 
 
 def _advance(group: Group, logits: Tensor) -> list[Search]:

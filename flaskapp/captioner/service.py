@@ -144,7 +144,7 @@ class Captioner:
         engine = Engine(checkpoint, configuration.precision, device)
         batcher = Batcher(
             engine,
-            self._cores,
+            self._cores if device.type == "cpu" else Cores(1),  # on a GPU they make nothing faster
             max_batch=configuration.max_batch,
             max_waiting=configuration.queue,
             on_death=lambda: self._on_death(),

@@ -10,9 +10,8 @@ from typing import Any
 
 from flaskapp.serving.framing import Incoming
 
-READ_SECONDS = 9.0  # for a request, from its first byte: it is over by the tenth
-SLOWEST = 2**16  # bytes a second: a body that comes faster than this has the time that it needs
-WRITE_SECONDS = 10.0  # without any progress
+READ_SECONDS = 9.0  # that a request may take, or fall silent for: it is over by the tenth
+SLOWEST = 2**16  # bytes a second: what comes faster than this has the time that it needs
 LINGER_SECONDS = 10.0  # that the rest of a refused body is thrown away, so that its sender gets to read the refusal
 PARTING_SECONDS = 1.0  # after the last answer, for the client to close first
 READ_AT_ONCE = 2**18  # bytes
@@ -33,7 +32,7 @@ class Connection:
     """`deadline` is when it is closed if nothing more has come: no thread is at it then. None while it is answered."""
 
     def __init__(self, sock: socket.socket, client: Any, server: Any, max_body: int) -> None:
-        sock.settimeout(WRITE_SECONDS)
+        sock.setblocking(False)
         self.sock = sock
         self.descriptor = sock.fileno()
         self.client = client
@@ -41,8 +40,8 @@ class Connection:
         self.incoming = Incoming(max_body)
         self.is_lingering = False  # answered and closed by us, but the client still sends
         self.deadline: float | None = time.monotonic() + READ_SECONDS
-        self._began: float | None = None  # to send the request
         self._is_continued = False
+        self._lingers_for = 0.0
 
     @property
     def is_complete(self) -> bool:
@@ -59,34 +58,49 @@ class Connection:
             return False
         if self.is_lingering or not data:
             return bool(data)
+        self._extend_deadline(len(data))
         self.incoming.feed(data)
-        if self._began is None:
-            self._began = time.monotonic()
-        self.deadline = None if self.is_complete else self._began + READ_SECONDS + len(self.incoming.data) / SLOWEST
+        self._say_continue()
+        if self.is_complete:
+            self.deadline = None
+        return True
+
+    def _extend_deadline(self, size: int) -> None:
+        """By the time that so many bytes may take, and never beyond the time for silence."""
+        now = time.monotonic()
+        is_first = not self.incoming.data
+        earned = now + READ_SECONDS if is_first or self.deadline is None else self.deadline + size / SLOWEST
+        self.deadline = min(earned, now + READ_SECONDS)
+
+    def _say_continue(self) -> None:
+        """Once, to a client that waits for it before it sends the body."""
         if self.incoming.expects_continue and not self.is_complete and not self._is_continued:
             self._is_continued = True
             self._send(b"HTTP/1.1 100 Continue\r\n\r\n")
-        return True
 
     def received(self) -> Received:
         """The complete request, for gunicorn's parser."""
         return Received(memoryview(self.incoming.data)[: self.incoming.end])
 
-    def go_on(self, seconds: float) -> None:
-        """After an answer: the next request may begin within so many seconds, if it has not."""
-        self.incoming = self.incoming.following()
+    def go_on(self) -> None:
+        """After an answer: turn to the next request, of which some may have come. Raises Refused."""
         self._is_continued = False
-        now = time.monotonic()
-        self._began = now if self.incoming.data else None
-        self.deadline = None if self.is_complete else now + (READ_SECONDS if self.incoming.data else seconds)
+        self.incoming = self.incoming.following()
+        self._say_continue()
+
+    def wait(self, seconds: float) -> None:
+        """Set the deadline of what has come of the next request, or of its beginning."""
+        if self.is_lingering:
+            seconds = self._lingers_for
+        self.deadline = time.monotonic() + (READ_SECONDS if self.incoming.data else seconds)
 
     def linger(self) -> None:
         """Say that nothing more will be sent. What still comes is thrown away, or the client would see a reset."""
-        is_whole = self.is_complete and not self.incoming.is_cut
+        self._lingers_for = PARTING_SECONDS if self.is_complete and not self.incoming.is_cut else LINGER_SECONDS
         self.is_lingering = True
         self.incoming = Incoming(0)
-        self.deadline = time.monotonic() + (PARTING_SECONDS if is_whole else LINGER_SECONDS)
         with suppress(OSError):
+            self.sock.setblocking(False)  # gunicorn leaves a socket blocking to which it wrote an error
             self.sock.shutdown(socket.SHUT_WR)
 
     def refuse(self, status: HTTPStatus) -> None:
@@ -98,6 +112,9 @@ class Connection:
         self.linger()
 
     def _send(self, data: bytes) -> None:
-        """A few bytes, which find room in the socket's buffer, or the client reads nothing at all."""
+        """A few bytes, if they find room in the socket's buffer; a client that reads nothing misses them.
+
+        Not by the socket's own methods: they would wait, and nobody else would be read meanwhile.
+        """
         with suppress(OSError):
-            self.sock.send(data, socket.MSG_DONTWAIT)
+            os.write(self.descriptor, data)

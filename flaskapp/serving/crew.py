@@ -6,10 +6,13 @@ of work, whoever watches lets another one lead, and threads are started only whe
 Reference: the pattern is "Leader/Followers" (Schmidt et al., 2000).
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
+
+log = logging.getLogger(__name__)
 
 MOMENT = 0.005  # seconds
 
@@ -33,17 +36,17 @@ class Crew(Generic[Work]):
         self._most = most
         self._on_death = on_death
         self._leadership = threading.Lock()
-        self._hand = threading.Lock()  # holds the next three
+        self._threads = 0
+        self._hand = threading.Lock()  # holds the next two
         self._working_since: float | None = None  # the leader
         self._followers = 0
-        self._threads = 0
         self._is_working = threading.Event()
         self._is_over = False
 
     def start(self) -> None:
-        """Start the first thread."""
+        """Start a thread, the first one or one more."""
+        threading.Thread(target=self._live, name=f"crew-{self._threads + 1}", daemon=True).start()
         self._threads += 1
-        threading.Thread(target=self._live, name=f"crew-{self._threads}", daemon=True).start()
 
     def stop(self) -> None:
         """Find no more work."""
@@ -68,7 +71,10 @@ class Crew(Generic[Work]):
             is_short = not self._followers and self._threads < self._most
         self._leadership.release()
         if is_short:
-            self.start()
+            try:
+                self.start()
+            except RuntimeError:  # the system has no more threads: those that are there go on
+                log.warning("No more threads can be started than %d", self._threads)
 
     def _live(self) -> None:
         try:

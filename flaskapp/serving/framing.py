@@ -10,8 +10,11 @@ HEAD_LIMIT = 2**16  # bytes of a request line and its headers together
 LINE_LIMIT = 256  # bytes of the line that says how long a chunk is
 
 END = b"\r\n\r\n"
-LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([^\r]*)")
-CODING = re.compile(rb"\r\ntransfer-encoding:[ \t]*([^\r]*)")
+# All in lower case: so is what they are looked for in.
+LENGTH = re.compile(rb"\r\ncontent-length[ \t]*:[ \t]*([^\r]*)")
+CODING = b"\r\ntransfer-encoding"
+EXPECTS = re.compile(rb"[^\r]* http/1\.1\r\n(.*\r\n)?expect:[ \t]*100-continue[ \t]*\r\n", re.DOTALL)
+NUMBER = re.compile(rb"[0-9]{1,18}[ \t]*")
 CHUNK_SIZE = re.compile(rb"[0-9a-fA-F]{1,8}")
 
 
@@ -26,8 +29,8 @@ class Refused(Exception):
 class Incoming:
     """The bytes of one connection, from the beginning of a request on.
 
-    A body beyond `max_body` bytes, and one whose length is said twice, are not waited for: such a request counts as
-    complete with what is there (`is_cut`), for the parser and the application to refuse. Nothing can follow it.
+    A body beyond `max_body` bytes is not waited for: such a request counts as complete with what is there (`is_cut`),
+    for the application to refuse. Nothing can follow it.
     """
 
     def __init__(self, max_body: int, data: bytes = b"") -> None:
@@ -48,6 +51,11 @@ class Incoming:
     def has_body(self) -> bool:
         """Whether the head announced one."""
         return self.is_chunked or self._length > 0
+
+    @property
+    def line(self) -> str:
+        """Method and path, for a log: without the query, and quoted, so that it stays one line."""
+        return repr(bytes(self.data[:LINE_LIMIT]).partition(b"\r\n")[0].partition(b"?")[0].decode("latin-1"))
 
     def feed(self, data: bytes) -> None:
         """Add what came. Raises Refused."""
@@ -76,14 +84,13 @@ class Incoming:
             return
         head = bytes(self.data[: end + 2]).lower()
         self._body = self._chunk = end + len(END)
-        self.expects_continue = b"\r\nexpect:" in head
-        lengths, codings = LENGTH.findall(head), CODING.findall(head)
-        if len(lengths) + len(codings) > 1:
-            self._cut()  # which of them to believe is how requests are smuggled
-        elif lengths:
-            self._length = int(lengths[0]) if re.fullmatch(rb"[0-9]{1,18}", lengths[0].rstrip()) else 0
-        elif codings:
-            self.is_chunked = True
+        self.expects_continue = EXPECTS.match(head) is not None
+        lengths, self.is_chunked = LENGTH.findall(head), CODING in head
+        # Which of two lengths to believe, or how to read a strange one, is how requests are smuggled.
+        if len(lengths) + head.count(CODING) > 1 or not all(NUMBER.fullmatch(length) for length in lengths):
+            raise Refused(HTTPStatus.BAD_REQUEST)
+        if lengths:
+            self._length = int(lengths[0])
 
     def _follow_chunks(self) -> None:
         while self.end is None:
@@ -109,6 +116,9 @@ class Incoming:
             return False
         self._payload += size
         self._chunk = start + size + 2
+        around = self._chunk - (self._body or 0) - self._payload
+        if around > max(HEAD_LIMIT, self._payload):  # bytes that cost work and memory, and are nobody's data
+            raise Refused(HTTPStatus.BAD_REQUEST)
         return True
 
     def _read_trailers(self, line_end: int) -> None:

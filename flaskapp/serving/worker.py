@@ -11,10 +11,11 @@ import errno
 import io
 import select
 import socket
+import threading
 import time
 from collections import deque
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NamedTuple
 
 from gunicorn import http
 from gunicorn.workers.base import Worker as BaseWorker
@@ -24,17 +25,27 @@ from flaskapp.serving.balance import Balance
 from flaskapp.serving.connection import Connection
 from flaskapp.serving.crew import Crew
 from flaskapp.serving.framing import Refused
+from flaskapp.serving.outgoing import Outgoing
 
 TICK = 0.5  # seconds between two looks at the deadlines
 HEAD_START = 0.005  # seconds in which a worker with fewer connections may take the next
 LAST_WORDS = 2.0  # seconds after SIGTERM in which a request may still begin on a connection that was kept
-BUFFERED = 16  # bodies of the largest size: more bytes of incomplete requests than that do not lie in memory
+BUFFERED = 16  # bodies of the largest size: more bytes of requests than that do not lie in memory,
+SMALL = 2**17  # bytes, apart from those that have no more than this
 DEFAULT_MAX_BODY = 2**24  # bytes, for an application that says nothing
 
 READABLE = select.EPOLLIN
 READABLE_ONCE = select.EPOLLIN | select.EPOLLONESHOT  # until it is asked for again: while it is answered, it is not
 
 balance = Balance()
+
+
+class Answering(NamedTuple):
+    """What gunicorn asks of a connection while it answers."""
+
+    sock: Outgoing
+    client: Any
+    server: Any
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
@@ -44,13 +55,23 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self._epoll = select.epoll()
         self._listeners: dict[int, socket.socket] = {}  # by their descriptors, like the connections
         self._connections: dict[int, Connection] = {}
-        self._complete: deque[Connection] = deque()  # whose requests nobody answers yet
-        self._next_tick = self._stopped = 0.0
+        self._light: deque[Connection] = deque()  # whose requests are complete: without a body, and with one
+        self._heavy: deque[Connection] = deque()
+        self._is_light_first = False
+        self._hand = threading.RLock()  # holds deadlines, from their setting until the connection is waited for
+        self._next_tick = 0.0
         self._paused_until, self._has_paused = 0.0, False
         self.max_keepalived = self.worker_connections  # a connection that is kept takes no thread
         balance.take_place(self.age)
         BaseWorker.init_process(self)
 
+    @classmethod
+    def check_config(cls, cfg: Any, log: Any) -> None:
+        if cfg.is_ssl or cfg.proxy_protocol not in (False, "off"):
+            log.error("TLS and the PROXY protocol are for a proxy in front: this worker does not speak them")
+            raise SystemExit(1)
+
+    # Not those of ThreadWorker, which are for a pool of threads that is not made here.
     def handle_exit(self, sig: int, frame: Any) -> None:
         BaseWorker.handle_exit(self, sig, frame)
 
@@ -70,8 +91,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self.notify()
             crew.watch(patience=1.0)
         self._leave()
-        self._stopped = time.monotonic()
-        while self._connections and time.monotonic() < self._stopped + self.cfg.graceful_timeout:
+        until = time.monotonic() + self.cfg.graceful_timeout
+        while self._connections and time.monotonic() < until:
             self.notify()
             crew.watch(patience=0.1)
         crew.stop()
@@ -80,15 +101,21 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self.alive = False
 
     def _find(self) -> Connection | None:
-        """A complete request, rather one without a body; None when a while has passed without any."""
-        patience = 0 if self._complete else HEAD_START if self._paused_until else TICK
+        """A complete request; None when a while has passed without one.
+
+        Those with and without a body take turns: a probe waits for one upload at most, and an upload for one probe.
+        """
+        is_waiting = bool(self._light or self._heavy)
+        patience = 0 if is_waiting else HEAD_START if self._paused_until else TICK
         for descriptor, _ in self._epoll.poll(patience):
             if descriptor in self._listeners:
                 self._accept(self._listeners[descriptor])
             elif descriptor in self._connections:
                 self._read(self._connections[descriptor])
         self._look_at_the_clock()
-        return self._complete.popleft() if self._complete else None
+        self._is_light_first = not self._is_light_first
+        queue = (self._light or self._heavy) if self._is_light_first else (self._heavy or self._light)
+        return queue.popleft() if queue else None
 
     def _accept(self, listener: socket.socket) -> None:
         """Take one connection, unless a worker with fewer of them does so within a moment."""
@@ -121,30 +148,39 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def _look_at_the_clock(self) -> None:
         now = time.monotonic()
-        if not self.alive:
-            while self._listeners:
-                self._listeners.popitem()[1].close()
+        if not self.alive and self._listeners:
+            self._close_listeners(now)
         elif self._paused_until and now >= self._paused_until:
             self._paused_until, self._has_paused = 0.0, True
             for descriptor in self._listeners:
                 self._epoll.register(descriptor, READABLE)
         if now >= self._next_tick:
             self._next_tick = now + TICK
+            with self._hand:
+                for connection in list(self._connections.values()):
+                    self._close_if_expired(connection, now)
+
+    def _close_listeners(self, now: float) -> None:
+        """Take no more connections, and let those go soon that are not in a request."""
+        while self._listeners:
+            descriptor, listener = self._listeners.popitem()
+            if not self._paused_until:
+                self._epoll.unregister(descriptor)  # closing is not enough: the master has the same file
+            listener.close()
+        self._paused_until = 0.0
+        balance.forget(self.age)
+        with self._hand:
             for connection in list(self._connections.values()):
-                self._close_if_expired(connection, now)
+                if connection.deadline is not None and not connection.incoming.data:
+                    connection.deadline = min(connection.deadline, now + LAST_WORDS)
 
     def _close_if_expired(self, connection: Connection, now: float) -> None:
-        deadline = connection.deadline
-        if deadline is None:
+        if connection.deadline is None or now < connection.deadline:
             return
-        is_idle = not connection.incoming.data
-        if is_idle and self._stopped:
-            deadline = min(deadline, self._stopped + LAST_WORDS)
-        if now >= deadline:
-            if is_idle:
-                self._close(connection)
-            else:
-                self._refuse(connection, HTTPStatus.REQUEST_TIMEOUT)
+        if connection.incoming.data:
+            self._refuse(connection, HTTPStatus.REQUEST_TIMEOUT)
+        else:
+            self._close(connection)
 
     def _read(self, connection: Connection) -> None:
         try:
@@ -155,42 +191,56 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if not goes_on:
             self._close(connection)
         elif connection.is_complete:
-            if connection.incoming.has_body:
-                self._complete.append(connection)
-            else:
-                self._complete.appendleft(connection)  # a probe need not wait for uploads
+            (self._heavy if connection.incoming.has_body else self._light).append(connection)
         elif self._is_too_much(connection):
             self._refuse(connection, HTTPStatus.SERVICE_UNAVAILABLE)
         else:
             self._epoll.modify(connection.descriptor, READABLE_ONCE)
 
     def _is_too_much(self, connection: Connection) -> bool:
-        """Whether this one is large, and all that is not complete is too much for the memory."""
-        if len(connection.incoming.data) < self._max_body // BUFFERED:
+        """Whether this one is more than small, and all requests together are too much for the memory."""
+        if len(connection.incoming.data) < SMALL:
             return False
         return sum(len(each.incoming.data) for each in list(self._connections.values())) > BUFFERED * self._max_body
 
     def _refuse(self, connection: Connection, status: HTTPStatus) -> None:
-        self.log.info("%s: refused with %d %s", _address(connection), status, status.phrase)
+        self.log.info(
+            "%s: %s: refused with %d %s", _address(connection), connection.incoming.line, status, status.phrase
+        )
         connection.refuse(status)
-        self._epoll.modify(connection.descriptor, READABLE_ONCE)
+        self._wait_for_more(connection)
+
+    def _wait_for_more(self, connection: Connection) -> None:
+        with self._hand:
+            if connection.sock.fileno() < 0:  # gunicorn closes it when an answer breaks off
+                self._close(connection)
+            else:
+                connection.wait(self.cfg.keepalive if self.alive else LAST_WORDS)
+                self._epoll.modify(connection.descriptor, READABLE_ONCE)
 
     def _close(self, connection: Connection) -> None:
-        del self._connections[connection.descriptor]
+        if self._connections.get(connection.descriptor) is connection:  # or it is closed, and its number another's
+            del self._connections[connection.descriptor]
         connection.sock.close()
-        balance.tell(len(self._connections))
+        if self._listeners:
+            balance.tell(len(self._connections))
 
     def _answer(self, connection: Connection) -> None:
         """Answer a request, and those that came with it; then wait for the next, or part."""
-        while connection.is_complete:
-            if self._answer_one(connection):
-                connection.go_on(self.cfg.keepalive)
-            else:
-                connection.linger()
-        if connection.sock.fileno() < 0:  # gunicorn closes it when an answer breaks off
-            self._close(connection)
+        try:
+            while connection.is_complete:
+                if self._answer_one(connection):
+                    connection.go_on()
+                else:
+                    connection.linger()
+        except Refused as refused:  # what came after the request
+            self._refuse(connection, refused.status)
+        except (Exception, SystemExit):  # one connection's, and no reason for the worker to end
+            self.log.exception("%s: the connection is given up", _address(connection))
+            connection.linger()
+            self._wait_for_more(connection)
         else:
-            self._epoll.modify(connection.descriptor, READABLE_ONCE)
+            self._wait_for_more(connection)
 
     def _answer_one(self, connection: Connection) -> bool:
         """Whether the connection may go on after it."""
@@ -198,11 +248,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         try:
             request = next(http.get_parser(self.cfg, connection.received(), connection.client))
             request._expected_100_continue = False  # that was said
+            if connection.incoming.is_chunked:  # what is wrong with the chunks is found here, before the call
+                request.body = io.BytesIO(request.body.read(self._max_body + 1))
             if connection.incoming.is_cut:
                 request.force_close()
-            elif connection.incoming.is_chunked:
-                request.body = io.BytesIO(request.body.read())  # what is wrong with the chunks is found before the call
-            return bool(self.handle_request(request, connection))
+            outgoing = Outgoing(connection.sock)
+            return bool(self.handle_request(request, Answering(outgoing, connection.client, connection.server)))
         except (http.errors.NoMoreData, StopIteration) as error:
             self.log.debug("%s: not a request: %s", _address(connection), error)
         except OSError as error:

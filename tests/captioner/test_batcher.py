@@ -13,6 +13,7 @@ from flaskapp.captioner import GenerationSettings
 from flaskapp.captioner.batcher import Batcher
 from flaskapp.captioner.cores import Cores
 from flaskapp.captioner.pace import work_of
+from flaskapp.counted import Counted
 from flaskapp.errors import (
     CaptionerUnavailable,
     CaptionFailed,
@@ -78,7 +79,11 @@ class StandIn:
     def clear(self) -> None:
         self.running = []
 
-    def generate(self, pixels: str, settings: GenerationSettings) -> list[list[int]]:
+    def generate(self, pixels: str, settings: GenerationSettings, is_given_up: Callable[[], bool]) -> list[list[int]]:
+        if pixels == "endless":
+            self.has_begun.set()
+            while not is_given_up():
+                threading.Event().wait(0.001)
         return [[ord(letter) for letter in pixels.upper()]] * settings.num_return_sequences
 
     def to_text(self, sequences: list[list[int]]) -> list[str]:
@@ -290,6 +295,53 @@ def test_what_is_no_search_is_generated(make: Callable[..., Batcher], engine: St
     engine.gate.set()
     assert make().caption(["word"], SAMPLING, 30) == [["WORD"]]
     assert engine.batches == []
+
+
+def test_what_is_generated_for_nobody_breaks_off_and_the_rest_of_its_request_is_not_begun(
+    make: Callable[..., Batcher], engine: StandIn
+) -> None:
+    batcher = make()
+    with pytest.raises(DeadlineExceeded):
+        batcher.caption(["endless", "endless"], SAMPLING, 0.05)
+    engine.gate.set()
+    assert batcher.caption(["word"], SETTINGS, 30) == [["word"]]
+
+
+def test_what_takes_too_long_to_decode_is_given_up_and_holds_no_place(
+    make: Callable[..., Batcher], engine: StandIn
+) -> None:
+    batcher = make(max_waiting=2)
+
+    def decode() -> Iterator[str]:
+        yield "first"
+        threading.Event().wait(0.05)
+        yield "second"
+
+    with pytest.raises(DeadlineExceeded):
+        batcher.caption(Counted(2, decode), SETTINGS, 0.01)
+    engine.gate.set()
+    assert batcher.caption(["a", "b"], SETTINGS, 30) == [["a"], ["b"]]
+    assert not any("first" in batch for batch in engine.batches)
+
+
+def test_who_comes_while_nobody_waits_may_bring_more_than_may_wait(
+    make: Callable[..., Batcher], engine: StandIn
+) -> None:
+    engine.gate.set()
+    words = [str(number) for number in range(5)]
+    assert make(max_batch=2, max_waiting=2).caption(words, SETTINGS, 30) == [[word] for word in words]
+
+
+def test_those_that_were_given_up_take_no_place(
+    make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor
+) -> None:
+    batcher = make(max_waiting=1)
+    first = hold(pool, batcher, engine)
+    for _ in range(3):
+        with pytest.raises(DeadlineExceeded):
+            batcher.caption(["late"], SETTINGS, 0.01)
+    engine.gate.set()
+    assert first.result(30) == [["first"]]
 
 
 def test_a_setting_that_the_engine_refuses_is_the_client_s_to_know(

@@ -31,6 +31,10 @@ def long_caption() -> tuple[bytes, str]:
     return encode_multipart_formdata(form)
 
 
+def log_in(server: Server, name: str, password: str = "correct horse") -> requests.Response:
+    return requests.post(server.url + "/login/", json={"username": name, "password": password}, timeout=PATIENCE)
+
+
 @contextmanager
 def in_flight(server: Server, number: int) -> Iterator[list[HTTPConnection]]:
     """So many captions that the server has begun to read, by as many clients."""
@@ -49,6 +53,7 @@ def test_a_worker_that_is_killed_while_it_captions_takes_only_its_own_requests_a
 ) -> None:
     server = start_server("--workers", "2")
     server.wait_for("Booting worker", times=2)
+    assert log_in(server, "ada").json() == "login saved"
     with in_flight(server, 8) as connections:
         os.kill(workers_of(server)[0], signal.SIGKILL)
         ends: Counter[object] = Counter()
@@ -61,6 +66,7 @@ def test_a_worker_that_is_killed_while_it_captions_takes_only_its_own_requests_a
     assert ends.total() == 8
     server.wait_for("Booting worker", times=3)
     assert post_star(server.url).status_code == 200
+    assert_error(log_in(server, "ada", "another password"), 401)
 
 
 def test_a_stop_lets_requests_in_flight_finish(start_server: Callable[..., Server]) -> None:
@@ -88,23 +94,18 @@ def test_a_full_disk_loses_no_login_that_was_acknowledged_and_stops_no_upload(
 ) -> None:
     server = start_server("--workers", "1")
     (worker,) = workers_of(server)
-    ada, bob = ({"username": name, "password": f"of {name}"} for name in ("ada", "bob"))
-
-    def log_in(login: dict[str, str]) -> requests.Response:
-        return requests.post(server.url + "/login/", json=login, timeout=PATIENCE)
-
-    assert log_in(ada).json() == "login saved"
+    assert log_in(server, "ada").json() == "login saved"
     resource.prlimit(worker, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))  # no file can be written to
-    assert_error(log_in(bob), 503)
-    assert log_in(ada).json() == "login saved", "reading needs no space"
+    assert_error(log_in(server, "bob"), 503)
+    assert log_in(server, "ada").json() == "login saved", "reading needs no space"
     upload = io.BytesIO()
     photograph(1000, 750).save(upload, "PNG")
     assert len(upload.getvalue()) > 500_000, "large enough that a form would keep it in a temporary file"
     files = {"data": ("photo.png", upload.getvalue())}
     assert requests.post(server.url + "/cv_model/", files=files, timeout=PATIENCE).status_code == 200
     resource.prlimit(worker, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    assert log_in(bob).json() == "login saved"
-    assert_error(log_in(ada | {"password": "another"}), 401)
+    assert log_in(server, "bob").json() == "login saved"
+    assert_error(log_in(server, "ada", "another password"), 401)
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ import pytest
 import requests
 
 from tests.conftest import ASSETS, Server, assert_error
+from tests.serving.test_gunicorn import workers_of
 
 PATIENCE = 30  # seconds
 MULTIPART = "multipart/form-data; boundary=cut"
@@ -62,6 +63,36 @@ def test_requests_that_come_together_are_answered_in_their_order(server: Server)
     with connected(server) as connection:
         connection.sendall(b"".join(head(f"GET /items/{number}") for number in range(20)) + head("GET /items/20", LAST))
         assert re.findall(rb'"item_id":(\d+)', read_all(connection)) == [b"%d" % number for number in range(21)]
+
+
+@pytest.mark.parametrize(
+    ("second", "status"),
+    [
+        (head("POST /login/", "Transfer-Encoding: chunked") + b"zz\r\n", 400),
+        (b"GET / HTTP/1.1\r\nX-Long: " + b"x" * 100_000, 431),
+    ],
+    ids=["broken chunks", "a head without an end"],
+)
+def test_what_is_wrong_after_a_good_request_is_refused_and_ends_no_worker(
+    server: Server, second: bytes, status: int
+) -> None:
+    before = workers_of(server)
+    with connected(server) as connection:
+        connection.sendall(head("GET /items/5") + second)
+        assert statuses(read_all(connection)) == [200, status]
+    assert requests.get(server.url, timeout=PATIENCE).status_code == 200
+    assert workers_of(server) == before
+
+
+def test_who_asks_before_a_body_after_another_request_is_told_to_go_on(server: Server) -> None:
+    with connected(server) as connection:
+        fields = ("Expect: 100-continue", "Content-Type: application/json", "Content-Length: 2", LAST)
+        connection.sendall(head("GET /items/5") + head("POST /text_model/", *fields))
+        answer = b""
+        while b"100 Continue" not in answer:
+            answer += connection.recv(2**16)
+        connection.sendall(b"{}")
+        assert statuses(answer + read_all(connection)) == [200, 100, 422]
 
 
 def test_a_client_that_asks_before_it_sends_a_body_is_told_to_go_on_once(server: Server) -> None:
@@ -164,6 +195,16 @@ def test_two_hundred_slow_senders_keep_nobody_waiting_and_are_refused(server: Se
         assert {tuple(statuses(read_all(connection))) for connection in slow} == {(408,)}
         assert time.monotonic() - began < 15, "the bound is ten seconds"
         assert requests.get(server.url, timeout=1).status_code == 200
+
+
+@pytest.mark.slow
+def test_who_falls_silent_after_most_of_an_upload_is_refused_as_soon(server: Server) -> None:
+    with connected(server) as connection:
+        fields = (f"Content-Type: {MULTIPART}", f"Content-Length: {8 * 2**20}")
+        connection.sendall(head("POST /caption/", *fields) + bytes(7 * 2**20))
+        began = time.monotonic()
+        assert statuses(read_all(connection)) == [408]
+        assert time.monotonic() - began < 15, "the bound is ten seconds; at 64 KiB a second it would have been 120"
 
 
 @pytest.mark.slow

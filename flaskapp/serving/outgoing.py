@@ -1,0 +1,35 @@
+"""What gunicorn writes an answer to, in place of the socket: a client that takes it too slowly is given up."""
+
+import socket
+import time
+from typing import Any, BinaryIO
+
+WRITE_SECONDS = 10.0  # that nothing of an answer is taken
+SLOWEST = 2**16  # bytes a second: what is taken faster than this has the time that it needs
+PIECE = 2**16  # bytes
+
+
+class Outgoing:
+    """Raises TimeoutError, an OSError, where a thread would wait for longer than the bytes are worth."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._deadline = time.monotonic() + WRITE_SECONDS
+
+    def sendall(self, data: bytes) -> None:
+        for start in range(0, len(data), PIECE):
+            piece = data[start : start + PIECE]
+            now = time.monotonic()
+            self._deadline = min(self._deadline, now + WRITE_SECONDS)
+            self._socket.settimeout(max(0.001, self._deadline - now))
+            self._socket.sendall(piece)
+            self._deadline += len(piece) / SLOWEST
+
+    def sendfile(self, file: BinaryIO, offset: int = 0, count: int | None = None) -> int:
+        file.seek(offset)
+        data = file.read() if count is None else file.read(count)
+        self.sendall(data)
+        return len(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._socket, name)
