@@ -113,9 +113,7 @@ class EncodedImage:
         try:
             with Image.open(io.BytesIO(self._data), formats=[self.format.upper()]) as image:
                 yield image
-        except FlaskappError:
-            raise
-        except MemoryError:
+        except (FlaskappError, MemoryError):
             raise
         except Exception as error:  # decoders raise whatever comes to mind: OSError, ValueError, struct.error
             log.debug("An image could not be read", exc_info=True)

@@ -1,9 +1,10 @@
 """Requests of many threads -> one model, in the thread that owns it.
 
-Nobody waits for company: while a batch runs, arrivals queue, and when it ends, all that fit make the next one. (Joining
-a running batch at its next token was tried, and was slower: searches that are not in step share less of each step's
-work. `python -m tests.benchmarks.captions --part batching` compares both.) A request is refused at once when too many
-wait, or too much to be done in time, and given up when its deadline has passed or its client has left.
+While a batch runs, arrivals queue, and when it ends, all that fit make the next one. Whoever finds it idle is begun at
+once; only those that were answered together get a moment, a twentieth of their batch's time, to return together.
+(Joining a running batch at its next token was tried, and was slower: searches that are not in step share less of each
+step's work. `python -m tests.benchmarks.captions --part batching` compares both.) A request is refused at once when too
+many wait, or too much to be done in time, and given up when its deadline has passed or its client has left.
 """
 
 import logging

@@ -11,7 +11,7 @@ from typing import Any
 from flaskapp.serving.framing import Incoming
 
 READ_SECONDS = 9.0  # that a request may take, or fall silent for: it is over by the tenth
-SLOWEST = 2**16  # bytes a second: what comes faster than this has the time that it needs
+SLOWEST = 2**16  # bytes a second: what comes and goes faster than this has the time that it needs
 LINGER_SECONDS = 10.0  # that the rest of a refused body is thrown away, so that its sender gets to read the refusal
 PARTING_SECONDS = 1.0  # after the last answer, for the client to close first
 READ_AT_ONCE = 2**18  # bytes

@@ -4,8 +4,9 @@ import socket
 import time
 from typing import Any, BinaryIO
 
+from flaskapp.serving.connection import SLOWEST
+
 WRITE_SECONDS = 10.0  # that nothing of an answer is taken
-SLOWEST = 2**16  # bytes a second: what is taken faster than this has the time that it needs
 PIECE = 2**16  # bytes
 
 

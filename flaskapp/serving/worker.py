@@ -30,7 +30,7 @@ from flaskapp.serving.outgoing import Outgoing
 TICK = 0.5  # seconds between two looks at the deadlines
 HEAD_START = 0.005  # seconds in which a worker with fewer connections may take the next
 LAST_WORDS = 2.0  # seconds after SIGTERM in which a request may still begin on a connection that was kept
-BUFFERED = 16  # bodies of the largest size: more bytes of requests than that do not lie in memory,
+BUFFERED = 16  # bodies of the largest size: more bytes of requests than that do not lie in memory
 SMALL = 2**17  # bytes, apart from those that have no more than this
 DEFAULT_MAX_BODY = 2**24  # bytes, for an application that says nothing
 

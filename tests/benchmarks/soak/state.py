@@ -30,7 +30,7 @@ def when_quiet(master: int) -> list[Process]:
     """The same, once no process has a connection any more: nothing tells of that, so they are asked."""
     until = time.monotonic() + PATIENCE
     while _connections(master) and time.monotonic() < until:
-        time.sleep(0.1)
+        time.sleep(0.1)  # nothing tells when a process has settled
     return processes(master)
 
 
