@@ -8,7 +8,6 @@ many wait, or too much to be done in time, and given up when its deadline has pa
 """
 
 import logging
-import math
 import threading
 import time
 from collections import deque
@@ -18,14 +17,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from flaskapp.captioner.admission import Admission
 from flaskapp.captioner.cores import Cores
 from flaskapp.captioner.generation import GenerationSettings
 from flaskapp.captioner.pace import Pace, work_of
-from flaskapp.errors import CaptionerUnavailable, CaptionFailed, ClientLeft, DeadlineExceeded, FlaskappError, TooBusy
+from flaskapp.errors import CaptionerUnavailable, CaptionFailed, ClientLeft, DeadlineExceeded, FlaskappError
 
 log = logging.getLogger(__name__)
 
-SAFETY = 0.7  # the part of a deadline that the estimated wait of a request may have: estimates are wrong
 LEFT = "nobody waits for the captions any more"
 LOOK = 0.5  # seconds between two looks whether a client has left
 
@@ -65,7 +64,6 @@ class Batcher:
         self._engine = engine
         self._cores = cores
         self._max_batch = max_batch
-        self._max_waiting = max_waiting
         self._on_death = on_death
         self._expected: list[GenerationSettings] = []  # of images that are admitted and still being decoded
         self._waiting: deque[Job] = deque()
@@ -74,6 +72,7 @@ class Batcher:
         self._thread: threading.Thread | None = None
         self._is_closed = False
         self._pace = Pace()
+        self._admission = Admission(self._pace, max_batch=max_batch, max_waiting=max_waiting)
         self._part = 1  # of the cores, at the last step
         self._last_size, self._last_start = 0, time.monotonic()  # of the last batch: its images, when it began
         self.steps = 0  # steps that were run, and how many images took part in all of them together
@@ -138,15 +137,10 @@ class Batcher:
             self._changed.notify_all()
 
     def _admit(self, new: Sequence[GenerationSettings], deadline: float) -> None:
-        """Raises TooBusy, and says when to come back, for images that cannot wait or be done by their deadline."""
+        """Raises TooBusy for what would wait in vain. Whoever finds nothing to do is never refused."""
         waiting = [*(job.settings for job in self._waiting if not job.is_abandoned), *self._expected]
-        seconds = self._pace.estimate(work_of(waiting) + work_of(new), self._cores.least_part)
-        is_idle = not (waiting or self._running)
-        most = self._max_waiting if self._pace.is_known else min(self._max_waiting, self._max_batch)
-        if len(waiting) + len(new) > most and not is_idle:
-            raise TooBusy("too many images are waiting for their captions", retry_after=math.ceil(seconds) + 1)
-        if seconds > SAFETY * deadline and not is_idle:
-            raise TooBusy("the captions could not be ready in time", retry_after=math.ceil(seconds - SAFETY * deadline))
+        if waiting or self._running:
+            self._admission.check(new, waiting, self._cores.least_part, deadline)
 
     def close(self) -> None:
         """Finish what is waiting, and end the thread."""

@@ -1,9 +1,8 @@
 """The batcher with a stand-in engine that stops, fails and counts as each test needs it; no clock decides anything."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
@@ -22,72 +21,10 @@ from flaskapp.errors import (
     InvalidGeneration,
     TooBusy,
 )
+from tests.captioner.stand_in import StandIn
 
 SETTINGS = GenerationSettings(max_length=4)
 SAMPLING = GenerationSettings(do_sample=True, num_beams=1)
-
-
-@dataclass(eq=False)
-class Word:
-    """A search for an image that is a word: it takes `settings.max_length` steps and finds the word's letters."""
-
-    word: str
-    settings: GenerationSettings
-    steps: int = 0
-
-    @property
-    def results(self) -> list[list[int]]:
-        return [[ord(letter) for letter in self.word]] * self.settings.num_return_sequences
-
-
-@dataclass
-class StandIn:
-    """An engine whose images are words. "bad" ones fail; while `gate` is closed no step begins."""
-
-    running: list[Word] = field(default_factory=list)
-    batches: list[list[str]] = field(default_factory=list)
-    gate: threading.Event = field(default_factory=threading.Event)
-    has_begun: threading.Event = field(default_factory=threading.Event)
-    on_step: Callable[[], None] = lambda: None
-
-    def can_search(self, settings: GenerationSettings) -> bool:
-        return not settings.do_sample
-
-    def add(self, pixels: Sequence[str], settings: Sequence[GenerationSettings]) -> list[Word]:
-        if "bad picture" in pixels:
-            raise ValueError("secret details")
-        words = [Word(word, each) for word, each in zip(pixels, settings, strict=True)]
-        self.running += words
-        return words
-
-    def step(self) -> list[Word]:
-        self.has_begun.set()
-        assert self.gate.wait(30)
-        self.on_step()
-        self.batches.append([search.word for search in self.running])
-        if any(search.word == "bad step" for search in self.running):
-            raise ValueError("secret details")
-        for search in self.running:
-            search.steps += 1
-        done = [search for search in self.running if search.steps == search.settings.max_length]
-        self.running = [search for search in self.running if search not in done]
-        return done
-
-    def drop(self, search: Word) -> None:
-        self.running.remove(search)
-
-    def clear(self) -> None:
-        self.running = []
-
-    def generate(self, pixels: str, settings: GenerationSettings, is_given_up: Callable[[], bool]) -> list[list[int]]:
-        if pixels == "endless":
-            self.has_begun.set()
-            while not is_given_up():
-                threading.Event().wait(0.001)
-        return [[ord(letter) for letter in pixels.upper()]] * settings.num_return_sequences
-
-    def to_text(self, sequences: list[list[int]]) -> list[str]:
-        return ["".join(map(chr, sequence)) for sequence in sequences]
 
 
 @pytest.fixture
@@ -178,31 +115,6 @@ def test_more_than_may_wait_are_refused_at_once_and_the_others_are_not(
     engine.gate.set()
     assert first.result(30) == [["first"]]
     assert fitting.result(30) == [["a"], ["b"]]
-
-
-def test_before_its_pace_is_known_no_more_than_a_batch_may_wait(
-    make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor
-) -> None:
-    batcher = make(max_batch=2, max_waiting=100)
-    first = hold(pool, batcher, engine)
-    with pytest.raises(TooBusy):
-        batcher.caption(["a", "b", "c"], SETTINGS, 30)
-    engine.gate.set()
-    assert first.result(30) == [["first"]]
-    assert batcher.caption(["a", "b", "c"], SETTINGS, 30) == [["a"], ["b"], ["c"]], "unless it does nothing"
-
-
-def test_what_could_not_be_done_in_time_is_refused_at_once_and_told_when_to_come_back(
-    make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor
-) -> None:
-    batcher = make()
-    first = hold(pool, batcher, engine)
-    teach(batcher, seconds=30)  # on one core of two
-    with pytest.raises(TooBusy, match="in time") as caught:
-        batcher.caption(["a", "b"], SETTINGS, 30)
-    assert caught.value.retry_after == 9, "seconds by which it is more than 70% of the deadline"
-    engine.gate.set()
-    assert first.result(30) == [["first"]]
 
 
 def test_nobody_is_refused_while_there_is_nothing_to_do(make: Callable[..., Batcher], engine: StandIn) -> None:

@@ -1,0 +1,33 @@
+"""Who may wait for captions: no more than have room, and only who can be served by their deadline."""
+
+import math
+from collections.abc import Sequence
+
+from flaskapp.captioner.generation import GenerationSettings
+from flaskapp.captioner.pace import Pace, work_of
+from flaskapp.errors import TooBusy
+
+SAFETY = 0.7  # the part of a deadline that the estimated wait of a request may have: estimates are wrong
+
+
+class Admission:
+    """Refuses what would wait in vain. Before the pace is known, no more than one batch may wait."""
+
+    def __init__(self, pace: Pace, *, max_batch: int, max_waiting: int) -> None:
+        self._pace = pace
+        self._max_batch = max_batch
+        self._max_waiting = max_waiting
+
+    def check(
+        self, new: Sequence[GenerationSettings], waiting: Sequence[GenerationSettings], cores: int, deadline: float
+    ) -> None:
+        """For each image that comes and each that waits before it, its settings; `deadline` in seconds from now.
+
+        Raises TooBusy, which says when to come back.
+        """
+        seconds = self._pace.estimate(work_of(waiting) + work_of(new), cores)
+        most = self._max_waiting if self._pace.is_known else min(self._max_waiting, self._max_batch)
+        if len(waiting) + len(new) > most:
+            raise TooBusy("too many images are waiting for their captions", retry_after=math.ceil(seconds) + 1)
+        if seconds > SAFETY * deadline:
+            raise TooBusy("the captions could not be ready in time", retry_after=math.ceil(seconds - SAFETY * deadline))
