@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from flaskapp.captioner.admission import Admission
-from flaskapp.captioner.cores import Cores
+from flaskapp.captioner.cores import Cores, give_way
 from flaskapp.captioner.generation import GenerationSettings
 from flaskapp.captioner.pace import Pace, work_of
 from flaskapp.errors import CaptionerUnavailable, CaptionFailed, ClientLeft, DeadlineExceeded, FlaskappError
@@ -155,6 +155,7 @@ class Batcher:
     def _live(self) -> None:
         """The thread. Should it die, all who wait are told."""
         try:
+            give_way()
             while not self._is_over():
                 jobs = self._collect()
                 self._part = self._cores.claim()

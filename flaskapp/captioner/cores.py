@@ -1,11 +1,14 @@
 """Who may use how many of the cores: processes that caption at the same time share them, one that is alone has all."""
 
 import mmap
+import os
+import sys
+import threading
 
 import torch
 
 PLACES = 256  # of processes that can be told apart
-
+NICE = 5
 
 IDLE, BUSY = 1, 2  # what a place says of its process; 0: there is none
 
@@ -46,3 +49,13 @@ class Cores:
     def release(self) -> None:
         """Leave the cores to the others."""
         self._table[self._place] = IDLE
+
+
+def give_way() -> None:
+    """Let all others go first: the calling thread, and those that it starts, get the time that they leave.
+
+    Requests are answered in between; a caption is not later for it by more than they take.
+    """
+    if sys.platform == "linux":  # elsewhere only whole processes can be nice
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + NICE)

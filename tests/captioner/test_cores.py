@@ -1,11 +1,13 @@
 import copy
 import os
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
-from flaskapp.captioner.cores import Cores
+from flaskapp.captioner.cores import NICE, Cores, give_way
 
 
 @pytest.fixture(autouse=True)
@@ -85,3 +87,19 @@ def test_the_least_part_is_what_is_left_when_all_processes_caption() -> None:
     assert cores.least_part == 2
     cores.forget(1)
     assert cores.least_part == 4
+
+
+def test_a_thread_that_gives_way_is_nice_and_so_are_those_that_it_starts_and_no_others() -> None:
+    def niceness() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    def be_nice() -> tuple[int, int]:
+        give_way()
+        with ThreadPoolExecutor(1) as started:
+            return niceness(), started.submit(niceness).result(30)
+
+    before = niceness()
+    nicer = min(before + NICE, 19)
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(be_nice).result(30) == (nicer, nicer)
+    assert niceness() == before

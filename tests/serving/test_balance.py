@@ -23,6 +23,15 @@ def test_the_worker_with_more_connections_is_ahead() -> None:
     assert not mine.is_ahead
 
 
+def test_of_many_connections_a_few_more_are_not_ahead() -> None:
+    mine, theirs = two_workers()
+    theirs.tell(80)
+    mine.tell(90)
+    assert not mine.is_ahead
+    mine.tell(92)
+    assert mine.is_ahead
+
+
 def test_a_worker_that_ended_is_not_waited_for() -> None:
     mine, _ = two_workers()
     mine.tell(1)
