@@ -200,6 +200,14 @@ def test_a_thousand_logins_at_once_make_one_row_and_all_workers_count_together(
     assert requests.get(server.url, timeout=30).status_code == 200
 
 
+def test_wrong_passwords_are_counted_in_all_workers_together(start_server: Callable[..., Server]) -> None:
+    server = start_server("--workers", "3", FLASKAPP_REQUIRE_LOGIN="true", FLASKAPP_RATE_LIMIT_FAILURES="6/minute")
+    server.wait_for("Booting worker", times=3)
+    url = server.url + "/text_model/?data=a"
+    statuses = Counter(requests.get(url, auth=("ada", "wrong"), timeout=60).status_code for _ in range(12))
+    assert statuses == {401: 6, 429: 6}, "each guess came by a connection of its own, to any worker"
+
+
 @pytest.mark.slow
 def test_many_logins_at_once_without_a_limit_make_one_row(start_server: Callable[..., Server], tmp_path: Path) -> None:
     database = f"sqlite:///{tmp_path / 'burst.db'}"

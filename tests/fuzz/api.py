@@ -14,6 +14,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import requests
+
 from tests.benchmarks.process import ROOT, serving
 from tests.benchmarks.table import print_table
 
@@ -29,14 +31,26 @@ SETTINGS = {
 }
 
 
-def run(url: str, examples: int, seed: int, folder: Path) -> dict[str, Any]:
-    """Schemathesis' own report of so many examples of each operation. What it says goes to our output as it comes."""
+LOGIN = ("ada", "correct horse")  # as in hooks.py
+PROTECTED = {"FLASKAPP_REQUIRE_LOGIN": "true", "FLASKAPP_REGISTRATION": "open"}
+
+
+def run(url: str, examples: int, seed: int, folder: Path, login: tuple[str, str] | None = None) -> dict[str, Any]:
+    """Schemathesis' own report of so many examples of each operation. What it says goes to our output as it comes.
+
+    With a login it is saved first, and goes with all requests but those that shall be refused without.
+    """
+    if login:
+        username, password = login
+        pair = {"username": username, "password": password}
+        requests.post(f"{url}/login/", data=pair, timeout=60).raise_for_status()
     report = folder / "report.json"
     program = Path(sys.executable).with_name("schemathesis")
     subprocess.run(
         [
             program, "--config-file", CONFIGURATION, "run", f"{url}/openapi.json",
             "--max-examples", str(examples), "--seed", str(seed), "--report-json-path", report,
+            *(["--auth", ":".join(login)] if login else []),
         ],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
@@ -50,12 +64,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--examples", type=int, default=700, help="of each operation in the phase of fuzzing")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--login", action="store_true", help="of a server with REQUIRE_LOGIN=true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        settings = SETTINGS | (PROTECTED if options.login else {})
         command = "gunicorn --bind 127.0.0.1:{port} wsgi:app"
-        with serving(command, Path(sys.executable).parent, folder / "server.log", SETTINGS) as server:
-            report = run(server.url, options.examples, options.seed, folder)
+        with serving(command, Path(sys.executable).parent, folder / "server.log", settings) as server:
+            report = run(server.url, options.examples, options.seed, folder, LOGIN if options.login else None)
         tracebacks = (folder / "server.log").read_text().count("Traceback")
     cases = report["test_cases"]
     print_table(

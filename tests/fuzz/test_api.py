@@ -11,11 +11,12 @@ REQUESTS = 500
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("settings", "login"), [({}, None), (api.PROTECTED, api.LOGIN)], ids=["open", "with logins"])
 def test_every_generated_request_is_answered_as_the_openapi_document_says(
-    start_server: Callable[..., Server], tmp_path: Path
+    start_server: Callable[..., Server], tmp_path: Path, settings: dict[str, str], login: tuple[str, str] | None
 ) -> None:
-    server = start_server(**api.SETTINGS)
-    report = api.run(server.url, EXAMPLES, SEED, tmp_path)
+    server = start_server(**api.SETTINGS, **settings)
+    report = api.run(server.url, EXAMPLES, SEED, tmp_path, login)
     assert not report["failures"]
     assert not report["errors"]
     assert report["exit_code"] == 0

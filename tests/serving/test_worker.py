@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
+from flaskapp.cpu import usable_cores
 from tests.conftest import ASSETS, Server, assert_error
 from tests.serving.test_gunicorn import workers_of
 
@@ -76,6 +77,7 @@ def test_requests_that_come_together_are_answered_in_their_order(server: Server)
 def test_what_is_wrong_after_a_good_request_is_refused_and_ends_no_worker(
     server: Server, second: bytes, status: int
 ) -> None:
+    server.wait_for("Booting worker", times=usable_cores())
     before = workers_of(server)
     with connected(server) as connection:
         connection.sendall(head("GET /items/5") + second)
