@@ -7,7 +7,7 @@ from typing import Any
 from flaskapp.captioner import captioner
 from flaskapp.cpu import usable_cores
 from flaskapp.errors import CaptionerUnavailable
-from flaskapp.serving import access_log
+from flaskapp.serving import access_log, memory
 from flaskapp.serving.worker import Worker, balance
 
 worker_class = Worker
@@ -33,6 +33,7 @@ preload_app = True
 def when_ready(server: Any) -> None:
     """Load the model before the first worker is forked. Without one the server runs on: `/caption/` answers 503."""
     captioner.prepare_to_fork()
+    memory.share_arenas(usable_cores())
     try:
         captioner.load()
     except CaptionerUnavailable as error:
