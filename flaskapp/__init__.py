@@ -31,5 +31,5 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     database_url = app.config["DATABASE_URL"] or f"sqlite:///{Path(app.instance_path) / 'flaskapp.db'}"
     app.extensions["accounts"] = Accounts(database_url)
     api.init_app(app)
-    app.cli.add_command(cli.users)
+    cli.init_app(app)
     return app

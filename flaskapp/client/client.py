@@ -29,7 +29,12 @@ class Client:
 
     def __repr__(self) -> str:
         auth = self._transport.auth
-        return f"Client({self._transport.url!r}{f', username={auth[0]!r}' if auth else ''})"
+        return f"Client({self.url!r}{f', username={auth[0]!r}' if auth else ''})"
+
+    @property
+    def url(self) -> str:
+        """The server's address, without a login."""
+        return self._transport.url
 
     def __enter__(self) -> Self:
         return self
