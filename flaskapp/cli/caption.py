@@ -3,7 +3,7 @@
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -78,7 +78,7 @@ def caption(
         else:
             captioner = LocalCaptioner(current_app.config, settings)
         known = stack.enter_context(_manifest(manifest, {**captioner.identity, "settings": asdict(settings)}))
-        stream: IO[bytes] = stack.enter_context(output.open("wb")) if output else click.get_binary_stream("stdout")
+        stream = stack.enter_context(_stream(output))
         lines = Output(stream, format or "text", settings.num_return_sequences)
         sys.exit(_caption(paths, captioner, known, lines))
 
@@ -150,6 +150,10 @@ def _manifest(file: Path | None, recipe: dict[str, Any]) -> Manifest:
         return Manifest(file, recipe)
     except NoManifest as error:
         raise click.UsageError(f"--manifest: {printable(file)}: {error}") from None
+
+
+def _stream(output: Path | None) -> AbstractContextManager[IO[bytes]]:
+    return output.open("wb") if output else nullcontext(sys.stdout.buffer)
 
 
 @contextmanager

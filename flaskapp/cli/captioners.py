@@ -25,7 +25,7 @@ class Captioned(NamedTuple):
 
 
 class FileCaptioner(Protocol):
-    """`in_flight` files make good use of it at once. `identity` decides the captions, beside the file and the settings."""
+    """Takes `in_flight` files at once. Its `identity` decides the captions, with the file and the settings."""
 
     in_flight: int
     identity: Mapping[str, Any]
