@@ -24,6 +24,7 @@ from flaskapp.cli.terminal import printable, read_password
 from flaskapp.client import Client, ClientError
 from flaskapp.errors import FlaskappError
 
+RETRIES = 5  # of a request to a server that is busy: there is time
 INTERRUPTED = 130  # the exit code that shells expect
 
 
@@ -140,7 +141,7 @@ def _client(url: str, username: str | None) -> Client:
     if urlsplit(url).username:
         raise click.UsageError("--url: a login is given by --username")
     try:
-        return Client(url, auth=(username, read_password()) if username else None)
+        return Client(url, auth=(username, read_password()) if username else None, retries=RETRIES)
     except ValueError as error:
         raise click.UsageError(f"--url: {error}") from None
 

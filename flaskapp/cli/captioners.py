@@ -10,6 +10,7 @@ import numpy as np
 
 from flaskapp.captioner import GenerationSettings, captioner
 from flaskapp.cli.generation_options import option
+from flaskapp.cli.terminal import printable
 from flaskapp.client import Client, ClientError, LoginRefused, RequestRefused, ServerUnreachable
 from flaskapp.counted import Counted
 from flaskapp.cpu import usable_cores
@@ -46,7 +47,7 @@ class LocalCaptioner:
             captioner.load()
             captioner.caption([], settings)
         except CaptionerUnavailable as error:
-            raise click.ClickException(str(error)) from error
+            raise _hopeless(error) from error
         except InvalidGeneration as error:
             raise click.ClickException(f"{option(error.field)}: {error}") from error
         self.in_flight = 2 * config["CAPTIONER_MAX_BATCH"]  # one batch runs, the next one is decoded
@@ -98,21 +99,26 @@ class RemoteCaptioner:
         try:
             self._client.status()
         except ClientError as error:
-            raise click.ClickException(str(error)) from error
+            raise _hopeless(error) from error
 
     def caption(self, path: Path) -> Captioned:
         try:
             answer = self._client.caption(path, **self._config)
         except LoginRefused as error:
-            raise click.ClickException(str(error)) from error
+            raise _hopeless(error) from error
         except ServerUnreachable:
             self._check()  # if it is gone, it is for all files
             raise
         except RequestRefused as error:
             if "config" in error.errors.get("multipart", ()):
-                raise click.ClickException(str(error)) from error
+                raise _hopeless(error) from error
             raise
         return Captioned(answer.model, answer.results[0].captions)
 
     def stop(self) -> None:
         """What was sent is waited for: its captions are kept."""
+
+
+def _hopeless(error: Exception) -> click.ClickException:
+    """For what is wrong with the model or the server, not with a file. A server may say anything."""
+    return click.ClickException(printable(error))

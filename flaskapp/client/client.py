@@ -18,8 +18,10 @@ class Client:
     """A client of the server at `url`, for `with` or until it is closed; threads may share it.
 
     `auth` are a username and a password, `timeout` the seconds for connecting and then for each silence of the server
-    (one number for both). Lost connections and answers of 429 and 503 are tried again, `retries` times and when the
-    server's `Retry-After` says; a login never is. All methods raise ClientError, see `flaskapp.client.errors`.
+    (one number for both). After a lost connection, 429 and 503 a request is sent again, up to `retries` times and when
+    the server's `Retry-After` says, unless that is in more than 30 seconds; a login never is.
+
+    All methods raise ClientError, see `flaskapp.client.errors`.
     """
 
     def __init__(
