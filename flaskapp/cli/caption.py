@@ -77,7 +77,7 @@ def caption(
         if url:
             captioner: FileCaptioner = RemoteCaptioner(stack.enter_context(_client(url, username)), config)
         else:
-            captioner = LocalCaptioner(current_app.config, settings)
+            captioner = stack.enter_context(closing(LocalCaptioner(current_app.config, settings)))
         known = stack.enter_context(_manifest(manifest, {**captioner.identity, "settings": asdict(settings)}))
         stream = stack.enter_context(_stream(output))
         lines = Output(stream, format or "text", settings.num_return_sequences)

@@ -82,6 +82,10 @@ class LocalCaptioner:
     def stop(self) -> None:
         self._stopped.set()
 
+    def close(self) -> None:
+        """End the model's thread: if the process ended while it computes, it would be aborted."""
+        captioner.close()
+
 
 class RemoteCaptioner:
     """A server. Requests that are under way at the same time become its batches."""
