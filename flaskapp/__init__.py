@@ -1,14 +1,12 @@
 """flaskapp: captions for images behind an HTTP API, and the other endpoints of the course's FastAPI application."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from flask import Flask
-
-from flaskapp import api, cli, settings
-from flaskapp.accounts import Accounts
-from flaskapp.captioner import Configuration, captioner
+if TYPE_CHECKING:
+    from flask import Flask
 
 
 def create_app(config: Mapping[str, Any] | None = None) -> Flask:
@@ -16,6 +14,15 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
 
     Raises InvalidSetting, which names the setting, for a value that cannot be used. No model is loaded here.
     """
+    # Imported here for `import flaskapp.client` to need neither torch nor Flask.
+    from pathlib import Path
+
+    from flask import Flask
+
+    from flaskapp import api, cli, settings
+    from flaskapp.accounts import Accounts
+    from flaskapp.captioner import Configuration, captioner
+
     app = Flask(__name__, static_folder=None)
     settings.read_environment(app.config)
     app.config.update(config or {})
@@ -24,5 +31,5 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     database_url = app.config["DATABASE_URL"] or f"sqlite:///{Path(app.instance_path) / 'flaskapp.db'}"
     app.extensions["accounts"] = Accounts(database_url)
     api.init_app(app)
-    app.cli.add_command(cli.users)
+    cli.init_app(app)
     return app

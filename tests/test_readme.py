@@ -1,12 +1,16 @@
 """A claim of the README is a tested claim."""
 
+import doctest
+import json
 import re
 import shlex
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 
 from flaskapp.settings import PREFIX, SETTINGS
@@ -47,6 +51,34 @@ def test_there_is_a_call_for_every_endpoint(client: FlaskClient) -> None:
         if not rule.endpoint.startswith("docs.")  # pages: the README links to them
     }
     assert called == documented
+
+
+def test_the_python_client_does_what_the_readme_says(
+    server: Server, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    (session,) = [block for block in re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL) if ">>>" in block]
+    example = doctest.DocTestParser().get_doctest(
+        session.replace("http://localhost:8000", server.url), {}, "README.md", "README.md", 0
+    )
+    assert doctest.DocTestRunner().run(example) == (0, 2)
+
+
+def test_the_caption_commands_do_what_the_readme_says(
+    make_app: Callable[..., Flask], server: Server, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    commands = re.findall(
+        r"^\$ \.venv/bin/flask --app wsgi (caption .+)\n((?:[^$`\n].*\n)*)", README, flags=re.MULTILINE
+    )
+    assert len(commands) == 2
+    runner = make_app().test_cli_runner()
+    for command, expected in commands:
+        result = runner.invoke(args=shlex.split(command.replace("http://localhost:8000", server.url)))
+        assert (result.exit_code, result.stdout) == (0, expected), result.output
+    lines = (folder / "captions.jsonl").read_text().splitlines()
+    assert len(lines) == len(list((folder / "tests" / "assets").glob("*.png")))
+    assert {json.loads(line)["model"] for line in lines} == {"embedded"}
 
 
 def shown(default: object) -> str:

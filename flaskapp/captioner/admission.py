@@ -11,7 +11,10 @@ SAFETY = 0.7  # the part of a deadline that the estimated wait of a request may 
 
 
 class Admission:
-    """Refuses what would wait in vain. Before the pace is known, no more than one batch may wait."""
+    """Refuses what would wait in vain. Before the pace is known, no more than one batch may wait.
+
+    Who has no deadline waits as long as it takes, and bounds what it asks for itself.
+    """
 
     def __init__(self, pace: Pace, *, max_batch: int, max_waiting: int) -> None:
         self._pace = pace
@@ -25,6 +28,8 @@ class Admission:
 
         Raises TooBusy, which says when to come back.
         """
+        if math.isinf(deadline):
+            return
         seconds = self._pace.estimate(work_of(waiting) + work_of(new), cores)
         most = self._max_waiting if self._pace.is_known else min(self._max_waiting, self._max_batch)
         if len(waiting) + len(new) > most:

@@ -109,10 +109,13 @@ class Captioner:
         images: Collection[np.ndarray],
         settings: GenerationSettings,
         has_left: Callable[[], bool] = lambda: False,
+        *,
+        deadline: float | None = None,
     ) -> list[list[str]]:
         """Caption RGB images, uint8 [height, width, 3] of any sizes.
 
         They are taken one after the other, once there is room: a collection may decode each as it is asked for.
+        `deadline` is in seconds from now, by default the configured one; with math.inf nothing is too late or too much.
 
         Returns for each image its `num_return_sequences` captions, the best first.
         Raises InvalidGeneration for settings beyond the model, CaptionerUnavailable when there is no model, TooBusy,
@@ -124,7 +127,9 @@ class Captioner:
         if not images:
             return []
         pixels = Counted(len(images), lambda: map(partial(_preprocess, loaded.processor), images))
-        return loaded.batcher.caption(pixels, settings, self._configuration.deadline, has_left)
+        return loaded.batcher.caption(
+            pixels, settings, self._configuration.deadline if deadline is None else deadline, has_left
+        )
 
     def _load(self) -> Loaded:
         if self._has_failed:

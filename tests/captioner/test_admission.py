@@ -54,3 +54,9 @@ def test_what_could_not_be_done_in_time_is_refused_and_told_when_to_come_back(
     assert caught.value.retry_after == 9, "seconds by which it is more than 70% of the deadline"
     with pytest.raises(TooBusy, match="in time"):
         admission.check(ONE, ONE, cores=1, deadline=30)
+
+
+def test_who_has_no_deadline_is_never_refused(admission: Admission, teach: Teach) -> None:
+    admission.check(ONE * 100, ONE * 100, cores=1, deadline=float("inf"))
+    teach(20.0)
+    admission.check(ONE * 100, ONE * 100, cores=1, deadline=float("inf"))

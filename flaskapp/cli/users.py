@@ -1,6 +1,5 @@
 """`flask --app wsgi users`: add, list and remove saved logins."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,6 +9,7 @@ from flask.cli import AppGroup
 
 from flaskapp.accounts import Accounts
 from flaskapp.api.login import Credentials
+from flaskapp.cli.terminal import printable, read_password
 from flaskapp.errors import FlaskappError
 
 users = AppGroup("users", help="Saved logins.")
@@ -20,13 +20,13 @@ users = AppGroup("users", help="Saved logins.")
 @click.option("--replace", is_flag=True, help="Give a saved login another password.")
 def add(name: str, replace: bool) -> None:
     """Save a login. Asks for the password, or reads it from a pipe."""
-    password = _read_password()
+    password = read_password(confirm=True)
     for field, messages in Credentials().validate({"username": name, "password": password}).items():
         raise click.ClickException(f"{field}: {' '.join(messages)}")
     with _complaints():
         enter = _accounts().replace if replace else _accounts().add
         enter(name, password)
-    click.echo(f"{_shown(name)} has another password" if replace else f"{_shown(name)} is saved")
+    click.echo(f"{printable(name)} has another password" if replace else f"{printable(name)} is saved")
 
 
 @users.command("list")
@@ -34,7 +34,7 @@ def list_names() -> None:
     """Print the names of all saved logins, one a line."""
     with _complaints():
         for name in _accounts().names():
-            click.echo(_shown(name))
+            click.echo(printable(name))
 
 
 @users.command()
@@ -43,20 +43,12 @@ def remove(name: str) -> None:
     """Forget a login."""
     with _complaints():
         _accounts().remove(name)
-    click.echo(f"{_shown(name)} is removed")
+    click.echo(f"{printable(name)} is removed")
 
 
 def _accounts() -> Accounts:
     accounts: Accounts = current_app.extensions["accounts"]
     return accounts
-
-
-def _read_password() -> str:
-    """Never from an argument: those are for everybody to see in the list of processes."""
-    if sys.stdin.isatty():
-        password: str = click.prompt("Password", hide_input=True, confirmation_prompt=True)
-        return password
-    return sys.stdin.read().removesuffix("\n").removesuffix("\r")
 
 
 @contextmanager
@@ -66,8 +58,3 @@ def _complaints() -> Iterator[None]:
         yield
     except FlaskappError as error:
         raise click.ClickException(str(error)) from error
-
-
-def _shown(name: str) -> str:
-    """A name as it is, unless it would do something to the terminal."""
-    return name if name.isprintable() else ascii(name)

@@ -1,0 +1,128 @@
+"""Who captions the files of a command: the model in this process, or a server."""
+
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import click
+import numpy as np
+
+from flaskapp.captioner import GenerationSettings, captioner
+from flaskapp.cli.generation_options import option
+from flaskapp.cli.terminal import printable
+from flaskapp.client import Client, ClientError, LoginRefused, RequestRefused, ServerUnreachable
+from flaskapp.counted import Counted
+from flaskapp.cpu import usable_cores
+from flaskapp.errors import CaptionerUnavailable, InvalidGeneration, UnreadableImage
+from flaskapp.images import EncodedImage
+
+REQUESTS_IN_FLIGHT = 16
+
+
+class Captioned(NamedTuple):
+    model: str
+    captions: list[str]  # the best first
+
+
+class FileCaptioner(Protocol):
+    """Takes `in_flight` files at once. Its `identity` decides the captions, with the file and the settings."""
+
+    in_flight: int
+    identity: Mapping[str, Any]
+
+    def caption(self, path: Path) -> Captioned:
+        """Raises OSError, FlaskappError or ClientError for this file, ClickException if no other would fare better."""
+
+    def stop(self) -> None:
+        """Let go of what is asked for."""
+
+
+class LocalCaptioner:
+    """The model of this process. Files that threads ask for at the same time become its batches."""
+
+    def __init__(self, config: Mapping[str, Any], settings: GenerationSettings) -> None:
+        """Loads the model. Raises ClickException if there is none, or if it cannot do the settings."""
+        try:
+            captioner.load()
+            captioner.caption([], settings)
+        except CaptionerUnavailable as error:
+            raise _hopeless(error) from error
+        except InvalidGeneration as error:
+            raise click.ClickException(f"{option(error.field)}: {error}") from error
+        self.in_flight = 2 * config["CAPTIONER_MAX_BATCH"]  # one batch runs, the next one is decoded
+        self.identity: Mapping[str, Any] = {
+            "model": captioner.name,
+            "revision": config["CAPTIONER_REVISION"],
+            "precision": config["CAPTIONER_PRECISION"],
+        }
+        self._settings = settings
+        self._max_bytes = config["MAX_UPLOAD_MB"] * 2**20
+        self._max_megapixels = config["MAX_MEGAPIXELS"]
+        self._decoding = threading.Semaphore(usable_cores())
+        self._stopped = threading.Event()
+
+    def caption(self, path: Path) -> Captioned:
+        pixels = Counted(1, lambda: self._decode(path))
+        (captions,) = captioner.caption(pixels, self._settings, self._stopped.is_set, deadline=float("inf"))
+        return Captioned(captioner.name, captions)
+
+    def _decode(self, path: Path) -> Iterator[np.ndarray]:
+        """The pixels of a file, of which only a few have theirs in memory."""
+        with self._decoding, EncodedImage(self._read(path), self._max_megapixels).decoded() as picture:
+            yield picture.flatten()
+
+    def _read(self, path: Path) -> bytes:
+        with path.open("rb") as file:
+            data = file.read(self._max_bytes + 1)
+        if len(data) > self._max_bytes:
+            raise UnreadableImage(f"the file has more than {self._max_bytes // 2**20} MiB")
+        return data
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def close(self) -> None:
+        """End the model's thread: if the process ended while it computes, it would be aborted."""
+        captioner.close()
+
+
+class RemoteCaptioner:
+    """A server. Requests that are under way at the same time become its batches."""
+
+    in_flight = REQUESTS_IN_FLIGHT
+
+    def __init__(self, client: Client, config: Mapping[str, Any]) -> None:
+        """Raises ClickException if there is no such server."""
+        self.identity: Mapping[str, Any] = {"server": client.url}
+        self._client = client
+        self._config: Any = config
+        self._check()
+
+    def _check(self) -> None:
+        try:
+            self._client.status()
+        except ClientError as error:
+            raise _hopeless(error) from error
+
+    def caption(self, path: Path) -> Captioned:
+        try:
+            answer = self._client.caption(path, **self._config)
+        except LoginRefused as error:
+            raise _hopeless(error) from error
+        except ServerUnreachable:
+            self._check()  # if it is gone, it is for all files
+            raise
+        except RequestRefused as error:
+            if "config" in error.errors.get("multipart", ()):
+                raise _hopeless(error) from error
+            raise
+        return Captioned(answer.model, answer.results[0].captions)
+
+    def stop(self) -> None:
+        """What was sent is waited for: its captions are kept."""
+
+
+def _hopeless(error: Exception) -> click.ClickException:
+    """For what is wrong with the model or the server, not with a file. A server may say anything."""
+    return click.ClickException(printable(error))

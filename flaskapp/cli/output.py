@@ -1,0 +1,61 @@
+"""Captions of files as lines: to be read, as JSON, or as CSV."""
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from flaskapp.cli.captioners import Captioned
+from flaskapp.cli.terminal import printable
+
+
+class Format(NamedTuple):
+    head: Callable[[int], str]  # of so many captions an image
+    lines: Callable[[Path, Captioned], str]
+
+
+def _text(path: Path, captioned: Captioned) -> str:
+    return "".join(f"{printable(path)}: {printable(caption)}\n" for caption in captioned.captions)
+
+
+def _json(path: Path, captioned: Captioned) -> str:
+    return json.dumps({"input": str(path), "model": captioned.model, "captions": captioned.captions}) + "\n"
+
+
+def _csv_head(captions: int) -> str:
+    return _csv_line("input", "model", "caption", *(f"caption_{number}" for number in range(2, captions + 1)))
+
+
+def _csv(path: Path, captioned: Captioned) -> str:
+    return _csv_line(str(path), captioned.model, *captioned.captions)
+
+
+def _csv_line(*cells: str) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(cells)
+    return line.getvalue()
+
+
+FORMATS = {
+    "text": Format(lambda _: "", _text),
+    "json": Format(lambda _: "", _json),
+    "csv": Format(_csv_head, _csv),
+}
+
+
+class Output:
+    """Writes to a binary stream; each image's lines are there for others to read at once."""
+
+    def __init__(self, stream: IO[bytes], format: str, captions: int) -> None:
+        self._stream = stream
+        self._format = FORMATS[format]
+        self._write(self._format.head(captions))
+
+    def add(self, path: Path, captioned: Captioned) -> None:
+        self._write(self._format.lines(path, captioned))
+
+    def _write(self, text: str) -> None:
+        self._stream.write(text.encode(errors="surrogateescape"))  # as it came: a path may be any bytes
+        self._stream.flush()

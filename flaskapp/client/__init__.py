@@ -1,0 +1,34 @@
+"""A client for a running flaskapp: `from flaskapp.client import Client` imports neither torch nor the application."""
+
+from flaskapp.client.answers import Captions, EmailCheck, ImageCaptions, Item, ResizedImage, Status
+from flaskapp.client.client import Client
+from flaskapp.client.errors import (
+    ClientError,
+    LoginRefused,
+    RequestRefused,
+    ServerUnreachable,
+    TimedOut,
+    TooBusy,
+    UnexpectedAnswer,
+)
+from flaskapp.client.generation import Generation
+from flaskapp.client.multipart import ImageSource
+
+__all__ = [
+    "Captions",
+    "Client",
+    "ClientError",
+    "EmailCheck",
+    "Generation",
+    "ImageCaptions",
+    "ImageSource",
+    "Item",
+    "LoginRefused",
+    "RequestRefused",
+    "ResizedImage",
+    "ServerUnreachable",
+    "Status",
+    "TimedOut",
+    "TooBusy",
+    "UnexpectedAnswer",
+]

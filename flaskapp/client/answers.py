@@ -1,0 +1,46 @@
+"""What the methods of the client return."""
+
+from typing import NamedTuple
+
+
+class Status(NamedTuple):
+    message: str
+    status_code: int
+
+
+class Item(NamedTuple):
+    item_id: int
+    q: str | None
+
+
+class EmailCheck(NamedTuple):
+    is_email: bool
+    is_domain_match: bool
+
+
+class ResizedImage(NamedTuple):
+    content: bytes  # a whole image file
+    format: str  # "jpeg", "png" or "webp"
+
+
+class ImageCaptions(NamedTuple):
+    """The captions of one image, the best first."""
+
+    input: str  # the file's name
+    captions: list[str]
+
+    @property
+    def best(self) -> str:
+        return self.captions[0]
+
+
+class Captions(NamedTuple):
+    """The captions of the images of one request, in their order, and the model that wrote them."""
+
+    model: str
+    results: list[ImageCaptions]
+
+    @property
+    def best(self) -> str:
+        """The best caption of the first image."""
+        return self.results[0].best

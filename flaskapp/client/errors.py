@@ -1,0 +1,82 @@
+"""What the methods of the client raise. A file that cannot be opened is an OSError, as everywhere.
+
+ClientError
+├── ServerUnreachable      no connection, or one that was lost, also at the last try
+│   └── TimedOut           no answer in time
+├── UnexpectedAnswer       not an answer of this application: a proxy's page, a redirect, another server's JSON
+└── RequestRefused         the server says what is wrong: `status`, `message`, `errors`
+    ├── LoginRefused       401: wrong, or missing, username and password
+    └── TooBusy            429 or 503, also at the last try: again after `retry_after` seconds
+"""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+
+class ClientError(Exception):
+    """Base of all. No text of it holds a password."""
+
+
+class ServerUnreachable(ClientError):
+    pass
+
+
+class TimedOut(ServerUnreachable):
+    pass
+
+
+class UnexpectedAnswer(ClientError):
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message, status)
+        self.message = message
+        self.status = status
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class RequestRefused(ClientError):
+    """`errors` names the part of the request and the field in it: `{"multipart": {"config": {"num_beams": […]}}}`."""
+
+    def __init__(
+        self, status: int, message: str, errors: Mapping[str, Any] | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(status, message, errors, retry_after)
+        self.status = status
+        self.message = message
+        self.errors = errors or {}
+        self.retry_after = retry_after  # seconds
+
+    def __str__(self) -> str:
+        return f"{self.status}: {self.message}"
+
+
+class LoginRefused(RequestRefused):
+    pass
+
+
+class TooBusy(RequestRefused):
+    pass
+
+
+KINDS: Mapping[int, type[RequestRefused]] = {
+    HTTPStatus.UNAUTHORIZED: LoginRefused,
+    HTTPStatus.TOO_MANY_REQUESTS: TooBusy,
+    HTTPStatus.SERVICE_UNAVAILABLE: TooBusy,
+}
+
+
+def refusal(status: int, payload: Mapping[str, Any], retry_after: float | None) -> RequestRefused:
+    """The error for the server's one shape of errors."""
+    errors = payload.get("errors")
+    message = payload.get("message") or "; ".join(_sentences(errors)) or payload["status"]
+    return KINDS.get(status, RequestRefused)(status, str(message), errors, retry_after)
+
+
+def _sentences(errors: Any, *path: str) -> list[str]:
+    """`{"query": {"item_id": ["Not a valid integer."]}}` -> `query.item_id: Not a valid integer.`"""
+    if isinstance(errors, Mapping):
+        return [sentence for name, inner in errors.items() for sentence in _sentences(inner, *path, str(name))]
+    messages = errors if isinstance(errors, list) else [errors] if errors else []
+    return [f"{'.'.join(path)}: {message}" for message in messages]

@@ -1,0 +1,21 @@
+"""The generation settings that captions can be asked for with."""
+
+from typing import Literal, TypedDict
+
+
+class Generation(TypedDict, total=False):
+    """Names and meaning are those of transformers' `generate`; the server has the defaults and the bounds."""
+
+    max_length: int  # tokens, start and end token included
+    min_length: int
+    num_beams: int
+    num_return_sequences: int
+    length_penalty: float
+    early_stopping: bool | Literal["never"]
+    no_repeat_ngram_size: int
+    repetition_penalty: float
+    do_sample: bool
+    temperature: float
+    top_k: int
+    top_p: float
+    seed: int | None

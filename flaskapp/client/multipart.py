@@ -1,0 +1,96 @@
+"""Forms with images, read from the disk while they are sent."""
+
+import io
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+from urllib3.fields import RequestField
+from urllib3.filepost import choose_boundary
+
+from flaskapp.client.errors import ClientError
+
+ImageSource = str | os.PathLike[str] | bytes | BinaryIO  # a text is a path
+
+BLOCK = 2**16  # bytes that are read and sent at once
+
+
+class Image:
+    """An image to send, from where its file stands. It can be read again for another try."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        name = getattr(file, "name", None)
+        self.name = Path(name).name if isinstance(name, str) else "image"
+        self._file = file if file.seekable() else io.BytesIO(file.read())
+        self._start = self._file.tell()
+        self.size = self._file.seek(0, os.SEEK_END) - self._start
+
+    def __iter__(self) -> Iterator[bytes]:
+        self._file.seek(self._start)
+        left = self.size
+        while left:
+            left -= len(block := self._read(min(left, BLOCK)))
+            yield block
+
+    def _read(self, size: int) -> bytes:
+        """Not an OSError: amid a request it would pass for one of the connection."""
+        try:
+            block = self._file.read(size)
+        except OSError as error:
+            raise ClientError(f"{self.name} cannot be read: {error.strerror}") from error
+        if not block:
+            raise ClientError(f"{self.name} became shorter while it was sent")
+        return block
+
+
+@contextmanager
+def opened(source: ImageSource) -> Iterator[Image]:
+    """Raises OSError for a path that cannot be opened."""
+    if isinstance(source, str | os.PathLike):
+        with Path(source).open("rb") as file:
+            yield Image(file)
+    else:
+        yield Image(io.BytesIO(source) if isinstance(source, bytes) else source)
+
+
+class Form:
+    """A `multipart/form-data` body of known length. It opens its images when it is made, for `with` to close them."""
+
+    def __init__(self, images: Sequence[ImageSource], config: str | None = None) -> None:
+        self._boundary = choose_boundary()
+        self.content_type = f"multipart/form-data; boundary={self._boundary}"
+        with ExitStack() as opening:
+            files = [opening.enter_context(opened(image)) for image in images]
+            self._resources = opening.pop_all()
+        self._parts: list[bytes | Image] = []
+        for image in files:
+            self._parts += [self._head("data", image.name), image, b"\r\n"]
+        if config is not None:
+            self._parts += [self._head("config"), config.encode(), b"\r\n"]
+        self._parts.append(f"--{self._boundary}--\r\n".encode())
+
+    def _head(self, name: str, filename: str | None = None) -> bytes:
+        field = RequestField(name, b"", filename)
+        field.make_multipart(content_type="application/octet-stream" if filename else None)
+        return f"--{self._boundary}\r\n{field.render_headers()}".encode(errors="replace")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._resources.close()
+
+    def __len__(self) -> int:
+        return sum(part.size if isinstance(part, Image) else len(part) for part in self._parts)
+
+    def __iter__(self) -> Iterator[bytes]:
+        for part in self._parts:
+            if isinstance(part, Image):
+                yield from part
+            else:
+                yield part

@@ -1,0 +1,148 @@
+"""Requests to the server: how long they may take, which of them are tried again, and what its refusals mean."""
+
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any, Self
+from urllib.parse import SplitResult, unquote, urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.auth import HTTPBasicAuth
+from urllib3 import BaseHTTPResponse
+from urllib3.exceptions import InvalidHeader, MaxRetryError, ReadTimeoutError
+from urllib3.util import Retry
+
+from flaskapp.client.errors import ClientError, ServerUnreachable, TimedOut, UnexpectedAnswer, refusal
+
+Timeout = float | tuple[float, float]
+
+LONGEST_WAIT = 30  # seconds: a server that says to come back later than that is not waited for
+CONNECTIONS = 32  # that are kept for threads to share
+
+
+class Transport:
+    """Threads may share one."""
+
+    def __init__(self, url: str, auth: tuple[str, str] | None, timeout: Timeout, retries: int) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("the url must be that of a server, such as http://localhost:8000")
+        self.url = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
+        self.auth = auth or _user_in(parts)
+        self._timeout = timeout
+        self._patient = _session(self.auth, Patience(retries))
+        self._once = _session(self.auth, Retry(0, read=False))
+
+    def close(self) -> None:
+        self._patient.close()
+        self._once.close()
+
+    def send(self, method: str, path: str, *, once: bool = False, **arguments: Any) -> requests.Response:
+        """The answer, if it is 200. `once`: never send it twice, whatever happens. Raises ClientError."""
+        session = self._once if once else self._patient
+        headers = arguments.pop("headers", {})
+        if once:  # an old connection may be closed at the very moment when it is used again
+            headers["Connection"] = "close"
+        try:
+            response = session.request(
+                method,
+                self.url + path,
+                headers=headers,
+                timeout=self._timeout,
+                allow_redirects=False,  # it would repeat what it was sent, to whoever it is sent to
+                **arguments,
+            )
+        except requests.Timeout as error:
+            raise TimedOut(f"{self.url} did not answer in time") from error
+        except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
+            raise ServerUnreachable(f"{self.url} cannot be reached: {_reason(error)}") from error
+        except requests.RequestException as error:
+            raise ClientError(f"{self.url} cannot be asked: {error}") from error
+        if response.status_code != 200:
+            raise _refusal(response)
+        return response
+
+
+class Patience(Retry):
+    """Tries again after a lost connection, 429 and 503, when `Retry-After` says; not after a timeout: the work goes on.
+
+    What the server answers at the last try, or with a `Retry-After` beyond LONGEST_WAIT, is its answer.
+    """
+
+    def __init__(self, total: int, **options: Any) -> None:
+        ours: dict[str, Any] = {
+            "allowed_methods": None,  # any
+            "status_forcelist": (429, 503),
+            "backoff_factor": 0.25,
+            "backoff_jitter": 0.25,
+            "raise_on_status": False,
+        }
+        super().__init__(total, **ours | options)
+
+    def get_retry_after(self, response: BaseHTTPResponse) -> float | None:
+        try:
+            return super().get_retry_after(response)
+        except InvalidHeader:
+            return None
+
+    def increment(
+        self,
+        method: str | None = None,
+        url: str | None = None,
+        response: BaseHTTPResponse | None = None,
+        error: Exception | None = None,
+        *rest: Any,
+        **named: Any,
+    ) -> Self:
+        if isinstance(error, ReadTimeoutError):
+            raise error
+        if response is not None and (self.get_retry_after(response) or 0) > LONGEST_WAIT:
+            raise MaxRetryError(named["_pool"], url or "", None)
+        return super().increment(method, url, response, error, *rest, **named)
+
+
+def _session(auth: tuple[str, str] | None, retries: Retry) -> requests.Session:
+    session = requests.Session()
+    if auth is not None:
+        # As bytes: in a text beyond Latin-1 the error would quote it.
+        session.auth = HTTPBasicAuth(*(text.encode(errors="replace") for text in auth))
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, HTTPAdapter(pool_maxsize=CONNECTIONS, max_retries=retries))
+    return session
+
+
+def _user_in(url: SplitResult) -> tuple[str, str] | None:
+    return (unquote(url.username), unquote(url.password or "")) if url.username else None
+
+
+def _reason(error: requests.RequestException) -> str:
+    """The innermost cause, without the addresses and objects that those around it name."""
+    inner: Any = error
+    while True:
+        deeper = getattr(inner, "reason", None) or next(
+            (each for each in inner.args if isinstance(each, Exception)), inner.__cause__
+        )
+        if not isinstance(deeper, Exception):
+            break
+        inner = deeper
+    return str(getattr(inner, "strerror", None) or inner)
+
+
+def _refusal(response: requests.Response) -> ClientError:
+    try:
+        payload = response.json()
+        retry_after = response.headers.get("Retry-After", "")
+        seconds = float(retry_after) if retry_after.isdecimal() else None
+        if payload["code"] == response.status_code:
+            return refusal(response.status_code, payload, seconds)
+    except (ValueError, LookupError, TypeError, AttributeError):
+        pass
+    return unexpected(response)
+
+
+def unexpected(response: requests.Response) -> UnexpectedAnswer:
+    """What to raise for an answer that this application does not give."""
+    kind = response.headers.get("Content-Type", "no content type")
+    where = f", to {response.headers['Location']}" if "Location" in response.headers else ""
+    message = f"the answer {response.status_code} {response.reason} ({kind}){where} is not one of flaskapp's"
+    return UnexpectedAnswer(message, response.status_code)

@@ -1,0 +1,170 @@
+"""The client and the real server."""
+
+import dataclasses
+import io
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import flaskapp.client
+from flaskapp.captioner import GenerationSettings
+from flaskapp.client import Client, EmailCheck, Generation, Item, LoginRefused, RequestRefused, Status, TooBusy
+from tests.conftest import ASSETS, ROOT, Server
+
+STAR = "a large pink star on a yellow background"
+CIRCLE_AND_DIAMOND = "a large red circle left of a small black diamond on a pink background"
+
+
+@pytest.fixture(scope="module")
+def remote(server: Server) -> Iterator[Client]:
+    with Client(server.url) as client:
+        yield client
+
+
+def test_the_small_endpoints_answer(remote: Client) -> None:
+    assert remote.status() == Status("OK", 200)
+    assert remote.item(-3) == Item(-3, None)
+    assert remote.item(5, "tea & ünïcode") == Item(5, "tea & ünïcode")
+    assert remote.restricted_item("lenet") == "lenet"
+    assert remote.query_item(5) == 5
+    assert remote.is_email("mlops@gmail.com") is True
+    assert remote.is_email("mlops") is False
+    assert remote.is_email_at("mlops@gmail.com", "hotmail") == EmailCheck(is_email=True, is_domain_match=False)
+
+
+def test_a_login_is_saved_and_checked(remote: Client) -> None:
+    assert remote.login("client-ada", "correct horse") == "login saved"
+    assert remote.login("client-ada", "correct horse") == "login saved"
+    with pytest.raises(LoginRefused, match="401: this username is saved with another password"):
+        remote.login("client-ada", "canary")
+
+
+def test_an_image_is_resized(remote: Client) -> None:
+    resized = remote.resize(ASSETS / "star.png", width=40, height=20)
+    assert resized.format == "png"
+    assert Image.open(io.BytesIO(resized.content)).size == (40, 20)
+    assert remote.resize(ASSETS / "star.png", format="webp").format == "webp"
+
+
+def test_an_image_may_be_a_path_bytes_or_a_file(remote: Client) -> None:
+    path = ASSETS / "star.png"
+    answer = remote.caption(path)
+    assert (answer.model, answer.best, answer.results[0].input) == ("embedded", STAR, "star.png")
+    assert remote.caption(str(path)) == answer
+    assert remote.caption(path.read_bytes()).best == STAR
+    with path.open("rb") as file:
+        assert remote.caption(file) == answer
+    file = io.BytesIO(b"before it" + path.read_bytes())
+    file.seek(len(b"before it"))
+    assert remote.caption(file).best == STAR
+
+
+def test_an_image_may_come_from_a_pipe(remote: Client) -> None:
+    read, write = os.pipe()
+    with open(read, "rb") as pipe, open(write, "wb") as end:  # noqa: PTH123
+        writer = threading.Thread(target=lambda: (end.write((ASSETS / "star.png").read_bytes()), end.close()))
+        writer.start()
+        assert remote.caption(pipe).best == STAR
+        writer.join()
+
+
+def test_many_images_come_back_in_their_order(remote: Client) -> None:
+    answer = remote.caption_many([ASSETS / "circle_and_diamond.png", ASSETS / "star.png"], num_return_sequences=2)
+    assert [result.best for result in answer.results] == [CIRCLE_AND_DIAMOND, STAR]
+    assert [len(result.captions) for result in answer.results] == [2, 2]
+
+
+def test_threads_share_a_client(remote: Client) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(remote.caption, [ASSETS / "star.png", ASSETS / "circle_and_diamond.png"] * 8))
+    assert [answer.best for answer in answers] == [STAR, CIRCLE_AND_DIAMOND] * 8
+
+
+@pytest.mark.parametrize(
+    "name", ['"quoted".png', "new\nline.png", "größe 🔑.png", b"\xff.png".decode(errors="surrogateescape")]
+)
+def test_any_file_name_can_be_sent(remote: Client, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes((ASSETS / "star.png").read_bytes())
+    assert remote.caption(tmp_path / name).best == STAR
+
+
+def test_the_field_that_is_refused_is_named(remote: Client) -> None:
+    with pytest.raises(RequestRefused) as refused:
+        remote.caption(ASSETS / "star.png", num_beams=1000)
+    assert refused.value.status == 422
+    assert refused.value.errors["multipart"]["config"].keys() == {"num_beams"}
+    assert str(refused.value).startswith("422: multipart.config.num_beams: Must be ")
+
+
+def test_an_image_that_is_refused_is_named_by_its_place(remote: Client) -> None:
+    with pytest.raises(RequestRefused, match=r"422: multipart\.data\.1: The png image is broken"):
+        remote.caption_many([ASSETS / "star.png", (ASSETS / "star.png").read_bytes()[:3000]])
+    with pytest.raises(RequestRefused, match="415: this is not an image"):
+        remote.resize(ROOT / "README.md")
+
+
+def test_a_file_that_is_missing_is_an_error_of_the_caller(remote: Client, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        remote.caption_many([ASSETS / "star.png", tmp_path / "missing.png"])
+
+
+def test_a_server_that_wants_a_login_gets_it(start_server: Callable[..., Server]) -> None:
+    server = start_server("--workers", "1", FLASKAPP_REQUIRE_LOGIN="true", FLASKAPP_REGISTRATION="open")
+    with Client(server.url) as client:
+        client.login("Zoë 🔑", "pässword 密码")
+        with pytest.raises(LoginRefused, match="401: log in with a saved username and its password"):
+            client.caption(ASSETS / "star.png")
+    with Client(server.url, auth=("Zoë 🔑", "pässword 密码")) as client:
+        assert client.caption(ASSETS / "star.png").best == STAR
+    with Client(server.url, auth=("Zoë 🔑", "canary")) as client, pytest.raises(LoginRefused) as refused:
+        client.is_email("a")
+    assert "canary" not in repr(client) + repr(refused.value) + str(refused.value)
+
+
+def test_a_server_without_a_model_is_not_waited_for(start_server: Callable[..., Server], tmp_path: Path) -> None:
+    server = start_server("--workers", "1", FLASKAPP_CAPTIONER_MODEL=str(tmp_path / "nothing"))
+    with Client(server.url) as client, pytest.raises(TooBusy, match="503: there is no captioning model") as refused:
+        client.caption(ASSETS / "star.png")
+    assert refused.value.retry_after == 60
+
+
+def test_a_large_file_is_not_read_at_once(server: Server, tmp_path: Path) -> None:
+    with (tmp_path / "large.bin").open("wb") as file:
+        file.truncate(2**30)
+    command = (
+        "import resource, sys; from flaskapp.client import Client, ClientError\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "try: Client(sys.argv[1], retries=0).resize(sys.argv[2])\n"
+        "except ClientError as error: print(error)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", command, server.url, str(tmp_path / "large.bin")],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=True,
+    ).stdout.splitlines()  # fmt: skip
+    assert out[0].startswith("413: ")
+    assert int(out[1]) < 32 * 1024, "kilobytes"
+
+
+def test_importing_the_client_imports_neither_torch_nor_the_application() -> None:
+    command = "import sys, flaskapp.client; print(*sys.modules)"
+    out = subprocess.run([sys.executable, "-c", command], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    imported = set(out.split())
+    assert "requests" in imported
+    assert not imported & {"torch", "transformers", "cv2", "numpy", "PIL", "flask", "sqlalchemy", "flaskapp.api"}
+
+
+def test_the_settings_of_a_caption_are_those_of_the_server() -> None:
+    assert Generation.__annotations__.keys() == {each.name for each in dataclasses.fields(GenerationSettings)}
+
+
+def test_what_is_exported_is_there_and_sorted() -> None:
+    assert flaskapp.client.__all__ == sorted(flaskapp.client.__all__)
+    assert all(hasattr(flaskapp.client, name) for name in flaskapp.client.__all__)

@@ -1,0 +1,173 @@
+"""What the client does when the server, or something before it, does not do its part."""
+
+import io
+import pickle
+import socket
+import traceback
+from typing import BinaryIO, cast
+
+import pytest
+
+from flaskapp.client import Client, ClientError, RequestRefused, ServerUnreachable, TimedOut, TooBusy, UnexpectedAnswer
+from tests.client.scripted import DROP, ScriptedServer, answer, busy
+from tests.conftest import ASSETS
+
+CAPTIONS = answer(200, {"model": "m", "results": [{"input": "image", "captions": ["a star"]}]})
+SAVED = answer(200, "login saved")
+PAGE = answer(502, b"<html>Bad Gateway</html>", Content_Type="text/html")
+PASSWORD = "canary"
+STAR = (ASSETS / "star.png").read_bytes()
+
+
+@pytest.mark.parametrize("trouble", [busy("0"), busy("soon"), DROP])
+def test_a_caption_is_asked_for_again_with_the_whole_image(trouble: bytes) -> None:
+    with ScriptedServer([trouble, trouble, CAPTIONS]) as server, Client(server.url) as client:
+        assert client.caption(STAR, num_beams=2).best == "a star"
+    assert len(server.asked) == 3
+    assert len({asked.body for asked in server.asked}) == 1
+    assert STAR in server.asked[2].body
+    assert b'{"num_beams": 2}' in server.asked[2].body
+
+
+def test_a_busy_server_is_asked_again_when_it_says() -> None:
+    with ScriptedServer([busy("1"), CAPTIONS]) as server, Client(server.url) as client:
+        assert client.caption(STAR).best == "a star"
+    assert server.asked[1].at - server.asked[0].at >= 1
+
+
+def test_a_server_that_stays_busy_is_asked_so_often_and_no_more() -> None:
+    with ScriptedServer([busy("0")]) as server, Client(server.url, retries=2) as client:
+        with pytest.raises(TooBusy, match="503: too many images are waiting") as refused:
+            client.caption(STAR)
+        assert refused.value.retry_after == 0
+    assert len(server.asked) == 3
+
+
+def test_a_server_that_is_busy_for_long_is_not_waited_for() -> None:
+    with ScriptedServer([busy("3600")]) as server, Client(server.url) as client:
+        with pytest.raises(TooBusy) as refused:
+            client.caption(STAR)
+        assert refused.value.retry_after == 3600
+    assert len(server.asked) == 1
+
+
+def test_a_limit_of_attempts_is_waited_for_as_well() -> None:
+    too_often = answer(429, {"code": 429, "status": "Too Many Requests", "message": "x"}, Retry_After="0")
+    email = answer(200, {"is_email": True})
+    with ScriptedServer([too_often, email]) as server, Client(server.url) as client:
+        assert client.is_email("a@b.cd")
+    assert [asked.line for asked in server.asked] == ["GET /text_model/?data=a%40b.cd HTTP/1.1"] * 2
+
+
+@pytest.mark.parametrize(("trouble", "error"), [(busy("0"), TooBusy), (DROP, ServerUnreachable)])
+def test_a_login_is_never_sent_twice(trouble: bytes, error: type[ClientError]) -> None:
+    with ScriptedServer([trouble, SAVED]) as server, Client(server.url, retries=5) as client:
+        with pytest.raises(error) as refused:
+            client.login("ada", PASSWORD)
+        assert PASSWORD not in "".join(traceback.format_exception(refused.value))
+    assert len(server.asked) == 1
+
+
+def test_nothing_is_sent_on_to_where_a_redirect_leads() -> None:
+    with ScriptedServer([SAVED]) as elsewhere:
+        moved = answer(307, b"", Location=elsewhere.url, Content_Type="text/plain")
+        with ScriptedServer([moved]) as server, Client(server.url) as client:
+            with pytest.raises(UnexpectedAnswer, match=f"307 .*, to {elsewhere.url}"):
+                client.login("ada", PASSWORD)
+            with pytest.raises(UnexpectedAnswer):
+                client.caption(STAR)
+    assert elsewhere.asked == []
+
+
+def test_a_slow_server_is_given_up_and_not_asked_again() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with Client(url, timeout=(5, 0.2)) as client, pytest.raises(TimedOut, match="did not answer in time"):
+            client.caption(STAR)
+        silent.accept()[0].close()
+        silent.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            silent.accept()
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:{port}", "http://nowhere.invalid"])
+def test_a_server_that_cannot_be_reached_is_an_error_in_words(url: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and does not listen
+        with (
+            Client(url.format(port=taken.getsockname()[1]), retries=1) as client,
+            pytest.raises(ServerUnreachable) as e,
+        ):
+            client.status()
+    assert "Connection refused" in str(e.value) or "nowhere.invalid cannot be reached" in str(e.value)
+    assert "object at" not in str(e.value)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        PAGE,
+        answer(200, b"<html>Welcome</html>", Content_Type="text/html"),
+        answer(200, {"hello": "world"}),
+        answer(200, ["OK"]),
+        answer(404, {"detail": "Not Found"}),
+        answer(500, None),
+    ],
+)
+def test_what_is_not_an_answer_of_the_application_is_said_to_be_none(page: bytes) -> None:
+    with ScriptedServer([page]) as server, Client(server.url) as client:
+        with pytest.raises(UnexpectedAnswer, match="is not one of flaskapp's") as e:
+            client.caption(STAR)
+        assert f"{e.value.status} Reason" in str(e.value)
+        with pytest.raises(UnexpectedAnswer):
+            client.resize(STAR)
+
+
+def test_an_answer_that_breaks_off_is_an_error_in_words() -> None:
+    with ScriptedServer([CAPTIONS[:-5]]) as server, Client(server.url) as client, pytest.raises(ServerUnreachable):
+        client.caption(STAR)
+
+
+def test_the_password_is_in_no_text() -> None:
+    with ScriptedServer([answer(401, {"code": 401, "status": "Unauthorized", "message": "no"})]) as server:
+        address = server.url.replace("http://", "http://ada:canary%21@")
+        with Client(address, retries=0) as client, pytest.raises(RequestRefused) as refused:
+            client.is_email("a")
+    with pytest.raises(ServerUnreachable) as gone:
+        client.is_email("a")
+    texts = [repr(client), *(line for e in (refused, gone) for line in traceback.format_exception(e.value))]
+    assert PASSWORD not in "".join(texts)
+    assert repr(client) == f"Client({server.url!r}, username='ada')"
+
+
+def test_a_file_that_becomes_shorter_while_it_is_sent_is_an_error_in_words() -> None:
+    class Shrinking(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            return super().read(size) if self.tell() == 0 else b""
+
+    shorter = pytest.raises(ClientError, match="image became shorter while it was sent")
+    with ScriptedServer([CAPTIONS]) as server, Client(server.url) as client, shorter:
+        client.caption(cast(BinaryIO, Shrinking(bytes(2**17))))
+
+
+def test_a_disk_that_fails_is_not_taken_for_a_lost_connection() -> None:
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise OSError(5, "Input/output error")
+
+    with ScriptedServer([CAPTIONS]) as server, Client(server.url) as client:
+        with pytest.raises(ClientError, match="image cannot be read: Input/output error"):
+            client.caption(cast(BinaryIO, Broken(b"x")))
+        assert len(server.asked) <= 1
+
+
+@pytest.mark.parametrize("url", ["localhost:8000", "ftp://localhost", "http://", ""])
+def test_an_address_that_is_no_servers_is_refused_when_the_client_is_made(url: str) -> None:
+    with pytest.raises(ValueError, match="such as http://localhost:8000"):
+        Client(url)
+
+
+def test_errors_can_be_pickled() -> None:
+    error = pickle.loads(pickle.dumps(TooBusy(503, "busy", {"a": ["b"]}, 5.0)))
+    assert (error.status, error.message, error.errors, error.retry_after) == (503, "busy", {"a": ["b"]}, 5.0)
+    assert str(pickle.loads(pickle.dumps(UnexpectedAnswer("odd", 502)))) == "odd"
