@@ -40,25 +40,25 @@ class Control:
 
 
 SEARCH = (
-    Row("num_return_sequences", "Captions for each image", 1, 8),
+    Row("num_return_sequences", "Captions", 1, 8),
     Row("num_beams", "Beams", 1, 16),
-    Row("max_length", "Longest caption, in tokens", 2, 64),
+    Row("max_length", "Longest caption", 2, 64),
 )
 FINER = (
-    Row("min_length", "Shortest caption, in tokens", 0, 64),
+    Row("min_length", "Shortest caption", 0, 64),
     Row("length_penalty", "Length penalty", -2, 4, 0.1),
     Row("repetition_penalty", "Repetition penalty", 0.5, 3, 0.1),
-    Row("no_repeat_ngram_size", "No repeated run of tokens", 0, 6),
+    Row("no_repeat_ngram_size", "No repeated run", 0, 6),
     Row("early_stopping", "Stop early"),
-    Row("do_sample", "Draw words at random"),
+    Row("do_sample", "Draw at random"),
 )
 DRAWING = (
     Row("temperature", "Temperature", 0.1, 3, 0.1),
-    Row("top_k", "Likeliest tokens (top k)", 0, 200),
-    Row("top_p", "Likeliest share (top p)", 0.05, 1, 0.05),
+    Row("top_k", "Likeliest tokens", 0, 200),
+    Row("top_p", "Likeliest share", 0.05, 1, 0.05),
     Row("seed", "Seed"),
 )
-SIZE = (Row("w", "Width, in pixels", 1, 512), Row("h", "Height, in pixels", 1, 512))
+SIZE = (Row("w", "Width", 1, 512), Row("h", "Height", 1, 512))
 
 
 def for_captions(rows: tuple[Row, ...]) -> list[Control]:
