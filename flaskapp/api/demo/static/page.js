@@ -27,6 +27,7 @@ function take(files, source) {
   const added = files.map((file) => new Card(file, { source, isRead, onRetry: run, onRemove: remove }));
   for (const card of added) cards.add(card);
   find("cards").prepend(...added.map((card) => card.element));
+  added[0]?.element.scrollIntoView({ block: "nearest" });
   for (const card of added) run(card);
 }
 

@@ -52,7 +52,7 @@ export class Problem extends Error {
     const found = messages(body?.errors);
     const retryAfter = seconds(answer.headers.get("Retry-After"));
     const settings = Object.fromEntries(found.filter(({ name }) => name).map(({ name, text }) => [name, text]));
-    const words = found.map(({ name, text }) => sentence(name ? `${name}: ${text}` : text));
+    const words = found.map(({ name, text }) => (name ? `${name}: ` : "") + sentence(text));
     const fallback = BY_STATUS[answer.status] ?? `The server answered ${answer.status} ${answer.statusText}`;
     const text = words.join(" ") || sentence(body?.message ?? fallback);
     const wait = retryAfter === null ? "" : ` Try again in ${retryAfter} s.`;
