@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+expect.set_options(timeout=30_000)  # milliseconds; a machine may be busy with other things
 
 # What Chromium writes to the console of any page that gets such an answer, or none: the page says it in words.
 REFUSED = "Failed to load resource"
