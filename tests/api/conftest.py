@@ -6,6 +6,8 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from tests.conftest import Server
+
 expect.set_options(timeout=30_000)  # milliseconds; a machine may be busy with other things
 
 # What Chromium writes to the console of any page that gets such an answer, or none: the page says it in words.
@@ -42,3 +44,12 @@ def watched(browser: Browser) -> Iterator[Watched]:
     page = browser.new_page(viewport={"width": 1280, "height": 1000})
     yield Watched(page)
     page.close()
+
+
+@pytest.fixture
+def demo(watched: Watched, server: Server) -> Iterator[Page]:
+    """The page; when the test is over, nothing of it may have gone wrong, and nothing have gone elsewhere."""
+    watched.page.goto(server.url + "/demo")
+    yield watched.page
+    assert watched.bugs == []
+    assert watched.hosts <= {urlsplit(server.url).netloc, ""}, "blob: has no host"

@@ -1,10 +1,11 @@
-"""The pictures that the page offers to try: `python -m flaskapp.api.demo.samples` draws their files anew."""
+"""The pictures that the page offers to try: `python -m flaskapp.api.demo` draws their files anew."""
 
 import math
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from flaskapp.captioner.embedded.scenes import Scene, Thing, paint
 
@@ -30,38 +31,40 @@ def _scene(background: str, texture: str, *things: Thing) -> Scene:
 
 
 SAMPLES = (
-    Sample(
-        "star_and_circle.png",
-        _scene("blue", "gradient", _thing("large", "yellow", "star", 0.33, 0.5, 0.1), _thing("small", "white", "circle", 0.76, 0.45)),
-    ),
-    Sample(
-        "circle_and_square.png",
-        _scene("green", "stripes", _thing("large", "red", "circle", 0.3, 0.48), _thing("small", "white", "square", 0.74, 0.54, 0.12)),
-    ),
-    Sample(
-        "triangle_and_ring.png",
-        _scene("yellow", "gradient", _thing("large", "purple", "triangle", 0.5, 0.64), _thing("small", "blue", "ring", 0.54, 0.2)),
-    ),
-    Sample(
-        "diamond_and_triangle.png",
-        _scene("black", "gradient", _thing("large", "pink", "diamond", 0.66, 0.5), _thing("small", "orange", "triangle", 0.24, 0.55)),
-    ),
-    Sample(
-        "two_crosses.png",
-        _scene("grey", "checks", _thing("small", "orange", "cross", 0.28, 0.46, 0.1), _thing("small", "black", "cross", 0.7, 0.52, -0.1)),
-    ),
-    Sample(
-        "square_and_star.png",
-        _scene("pink", "stripes", _thing("large", "brown", "square", 0.47, 0.33), _thing("small", "green", "star", 0.52, 0.82)),
-    ),
+    Sample("star_and_circle.png", _scene(
+        "blue", "gradient",
+        _thing("large", "yellow", "star", 0.33, 0.5, 0.1),
+        _thing("small", "white", "circle", 0.76, 0.45),
+    )),
+    Sample("circle_and_square.png", _scene(
+        "green", "stripes",
+        _thing("large", "red", "circle", 0.3, 0.48),
+        _thing("small", "white", "square", 0.74, 0.54, 0.12),
+    )),
+    Sample("triangle_and_ring.png", _scene(
+        "yellow", "gradient",
+        _thing("large", "purple", "triangle", 0.5, 0.64),
+        _thing("small", "blue", "ring", 0.54, 0.2),
+    )),
+    Sample("diamond_and_triangle.png", _scene(
+        "black", "gradient",
+        _thing("large", "pink", "diamond", 0.66, 0.5),
+        _thing("small", "orange", "triangle", 0.24, 0.55),
+    )),
+    Sample("two_crosses.png", _scene(
+        "grey", "checks",
+        _thing("small", "orange", "cross", 0.28, 0.46, 0.1),
+        _thing("small", "black", "cross", 0.7, 0.52, -0.1),
+    )),
+    Sample("square_and_star.png", _scene(
+        "pink", "stripes",
+        _thing("large", "brown", "square", 0.47, 0.33),
+        _thing("small", "green", "star", 0.52, 0.82),
+    )),
 )  # fmt: skip
 
 
 def draw_all(folder: Path = FOLDER) -> None:
     for number, (name, scene) in enumerate(SAMPLES):
         picture = paint(scene, np.random.default_rng(number))
-        picture.quantize(COLOURS_OF_A_FILE, dither=0).save(folder / name, optimize=True)
-
-
-if __name__ == "__main__":
-    draw_all()
+        picture.quantize(COLOURS_OF_A_FILE, dither=Image.Dither.NONE).save(folder / name, optimize=True)
