@@ -73,7 +73,7 @@ export class Card {
     figure.hidden = false;
   }
 
-  /** @param {Error} problem */
+  /** @param {Error & {mayPass?: boolean}} problem another try is offered unless it is sure to fail */
   fail(problem) {
     this.problem = problem;
     this.#enter("failed", "");

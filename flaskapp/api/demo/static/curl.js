@@ -10,7 +10,7 @@
  * @param {string} url
  * @param {Upload} upload
  * @param {object} config generation settings that are not the default
- * @param {string} user whom to log in; curl asks for the password
+ * @param {string} [user] whom to log in; curl asks for the password
  */
 export function captionLine(url, upload, config, user = "") {
   const form = Object.keys(config).length > 0 ? ["-F", `config=${JSON.stringify(config)}`] : [];
@@ -21,6 +21,7 @@ export function captionLine(url, upload, config, user = "") {
  * @param {string} url with the size in its query
  * @param {Upload} upload
  * @param {string} output the file to save the picture to
+ * @param {string} [user] whom to log in; curl asks for the password
  */
 export function resizeLine(url, upload, output, user = "") {
   return line(url, upload, ["-o", output], user);

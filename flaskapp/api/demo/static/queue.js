@@ -23,14 +23,8 @@ export class Queue {
   }
 
   /**
-   * @template T
-   * @callback Send makes a request, with patience
-   * @param {(signal: AbortSignal) => Promise<T>} request
-   * @returns {Promise<T>}
-   */
-
-  /**
-   * @param {(send: Send) => Promise<void>} job
+   * @param {(send: <T>(request: (signal: AbortSignal) => Promise<T>) => Promise<T>) => Promise<void>} job makes its
+   *   requests through `send`, which has the patience
    * @returns {Promise<void>} when it is done; rejected with its error, or an AbortError when it was cancelled
    */
   add(job) {

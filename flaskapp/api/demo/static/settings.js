@@ -15,9 +15,9 @@ export class Settings {
     return this.#read((field) => !field.closest("[data-size]") && !field.matches(":disabled") && !isDefault(field));
   }
 
-  /** Width and height of the resized picture, in pixels. */
+  /** Width and height of the resized picture, in pixels. One that is empty is left to the server. */
   get size() {
-    return this.#read((field) => field.closest("[data-size]"));
+    return this.#read((field) => field.closest("[data-size]") && field.value !== "");
   }
 
   /**
