@@ -12,6 +12,7 @@ from werkzeug.exceptions import HTTPException
 from flaskapp.api import (
     caption,
     cv_model,
+    demo,
     docs,
     fields,
     items,
@@ -106,6 +107,7 @@ def init_app(app: Flask) -> None:
     for resource in (status, items, login, text_model, cv_model, caption):
         api.register_blueprint(resource.blp)
     app.register_blueprint(docs.blp)
+    app.register_blueprint(demo.blp)
     app.register_error_handler(FlaskappError, answer_error)
     rate_limits.init_app(app, login.blp, [text_model.blp, cv_model.blp, caption.blp])
     security_headers.init_app(app)

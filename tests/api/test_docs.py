@@ -1,6 +1,6 @@
 """Swagger UI and ReDoc in a real browser that reaches nothing but this server."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -8,29 +8,10 @@ import pytest
 import requests
 from flask.testing import FlaskClient
 from PIL import Image
-from playwright.sync_api import Locator, Page, expect, sync_playwright
+from playwright.sync_api import Locator, expect
 
+from tests.api.conftest import Watched
 from tests.conftest import ASSETS, Server
-
-
-class Watched:
-    """A page, and what went wrong on it."""
-
-    def __init__(self, page: Page) -> None:
-        self.page = page
-        self.problems: list[str] = []
-        self.hosts: set[str] = set()
-        page.on("console", lambda message: self.problems.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: self.problems.append(str(error)))
-        page.on("request", lambda request: self.hosts.add(urlsplit(request.url).netloc))
-
-
-@pytest.fixture
-def watched(chromium: str) -> Iterator[Watched]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield Watched(browser.new_page(viewport={"width": 1280, "height": 1000}))
-        browser.close()
 
 
 def test_the_pages_load_nothing_from_elsewhere_by_their_policy(client: FlaskClient) -> None:

@@ -153,12 +153,17 @@ def _precedence(thing: Thing, things: tuple[Thing, ...], width: int, height: int
 
 def draw(scene: Scene, rng: Random) -> Image.Image:
     """Draw the scene as an RGB picture, as a noisy camera and a JPEG encoder would hand it on."""
+    return _compress(_add_noise(paint(scene, rng), rng), rng)
+
+
+def paint(scene: Scene, rng: Random) -> Image.Image:
+    """Draw the scene as a clean RGB picture."""
     picture = _draw_background(scene, rng)
     for thing in scene.things:
         mask = _draw_mask(thing)
         corner = round(thing.x - mask.width / 2), round(thing.y - mask.height / 2)
         picture.paste(_tint(thing.colour, rng), (*corner, corner[0] + mask.width, corner[1] + mask.height), mask)
-    return _compress(_add_noise(picture, rng), rng)
+    return picture
 
 
 def _tint(colour: str, rng: Random) -> tuple[int, ...]:

@@ -1,0 +1,28 @@
+"""The page that shows what the server does: `/demo`, its styles and scripts, and pictures to try."""
+
+from flask import Blueprint, Response, current_app, make_response, render_template, request
+
+from flaskapp.api.demo import controls
+from flaskapp.api.demo.samples import SAMPLES
+from flaskapp.captioner import captioner
+
+# Scripts, styles and answers from here alone; pictures also from the browser's own memory.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+blp = Blueprint("demo", __name__, template_folder="templates", static_folder="static", static_url_path="/demo/static")
+
+
+@blp.get("/demo")
+def page() -> Response:
+    limits = current_app.config
+    answer = make_response(
+        render_template("demo/index.html", model=captioner.name, limits=limits, samples=SAMPLES, controls=controls)
+    )
+    answer.headers["Content-Security-Policy"] = POLICY
+    answer.headers["Cache-Control"] = "no-cache"  # kept, but asked for again: a new release is seen at once
+    answer.add_etag()
+    answer.make_conditional(request)
+    return answer

@@ -1,0 +1,5 @@
+"""Draw the files of the samples anew: `python -m flaskapp.api.demo`."""
+
+from flaskapp.api.demo.samples import draw_all
+
+draw_all()

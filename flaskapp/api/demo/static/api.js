@@ -1,0 +1,77 @@
+/** The server's endpoints, one request an image. */
+
+import { Problem } from "./problem.js";
+
+export class Api {
+  /**
+   * @param {{captionUrl: string, resizeUrl: string, maxUploadMb: string}} page the data attributes of the page
+   * @param {{headers: () => HeadersInit, credentials: RequestCredentials}} login
+   */
+  constructor(page, login) {
+    this.captionUrl = page.captionUrl;
+    this.resizeUrl = page.resizeUrl;
+    this.maxUpload = Number(page.maxUploadMb) * 2 ** 20;
+    this.login = login;
+  }
+
+  /**
+   * @param {File} file
+   * @param {object} config generation settings that are not the default
+   * @param {AbortSignal} signal
+   * @returns {Promise<{model: string, captions: string[]}>} the best caption first
+   */
+  async caption(file, config, signal) {
+    const form = await this.#form(file);
+    if (Object.keys(config).length > 0) form.append("config", JSON.stringify(config));
+    const { model, results } = await this.#post(this.captionUrl, form, signal, (answer) => answer.json());
+    return { model, captions: results[0].captions };
+  }
+
+  /**
+   * @param {File} file
+   * @param {{w: number, h: number}} size in pixels
+   * @param {AbortSignal} signal
+   * @returns {Promise<Blob>}
+   */
+  async resize(file, size, signal) {
+    return this.#post(this.resizeAddress(size), await this.#form(file), signal, (answer) => answer.blob());
+  }
+
+  /** @param {{w: number, h: number}} size */
+  resizeAddress(size) {
+    return `${this.resizeUrl}?${new URLSearchParams(size)}`;
+  }
+
+  /** Refuse here what the server would refuse after all of it was sent, or what cannot be read at all. */
+  async #form(file) {
+    if (file.size > this.maxUpload - ENVELOPE) {
+      const limit = this.maxUpload / 2 ** 20;
+      throw new Problem(`The file has ${megabytes(file.size)} MB; the server takes ${limit} MB at most.`, { status: 413 });
+    }
+    await file.slice(0, 1).arrayBuffer().catch(() => {
+      throw new Problem("This cannot be read: it is a folder, or the file has changed or gone.", { status: 400 });
+    });
+    const form = new FormData();
+    form.append("data", file, file.name);
+    return form;
+  }
+
+  /** @template T @param {(answer: Response) => Promise<T>} read @returns {Promise<T>} */
+  async #post(address, body, signal, read) {
+    const { credentials } = this.login;
+    try {
+      const answer = await fetch(address, { method: "POST", body, signal, credentials, headers: this.login.headers() });
+      if (!answer.ok) throw await Problem.of(answer);
+      return await read(answer);
+    } catch (error) {
+      if (error instanceof Problem || error.name === "AbortError") throw error;
+      throw Problem.unreachable(); // fetch says TypeError, whatever it was
+    }
+  }
+}
+
+const ENVELOPE = 4096; // bytes that a form adds to its file, or fewer
+
+function megabytes(bytes) {
+  return (bytes / 2 ** 20).toFixed(1);
+}

@@ -1,0 +1,87 @@
+/** What can go wrong with a request, in words. */
+
+const UNREACHABLE = "The server cannot be reached. It may be down, or you are offline.";
+
+/** Words for answers that carry none: those of a proxy, or of a server that had no time for more. */
+const BY_STATUS = {
+  413: "The file is larger than the server accepts.",
+  415: "This is not an image that the server can read.",
+  429: "Too many requests from here.",
+  500: "Something went wrong in the server.",
+  502: UNREACHABLE,
+  503: "The server is busy.",
+  504: "The server did not answer in time.",
+};
+
+export class Problem extends Error {
+  /**
+   * @param {string} message a sentence for people
+   * @param {object} [details]
+   * @param {number} [details.status] the HTTP status; 0: there was no answer
+   * @param {number | null} [details.retryAfter] seconds after which another try makes sense
+   * @param {Record<string, string>} [details.settings] what is wrong with which setting of the request
+   */
+  constructor(message, { status = 0, retryAfter = null, settings = {} } = {}) {
+    super(message);
+    this.status = status;
+    this.retryAfter = retryAfter;
+    this.settings = settings;
+  }
+
+  /** Whether the same request may succeed later, or with other settings. A broken file stays broken. */
+  get mayPass() {
+    const isTheFile = [400, 413, 415].includes(this.status);
+    return !isTheFile && (this.status !== 422 || Object.keys(this.settings).length > 0);
+  }
+
+  /** Whether the server may still do other things with the same file. */
+  get isOfCaptions() {
+    return this.status >= 500 || Object.keys(this.settings).length > 0;
+  }
+
+  static unreachable() {
+    return new Problem(UNREACHABLE);
+  }
+
+  /**
+   * Read an answer that is an error, in the one shape that all errors of the server have.
+   * @param {Response} answer
+   */
+  static async of(answer) {
+    const body = await answer.json().catch(() => null);
+    const found = messages(body?.errors);
+    const retryAfter = seconds(answer.headers.get("Retry-After"));
+    const settings = Object.fromEntries(found.filter(({ name }) => name).map(({ name, text }) => [name, text]));
+    const words = found.map(({ name, text }) => (name ? `${name}: ` : "") + sentence(text));
+    const fallback = BY_STATUS[answer.status] ?? `The server answered ${answer.status} ${answer.statusText}`;
+    const text = words.join(" ") || sentence(body?.message ?? fallback);
+    const wait = retryAfter === null ? "" : ` Try again in ${retryAfter} s.`;
+    return new Problem(text + wait, { status: answer.status, retryAfter, settings });
+  }
+}
+
+/**
+ * Flatten `errors`: {"multipart": {"config": {"seed": ["…"]}}} -> [{name: "seed", text: "…"}]. What is wrong with the
+ * file itself has no name: everybody sees which file it is.
+ * @returns {{name: string, text: string}[]}
+ */
+function messages(errors, name = "") {
+  if (typeof errors === "string") return [{ name, text: errors }];
+  if (Array.isArray(errors)) return errors.flatMap((each) => messages(each, name));
+  return Object.entries(errors ?? {}).flatMap(([key, inner]) => {
+    const isPlace = ["multipart", "query", "json", "data", "config"].includes(key) || /^\d+$/.test(key);
+    return messages(inner, isPlace ? name : key);
+  });
+}
+
+/** Retry-After is a number of seconds or a date. */
+function seconds(header) {
+  if (header === null) return null;
+  const value = /^\d+$/.test(header) ? Number(header) : (Date.parse(header) - Date.now()) / 1000;
+  return Number.isNaN(value) ? null : Math.max(0, Math.ceil(value));
+}
+
+function sentence(text) {
+  const trimmed = text.trim();
+  return trimmed.charAt(0).toUpperCase() + trimmed.slice(1) + (/[.!?]$/.test(trimmed) ? "" : ".");
+}

@@ -1,0 +1,55 @@
+"""A real browser, and pages that are watched for what goes wrong on them."""
+
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.conftest import Server
+
+expect.set_options(timeout=30_000)  # milliseconds; a machine may be busy with other things
+
+# What Chromium writes to the console of any page that gets such an answer, or none: the page says it in words.
+REFUSED = "Failed to load resource"
+
+
+class Watched:
+    """A page, and what went wrong on it."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.problems: list[str] = []
+        self.hosts: set[str] = set()
+        page.on("console", lambda message: self.problems.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: self.problems.append(str(error)))
+        page.on("request", lambda request: self.hosts.add(urlsplit(request.url).netloc))
+
+    @property
+    def bugs(self) -> list[str]:
+        """The problems but for answers that are errors."""
+        return [problem for problem in self.problems if not problem.startswith(REFUSED)]
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def watched(browser: Browser) -> Iterator[Watched]:
+    page = browser.new_page(viewport={"width": 1280, "height": 1000})
+    yield Watched(page)
+    page.close()
+
+
+@pytest.fixture
+def demo(watched: Watched, server: Server) -> Iterator[Page]:
+    """The page; when the test is over, nothing of it may have gone wrong, and nothing have gone elsewhere."""
+    watched.page.goto(server.url + "/demo")
+    yield watched.page
+    assert watched.bugs == []
+    assert watched.hosts <= {urlsplit(server.url).netloc, ""}, "blob: has no host"

@@ -1,0 +1,30 @@
+"""What the tests do on the demo page, and what they expect to see."""
+
+from pathlib import Path
+
+from playwright.sync_api import Locator, Page, expect
+
+STAR = "a large pink star on a yellow background"
+CIRCLE_AND_DIAMOND = "a large red circle left of a small black diamond on a pink background"
+
+
+def choose(page: Page, *files: Path) -> None:
+    page.locator("#files").set_input_files(list(files))
+
+
+def card(page: Page, name: str) -> Locator:
+    return page.locator(".card").filter(has=page.get_by_role("heading", name=name, exact=True))
+
+
+def expect_caption(page: Page, name: str, caption: str) -> None:
+    expect(card(page, name).locator(".caption")).to_have_text(caption)
+
+
+def expect_status(page: Page, text: str) -> None:
+    expect(page.locator("#status")).to_have_text(text)
+
+
+def shown_lines(shown: Locator) -> list[str]:
+    shown.get_by_text("The same with curl").click()
+    expect(shown.locator("[data-part=curl-resize]")).to_be_visible()
+    return shown.locator(".line code").all_inner_texts()

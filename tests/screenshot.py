@@ -1,0 +1,43 @@
+"""Take the README's picture of the demo page anew: `python -m tests.screenshot`. It needs Chromium, called chromium."""
+
+import io
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Page, expect, sync_playwright
+
+from flaskapp.api.demo.samples import SAMPLES
+from tests.benchmarks.process import ROOT, serving
+
+TARGET = ROOT / "tests" / "assets" / "demo.png"
+SIZE = {"width": 1200, "height": 1050}  # pixels
+COLOURS = 256  # a palette takes a third of the bytes
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        command, log = "gunicorn --workers 1 --bind 127.0.0.1:{port} wsgi:app", Path(folder) / "log"
+        with serving(command, Path(sys.executable).parent, log, {"FLASKAPP_CAPTIONER_MODEL": "embedded"}) as server:
+            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+            picture = take(browser.new_page(viewport=SIZE), server.url + "/demo")
+            browser.close()
+    with Image.open(io.BytesIO(picture)) as image:
+        image.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(TARGET, optimize=True)
+
+
+def take(page: Page, url: str) -> bytes:
+    """The page after a sample was captioned, with two more captions, as a PNG."""
+    page.goto(url)
+    page.locator("#num_return_sequences").fill("3")
+    page.get_by_role("button", name=SAMPLES[-1].scene.caption).press("Enter")
+    expect(page.locator("#status")).to_have_text("1 image captioned.", timeout=30_000)
+    page.locator(".tiny").wait_for()
+    page.evaluate("scrollTo({ top: 0, behavior: 'instant' })")
+    return page.screenshot()
+
+
+if __name__ == "__main__":
+    main()
