@@ -7,10 +7,13 @@ import resource
 import selectors
 import signal
 import socket
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from http.client import HTTPConnection, RemoteDisconnected
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -79,14 +82,43 @@ def test_a_stop_lets_requests_in_flight_finish(start_server: Callable[..., Serve
             requests.get(server.url, timeout=PATIENCE)
 
 
-def test_a_reload_refuses_nobody(start_server: Callable[..., Server]) -> None:
+RELOADS = 4
+
+
+def resident(process: int) -> int:
+    """Bytes of memory that a process has."""
+    pages = Path(f"/proc/{process}/statm").read_text().split()[1]
+    return int(pages) * resource.getpagesize()
+
+
+def test_reloads_refuse_nobody_and_the_memory_of_the_master_does_not_grow_with_them(
+    start_server: Callable[..., Server],
+) -> None:
     server = start_server("--workers", "2")
     server.wait_for("Booting worker", times=2)
-    before = set(workers_of(server))
-    server.process.send_signal(signal.SIGHUP)
-    while before & set(workers_of(server)):
-        assert requests.get(server.url, timeout=PATIENCE).status_code == 200
-    assert post_star(server.url).status_code == 200
+    is_over = threading.Event()
+
+    def ask_on() -> Counter[int]:
+        """About twenty requests a second on one connection, until it is over."""
+        with requests.Session() as session:
+            answers: Counter[int] = Counter()
+            while not is_over.wait(0.05):
+                answers[session.get(server.url, timeout=PATIENCE).status_code] += 1
+            return answers
+
+    sizes = []
+    with ThreadPoolExecutor(4) as clients:
+        asking = [clients.submit(ask_on) for _ in range(4)]
+        for _ in range(RELOADS):
+            before = set(workers_of(server))
+            server.process.send_signal(signal.SIGHUP)
+            while before & set(workers_of(server)):
+                assert post_star(server.url).status_code == 200
+            sizes.append(resident(server.process.pid))
+        is_over.set()
+        answers = sum((each.result(PATIENCE) for each in asking), Counter[int]())
+    assert set(answers) == {200}
+    assert sizes[-1] < 1.1 * sizes[0], f"bytes of the master after each reload: {sizes}"
 
 
 def test_a_full_disk_loses_no_login_that_was_acknowledged_and_stops_no_upload(
