@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
+from PIL import Image
 from urllib3 import encode_multipart_formdata
 
 from tests.conftest import ASSETS, Server, assert_error
@@ -138,6 +139,34 @@ def test_a_full_disk_loses_no_login_that_was_acknowledged_and_stops_no_upload(
     resource.prlimit(worker, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     assert log_in(server, "bob").json() == "login saved"
     assert_error(log_in(server, "ada", "another password"), 401)
+
+
+def peak(process: int) -> int:
+    """Bytes of memory that a process had at most."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+
+
+@pytest.mark.slow
+def test_large_images_take_turns_so_that_eight_need_hardly_more_memory_than_one(
+    start_server: Callable[..., Server],
+) -> None:
+    server = start_server("--workers", "1")
+    (worker,) = workers_of(server)
+    large = io.BytesIO()
+    Image.new("RGB", (7000, 7000)).save(large, "PNG")
+
+    def post(path: str) -> requests.Response:
+        return requests.post(server.url + path, files={"data": ("large.png", large.getvalue())}, timeout=PATIENCE)
+
+    alone = [post(path).status_code for path in ("/cv_model/", "/caption/")]
+    before = peak(worker)
+    with ThreadPoolExecutor(8) as clients:
+        together = list(clients.map(post, ["/cv_model/", "/caption/"] * 4))
+    assert alone == [200, 200]
+    assert {answer.status_code for answer in together} <= {200, 503}
+    assert all("Retry-After" in answer.headers for answer in together if answer.status_code == 503)
+    assert peak(worker) - before < 400_000_000, "two more at a time, of 147 MB each as RGB, would be beyond it"
 
 
 @pytest.mark.slow
