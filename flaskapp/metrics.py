@@ -21,7 +21,7 @@ MOST_SERIES = 300  # of method, route and status: the files that they are in mus
 SECONDS = (0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 IMAGES = (1, 2, 4, 8, 16, 32, 64)
 
-prometheus_client.disable_created_metrics()  # nobody asks when a counter began
+prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call] # nobody asks when a counter began
 
 
 class Series(NamedTuple):

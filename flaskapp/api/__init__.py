@@ -78,8 +78,6 @@ class Api(SmorestApi):
             response = _document(error.phrase, {"schema": Error, "example": example})
             if error in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
                 response["headers"] = RETRY_AFTER
-            if error is HTTPStatus.REQUEST_URI_TOO_LONG:  # the server says so in its own words, before it asks us
-                response["content"] = {"text/html": {"schema": {"type": "string"}}}
             self.spec.components.response(error.name, response, lazy=True)
         login_required = _document("Unauthorized", {"schema": Error, "example": protected.EXAMPLE})
         login_required["headers"] = protected.HEADERS
