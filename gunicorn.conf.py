@@ -5,10 +5,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+from flaskapp import settings
 from flaskapp.captioner import captioner
 from flaskapp.cpu import usable_cores
 from flaskapp.errors import CaptionerUnavailable
-from flaskapp.serving import access_log, memory
+from flaskapp.serving import access_log, json_log, memory
 from flaskapp.serving.metrics_files import metrics_files
 from flaskapp.serving.worker import Worker, balance
 
@@ -26,7 +27,7 @@ forwarder_headers = ""  # no client sets the application's variables, whatever p
 
 accesslog = "-"
 access_log_format = access_log.FORMAT
-logger_class = access_log.AccessLogger
+logger_class = json_log.JSONLogger if settings.read_one("LOG_FORMAT") == "json" else access_log.AccessLogger
 
 # The master makes the application and loads the model once; its workers share that memory until they write to it.
 preload_app = True
