@@ -21,7 +21,7 @@ from transformers.utils.logging import disable_progress_bar
 log = logging.getLogger(__name__)
 
 # What these libraries have to say goes where all lines go, in the form that all have.
-disable_progress_bar()
+disable_progress_bar()  # type: ignore[no-untyped-call]
 for library in ("transformers", "huggingface_hub"):
     logging.getLogger(library).handlers.clear()
     logging.getLogger(library).propagate = True

@@ -13,7 +13,6 @@ import select
 import socket
 import threading
 import time
-import uuid
 from collections import deque
 from http import HTTPStatus
 from typing import Any, NamedTuple
@@ -29,6 +28,7 @@ from flaskapp.serving.crew import Crew
 from flaskapp.serving.framing import Refused
 from flaskapp.serving.outgoing import Outgoing
 from flaskapp.serving.parser_errors import status_of
+from flaskapp.trace import new_id
 
 TICK = 0.5  # seconds between two looks at the deadlines
 HEAD_START = 0.005  # seconds in which a worker with fewer connections may take the next
@@ -215,7 +215,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         return sum(len(each.incoming.data) for each in list(self._connections.values())) > BUFFERED * self._max_body
 
     def _refuse(self, connection: Connection, status: HTTPStatus) -> None:
-        request_id = uuid.uuid4().hex
+        request_id = new_id()
         self.log.info(
             "%s: %s: refused with %d %s (request %s)",
             _address(connection), connection.incoming.line, status, status.phrase, request_id,
