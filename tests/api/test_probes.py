@@ -66,7 +66,7 @@ def test_a_model_that_cannot_be_loaded_is_said_without_its_path(make_app: Callab
 
 
 def test_the_embedded_model_says_that_it_stands_in_for_another(
-    make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checkpoint, "_find_in_cache", lambda *_: None)
     monkeypatch.setattr(checkpoint, "_hub_answers", lambda *_: False)
