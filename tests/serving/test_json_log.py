@@ -76,8 +76,9 @@ def test_what_goes_wrong_is_a_line_with_its_traceback(start_server: Callable[...
 def test_a_start_that_fails_is_a_line_as_well(start_server: Callable[..., Server]) -> None:
     with pytest.raises(AssertionError, match="FLASKAPP_MAX_SIDE must be a whole number") as caught:
         start_server(FLASKAPP_MAX_SIDE="wide", **JSON)
-    _, *lines = str(caught.value).partition("\nassert")[0].splitlines()
-    assert all(isinstance(json.loads(line), dict) for line in lines)
+    log = str(caught.value).partition("came into the log:\n")[2].partition("\nassert")[0]
+    lines = [json.loads(line) for line in log.splitlines() if line.strip()]
+    assert "InvalidSetting" in lines[-1]["traceback"]
 
 
 def test_an_access_log_format_of_somebody_s_own_is_theirs(start_server: Callable[..., Server]) -> None:

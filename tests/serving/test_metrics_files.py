@@ -17,8 +17,6 @@ from flaskapp.serving.metrics_files import ROOM, MetricsFiles
 from tests.conftest import Server
 from tests.serving.test_gunicorn import workers_of
 
-NOT_OURS = {"PROMETHEUS_MULTIPROC_DIR": ""}
-
 
 def total(server: Server, name: str, **labels: str) -> float:
     """The sum of the samples of one name that have these labels."""
@@ -43,7 +41,7 @@ def ask(server: Server, times: int) -> None:
 def test_all_workers_are_counted_whichever_is_asked_and_the_dead_stay_counted(
     start_server: Callable[..., Server],
 ) -> None:
-    server = start_server("--workers", "2", **NOT_OURS)
+    server = start_server("--workers", "2")
     server.wait_for("Booting worker", times=2)
     ask(server, 40)
     assert {items(server) for _ in range(10)} == {40}
@@ -63,14 +61,14 @@ def test_all_workers_are_counted_whichever_is_asked_and_the_dead_stay_counted(
 
 
 def test_what_the_worker_refuses_itself_is_counted(start_server: Callable[..., Server]) -> None:
-    server = start_server("--workers", "2", **NOT_OURS)
+    server = start_server("--workers", "2")
     assert requests.get(server.url + "/query_items", params={"item_id": "5" * 5000}, timeout=30).status_code == 414
     assert total(server, "http_refusals_total", status="414") == 1
 
 
 def test_the_folder_goes_with_the_server(start_server: Callable[..., Server]) -> None:
     before = set(module.IN_MEMORY.glob("flaskapp-metrics-*"))
-    server = start_server("--workers", "1", **NOT_OURS)
+    server = start_server("--workers", "1")
     made = [each for each in module.IN_MEMORY.glob("flaskapp-metrics-*") if any(each.glob(f"*_{server.process.pid}-*"))]
     assert len(made) == 1
     assert made[0] not in before
