@@ -31,5 +31,5 @@ USER flaskapp
 EXPOSE 80
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=5s --start-period=5m CMD \
-    ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1/', timeout=4)"]
+    ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1/livez', timeout=4)"]
 CMD ["gunicorn", "--bind", "0.0.0.0:80", "wsgi:app"]

@@ -1,18 +1,21 @@
 """Makes the bare `gunicorn wsgi:app` right. What a command line says (`--workers 4`, `--bind :80`) goes before this."""
 
 import gc
+import os
 from pathlib import Path
 from typing import Any
 
+from flaskapp import settings
 from flaskapp.captioner import captioner
 from flaskapp.cpu import usable_cores
 from flaskapp.errors import CaptionerUnavailable
-from flaskapp.serving import access_log, memory
+from flaskapp.serving import access_log, json_log, memory
+from flaskapp.serving.metrics_files import metrics_files
 from flaskapp.serving.worker import Worker, balance
 
 worker_class = Worker
 workers = usable_cores()  # captions are arithmetic: more processes than cores only take turns
-threads = 128  # of each worker at most: more than CAPTIONER_QUEUE and CAPTIONER_MAX_BATCH together, which all may wait
+threads = 128  # of each worker at most, for requests that may wait: CAPTIONER_QUEUE and CAPTIONER_MAX_BATCH, and more
 worker_connections = 800  # of each worker; often a process may have 1024 files
 timeout = 60  # seconds without a sign of life from a worker's main thread; no limit on a request
 graceful_timeout = 30  # seconds that requests in flight may take after SIGTERM
@@ -24,10 +27,14 @@ forwarder_headers = ""  # no client sets the application's variables, whatever p
 
 accesslog = "-"
 access_log_format = access_log.FORMAT
-logger_class = access_log.AccessLogger
+logger_class = json_log.JSONLogger if settings.read_one("LOG_FORMAT") == "json" else access_log.AccessLogger
 
 # The master makes the application and loads the model once; its workers share that memory until they write to it.
 preload_app = True
+
+
+def on_starting(server: Any) -> None:
+    metrics_files.open(os.environ.get("PROMETHEUS_MULTIPROC_DIR"))  # prometheus_client's own setting, if somebody has
 
 
 def when_ready(server: Any) -> None:
@@ -42,14 +49,29 @@ def when_ready(server: Any) -> None:
     gc.freeze()  # what lives now will not be looked at by the collector, which would copy the pages it is on
 
 
+def pre_fork(server: Any, worker: Any) -> None:
+    worker.metrics_place = metrics_files.make_room([each.metrics_place for each in server.WORKERS.values()])
+
+
 def post_fork(server: Any, worker: Any) -> None:
     def leave() -> None:
         """Answer what is under way, and be replaced."""
         worker.alive = False
 
+    metrics_files.enter(worker.metrics_place)
     captioner.continue_after_fork(worker.age, on_death=leave)
 
 
 def child_exit(server: Any, worker: Any) -> None:
     captioner.worker_ended(worker.age)
+    metrics_files.leave(worker.metrics_place)
     balance.forget(worker.age)
+
+
+def worker_exit(server: Any, worker: Any) -> None:
+    if worker.pid == os.getpid() and os.getppid() != worker.ppid:  # the server was killed: nobody else will do it
+        metrics_files.close()
+
+
+def on_exit(server: Any) -> None:
+    metrics_files.close()

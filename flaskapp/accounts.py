@@ -108,6 +108,11 @@ class Accounts:
         with self._session() as session:
             return sorted(session.scalars(select(Login.username)))
 
+    def check_database(self) -> None:
+        """Raises DatabaseUnavailable where logins could not be looked up."""
+        with self._session() as session:
+            session.scalar(select(Login.id).limit(1))
+
     def _find_hash(self, username: str) -> str | None:
         with self._session() as session:
             return session.scalar(select(Login.password_hash).where(Login.username == username))

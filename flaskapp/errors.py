@@ -18,6 +18,7 @@ FlaskappError
     ├── DatabaseUnavailable
     ├── CaptionerUnavailable        no model, or one that stopped
     ├── CaptionFailed               the model failed at this image, and only at this one
+    ├── MetricsUnavailable          the workers cannot add up what they counted
     └── TooBusy                     too many images or passwords wait, or too long
 """
 
@@ -108,6 +109,10 @@ class CaptionerUnavailable(Unavailable):
 
 class CaptionFailed(Unavailable):
     pass
+
+
+class MetricsUnavailable(Unavailable):
+    retry_after = 60  # only a restart, with more room, can help
 
 
 class TooBusy(Unavailable):

@@ -125,16 +125,27 @@ SETTINGS = (
     Setting("RATE_LIMIT_FAILURES", rate, "30/minute", "Wrong passwords from one address, at `/login/` and by HTTP Basic, or `off`; more get 429"),
     Setting("RATE_LIMIT_STORAGE_URL", storage_url, SHARED, "Where these are counted: `shared://`, in the memory of this server's workers; `redis://host:6379`, for several servers", secret=True),
     Setting("TRUSTED_PROXIES", whole, 0, "Proxies in front whose `X-Forwarded-For` is believed; 0: none is"),
+    Setting("LOG_FORMAT", one_of("text", "json"), "text", "`text`: readable lines; `json`: an object a line, also of what is no request (under gunicorn)"),
 )  # fmt: skip
 
 
 def read_environment(config: Config) -> None:
     """Take the settings, and nothing else, from the environment's `FLASKAPP_` variables, as text."""
-    variables = Config(config.root_path)
-    variables.from_prefixed_env(PREFIX, loads=str)
+    variables = _variables()
     names = {setting.name for setting in SETTINGS}
     config.update({name: text for name, text in variables.items() if name in names})
     _warn_of_misspelt(variables.keys() - names)
+
+
+def read_one(name: str) -> Any:
+    """A setting, straight from the environment. Raises InvalidSetting for a value that cannot be used."""
+    return next(_value(setting, _variables().get(name)) for setting in SETTINGS if setting.name == name)
+
+
+def _variables() -> Config:
+    variables = Config("")
+    variables.from_prefixed_env(PREFIX, loads=str)
+    return variables
 
 
 def apply(config: MutableMapping[str, Any]) -> None:

@@ -30,7 +30,11 @@ def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def clean_environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith(("FLASKAPP_", "GUNICORN_"))}
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("FLASKAPP_", "GUNICORN_", "PROMETHEUS_"))
+    }
 
 
 @pytest.fixture

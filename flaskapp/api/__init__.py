@@ -17,6 +17,9 @@ from flaskapp.api import (
     fields,
     items,
     login,
+    metrics,
+    observed,
+    probes,
     protected,
     rate_limits,
     security_headers,
@@ -75,8 +78,6 @@ class Api(SmorestApi):
             response = _document(error.phrase, {"schema": Error, "example": example})
             if error in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
                 response["headers"] = RETRY_AFTER
-            if error is HTTPStatus.REQUEST_URI_TOO_LONG:  # the server says so in its own words, before it asks us
-                response["content"] = {"text/html": {"schema": {"type": "string"}}}
             self.spec.components.response(error.name, response, lazy=True)
         login_required = _document("Unauthorized", {"schema": Error, "example": protected.EXAMPLE})
         login_required["headers"] = protected.HEADERS
@@ -102,12 +103,14 @@ def init_app(app: Flask) -> None:
     app.request_class = Request
     app.config.from_mapping(OPENAPI)
     app.url_map.strict_slashes = False  # a trailing slash never matters
+    app.extensions["database_check"] = probes.watch_database(app.extensions["accounts"])
     api = Api(app)
     api.ma_plugin.converter.add_attribute_function(fields.document_with(app.config))
-    for resource in (status, items, login, text_model, cv_model, caption):
+    for resource in (status, items, login, text_model, cv_model, caption, probes, metrics):
         api.register_blueprint(resource.blp)
     app.register_blueprint(docs.blp)
     app.register_blueprint(demo.blp)
     app.register_error_handler(FlaskappError, answer_error)
+    observed.init_app(app)  # first, so that its hook is the last
     rate_limits.init_app(app, login.blp, [text_model.blp, cv_model.blp, caption.blp])
     security_headers.init_app(app)

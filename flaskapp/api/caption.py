@@ -11,6 +11,7 @@ from marshmallow import ValidationError, post_load, validate
 
 from flaskapp.api.cv_model import FILE
 from flaskapp.api.fields import EarlyStopping, Flag, ImageFile, ImageFiles, JSONPart, Number, UploadedImage
+from flaskapp.api.observed import trace_of_request
 from flaskapp.api.protected import ProtectedBlueprint
 from flaskapp.api.status import OK, Status
 from flaskapp.api.unprocessable import refusing
@@ -120,7 +121,7 @@ def caption(data: list[UploadedImage], config: GenerationSettings) -> dict[str, 
     """Describe one or more images in words"""
     with refusing("config"):
         images = Counted(len(data), lambda: _decode_one_by_one(data))
-        captions = captioner.caption(images, config, departure.watch(request.environ))
+        captions = captioner.caption(images, config, departure.watch(request.environ), trace=trace_of_request())
     results = [{"input": image.filename, "captions": texts} for image, texts in zip(data, captions, strict=True)]
     return OK | {"model": captioner.name, "caption": captions[0][0], "results": results}
 

@@ -1,6 +1,7 @@
 """Resize an image."""
 
 import io
+from contextlib import ExitStack
 from http import HTTPStatus
 
 import marshmallow as ma
@@ -9,6 +10,7 @@ from marshmallow import validate
 
 from flaskapp import images
 from flaskapp.api.fields import ImageFile, Side, Text, UploadedImage
+from flaskapp.api.observed import trace_of_request
 from flaskapp.api.protected import ProtectedBlueprint
 from flaskapp.api.unprocessable import refusing
 
@@ -54,8 +56,12 @@ def resize(data: UploadedImage, h: int, w: int, format: str | None = None) -> Re
 
     Transparency is kept in PNG and WebP, and laid over white in JPEG. 16-bit images come out with 8 bits.
     """
-    with refusing("data"), data.image.decoded(for_side=max(h, w)) as picture:
+    trace = trace_of_request()
+    with refusing("data"), ExitStack() as until_done:
+        with trace.timing("decode"):
+            picture = until_done.enter_context(data.image.decoded(for_side=max(h, w)))
         format = format or (picture.format if picture.format in images.ENDINGS else "jpeg")
-        body = io.BytesIO(images.encode(images.resize(picture, w, h), format))
+        with trace.timing("resize"):
+            body = io.BytesIO(images.encode(images.resize(picture, w, h), format))
     name = f"image_resize.{images.ENDINGS[format]}"
     return send_file(body, f"image/{format}", as_attachment=True, download_name=name)

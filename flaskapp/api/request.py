@@ -1,13 +1,19 @@
 """The request class of the application."""
 
 import io
-from typing import IO
+from typing import IO, Any
 
 import flask
 
+from flaskapp import trace
+
 
 class Request(flask.Request):
-    """Keeps uploaded files in memory, where the body that they came in already is: a full disk breaks no upload."""
+    """Has a trace, and keeps uploaded files in memory, where their body already is: a full disk breaks no upload."""
+
+    def __init__(self, environ: dict[str, Any], populate_request: bool = True, shallow: bool = False) -> None:
+        super().__init__(environ, populate_request, shallow)
+        self.trace = trace.begin(environ)
 
     def _get_file_stream(
         self,

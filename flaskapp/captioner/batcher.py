@@ -17,11 +17,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from flaskapp import metrics
 from flaskapp.captioner.admission import Admission
 from flaskapp.captioner.cores import Cores, give_way
 from flaskapp.captioner.generation import GenerationSettings
 from flaskapp.captioner.pace import Pace, work_of
 from flaskapp.errors import CaptionerUnavailable, CaptionFailed, ClientLeft, DeadlineExceeded, FlaskappError
+from flaskapp.trace import Trace
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +57,8 @@ class Job:
     settings: GenerationSettings
     future: Future[list[str]] = field(default_factory=Future)
     is_abandoned: bool = False
+    began: float | None = None  # the batch that it is in, of so many images
+    batch_size: int = 0
 
 
 class Batcher:
@@ -84,6 +88,7 @@ class Batcher:
         settings: GenerationSettings,
         deadline: float,
         has_left: Callable[[], bool] = lambda: False,
+        trace: Trace | None = None,
     ) -> list[list[str]]:
         """The captions of each image, by `deadline` seconds from now. There must be room before the first is decoded.
 
@@ -91,12 +96,14 @@ class Batcher:
         fails at one, ClientLeft when `has_left` says that nobody wants them any more.
         """
         expires = time.monotonic() + deadline
-        jobs = []
-        with self._room_for(len(pixels), settings, deadline):
+        trace = trace or Trace()
+        jobs: list[Job] = []
+        with self._room_for(len(pixels), settings, deadline), trace.timing("decode"):
             for each in pixels:
                 jobs.append(Job(each, settings))
                 _check_patience(expires, deadline, has_left)
         self._submit(jobs)
+        submitted = time.perf_counter()
         try:
             return [self._wait_for(job, expires, has_left) for job in jobs]
         except TimeoutError:
@@ -104,6 +111,7 @@ class Batcher:
         finally:
             for job in jobs:
                 job.is_abandoned = not job.future.done()
+            _note(trace, jobs, submitted)
 
     @contextmanager
     def _room_for(self, images: int, settings: GenerationSettings, deadline: float) -> Iterator[None]:
@@ -134,6 +142,7 @@ class Batcher:
                 thread.start()  # only one that could be started counts
                 self._thread = thread
             self._waiting.extend(jobs)
+            metrics.current.waiting.set(len(self._waiting))
             self._changed.notify_all()
 
     def _admit(self, new: Sequence[GenerationSettings], deadline: float) -> None:
@@ -194,6 +203,9 @@ class Batcher:
             if jobs:
                 self._last_size, self._last_start = len(jobs), time.monotonic()
                 self._pace.begin(work_of(job.settings for job in jobs))
+                metrics.current.batch.observe(len(jobs))
+                for job in jobs:
+                    job.began, job.batch_size = time.perf_counter(), len(jobs)
             return jobs
 
     def _wait_for_the_last_to_return(self) -> None:
@@ -208,6 +220,7 @@ class Batcher:
             job = self._waiting.popleft()
             if not job.is_abandoned:
                 jobs.append(job)
+        metrics.current.waiting.set(len(self._waiting))
         return jobs
 
     def _start(self, jobs: Sequence[Job]) -> None:
@@ -275,13 +288,23 @@ class Batcher:
     def _finish(self, job: Job, run: Callable[[], list[list[int]]]) -> None:
         """Give a job its captions, or the error of making them."""
         try:
-            captions = self._engine.to_text(run())
+            sequences = run()
+            captions = self._engine.to_text(sequences)
             if len(captions) != job.settings.num_return_sequences:
                 raise RuntimeError(f"{len(captions)} captions came out, not {job.settings.num_return_sequences}")
         except Exception as error:
             _fail(job, error)
         else:
+            metrics.current.tokens.inc(sum(len(sequence) - 1 for sequence in sequences))  # the first one is given
             job.future.set_result(captions)
+
+
+def _note(trace: Trace, jobs: Sequence[Job], submitted: float) -> None:
+    """Where the time went: in the queue until the first image began, and from then on in the model."""
+    now = time.perf_counter()
+    began = min((job.began for job in jobs if job.began is not None), default=now)
+    trace.seconds |= {"queue": began - submitted, "model": now - began}
+    trace.batch_size = max(job.batch_size for job in jobs) or None
 
 
 def _too_late(deadline: float) -> DeadlineExceeded:

@@ -16,8 +16,15 @@ import torch
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 from transformers import AutoImageProcessor, AutoTokenizer, VisionEncoderDecoderModel
+from transformers.utils.logging import disable_progress_bar
 
 log = logging.getLogger(__name__)
+
+# What these libraries have to say goes where all lines go, in the form that all have.
+disable_progress_bar()  # type: ignore[no-untyped-call]
+for library in ("transformers", "huggingface_hub"):
+    logging.getLogger(library).handlers.clear()
+    logging.getLogger(library).propagate = True
 
 LOCALLY: Any = {"local_files_only": True, "trust_remote_code": False}
 

@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from flaskapp import metrics
 from flaskapp.captioner import checkpoint as checkpoints
 from flaskapp.captioner.batcher import Batcher
 from flaskapp.captioner.cores import Cores
@@ -20,10 +21,13 @@ from flaskapp.captioner.generation import GenerationSettings
 from flaskapp.counted import Counted
 from flaskapp.cpu import usable_cores
 from flaskapp.errors import CaptionerUnavailable
+from flaskapp.trace import Trace
 
 log = logging.getLogger(__name__)
 
 REASON = "there is no captioning model: it could not be loaded"  # the log has the details
+LOADING = "the model is being loaded"
+SUBSTITUTE = f"{checkpoints.DEFAULT_MODEL} could not be had: the small embedded model, for drawn shapes, serves instead"
 GPU_PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -57,6 +61,7 @@ class Captioner:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._begins = threading.Lock()  # held by the thread that loads in the background
         self._on_death: Callable[[], None] = lambda: None
         self._cores = Cores(usable_cores())
         self._configuration = Configuration()
@@ -85,6 +90,31 @@ class Captioner:
         with self._lock:
             self._load()
 
+    def load_in_background(self) -> None:
+        """Begin to load the model, unless somebody did. Never waits."""
+        if self.problem == LOADING and self._begins.acquire(blocking=False):
+            threading.Thread(target=self._load_quietly, name="load", daemon=True).start()
+
+    def _load_quietly(self) -> None:
+        try:
+            with suppress(CaptionerUnavailable):  # the log says why
+                self.load()
+        finally:
+            self._begins.release()
+
+    @property
+    def problem(self) -> str | None:
+        """Why there are no captions, if so. Never waits, unlike whoever wants one while the model is loaded."""
+        if self._has_failed:
+            return REASON
+        return None if self._loaded is not None else LOADING
+
+    @property
+    def note(self) -> str | None:
+        """What is to be known of the model that serves: that it is not the one that was meant."""
+        is_substitute = self._configuration.model is None and self._name == checkpoints.EMBEDDED
+        return SUBSTITUTE if is_substitute else None
+
     def close(self) -> None:
         """End the captioning thread, once it has captioned what it has. The next caption starts another."""
         if self._loaded is not None:
@@ -111,11 +141,13 @@ class Captioner:
         has_left: Callable[[], bool] = lambda: False,
         *,
         deadline: float | None = None,
+        trace: Trace | None = None,
     ) -> list[list[str]]:
         """Caption RGB images, uint8 [height, width, 3] of any sizes.
 
         They are taken one after the other, once there is room: a collection may decode each as it is asked for.
         `deadline` is in seconds from now, by default the configured one; with math.inf nothing is too late or too much.
+        Where the time went is noted in `trace`.
 
         Returns for each image its `num_return_sequences` captions, the best first.
         Raises InvalidGeneration for settings beyond the model, CaptionerUnavailable when there is no model, TooBusy,
@@ -127,9 +159,10 @@ class Captioner:
         if not images:
             return []
         pixels = Counted(len(images), lambda: map(partial(_preprocess, loaded.processor), images))
-        return loaded.batcher.caption(
-            pixels, settings, self._configuration.deadline if deadline is None else deadline, has_left
-        )
+        deadline = self._configuration.deadline if deadline is None else deadline
+        captions = loaded.batcher.caption(pixels, settings, deadline, has_left, trace)
+        metrics.current.count_captions(self.name, sum(map(len, captions)))
+        return captions
 
     def _load(self) -> Loaded:
         if self._has_failed:

@@ -1,11 +1,13 @@
-"""The line that gunicorn writes for each request: method, path and status, never the query string."""
+"""The line that gunicorn writes for each request: method, path, status and id, never the query string."""
 
 from datetime import timedelta
 from typing import Any
 
 from gunicorn.glogging import Logger
 
-FORMAT = '%(h)s %(t)s "%(m)s %(U)s %(H)s" %(s)s %(b)s %(M)sms "%(a)s"'
+from flaskapp.trace import KEY
+
+FORMAT = '%(h)s %(t)s "%(m)s %(U)s %(H)s" %(s)s %(b)s %(M)sms "%(a)s" %({x-request-id}o)s'
 
 
 class AccessLogger(Logger):  # type: ignore[misc]
@@ -18,6 +20,7 @@ class AccessLogger(Logger):  # type: ignore[misc]
         if self.cfg.access_log_format != FORMAT:  # somebody's own may use any of them
             atoms: dict[str, Any] = super().atoms(resp, req, environ, request_time)
             return atoms
+        trace = environ.get(KEY)
         return {
             "h": environ.get("REMOTE_ADDR", "-"),
             "t": self.now(),
@@ -28,4 +31,5 @@ class AccessLogger(Logger):  # type: ignore[misc]
             "b": resp.sent,
             "M": request_time // timedelta(milliseconds=1),
             "a": environ.get("HTTP_USER_AGENT", "-"),
+            "{x-request-id}o": trace.id if trace else "-",
         }

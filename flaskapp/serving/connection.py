@@ -103,11 +103,12 @@ class Connection:
             self.sock.setblocking(False)  # gunicorn leaves a socket blocking to which it wrote an error
             self.sock.shutdown(socket.SHUT_WR)
 
-    def refuse(self, status: HTTPStatus) -> None:
+    def refuse(self, status: HTTPStatus, request_id: str) -> None:
         """Answer before any parser or application is asked, in the shape of their errors."""
         body = json.dumps({"code": status, "status": status.phrase})
         retry = "Retry-After: 5\r\n" if status == HTTPStatus.SERVICE_UNAVAILABLE else ""
         head = f"HTTP/1.1 {status} {status.phrase}\r\nConnection: close\r\nContent-Type: application/json\r\n"
+        head += f"X-Request-ID: {request_id}\r\n"
         self._send(f"{head}{retry}Content-Length: {len(body)}\r\n\r\n{body}".encode())
         self.linger()
 

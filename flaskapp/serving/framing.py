@@ -13,6 +13,8 @@ END = b"\r\n\r\n"
 # All in lower case: so is what they are looked for in.
 LENGTH = re.compile(rb"\r\ncontent-length[ \t]*:[ \t]*([^\r]*)")
 CODING = b"\r\ntransfer-encoding"
+CREDENTIALS = b"\r\nauthorization:"
+READING = (b"get ", b"head ")
 EXPECTS = re.compile(rb"[^\r]* http/1\.1\r\n(.*\r\n)?expect:[ \t]*100-continue[ \t]*\r\n", re.DOTALL)
 NUMBER = re.compile(rb"[0-9]{1,18}[ \t]*")
 CHUNK_SIZE = re.compile(rb"[0-9a-fA-F]{1,8}")
@@ -38,6 +40,7 @@ class Incoming:
         self.end: int | None = None  # of the request in the data, once it is complete
         self.is_cut = False
         self.is_chunked = False
+        self.may_wait = False  # its answer, for the model or the database; else it comes at once
         self.expects_continue = False  # the client waits for a word before it sends the body
         self._max_body = max_body
         self._body: int | None = None  # where it begins, once the head is complete
@@ -46,11 +49,6 @@ class Incoming:
         self._payload = 0  # bytes in the chunks before it
         if data:
             self.feed(data)
-
-    @property
-    def has_body(self) -> bool:
-        """Whether the head announced one."""
-        return self.is_chunked or self._length > 0
 
     @property
     def line(self) -> str:
@@ -91,6 +89,8 @@ class Incoming:
             raise Refused(HTTPStatus.BAD_REQUEST)
         if lengths:
             self._length = int(lengths[0])
+        has_body = self.is_chunked or self._length > 0
+        self.may_wait = has_body or CREDENTIALS in head or not head.startswith(READING)
 
     def _follow_chunks(self) -> None:
         while self.end is None:

@@ -21,17 +21,21 @@ from gunicorn import http
 from gunicorn.workers.base import Worker as BaseWorker
 from gunicorn.workers.gthread import ThreadWorker
 
+from flaskapp import metrics
 from flaskapp.serving.balance import Balance
 from flaskapp.serving.connection import Connection
 from flaskapp.serving.crew import Crew
 from flaskapp.serving.framing import Refused
 from flaskapp.serving.outgoing import Outgoing
+from flaskapp.serving.parser_errors import status_of
+from flaskapp.trace import new_id
 
 TICK = 0.5  # seconds between two looks at the deadlines
 HEAD_START = 0.005  # seconds in which a worker with fewer connections may take the next
 LAST_WORDS = 2.0  # seconds after SIGTERM in which a request may still begin on a connection that was kept
 BUFFERED = 16  # bodies of the largest size: more bytes of requests than that do not lie in memory
 SMALL = 2**17  # bytes, apart from those that have no more than this
+RESERVED = 8  # threads beyond all that may wait, for requests that do not: probes are answered whatever waits
 DEFAULT_MAX_BODY = 2**24  # bytes, for an application that says nothing
 
 READABLE = select.EPOLLIN
@@ -55,8 +59,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self._epoll = select.epoll()
         self._listeners: dict[int, socket.socket] = {}  # by their descriptors, like the connections
         self._connections: dict[int, Connection] = {}
-        self._light: deque[Connection] = deque()  # whose requests are complete: without a body, and with one
-        self._heavy: deque[Connection] = deque()
+        self._light: deque[Connection] = deque()  # whose requests are complete: that are answered at once,
+        self._heavy: deque[Connection] = deque()  # that may wait, for the model or the database,
+        self._in_hand: set[Connection] = set()  # and those of the latter that have a thread
         self._is_light_first = False
         self._hand = threading.RLock()  # holds deadlines, from their setting until the connection is waited for
         self._next_tick = 0.0
@@ -85,7 +90,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             listener.setblocking(False)
             self._listeners[listener.fileno()] = listener
             self._epoll.register(listener, READABLE)
-        crew = Crew(self._find, self._answer, most=self.cfg.threads, on_death=self._leave)
+        crew = Crew(self._find, self._answer, most=self.cfg.threads + RESERVED, on_death=self._leave)
         crew.start()
         while self.alive and self.is_parent_alive():
             self.notify()
@@ -103,10 +108,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def _find(self) -> Connection | None:
         """A complete request; None when a while has passed without one.
 
-        Those with and without a body take turns: a probe waits for one upload at most, and an upload for one probe.
+        Those that may wait, and those that do not, take turns: a probe waits for one upload to be begun at most.
         """
-        is_waiting = bool(self._light or self._heavy)
-        patience = 0 if is_waiting else HEAD_START if self._paused_until else TICK
+        patience = 0 if self._next_queue() else HEAD_START if self._paused_until or self._heavy else TICK
         for descriptor, _ in self._epoll.poll(patience):
             if descriptor in self._listeners:
                 self._accept(self._listeners[descriptor])
@@ -114,8 +118,15 @@ class Worker(ThreadWorker):  # type: ignore[misc]
                 self._read(self._connections[descriptor])
         self._look_at_the_clock()
         self._is_light_first = not self._is_light_first
-        queue = (self._light or self._heavy) if self._is_light_first else (self._heavy or self._light)
+        queue = self._next_queue()
         return queue.popleft() if queue else None
+
+    def _next_queue(self) -> deque[Connection]:
+        """Where the next request comes from, if it is not empty. Those that may wait never have all threads."""
+        has_room = len(self._in_hand) < self.cfg.threads
+        if self._heavy and has_room and not (self._light and self._is_light_first):
+            return self._heavy
+        return self._light
 
     def _accept(self, listener: socket.socket) -> None:
         """Take one connection, unless a worker with fewer of them does so within a moment."""
@@ -191,7 +202,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if not goes_on:
             self._close(connection)
         elif connection.is_complete:
-            (self._heavy if connection.incoming.has_body else self._light).append(connection)
+            (self._heavy if connection.incoming.may_wait else self._light).append(connection)
         elif self._is_too_much(connection):
             self._refuse(connection, HTTPStatus.SERVICE_UNAVAILABLE)
         else:
@@ -204,10 +215,13 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         return sum(len(each.incoming.data) for each in list(self._connections.values())) > BUFFERED * self._max_body
 
     def _refuse(self, connection: Connection, status: HTTPStatus) -> None:
+        request_id = new_id()
         self.log.info(
-            "%s: %s: refused with %d %s", _address(connection), connection.incoming.line, status, status.phrase
-        )
-        connection.refuse(status)
+            "%s: %s: refused with %d %s (request %s)",
+            _address(connection), connection.incoming.line, status, status.phrase, request_id,
+        )  # fmt: skip
+        metrics.current.count_refusal(status)
+        connection.refuse(status, request_id)
         self._wait_for_more(connection)
 
     def _wait_for_more(self, connection: Connection) -> None:
@@ -229,11 +243,14 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         """Answer a request, and those that came with it; then wait for the next, or part."""
         try:
             while connection.is_complete:
+                if not self._may_answer(connection):
+                    self._heavy.append(connection)
+                    return
                 if self._answer_one(connection):
                     connection.go_on()
                 else:
                     connection.linger()
-        except Refused as refused:  # what came after the request
+        except Refused as refused:
             self._refuse(connection, refused.status)
         except (Exception, SystemExit):  # one connection's, and no reason for the worker to end
             self.log.exception("%s: the connection is given up", _address(connection))
@@ -241,10 +258,19 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._wait_for_more(connection)
         else:
             self._wait_for_more(connection)
+        finally:
+            self._in_hand.discard(connection)
+
+    def _may_answer(self, connection: Connection) -> bool:
+        """Whether there is a thread for it: a request that does not wait may have brought one that does."""
+        if connection.incoming.may_wait and connection not in self._in_hand:
+            if len(self._in_hand) >= self.cfg.threads:
+                return False
+            self._in_hand.add(connection)
+        return True
 
     def _answer_one(self, connection: Connection) -> bool:
-        """Whether the connection may go on after it."""
-        request = None
+        """Whether the connection may go on after it. Raises Refused."""
         try:
             request = next(http.get_parser(self.cfg, connection.received(), connection.client))
             request._expected_100_continue = False  # that was said
@@ -259,7 +285,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         except OSError as error:
             self.log.debug("%s: the client left: %s", _address(connection), error)
         except Exception as error:
-            self.handle_error(request, connection.sock, connection.client, error)
+            if (status := status_of(error)) is HTTPStatus.INTERNAL_SERVER_ERROR:
+                self.log.exception("%s: %s: failed", _address(connection), connection.incoming.line)
+            raise Refused(status) from error
         return False
 
 

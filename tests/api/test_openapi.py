@@ -120,15 +120,24 @@ def test_the_login_may_come_as_json_as_a_form_or_by_a_deprecated_query(spec: dic
         ("/login/", "post", ERRORS_OF_A_BODY | {"401", "414", "429", "503"}),
         ("/cv_model/", "post", ERRORS_OF_A_BODY | {"414", "503"}),
         ("/caption/", "post", ERRORS_OF_A_BODY | {"503", "504"}),
+        ("/metrics", "get", {"503"}),
     ],
 )
 def test_every_error_is_documented(spec: dict[str, Any], path: str, method: str, statuses: set[str]) -> None:
     responses = spec["paths"][path][method]["responses"]
     assert responses.keys() == statuses | {"200", "default"}
-    for status in statuses - {"414"}:
+    for status in statuses:
         name = responses[status]["$ref"].rpartition("/")[2]
         content = spec["components"]["responses"][name]["content"]["application/json"]
         assert content["schema"] == {"$ref": "#/components/schemas/Error"}
+
+
+@pytest.mark.parametrize("path", ["/readyz", "/healthz", "/v2/health/ready"])
+def test_what_is_not_ready_is_documented_in_the_shape_of_errors_and_more(spec: dict[str, Any], path: str) -> None:
+    answer = spec["paths"][path]["get"]["responses"]["503"]
+    schema = resolve(spec, answer["content"]["application/json"]["schema"])
+    assert set(schema["required"]) == {"code", "status", "message", "model", "database"}
+    assert "Retry-After" in answer["headers"]
 
 
 def test_an_address_that_is_too_long_is_refused_as_documented(server: Server) -> None:

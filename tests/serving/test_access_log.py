@@ -8,6 +8,7 @@ import pytest
 from gunicorn.config import Config
 
 from flaskapp.serving.access_log import FORMAT, AccessLogger
+from flaskapp.trace import KEY, Trace
 
 ENVIRON = {
     "REMOTE_ADDR": "10.0.0.1", "REQUEST_METHOD": "GET", "PATH_INFO": "/items/5", "QUERY_STRING": "q=secret",
@@ -15,7 +16,7 @@ ENVIRON = {
 }  # fmt: skip
 
 
-def line(access_log_format: str, **variables: str) -> str:
+def line(access_log_format: str, **variables: Any) -> str:
     config = Config()
     config.set("access_log_format", access_log_format)
     response: Any = SimpleNamespace(status="200 OK", sent=14, headers=[("X-Answer", "42")])
@@ -25,9 +26,10 @@ def line(access_log_format: str, **variables: str) -> str:
     return access_log_format % logger.atoms_wrapper_class(atoms)
 
 
-def test_the_line_has_method_path_status_bytes_and_time_and_no_query() -> None:
-    assert line(FORMAT).startswith("10.0.0.1 [")
-    assert line(FORMAT).endswith('] "GET /items/5 HTTP/1.1" 200 14 1234ms "curl"')
+def test_the_line_has_method_path_status_bytes_time_and_id_and_no_query() -> None:
+    written = line(FORMAT, **{KEY: Trace("abc-123")})
+    assert written.startswith("10.0.0.1 [")
+    assert written.endswith('] "GET /items/5 HTTP/1.1" 200 14 1234ms "curl" abc-123')
 
 
 def test_a_path_cannot_begin_another_line() -> None:

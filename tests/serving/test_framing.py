@@ -112,3 +112,20 @@ def test_only_who_may_expect_a_word_before_the_body_does() -> None:
     assert not Incoming(MAX_BODY, head("Content-Length: 5", "X-Expect: 100-continue")).expects_continue
     old = head("Content-Length: 5", "Expect: 100-continue").replace(b"HTTP/1.1", b"HTTP/1.0")
     assert not Incoming(MAX_BODY, old).expects_continue
+
+
+@pytest.mark.parametrize(
+    ("request_", "may_wait"),
+    [
+        (GET, False),
+        (GET.replace(b"GET", b"HEAD"), False),
+        (POST, True),
+        (CHUNKED, True),
+        (b"POST /login/?username=ada HTTP/1.1\r\nHost: x\r\n\r\n", True),
+        (GET.replace(b"Host", b"Authorization: Basic YTpi\r\nHost"), True),
+        (GET.replace(b"Host", b"Content-Length: 1\r\nHost") + b"x", True),
+    ],
+    ids=["GET", "HEAD", "a body", "chunks", "a login without a body", "credentials", "a GET with a body"],
+)
+def test_all_but_reading_may_wait_for_the_model_or_the_database(request_: bytes, may_wait: bool) -> None:
+    assert Incoming(MAX_BODY, request_).may_wait == may_wait

@@ -13,6 +13,7 @@ import requests
 
 from flaskapp.captioner import captioner
 from flaskapp.cpu import usable_cores
+from flaskapp.serving.metrics_files import metrics_files
 from tests.conftest import ASSETS, ROOT, Server, assert_error
 
 
@@ -41,15 +42,19 @@ def test_every_worker_captions_with_weights_loaded_before_the_fork(server: Serve
     assert log.index("Captions come from the model") < log.index("Booting worker")
 
 
-def test_the_hooks_tell_the_captioner_which_worker_begins_and_which_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_hooks_tell_the_captioner_and_the_metrics_which_worker_begins_and_which_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     config = runpy.run_path(str(ROOT / "gunicorn.conf.py"))
     told: list[tuple[str, int]] = []
     monkeypatch.setattr(captioner, "continue_after_fork", lambda number, on_death: told.append(("begins", number)))
     monkeypatch.setattr(captioner, "worker_ended", lambda number: told.append(("ended", number)))
-    worker = SimpleNamespace(age=7, alive=True)
+    monkeypatch.setattr(metrics_files, "enter", lambda place: told.append(("counts", place)))
+    monkeypatch.setattr(metrics_files, "leave", lambda place: told.append(("counted", place)))
+    worker = SimpleNamespace(age=7, alive=True, metrics_place=2)
     config["post_fork"](None, worker)
     config["child_exit"](None, worker)
-    assert told == [("begins", 7), ("ended", 7)]
+    assert told == [("counts", 2), ("begins", 7), ("ended", 7), ("counted", 2)]
 
 
 def test_the_access_log_has_the_path_and_never_a_query_string(server: Server) -> None:

@@ -1,0 +1,99 @@
+"""Whether the process is alive, and whether it is ready for what it is for: orchestrators and balancers ask."""
+
+from http import HTTPStatus
+from typing import Any
+
+import marshmallow as ma
+from flask import Response, current_app, jsonify
+
+from flaskapp.accounts import Accounts
+from flaskapp.api.blueprint import Blueprint
+from flaskapp.api.status import OK, Status
+from flaskapp.captioner import captioner
+from flaskapp.readiness import RecentCheck
+
+RETRY_AFTER = 5  # seconds
+
+
+class PartState(ma.Schema):
+    ready = ma.fields.Boolean(required=True, metadata={"description": "Whether it can be used", "examples": [True]})
+    message = ma.fields.String(
+        required=True, metadata={"description": "OK, or what is to be known about it", "examples": ["OK"]}
+    )
+
+
+class ModelState(PartState):
+    name = ma.fields.String(
+        required=True, metadata={"description": "The model that writes captions", "examples": ["embedded"]}
+    )
+
+
+class Ready(Status):
+    model = ma.fields.Nested(ModelState, required=True)
+    database = ma.fields.Nested(PartState, required=True)
+
+
+class NotReady(ma.Schema):
+    """The shape of all errors, and what is not ready."""
+
+    code = ma.fields.Integer(required=True, metadata={"description": "The HTTP status", "examples": [503]})
+    status = ma.fields.String(
+        required=True, metadata={"description": "The HTTP status in words", "examples": ["Service Unavailable"]}
+    )
+    message = ma.fields.String(
+        required=True, metadata={"description": "What went wrong", "examples": ["the model is being loaded"]}
+    )
+    model = ma.fields.Nested(ModelState, required=True)
+    database = ma.fields.Nested(PartState, required=True)
+
+
+def watch_database(accounts: Accounts) -> RecentCheck:
+    return RecentCheck(accounts.check_database, "the database does not answer within a second")
+
+
+blp = Blueprint("probes", __name__, description="Is it alive, and is it ready?")
+
+
+@blp.route("/livez")
+@blp.route("/health")
+@blp.route("/v2/health/live")
+@blp.response(200, Status)
+def live() -> dict[str, object]:
+    """Say OK as long as the process answers at all"""
+    return OK
+
+
+@blp.route("/readyz")
+@blp.route("/healthz")
+@blp.route("/v2/health/ready")
+@blp.response(200, Ready)
+@blp.alt_response(
+    503,
+    schema=NotReady,
+    description="The model or the database is not ready",
+    headers={"Retry-After": {"description": "Seconds to wait before another try", "schema": {"type": "integer"}}},
+)
+def ready() -> Any:
+    """Say whether captions can be made and logins be saved, and by which model
+
+    Where nothing was loaded before the first request, as under `flask run`, the first call begins to load the model.
+    """
+    captioner.load_in_background()
+    parts = {
+        "model": _part(captioner.problem, captioner.note) | {"name": captioner.name},
+        "database": _part(current_app.extensions["database_check"].problem()),
+    }
+    problems = [str(part["message"]) for part in parts.values() if not part["ready"]]
+    return _refuse(problems, parts) if problems else OK | parts
+
+
+def _part(problem: str | None, note: str | None = None) -> dict[str, object]:
+    return {"ready": problem is None, "message": problem or note or "OK"}
+
+
+def _refuse(problems: list[str], parts: dict[str, dict[str, object]]) -> Response:
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    response = jsonify({"code": status, "status": status.phrase, "message": "; ".join(problems)} | parts)
+    response.status_code = status
+    response.headers["Retry-After"] = str(RETRY_AFTER)
+    return response

@@ -1,0 +1,117 @@
+"""The metrics, under Prometheus' conventions. `current` are those of this process; `share` adds other processes'."""
+
+import os
+from collections.abc import Iterator
+from functools import partial
+from http import HTTPStatus
+from pathlib import Path
+
+import prometheus_client
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
+from prometheus_client.metrics_core import CounterMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from flaskapp.errors import MetricsUnavailable
+
+CONTENT_TYPE = prometheus_client.CONTENT_TYPE_LATEST
+UNKNOWN = "unknown"  # the route of a path that is none, and of what never became a request
+OTHER = "other"  # the method that nobody knows
+METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"))
+MOST_SERIES = 300  # of method, route and status: the files that they are in must not grow
+
+DURATION, REQUESTS = "flaskapp_http_request_duration_seconds", "flaskapp_http_requests"
+SECONDS = (0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+IMAGES = (1, 2, 4, 8, 16, 32, 64)
+
+prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call] # nobody asks when a counter began
+
+
+class Metrics:
+    def __init__(self, folder: Path | None = None, is_partial: bool = False) -> None:
+        """In memory, or in a folder whose files of all processes are added up.
+
+        `is_partial`: there are other processes, and no folder. Nobody shall take these for all.
+        """
+        self._folder, self._is_partial = folder, is_partial
+        self._registry = CollectorRegistry()
+        counter = partial(Counter, namespace="flaskapp", registry=self._registry)
+        histogram = partial(Histogram, namespace="flaskapp", registry=self._registry)
+        gauge = partial(Gauge, namespace="flaskapp", registry=self._registry, multiprocess_mode="livesum")
+        labels = ("method", "route", "status")
+        self._duration = Histogram(
+            DURATION, "From a complete request to its answer", labels, registry=self._registry, buckets=SECONDS
+        )
+        self._series: dict[tuple[str, str, int], Histogram] = {}
+        self._refusals = counter("http_refusals_total", "What never became a request and was refused", ["status"])
+        self._errors = counter("errors_total", "Requests that got an error of ours, by its name", ["error"])
+        self._captions = counter("captions_total", "Captions that were made", ["model"])
+        self.tokens = counter("captioner_tokens_total", "Tokens of the captions that were made")
+        self.batch = histogram("captioner_batch_images", "Images that began together", buckets=IMAGES)
+        self.waiting = gauge("captioner_waiting_images", "Images that wait for a batch")
+
+    def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """A request was answered. `route` is a rule of the application, never a path that somebody made up."""
+        key = method if method in METHODS else OTHER, route, status
+        series = self._series.get(key) or self._add_series(*key)
+        series.observe(seconds)
+
+    def count_refusal(self, status: HTTPStatus) -> None:
+        """Something came that the application never saw, and was refused."""
+        self._refusals.labels(status.value).inc()
+
+    def count_error(self, error: Exception) -> None:
+        """A request got this answer."""
+        self._errors.labels(type(error).__name__).inc()
+
+    def count_captions(self, model: str, number: int) -> None:
+        self._captions.labels(model).inc(number)
+
+    def _add_series(self, method: str, route: str, status: int) -> Histogram:
+        if len(self._series) >= MOST_SERIES:
+            method, route = OTHER, OTHER
+        return self._series.setdefault((method, route, status), self._duration.labels(method, route, status))
+
+    def render(self) -> bytes:
+        """All processes' metrics as Prometheus reads them. Raises MetricsUnavailable where they cannot be added up."""
+        if self._is_partial:
+            raise MetricsUnavailable("the workers have no place to add up their metrics: the log says why")
+        together = self._registry
+        if self._folder is not None:
+            together = CollectorRegistry()
+            MultiProcessCollector(together, str(self._folder))  # type: ignore[no-untyped-call]
+        return prometheus_client.generate_latest(Requests(together))
+
+
+class Requests:
+    """A registry's metrics, and the number of requests, which the histogram of their durations has counted already.
+
+    To count them once more would make a light request take a hundredth longer.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def collect(self) -> Iterator[Metric]:
+        for metric in self._registry.collect():
+            yield metric
+            if metric.name == DURATION:
+                requests = CounterMetricFamily(REQUESTS, "Requests that were answered")
+                for sample in metric.samples:
+                    if sample.name.endswith("_count"):
+                        requests.add_sample(f"{REQUESTS}_total", sample.labels, sample.value)
+                yield requests
+
+
+current = Metrics()
+
+
+def share(folder: Path | None, process: str) -> None:
+    """In a forked process, before it does anything: keep the metrics in files of its own, `<kind>_<process>.db`.
+
+    A later process of the same name goes on with what is in them. Without a folder nothing can be added up.
+    """
+    global current
+    if folder is not None:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)  # for the library
+        values.ValueClass = values.MultiProcessValue(lambda: process)  # type: ignore[no-untyped-call]
+    current = Metrics(folder, is_partial=folder is None)

@@ -1,0 +1,90 @@
+"""All that gunicorn and the application log as JSON, an object a line (`LOG_FORMAT=json`)."""
+
+import json
+import logging
+import sys
+import threading
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Any
+
+from flask import has_request_context, request
+
+from flaskapp.serving.access_log import FORMAT, AccessLogger
+from flaskapp.trace import KEY, Trace
+
+log = logging.getLogger(__name__)
+
+
+class JSONFormatter(logging.Formatter):
+    """A record as one line: when, how bad, whose, what, of which request, and with which traceback.
+
+    A record's `fields`, where it has them, stand in place of its message.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        entry: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "process": record.process,
+        }
+        entry |= getattr(record, "fields", None) or {"message": record.getMessage()}
+        if has_request_context():
+            entry["request_id"] = request.environ[KEY].id
+        if record.exc_info:
+            entry["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(entry, default=str)
+
+
+class JSONLogger(AccessLogger):
+    def setup(self, cfg: Any) -> None:
+        super().setup(cfg)
+        _log_everything()
+        loggers = [self.error_log] if self._has_own_format() else [self.error_log, self.access_log]
+        for handler in [handler for logger in loggers for handler in logger.handlers]:
+            if isinstance(handler, logging.StreamHandler):  # syslog's lines begin in its own way
+                handler.setFormatter(JSONFormatter())
+
+    def access(self, resp: Any, req: Any, environ: dict[str, Any], request_time: timedelta) -> None:
+        if self._has_own_format():
+            super().access(resp, req, environ, request_time)
+        elif self.access_log_enabled:
+            self.access_log.info("", extra={"fields": _fields(resp, environ, request_time)})
+
+    def _has_own_format(self) -> bool:
+        return bool(self.cfg.access_log_format != FORMAT)
+
+
+def _fields(resp: Any, environ: dict[str, Any], request_time: timedelta) -> dict[str, Any]:
+    """What is said of a request: never its query string, its credentials or its body."""
+    trace: Trace = environ.get(KEY) or Trace()
+    fields = {
+        "method": environ["REQUEST_METHOD"],
+        "path": environ["RAW_URI"].partition("?")[0],
+        "status": int(str(resp.status).partition(" ")[0]),
+        "bytes": resp.sent,
+        "duration_ms": round(request_time / timedelta(milliseconds=1), 1),
+        "client": environ.get("REMOTE_ADDR"),
+        "user_agent": environ.get("HTTP_USER_AGENT"),
+        "request_id": trace.id,
+    }
+    if trace.batch_size is not None:
+        fields["batch_size"] = trace.batch_size
+    return fields | {f"{part}_ms": round(1000 * seconds, 1) for part, seconds in trace.seconds.items()}
+
+
+def _log_everything() -> None:
+    """What would be written past gunicorn's loggers: the application's lines, warnings, and errors nobody caught."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JSONFormatter())
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.captureWarnings(True)
+    sys.excepthook = _log_uncaught
+    threading.excepthook = lambda caught: _log_uncaught(
+        caught.exc_type, caught.exc_value or caught.exc_type(), caught.exc_traceback
+    )
+
+
+def _log_uncaught(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    log.critical("Nobody caught this", exc_info=(kind, error, traceback))

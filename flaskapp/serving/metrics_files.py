@@ -1,0 +1,86 @@
+"""Where the workers' metrics lie: each has files of its own, in one folder, that any of them can add up.
+
+A worker that follows one that ended takes over its files: what was counted stays, and their number does not grow.
+"""
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Collection
+from itertools import count
+from pathlib import Path
+
+from prometheus_client import multiprocess
+
+from flaskapp import metrics
+
+log = logging.getLogger(__name__)
+
+IN_MEMORY = Path("/dev/shm")  # there also where the file system is read-only
+ROOM = {"counter": 2**18, "histogram": 2**21, "gauge_livesum": 2**16}  # bytes
+
+
+class MetricsFiles:
+    """`open`, `make_room`, `leave` and `close` are for the process that forks the workers, `enter` for a worker."""
+
+    def __init__(self) -> None:
+        self._folder: Path | None = None
+        self._is_ours = False
+        self._server = 0  # the process that forks the workers
+
+    def open(self, given: str | None) -> None:
+        """Use a folder that somebody looks after, or make one."""
+        self._server = os.getpid()
+        self._is_ours = not given
+        self._folder = Path(given) if given else _make_folder()
+
+    def make_room(self, taken: Collection[int | None]) -> int | None:
+        """Find a place for a new worker's files, and all the memory that they may need: without it they are no use.
+
+        A file in memory that it is short of ends whoever writes to it, by SIGBUS.
+        """
+        place = next(number for number in count() if number not in taken)
+        try:
+            for kind, size in ROOM.items():
+                with self._file(kind, place).open("ab") as file:
+                    os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            log.error("There is no room for a worker's metrics, so that /metrics answers 503: %s", error.strerror)
+            return None
+        return place
+
+    def enter(self, place: int | None) -> None:
+        """Begin to count, in this place's files; without one, in vain."""
+        metrics.share(None if place is None else self._folder, self._name(place))
+
+    def leave(self, place: int | None) -> None:
+        """The worker at this place ended: what it counted stays, what it had in hand is no more."""
+        if self._folder is not None:
+            multiprocess.mark_process_dead(self._name(place), str(self._folder))  # type: ignore[no-untyped-call]
+
+    def close(self) -> None:
+        """Remove the folder that was made."""
+        if self._folder is not None and self._is_ours:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _file(self, kind: str, place: int) -> Path:
+        if self._folder is None:
+            raise FileNotFoundError(None, "no folder could be made")
+        return self._folder / f"{kind}_{self._name(place)}.db"
+
+    def _name(self, place: int | None) -> str:
+        """Of a worker's files: another server may use the same folder."""
+        return f"{self._server}-{place}"
+
+
+def _make_folder() -> Path | None:
+    for parent in (IN_MEMORY, None):
+        try:
+            return Path(tempfile.mkdtemp(prefix="flaskapp-metrics-", dir=parent))
+        except OSError:
+            continue
+    return None
+
+
+metrics_files = MetricsFiles()

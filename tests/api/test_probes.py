@@ -1,0 +1,115 @@
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from flaskapp.captioner import captioner, checkpoint
+from tests.api.test_caption import asset
+from tests.conftest import assert_error
+
+LIVE = ["/livez", "/health", "/v2/health/live"]
+READY = ["/readyz", "/healthz", "/v2/health/ready"]
+OK = {"ready": True, "message": "OK"}
+
+
+@pytest.fixture
+def nothing_loaded(client: FlaskClient) -> FlaskClient:
+    """As under `flask run`, where no model is loaded at the start."""
+    captioner.close()
+    captioner._forget()
+    return client
+
+
+@pytest.mark.parametrize("path", LIVE)
+def test_a_process_that_answers_is_alive(nothing_loaded: FlaskClient, path: str) -> None:
+    assert nothing_loaded.get(path).get_json() == {"message": "OK", "status-code": 200}
+    assert captioner.name == "none", "being alive loads nothing"
+
+
+@pytest.mark.parametrize("path", READY)
+def test_it_is_ready_with_its_model_and_its_database(client: FlaskClient, path: str) -> None:
+    captioner.load()
+    assert client.get(path).get_json() == {
+        "message": "OK",
+        "status-code": 200,
+        "model": OK | {"name": "embedded"},
+        "database": OK,
+    }
+
+
+def test_where_nothing_is_loaded_the_first_probe_begins_to(nothing_loaded: FlaskClient) -> None:
+    answer = nothing_loaded.get("/readyz")
+    assert answer.status_code == 503
+    assert int(answer.headers["Retry-After"]) > 0
+    body = answer.get_json()
+    assert (body["code"], body["status"]) == (503, "Service Unavailable")
+    assert body["message"] == body["model"]["message"] == "the model is being loaded"
+    assert body["model"]["ready"] is False
+    assert body["database"] == OK
+    captioner.load()  # waits for who began
+    assert nothing_loaded.get("/readyz").status_code == 200
+
+
+def test_a_model_that_cannot_be_loaded_is_said_without_its_path(make_app: Callable[..., Flask], tmp_path: Path) -> None:
+    client = make_app(CAPTIONER_MODEL=str(tmp_path / "nothing")).test_client()
+    client.get("/readyz")
+    assert_error(client.post("/caption/", data={"data": asset("star.png")}), 503)
+    answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert "could not be loaded" in answer.get_json()["model"]["message"]
+    assert str(tmp_path) not in answer.text
+    assert client.get("/livez").status_code == 200
+
+
+def test_the_embedded_model_says_that_it_stands_in_for_another(
+    make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "_find_in_cache", lambda *_: None)
+    monkeypatch.setattr(checkpoint, "_hub_answers", lambda *_: False)
+    client = make_app(CAPTIONER_MODEL=None).test_client()
+    captioner.load()
+    answer = client.get("/readyz")
+    assert answer.status_code == 200
+    model = answer.get_json()["model"]
+    assert (model["name"], model["ready"]) == ("embedded", True)
+    assert "nlpconnect/vit-gpt2-image-captioning could not be had" in model["message"]
+
+
+def test_a_database_that_cannot_be_opened_is_said_without_its_url(
+    make_app: Callable[..., Flask], tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    client = make_app(DATABASE_URL=f"sqlite:///{tmp_path / 'file' / 'test.db'}").test_client()
+    captioner.load()
+    answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.get_json()["database"] == {
+        "ready": False,
+        "message": "the database cannot be used at the moment",
+    }
+    assert answer.get_json()["model"]["ready"] is True
+    assert str(tmp_path) not in answer.text
+
+
+def test_a_database_that_does_not_answer_keeps_no_probe(client: FlaskClient, tmp_path: Path) -> None:
+    captioner.load()
+    assert client.post("/login/", json={"username": "ada", "password": "correct horse"}).status_code == 200
+    locked = sqlite3.connect(tmp_path / "test.db", isolation_level=None)
+    locked.execute("BEGIN EXCLUSIVE")
+    began = time.monotonic()
+    answers = [client.get("/readyz") for _ in range(5)]
+    assert time.monotonic() - began < 3, "the database itself is waited for for four seconds"
+    locked.close()
+    assert {answer.status_code for answer in answers} == {503}
+    assert answers[0].get_json()["database"]["message"] == "the database does not answer within a second"
+
+
+@pytest.mark.parametrize("path", [*LIVE, *READY, "/metrics"])
+def test_who_only_asks_how_it_is_needs_no_login(make_app: Callable[..., Flask], path: str) -> None:
+    client = make_app(REQUIRE_LOGIN=True).test_client()
+    captioner.load()
+    assert client.get(path).status_code == 200

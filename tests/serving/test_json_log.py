@@ -1,0 +1,100 @@
+"""LOG_FORMAT=json: every line of a server is an object, from its start to its end, whatever happens."""
+
+import json
+import logging
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+
+from flaskapp.serving.json_log import JSONFormatter
+from tests.conftest import Server
+from tests.serving.test_gunicorn import post_star
+
+JSON = {"FLASKAPP_LOG_FORMAT": "json"}
+
+
+def entries(server: Server) -> list[dict[str, Any]]:
+    """Every line; none may be anything else than an object."""
+    return [json.loads(line) for line in server.lines]
+
+
+def heard_out(server: Server) -> list[dict[str, Any]]:
+    server.stop()
+    server.close()
+    return entries(server)
+
+
+def test_each_request_is_a_line_and_no_line_is_anything_else(start_server: Callable[..., Server]) -> None:
+    server = start_server("--workers", "1", **JSON)
+    secret = {"q": "canary"}
+    named = {"X-Request-ID": "abc-123", "User-Agent": 'a "quoted" agent'}
+    requests.get(server.url + "/items/5", params=secret, headers=named, timeout=30)
+    assert post_star(server.url).status_code == 200
+    address = urlsplit(server.url)
+    for refused in (
+        b"POST /refused?canary HTTP/1.1\r\nContent-Length: abc\r\n\r\n",
+        b"GET /a?b canary HTTP/1.1\r\n\r\n",
+    ):
+        with socket.create_connection((address.hostname, address.port), timeout=30) as client:
+            client.sendall(refused)
+            answer = b"".join(iter(lambda: client.recv(2**16), b""))
+            assert answer.startswith(b"HTTP/1.1 400 ")
+            assert b"\r\nX-Request-ID: " in answer
+    lines = heard_out(server)
+    assert "canary" not in "".join(server.lines)
+    item, caption = (line for line in lines if line["logger"] == "gunicorn.access")
+    assert item["time"].endswith("+00:00")
+    assert item["duration_ms"] >= 0
+    assert item["bytes"] == len('{"item_id":5,"q":"canary"}\n')
+    expected = {
+        "method": "GET", "path": "/items/5", "status": 200, "client": "127.0.0.1",
+        "user_agent": 'a "quoted" agent', "request_id": "abc-123",
+    }  # fmt: skip
+    assert expected.items() <= item.items()
+    assert "batch_size" not in item
+    assert (caption["path"], caption["status"], caption["batch_size"]) == ("/caption/", 200, 1)
+    assert caption["queue_ms"] >= 0
+    assert caption["model_ms"] > 0
+    assert any("/refused" in line.get("message", "") for line in lines)
+
+
+def test_what_goes_wrong_is_a_line_with_its_traceback(start_server: Callable[..., Server], tmp_path: Path) -> None:
+    model = str(tmp_path / "nothing")
+    server = start_server("--workers", "1", FLASKAPP_CAPTIONER_MODEL=model, **JSON)
+    assert requests.get(server.url + "/readyz", timeout=30).status_code == 503
+    failure = next(line for line in heard_out(server) if line["logger"] == "flaskapp.captioner.service")
+    assert failure["level"] == "ERROR"
+    assert "FileNotFoundError" in failure["traceback"]
+
+
+def test_a_start_that_fails_is_a_line_as_well(start_server: Callable[..., Server]) -> None:
+    with pytest.raises(AssertionError, match="FLASKAPP_MAX_SIDE must be a whole number") as caught:
+        start_server(FLASKAPP_MAX_SIDE="wide", **JSON)
+    log = str(caught.value).partition("came into the log:\n")[2].partition("\nassert")[0]
+    lines = [json.loads(line) for line in log.splitlines() if line.strip()]
+    assert "InvalidSetting" in lines[-1]["traceback"]
+
+
+def test_an_access_log_format_of_somebody_s_own_is_theirs(start_server: Callable[..., Server]) -> None:
+    server = start_server("--workers", "1", "--access-logformat", '{"mine":"%(U)s","id":"%({x-request-id}o)s"}', **JSON)
+    requests.get(server.url + "/items/5", headers={"X-Request-ID": "abc"}, timeout=30)
+    assert {"mine": "/items/5", "id": "abc"} in heard_out(server)
+
+
+def test_a_record_is_one_line_whatever_is_in_it() -> None:
+    try:
+        raise ValueError("two\nlines")
+    except ValueError:
+        record = logging.LogRecord("a.name", logging.ERROR, "", 0, "%s\n%s", ("ü", "\x1b[31m"), sys.exc_info())
+    line = JSONFormatter().format(record)
+    assert "\n" not in line
+    assert line.isascii()
+    entry = json.loads(line)
+    assert (entry["level"], entry["logger"], entry["message"]) == ("ERROR", "a.name", "ü\n\x1b[31m")
+    assert "ValueError: two\nlines" in entry["traceback"]

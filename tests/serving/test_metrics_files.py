@@ -1,0 +1,142 @@
+"""Metrics of several processes in one folder, by a running server, and by a disk that has no room."""
+
+import errno
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from prometheus_client.parser import text_string_to_metric_families
+
+from flaskapp import metrics
+from flaskapp.serving import metrics_files as module
+from flaskapp.serving.metrics_files import ROOM, MetricsFiles
+from tests.conftest import Server
+from tests.serving.test_gunicorn import workers_of
+
+
+def total(server: Server, name: str, **labels: str) -> float:
+    """The sum of the samples of one name that have these labels."""
+    text = requests.get(server.url + "/metrics", timeout=30).text
+    return sum(
+        sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == f"flaskapp_{name}" and labels.items() <= sample.labels.items()
+    )
+
+
+def items(server: Server) -> float:
+    return total(server, "http_requests_total", route="/items/<item_id>")
+
+
+def ask(server: Server, times: int) -> None:
+    for _ in range(times):
+        assert requests.get(server.url + "/items/5", timeout=30).status_code == 200
+
+
+def test_all_workers_are_counted_whichever_is_asked_and_the_dead_stay_counted(
+    start_server: Callable[..., Server],
+) -> None:
+    server = start_server("--workers", "2")
+    server.wait_for("Booting worker", times=2)
+    ask(server, 40)
+    assert {items(server) for _ in range(10)} == {40}
+    os.kill(workers_of(server)[0], signal.SIGKILL)
+    server.wait_for("Booting worker", times=3)
+    ask(server, 10)
+    assert {items(server) for _ in range(10)} == {50}
+    before = set(workers_of(server))
+    server.process.send_signal(signal.SIGHUP)
+    server.wait_for("Booting worker", times=5)
+    while before & set(workers_of(server)):
+        ask(server, 1)
+    after = items(server)
+    assert after >= 50
+    ask(server, 10)
+    assert {items(server) for _ in range(10)} == {after + 10}
+
+
+def test_what_the_worker_refuses_itself_is_counted(start_server: Callable[..., Server]) -> None:
+    server = start_server("--workers", "2")
+    assert requests.get(server.url + "/query_items", params={"item_id": "5" * 5000}, timeout=30).status_code == 414
+    assert total(server, "http_refusals_total", status="414") == 1
+
+
+def test_the_folder_goes_with_the_server(start_server: Callable[..., Server]) -> None:
+    before = set(module.IN_MEMORY.glob("flaskapp-metrics-*"))
+    server = start_server("--workers", "1")
+    made = [each for each in module.IN_MEMORY.glob("flaskapp-metrics-*") if any(each.glob(f"*_{server.process.pid}-*"))]
+    assert len(made) == 1
+    assert made[0] not in before
+    assert server.stop() == 0
+    assert not made[0].exists()
+
+
+def test_a_folder_that_somebody_looks_after_is_used_and_left(
+    start_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    server = start_server("--workers", "1", PROMETHEUS_MULTIPROC_DIR=str(tmp_path))
+    ask(server, 3)
+    assert items(server) == 3
+    assert server.stop() == 0
+    assert any(tmp_path.glob("histogram_*.db"))
+
+
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Puts back what a worker changes for good: it is a process of its own."""
+    monkeypatch.setattr(metrics, "current", metrics.current)
+    monkeypatch.setattr(metrics.values, "ValueClass", metrics.values.ValueClass)
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "")
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_as_many_series_as_there_may_be_fit_into_the_room_that_was_made(tmp_path: Path) -> None:
+    files = MetricsFiles()
+    files.open(str(tmp_path))
+    files.enter(files.make_room([]))
+    longest = "/restric_items/<item_id>/of_a_rule_that_is_longer_than_any"
+    for number in range(metrics.MOST_SERIES + 100):
+        metrics.current.count_request("OPTIONS", f"{longest}/{number:03}", 503, 0.1)
+    for status in range(100):
+        metrics.current.count_request("OPTIONS", longest, 500 + status, 0.1)
+    sizes = {path.name.rpartition("_")[0]: path.stat().st_size for path in tmp_path.iterdir()}
+    assert sizes == ROOM, "a file that grows may meet a full disk, and the worker dies of it"
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_a_new_worker_goes_on_with_the_files_of_one_that_ended(tmp_path: Path) -> None:
+    files = MetricsFiles()
+    files.open(str(tmp_path))
+    assert [files.make_room([]), files.make_room([0, None]), files.make_room([0, 2])] == [0, 1, 1]
+    for _ in range(2):
+        files.enter(files.make_room([1]))
+        metrics.current.count_request("GET", "/", 200, 0.1)
+        metrics.current.waiting.set(5)
+        files.leave(0)
+    text = metrics.current.render().decode()
+    assert 'flaskapp_http_requests_total{method="GET",route="/",status="200"} 2.0' in text
+    assert "flaskapp_captioner_waiting_images 5.0" not in text
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_without_room_there_are_no_metrics_and_the_log_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", fail)
+    files = MetricsFiles()
+    files.open(str(tmp_path))
+    place = files.make_room([])
+    assert place is None
+    assert "No space left on device" in caplog.text
+    files.enter(place)
+    metrics.current.count_request("GET", "/", 200, 0.1)
+    with pytest.raises(metrics.MetricsUnavailable):
+        metrics.current.render()

@@ -1,0 +1,26 @@
+"""Probes are answered whatever the threads of a worker wait for."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+import requests
+
+from tests.conftest import Server
+from tests.serving.test_faults import in_flight
+
+PROBES = ("/livez", "/readyz", "/metrics")
+
+
+@pytest.mark.parametrize(("threads", "captions"), [("1", 10), ("128", 200)])
+def test_probes_are_answered_while_all_threads_wait_for_captions(
+    start_server: Callable[..., Server], threads: str, captions: int
+) -> None:
+    patient = {"FLASKAPP_CAPTIONER_QUEUE": "1000", "FLASKAPP_CAPTIONER_DEADLINE": "600"}
+    server = start_server("--workers", "1", "--threads", threads, "--graceful-timeout", "1", **patient)
+    with in_flight(server, captions):
+        for path in PROBES * 3:
+            began = time.monotonic()
+            assert requests.get(server.url + path, timeout=5).status_code == 200
+            assert time.monotonic() - began < 1, path
+        assert '"POST /caption/ HTTP/1.1" 200' * captions not in "".join(server.lines), "some of them still wait"

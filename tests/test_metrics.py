@@ -1,0 +1,68 @@
+"""What is counted, and how it is written. Several processes are in serving/test_metrics_files.py."""
+
+from http import HTTPStatus
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from flaskapp.errors import MetricsUnavailable, TooBusy
+from flaskapp.metrics import MOST_SERIES, Metrics
+
+
+def read(metrics: Metrics, name: str) -> dict[tuple[str, ...], float]:
+    """The samples of one name, by the values of their labels in the order of the labels' names."""
+    return {
+        tuple(value for _, value in sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(metrics.render().decode())
+        for sample in family.samples
+        if sample.name == f"flaskapp_{name}"
+    }
+
+
+def test_a_request_is_counted_and_timed_by_method_route_and_status() -> None:
+    metrics = Metrics()
+    metrics.count_request("GET", "/items/<item_id>", 200, 0.002)
+    metrics.count_request("GET", "/items/<item_id>", 200, 40.0)
+    metrics.count_request("POST", "/caption/", 503, 0.5)
+    assert read(metrics, "http_requests_total") == {
+        ("GET", "/items/<item_id>", "200"): 2,
+        ("POST", "/caption/", "503"): 1,
+    }
+    assert read(metrics, "http_request_duration_seconds_sum") == {
+        ("GET", "/items/<item_id>", "200"): 40.002,
+        ("POST", "/caption/", "503"): 0.5,
+    }
+    assert read(metrics, "http_request_duration_seconds_bucket")["0.005", "GET", "/items/<item_id>", "200"] == 1
+
+
+def test_a_method_that_somebody_made_up_makes_no_series() -> None:
+    metrics = Metrics()
+    for number in range(1000):
+        metrics.count_request(f"M{number}", "unknown", 405, 0.001)
+    assert read(metrics, "http_requests_total") == {("other", "unknown", "405"): 1000}
+
+
+def test_there_are_only_so_many_series_and_every_request_is_in_one() -> None:
+    metrics = Metrics()
+    for number in range(2 * MOST_SERIES):
+        metrics.count_request("GET", f"/{number}", 200, 0.001)
+    counted = read(metrics, "http_requests_total")
+    assert len(counted) == MOST_SERIES + 1
+    assert sum(counted.values()) == 2 * MOST_SERIES
+
+
+def test_refusals_errors_and_captions_are_counted_by_what_they_are() -> None:
+    metrics = Metrics()
+    metrics.count_refusal(HTTPStatus.REQUEST_TIMEOUT)
+    metrics.count_error(TooBusy("too many", retry_after=1))
+    metrics.count_captions("embedded", 3)
+    assert read(metrics, "http_refusals_total") == {("408",): 1}
+    assert read(metrics, "errors_total") == {("TooBusy",): 1}
+    assert read(metrics, "captions_total") == {("embedded",): 3}
+
+
+def test_a_part_of_the_metrics_is_not_taken_for_all() -> None:
+    metrics = Metrics(is_partial=True)
+    metrics.count_request("GET", "/", 200, 0.001)
+    with pytest.raises(MetricsUnavailable):
+        metrics.render()

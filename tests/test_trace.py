@@ -1,0 +1,33 @@
+import pytest
+
+from flaskapp import trace
+
+
+@pytest.mark.parametrize("given", ["abc", "4bf92f3577b34da6a3ce929d0e0e4736", "Root=1-67891233/a:b+c~d_e.f", "x" * 128])
+def test_a_sane_request_id_is_kept(given: str) -> None:
+    assert trace.begin({"HTTP_X_REQUEST_ID": given}).id == given
+
+
+@pytest.mark.parametrize("given", ["", "x" * 129, "two words", 'quo"te', "line\nbreak", "ü", "<script>"])
+def test_another_one_gets_a_new_id(given: str) -> None:
+    made = trace.begin({"HTTP_X_REQUEST_ID": given}).id
+    assert made != given
+    assert len(made) == 32
+    assert int(made, 16)
+
+
+def test_each_request_without_one_gets_its_own() -> None:
+    assert trace.begin({}).id != trace.begin({}).id
+
+
+def test_the_trace_is_in_the_environment_for_whoever_writes_the_log() -> None:
+    environ: dict[str, object] = {}
+    assert environ == {trace.KEY: trace.begin(environ)}
+
+
+def test_a_part_is_timed_even_if_it_fails() -> None:
+    noted = trace.Trace()
+    with pytest.raises(ZeroDivisionError), noted.timing("decode"):
+        raise ZeroDivisionError
+    assert noted.seconds.keys() == {"decode"}
+    assert noted.seconds["decode"] >= 0
