@@ -12,15 +12,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from flaskapp import metrics
 from flaskapp.captioner.admission import Admission
 from flaskapp.captioner.cores import Cores, give_way
 from flaskapp.captioner.generation import GenerationSettings
+from flaskapp.captioner.job import Job, note
 from flaskapp.captioner.pace import Pace, work_of
 from flaskapp.errors import CaptionerUnavailable, CaptionFailed, ClientLeft, DeadlineExceeded, FlaskappError
 from flaskapp.trace import Trace
@@ -47,18 +46,6 @@ class Engine(Protocol):
         self, pixels: Any, settings: GenerationSettings, is_given_up: Callable[[], bool]
     ) -> list[list[int]]: ...
     def to_text(self, sequences: list[list[int]]) -> list[str]: ...
-
-
-@dataclass(eq=False)
-class Job:
-    """One image of a request. It is abandoned when the request is given up."""
-
-    pixels: Any
-    settings: GenerationSettings
-    future: Future[list[str]] = field(default_factory=Future)
-    is_abandoned: bool = False
-    began: float | None = None  # the batch that it is in, of so many images
-    batch_size: int = 0
 
 
 class Batcher:
@@ -103,7 +90,6 @@ class Batcher:
                 jobs.append(Job(each, settings))
                 _check_patience(expires, deadline, has_left)
         self._submit(jobs)
-        submitted = time.perf_counter()
         try:
             return [self._wait_for(job, expires, has_left) for job in jobs]
         except TimeoutError:
@@ -111,7 +97,7 @@ class Batcher:
         finally:
             for job in jobs:
                 job.is_abandoned = not job.future.done()
-            _note(trace, jobs, submitted)
+            note(trace, jobs)
 
     @contextmanager
     def _room_for(self, images: int, settings: GenerationSettings, deadline: float) -> Iterator[None]:
@@ -205,7 +191,7 @@ class Batcher:
                 self._pace.begin(work_of(job.settings for job in jobs))
                 metrics.current.batch.observe(len(jobs))
                 for job in jobs:
-                    job.began, job.batch_size = time.perf_counter(), len(jobs)
+                    job.begin(len(jobs))
             return jobs
 
     def _wait_for_the_last_to_return(self) -> None:
@@ -297,14 +283,6 @@ class Batcher:
         else:
             metrics.current.tokens.inc(sum(len(sequence) - 1 for sequence in sequences))  # the first one is given
             job.future.set_result(captions)
-
-
-def _note(trace: Trace, jobs: Sequence[Job], submitted: float) -> None:
-    """Where the time went: in the queue until the first image began, and from then on in the model."""
-    now = time.perf_counter()
-    began = min((job.began for job in jobs if job.began is not None), default=now)
-    trace.seconds |= {"queue": began - submitted, "model": now - began}
-    trace.batch_size = max(job.batch_size for job in jobs) or None
 
 
 def _too_late(deadline: float) -> DeadlineExceeded:

@@ -1,0 +1,34 @@
+"""One image of a request on its way through the model, and what its request is told of the way."""
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from flaskapp.captioner.generation import GenerationSettings
+from flaskapp.trace import Trace
+
+
+@dataclass(eq=False)
+class Job:
+    """It is abandoned when its request is given up."""
+
+    pixels: Any
+    settings: GenerationSettings
+    future: Future[list[str]] = field(default_factory=Future)
+    is_abandoned: bool = False
+    submitted: float = field(default_factory=time.perf_counter)
+    began: float | None = None  # with the batch that it is in, of so many images
+    batch_size: int = 0
+
+    def begin(self, batch_size: int) -> None:
+        self.began, self.batch_size = time.perf_counter(), batch_size
+
+
+def note(trace: Trace, jobs: Sequence[Job]) -> None:
+    """Where a request's time went: in the queue until its first image began, and from then on in the model."""
+    now = time.perf_counter()
+    began = min((job.began for job in jobs if job.began is not None), default=now)
+    trace.seconds |= {"queue": began - jobs[-1].submitted, "model": now - began}
+    trace.batch_size = max(job.batch_size for job in jobs) or None
