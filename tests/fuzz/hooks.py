@@ -1,5 +1,6 @@
 """What Schemathesis cannot know from the OpenAPI document, because JSON Schema has no words for it."""
 
+import base64
 from typing import Any
 
 import schemathesis
@@ -14,6 +15,9 @@ LOGIN = {"username": "ada", "password": "correct horse"}
 
 # A file of the format "binary" is an image of a format that is read; `tests.fuzz.images` sends the broken ones.
 schemathesis.openapi.format("binary", st.sampled_from(sorted(samples().values())))
+schemathesis.openapi.format(
+    "byte", st.sampled_from([base64.b64encode(each).decode() for each in sorted(samples().values())])
+)
 
 
 @schemathesis.hook
@@ -23,9 +27,10 @@ def map_case(_context: HookContext, case: Case) -> Case:
         return case
     if case.path == "/login/" and not isinstance(case.body, dict):
         case.query = dict(LOGIN)  # where there is no body, both come in the query
-    config = case.body.get("config") if isinstance(case.body, dict) else None
-    if isinstance(config, dict):
-        config.update(_coherent(config))  # in its place: a new body would be judged anew, and bytes are no JSON
+    body = case.body if isinstance(case.body, dict) else {}
+    for config in (body.get("config"), body.get("parameters"), case.query if "image" in case.path else None):
+        if isinstance(config, dict):
+            config.update(_coherent(config))  # in its place: a new body would be judged anew, and bytes are no JSON
     return case
 
 
