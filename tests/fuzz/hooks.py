@@ -28,14 +28,27 @@ def map_case(_context: HookContext, case: Case) -> Case:
     if case.path == "/login/" and not isinstance(case.body, dict):
         case.query = dict(LOGIN)  # where there is no body, both come in the query
     body = case.body if isinstance(case.body, dict) else {}
-    for config in (body.get("config"), body.get("parameters"), case.query if "image" in case.path else None):
-        if isinstance(config, dict):
-            config.update(_coherent(config))  # in its place: a new body would be judged anew, and bytes are no JSON
+    parameters = body.get("parameters", {})
+    _reconcile(body.get("config"))
+    _reconcile(parameters, *(parameters.get(name) for name in ("generation_parameters", "generate_kwargs")))
+    if case.path == "/image-to-text":
+        _reconcile(case.query)
     return case
 
 
-def _coherent(config: dict[str, Any]) -> dict[str, Any]:
-    max_length = min(config.get("max_length", 16), POSITIONS)
-    beams = config.get("num_beams", 8)
-    bounds = {"max_length": max_length, "min_length": max_length, "num_return_sequences": beams}
-    return {name: min(config[name], bound) for name, bound in bounds.items() if name in config}
+def _reconcile(*configs: Any) -> None:
+    """Bring settings within what each other and the model allow, a later mapping of them going before one before it.
+
+    In their place: a new body would be judged anew, and bytes are no JSON.
+    """
+    found = [config for config in configs if isinstance(config, dict)]
+    settings: dict[str, Any] = {name: value for config in found for name, value in config.items()}
+    tokens = settings.get("max_new_tokens", settings.get("max_length", 16) - 1)
+    bounds = {
+        "max_length": POSITIONS,
+        "max_new_tokens": POSITIONS - 1,
+        "min_length": min(tokens + 1, POSITIONS),
+        "num_return_sequences": settings.get("num_beams", 8),
+    }
+    for config in found:
+        config.update({name: min(config[name], bound) for name, bound in bounds.items() if name in config})
