@@ -23,7 +23,7 @@ from flaskapp.errors import MalformedJSON, UnreadableImage
 from flaskapp.images import EncodedImage
 from flaskapp.serving import departure
 
-RAW_TYPES = ("image/jpeg", "image/png", "image/webp", "image/gif", "image/bmp", "application/octet-stream")
+RAW_TYPES = ("image/*", "application/octet-stream")  # or none, or another: the content decides
 # A red square on white.
 SQUARE = (
     "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQAQMAAAAlPW0iAAAABlBMVEX////cHh7/Hx2WAAAAFElEQVR42mNgQAL8H5gYGDARMgAAI20BDofI/jkA"
@@ -111,7 +111,12 @@ blp = ProtectedBlueprint("image_to_text", __name__, description="The captioner, 
 
 
 @blp.route("/image-to-text", methods=["POST"])
-@blp.doc(requestBody={"content": {media_type: {"schema": BINARY} for media_type in RAW_TYPES}})
+@blp.doc(
+    requestBody={
+        "content": {"application/json": {"example": {"inputs": SQUARE, "parameters": {"max_new_tokens": 15}}}}
+        | {media_type: {"schema": BINARY} for media_type in RAW_TYPES}
+    }
+)
 @blp.arguments(QueryConfig, location="query", unknown=ma.RAISE)
 @blp.arguments(ImageToTextInput, location="inputs", as_kwargs=True)
 @blp.response(200, ImageToTextOutput(many=True))

@@ -42,7 +42,7 @@ def _reconcile(*configs: Any) -> None:
     In their place: a new body would be judged anew, and bytes are no JSON.
     """
     found = [config for config in configs if isinstance(config, dict)]
-    settings: dict[str, Any] = {name: value for config in found for name, value in config.items()}
+    settings = {name: int(value) for config in found for name, value in config.items() if _is_whole(value)}
     tokens = settings.get("max_new_tokens", settings.get("max_length", 16) - 1)
     bounds = {
         "max_length": POSITIONS,
@@ -51,4 +51,11 @@ def _reconcile(*configs: Any) -> None:
         "num_return_sequences": settings.get("num_beams", 8),
     }
     for config in found:
-        config.update({name: min(config[name], bound) for name, bound in bounds.items() if name in config})
+        for name in bounds.keys() & config.keys():
+            if _is_whole(config[name]):
+                config[name] = type(config[name])(min(int(config[name]), bounds[name]))
+
+
+def _is_whole(value: Any) -> bool:
+    """A query may have been written as text already."""
+    return isinstance(value, int) or (isinstance(value, str) and value.isdecimal())

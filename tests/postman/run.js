@@ -18,7 +18,7 @@ if (!result) throw new Error(reason);
 
 const collection = output[0].data;
 collection.event = [{ listen: "test", script: { exec: [TEST] } }];
-chooseFiles(collection);
+fillForms(collection);
 
 newman.run(
   { collection, envVar: [{ key: "baseUrl", value: url }], reporters: ["cli"], timeoutRequest: 60_000 },
@@ -28,11 +28,13 @@ newman.run(
   },
 );
 
-// What is left to do by hand in Postman: choose the file that is sent.
-function chooseFiles(folder) {
+// What is left to do by hand in Postman: choose the file that is sent, and write the JSON that comes beside it.
+function fillForms(folder) {
   for (const { item, request } of folder.item) {
-    if (item) chooseFiles({ item });
-    for (const part of request?.body?.formdata ?? []) if (part.type === "file") part.src = STAR;
-    if (request?.body?.mode === "file") request.body.file = { src: STAR };
+    if (item) fillForms({ item });
+    for (const part of request?.body?.formdata ?? []) {
+      if (part.key === "data") Object.assign(part, { type: "file", src: STAR });
+      if (part.key === "config") part.value = JSON.stringify({ num_beams: 4 });
+    }
   }
 }
