@@ -10,7 +10,7 @@ from flask import request
 from marshmallow import ValidationError, post_load, validate
 
 from flaskapp.api.cv_model import FILE
-from flaskapp.api.fields import EarlyStopping, Flag, ImageFile, ImageFiles, JSONPart, Number, UploadedImage
+from flaskapp.api.fields import EarlyStopping, Flag, ImageFile, ImageFiles, JSONPart, Number, UploadedImage, WholeNumber
 from flaskapp.api.observed import trace_of_request
 from flaskapp.api.protected import ProtectedBlueprint
 from flaskapp.api.status import OK, Status
@@ -25,10 +25,9 @@ CAPTION = {"description": "The best caption of the first image", "examples": ["a
 IMAGE_TYPES = "image/jpeg, image/png, image/webp, image/gif, image/bmp"
 
 
-def integer(default: int | None, low: int, high: int, description: str, example: int) -> ma.fields.Integer:
-    return ma.fields.Integer(
+def integer(default: int | None, low: int, high: int, description: str, example: int) -> WholeNumber:
+    return WholeNumber(
         load_default=default,
-        strict=True,
         validate=validate.Range(low, high),
         metadata={"description": description, "examples": [example]},
     )

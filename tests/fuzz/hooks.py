@@ -57,5 +57,5 @@ def _reconcile(*configs: Any) -> None:
 
 
 def _is_whole(value: Any) -> bool:
-    """A query may have been written as text already."""
-    return isinstance(value, int) or (isinstance(value, str) and value.isdecimal())
+    """Also 16.0, and in a query, which may have been written as text already, "16"."""
+    return isinstance(value, int | float) and value == int(value) or (isinstance(value, str) and value.isdecimal())
