@@ -58,4 +58,4 @@ def _reconcile(*configs: Any) -> None:
 
 def _is_whole(value: Any) -> bool:
     """Also 16.0, and in a query, which may have been written as text already, "16"."""
-    return isinstance(value, int | float) and value == int(value) or (isinstance(value, str) and value.isdecimal())
+    return (isinstance(value, int | float) and value == int(value)) or (isinstance(value, str) and value.isdecimal())
