@@ -14,6 +14,7 @@ from webargs.flaskparser import is_json_request
 from flaskapp.api import strict_json
 from flaskapp.api.caption import CAPTION, CaptionConfig, Generation, integer
 from flaskapp.api.cv_model import BINARY
+from flaskapp.api.observed import trace_of_request
 from flaskapp.api.protected import ProtectedBlueprint
 from flaskapp.api.unprocessable import refusing, sentence
 from flaskapp.captioner import GenerationSettings, captioner
@@ -136,7 +137,9 @@ def image_to_text(
     """
     with refusing(location="query") if parameters is None else refusing("parameters", location="json"):
         images = Counted(1, lambda: _decode(inputs))
-        captions = captioner.caption(images, parameters or config, departure.watch(request.environ))
+        captions = captioner.caption(
+            images, parameters or config, departure.watch(request.environ), trace=trace_of_request()
+        )
     return [{"generated_text": text} for text in captions[0]]
 
 
