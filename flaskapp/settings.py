@@ -119,7 +119,7 @@ SETTINGS = (
     Setting("MAX_SIDE", side, 4096, "Largest `h` and `w` of `/cv_model/`, in pixels"),
     Setting("MAX_IMAGES", positive, 32, "Images in one `/caption/` request"),
     Setting("DATABASE_URL", database_url, None, "Any SQLAlchemy URL. Unset: an SQLite file in the instance folder", secret=True),
-    Setting("REQUIRE_LOGIN", boolean, False, "`true`: `/caption/`, `/cv_model/` and `/text_model/` want HTTP Basic with a saved login"),
+    Setting("REQUIRE_LOGIN", boolean, False, "`true`: `/caption/`, `/image-to-text`, `/cv_model/` and `/text_model/` want HTTP Basic with a saved login"),
     Setting("REGISTRATION", one_of("open", "closed"), None, "`open`: `/login/` saves new names; `closed`: it only checks. Unset: `closed` with `REQUIRE_LOGIN`, else `open`"),
     Setting("RATE_LIMIT_LOGIN", rate, "300/minute", "Calls of `/login/` from one address, or `off`; more get 429"),
     Setting("RATE_LIMIT_FAILURES", rate, "30/minute", "Wrong passwords from one address, at `/login/` and by HTTP Basic, or `off`; more get 429"),

@@ -41,7 +41,7 @@ def test_there_is_a_call_for_every_endpoint(client: FlaskClient) -> None:
     views = client.application.view_functions  # one may have several paths
     called = set()
     for command, _ in CALLS:
-        method = "POST" if re.search(r" (-F|-d|--json) ", command) else "GET"
+        method = "POST" if re.search(r" (-F|-d|--json|--data-binary) ", command) else "GET"
         path = urlsplit(next(word for word in shlex.split(command) if word.startswith("http"))).path
         endpoint, _ = routes.match(path, method)
         called.add((views[endpoint], method))
@@ -91,6 +91,19 @@ def shown(default: object) -> str:
 def test_the_table_of_settings_is_the_one_of_the_code() -> None:
     rows = re.findall(rf"^\| `{PREFIX}_(\w+)` \| (.*?) \| (.*) \|$", README, flags=re.MULTILINE)
     assert rows == [(setting.name, shown(setting.default), setting.help) for setting in SETTINGS]
+
+
+COUNTERPARTS = re.findall(r"^\| `[^`]+` \| `([^`]+)` \| \[[\w.]+\]\(([\w./]+)\) \|$", README, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize(("line", "file"), COUNTERPARTS)
+def test_each_line_that_is_set_beside_fastapi_is_in_its_file(line: str, file: str) -> None:
+    assert line in (ROOT / file).read_text()
+
+
+def test_the_table_beside_fastapi_is_found() -> None:
+    section = README.partition("## Coming from FastAPI")[2].partition("\n## ")[0]
+    assert len(COUNTERPARTS) == len(re.findall(r"^\| `", section, flags=re.MULTILINE)) > 10
 
 
 def test_every_requirement_is_pinned() -> None:

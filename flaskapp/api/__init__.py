@@ -15,6 +15,7 @@ from flaskapp.api import (
     demo,
     docs,
     fields,
+    image_to_text,
     items,
     login,
     metrics,
@@ -53,6 +54,12 @@ class Error(ErrorSchema):
         metadata={
             "description": "What is wrong where: the part of the request, the field in it, the messages",
             "examples": [{"query": {"item_id": ["Not a valid integer."]}}],
+        }
+    )
+    error = ma.fields.String(
+        metadata={
+            "description": "Of `/image-to-text` only: the same as a sentence, where Hugging Face's clients look for it",
+            "examples": ["query: item_id: Not a valid integer."],
         }
     )
 
@@ -106,11 +113,11 @@ def init_app(app: Flask) -> None:
     app.extensions["database_check"] = probes.watch_database(app.extensions["accounts"])
     api = Api(app)
     api.ma_plugin.converter.add_attribute_function(fields.document_with(app.config))
-    for resource in (status, items, login, text_model, cv_model, caption, probes, metrics):
+    for resource in (status, items, login, text_model, cv_model, caption, image_to_text, probes, metrics):
         api.register_blueprint(resource.blp)
     app.register_blueprint(docs.blp)
     app.register_blueprint(demo.blp)
     app.register_error_handler(FlaskappError, answer_error)
     observed.init_app(app)  # first, so that its hook is the last
-    rate_limits.init_app(app, login.blp, [text_model.blp, cv_model.blp, caption.blp])
+    rate_limits.init_app(app, login.blp, [text_model.blp, cv_model.blp, caption.blp, image_to_text.blp])
     security_headers.init_app(app)

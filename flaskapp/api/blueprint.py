@@ -1,4 +1,4 @@
-"""What every resource is made with: flask-smorest's Blueprint, with the two locations of arguments that it lacks."""
+"""What every resource is made with: flask-smorest's Blueprint, with the three locations of arguments that it lacks."""
 
 from collections.abc import Callable
 from http import HTTPStatus
@@ -21,15 +21,17 @@ FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
 class Parser(FlaskParser):
-    """Adds the locations `multipart`, the text fields and the files of a form together, and `credentials`."""
+    """Adds the locations `multipart`, the text fields and the files of a form together, `credentials`, and `inputs`."""
 
     __location_map__ = FlaskParser.__location_map__ | {
         "multipart": "load_multipart",
         "credentials": "load_credentials",
+        "inputs": "load_inputs",
     }
     DEFAULT_UNKNOWN_BY_LOCATION = FlaskParser.DEFAULT_UNKNOWN_BY_LOCATION | {
         "multipart": ma.RAISE,
         "credentials": ma.RAISE,
+        "inputs": ma.RAISE,
     }
 
     def _raw_load_json(self, req: Request) -> Any:
@@ -55,11 +57,18 @@ class Parser(FlaskParser):
         body = self._raw_load_json(req)
         return req.args.to_dict() if body is core.missing else body
 
+    def load_inputs(self, req: Request, schema: ma.Schema) -> Any:
+        """From JSON as Hugging Face's clients send it; anything else is the bytes of a file."""
+        return strict_json.loads_file(req.get_data()) if is_json_request(req) else {"inputs": req.get_data()}
+
     def handle_error(self, error: ma.ValidationError, req: Request, schema: ma.Schema, **options: Any) -> NoReturn:
-        """As webargs', but credentials are named by where they came from: that word is ours, not the client's."""
+        """As webargs', but what may come in several ways is named by how it came: our word is not the client's."""
         if isinstance(error.messages, dict) and "credentials" in error.messages:
             source = "form" if req.form else "query" if req.args and not req.get_data() else "json"
             error.messages = {source: error.messages["credentials"]}
+        if isinstance(error.messages, dict) and "inputs" in error.messages:
+            found = error.messages["inputs"]
+            error.messages = {"json": found} if is_json_request(req) else {"body": found["inputs"]}
         super().handle_error(error, req, schema, **options)
 
 
@@ -68,6 +77,7 @@ class Blueprint(flask_smorest.Blueprint):
     DEFAULT_LOCATION_CONTENT_TYPE_MAPPING = flask_smorest.Blueprint.DEFAULT_LOCATION_CONTENT_TYPE_MAPPING | {
         "multipart": "multipart/form-data",
         "credentials": "application/json",
+        "inputs": "application/json",
     }
 
     def arguments(

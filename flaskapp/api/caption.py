@@ -10,7 +10,7 @@ from flask import request
 from marshmallow import ValidationError, post_load, validate
 
 from flaskapp.api.cv_model import FILE
-from flaskapp.api.fields import EarlyStopping, Flag, ImageFile, ImageFiles, JSONPart, Number, UploadedImage
+from flaskapp.api.fields import EarlyStopping, Flag, ImageFile, ImageFiles, JSONPart, Number, UploadedImage, WholeNumber
 from flaskapp.api.observed import trace_of_request
 from flaskapp.api.protected import ProtectedBlueprint
 from flaskapp.api.status import OK, Status
@@ -25,10 +25,9 @@ CAPTION = {"description": "The best caption of the first image", "examples": ["a
 IMAGE_TYPES = "image/jpeg, image/png, image/webp, image/gif, image/bmp"
 
 
-def _integer(default: int | None, low: int, high: int, description: str, example: int) -> ma.fields.Integer:
-    return ma.fields.Integer(
+def integer(default: int | None, low: int, high: int, description: str, example: int) -> WholeNumber:
+    return WholeNumber(
         load_default=default,
-        strict=True,
         validate=validate.Range(low, high),
         metadata={"description": description, "examples": [example]},
     )
@@ -42,25 +41,27 @@ def _number(default: float, low: float, high: float, description: str, example: 
     )
 
 
-class CaptionConfig(ma.Schema):
+class Generation(ma.Schema):
     """The names, meaning and defaults are those of transformers' `generate`, or the course's."""
 
-    max_length = _integer(16, 2, MAX_LENGTH, "Tokens of a caption, start and end included", 16)
-    num_beams = _integer(8, 1, MAX_BEAMS, "Beams of the search; 1 is greedy", 8)
-    num_return_sequences = _integer(1, 1, MAX_BEAMS, "Captions for each image, the best first", 1)
-    min_length = _integer(0, 0, MAX_LENGTH, "Tokens that a caption has at least", 0)
+    max_length = integer(16, 2, MAX_LENGTH, "Tokens of a caption, start and end included", 16)
+    num_beams = integer(8, 1, MAX_BEAMS, "Beams of the search; 1 is greedy", 8)
+    num_return_sequences = integer(1, 1, MAX_BEAMS, "Captions for each image, the best first", 1)
+    min_length = integer(0, 0, MAX_LENGTH, "Tokens that a caption has at least", 0)
     length_penalty = _number(1.0, -10, 10, "Above 0 favours longer captions (beams only)", 1.0)
     early_stopping = EarlyStopping(
         load_default=False, metadata={"description": "When a beam search ends", "examples": [False]}
     )
-    no_repeat_ngram_size = _integer(0, 0, MAX_LENGTH, "No run of so many tokens comes twice; 0: off", 0)
+    no_repeat_ngram_size = integer(0, 0, MAX_LENGTH, "No run of so many tokens comes twice; 0: off", 0)
     repetition_penalty = _number(1.0, 0.1, 10, "Above 1 discourages a token from coming again", 1.0)
     do_sample = Flag(load_default=False, metadata={"description": "Draw tokens at random", "examples": [False]})
     temperature = _number(1.0, 0.01, 100, "Above 1 draws more evenly (with do_sample)", 1.0)
-    top_k = _integer(50, 0, 1_000_000, "Draw from the likeliest so many tokens; 0: all (with do_sample)", 50)
+    top_k = integer(50, 0, 1_000_000, "Draw from the likeliest so many tokens; 0: all (with do_sample)", 50)
     top_p = _number(1.0, 0.01, 1, "Draw from the likeliest tokens that sum to this (with do_sample)", 1.0)
-    seed = _integer(None, 0, 2**32 - 1, "Makes a draw repeatable (with do_sample)", 7)
+    seed = integer(None, 0, 2**32 - 1, "Makes a draw repeatable (with do_sample)", 7)
 
+
+class CaptionConfig(Generation):
     @post_load
     def make(self, data: dict[str, Any], **_: Any) -> GenerationSettings:
         try:

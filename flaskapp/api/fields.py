@@ -45,6 +45,15 @@ class DecimalInteger(ma.fields.Integer):
         return super()._validated(value)
 
 
+class WholeNumber(ma.fields.Integer):
+    """A JSON integer, which to JSON Schema 16.0 is too; not a string of one."""
+
+    def _validated(self, value: Any) -> Any:
+        if not (isinstance(value, int) or (isinstance(value, float) and value.is_integer())):
+            raise self.make_error("invalid", input=value)
+        return super()._validated(value)
+
+
 class Number(ma.fields.Float):
     """A JSON number, not a string of one."""
 

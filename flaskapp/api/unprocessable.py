@@ -17,8 +17,8 @@ def sentence(error: Exception) -> str:
 
 
 @contextmanager
-def refusing(*where: str | int) -> Iterator[None]:
-    """Answer 422 to what turns out to be wrong only when it is used, and name the part of the form that it is in."""
+def refusing(*where: str | int, location: str = "multipart") -> Iterator[None]:
+    """Answer 422 to what turns out to be wrong only when it is used, and name the part of the request that it is in."""
     try:
         yield
     except (UnreadableImage, InvalidGeneration) as error:
@@ -26,4 +26,4 @@ def refusing(*where: str | int) -> Iterator[None]:
         errors: Any = [sentence(error)]
         for name in reversed(path):
             errors = {name: errors}
-        abort(HTTPStatus.UNPROCESSABLE_ENTITY, errors={"multipart": errors})
+        abort(HTTPStatus.UNPROCESSABLE_ENTITY, errors={location: errors})

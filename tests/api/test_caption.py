@@ -64,6 +64,13 @@ def test_a_short_caption_is_the_beginning_of_a_long_one(client: FlaskClient) -> 
     assert answer["caption"] == "a large pink star"
 
 
+def test_a_whole_number_may_be_written_with_a_point(client: FlaskClient) -> None:
+    assert (
+        caption(client, "star.png", config='{"max_length": 5.0, "num_beams": 1.0}').get_json()["caption"]
+        == "a large pink star"
+    )
+
+
 def test_a_seed_makes_a_draw_repeatable(client: FlaskClient) -> None:
     config = {"do_sample": True, "num_beams": 1, "temperature": 20, "top_k": 0, "seed": 7}
     assert caption(client, "star.png", config=config).data == caption(client, "star.png", config=config).data

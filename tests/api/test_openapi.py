@@ -91,6 +91,20 @@ def test_the_resized_image_is_documented_as_binary(spec: dict[str, Any]) -> None
     assert all(media["schema"] == {"type": "string", "format": "binary"} for media in content.values())
 
 
+def test_the_body_of_a_hugging_face_client_is_an_image_or_json(spec: dict[str, Any]) -> None:
+    content = spec["paths"]["/image-to-text"]["post"]["requestBody"]["content"]
+    assert content.pop("application/json")["schema"] == {"$ref": "#/components/schemas/ImageToTextInput"}
+    assert content.keys() == {"image/*", "application/octet-stream"}
+    assert all(media["schema"] == {"type": "string", "format": "binary"} for media in content.values())
+
+
+def test_the_settings_in_a_query_are_those_of_a_config(spec: dict[str, Any]) -> None:
+    query = {p["name"]: p["schema"] for p in spec["paths"]["/image-to-text"]["post"]["parameters"]}
+    config = spec["components"]["schemas"]["CaptionConfig"]["properties"]
+    assert query.keys() == config.keys()
+    assert all(query[name]["default"] == config[name]["default"] for name in config if name != "seed")
+
+
 def test_bounds_that_are_settings_are_documented(spec: dict[str, Any]) -> None:
     sides = {p["name"]: p["schema"] for p in spec["paths"]["/cv_model/"]["post"]["parameters"]}
     assert (sides["h"]["minimum"], sides["h"]["maximum"], sides["h"]["default"]) == (1, 4096, 28)
@@ -120,6 +134,7 @@ def test_the_login_may_come_as_json_as_a_form_or_by_a_deprecated_query(spec: dic
         ("/login/", "post", ERRORS_OF_A_BODY | {"401", "414", "429", "503"}),
         ("/cv_model/", "post", ERRORS_OF_A_BODY | {"414", "503"}),
         ("/caption/", "post", ERRORS_OF_A_BODY | {"503", "504"}),
+        ("/image-to-text", "post", ERRORS_OF_A_BODY | {"414", "503", "504"}),
         ("/metrics", "get", {"503"}),
     ],
 )

@@ -58,6 +58,7 @@ def star() -> dict[str, Any]:
 
 CALLS: list[Callable[..., TestResponse]] = [
     lambda client, **options: client.post("/caption/", data=star(), **options),
+    lambda client, **options: client.post("/image-to-text", data=star()["data"][0].read(), **options),
     lambda client, **options: client.post("/cv_model", data=star(), **options),
     lambda client, **options: client.get("/text_model/?data=a", **options),
     lambda client, **options: client.head("/text_model/?data=a", **options),
@@ -201,7 +202,7 @@ def test_the_document_says_so_and_only_then(client: FlaskClient, make_app: Calla
     assert spec["components"]["securitySchemes"]["login"].items() >= {"type": "http", "scheme": "basic"}.items()
     for path, item in spec["paths"].items():
         for operation in (item[method] for method in item if method in ("get", "post")):
-            if path in ("/caption/", "/cv_model/", "/text_model/"):
+            if path in ("/caption/", "/image-to-text", "/cv_model/", "/text_model/"):
                 assert operation["security"] == [{"login": []}]
                 assert {"401", "429", "503"} <= operation["responses"].keys()
                 assert operation["responses"]["401"] == {"$ref": "#/components/responses/LOGIN_REQUIRED"}

@@ -1,5 +1,6 @@
 """What Schemathesis cannot know from the OpenAPI document, because JSON Schema has no words for it."""
 
+import base64
 from typing import Any
 
 import schemathesis
@@ -14,6 +15,9 @@ LOGIN = {"username": "ada", "password": "correct horse"}
 
 # A file of the format "binary" is an image of a format that is read; `tests.fuzz.images` sends the broken ones.
 schemathesis.openapi.format("binary", st.sampled_from(sorted(samples().values())))
+schemathesis.openapi.format(
+    "byte", st.sampled_from([base64.b64encode(each).decode() for each in sorted(samples().values())])
+)
 
 
 @schemathesis.hook
@@ -23,14 +27,35 @@ def map_case(_context: HookContext, case: Case) -> Case:
         return case
     if case.path == "/login/" and not isinstance(case.body, dict):
         case.query = dict(LOGIN)  # where there is no body, both come in the query
-    config = case.body.get("config") if isinstance(case.body, dict) else None
-    if isinstance(config, dict):
-        config.update(_coherent(config))  # in its place: a new body would be judged anew, and bytes are no JSON
+    body = case.body if isinstance(case.body, dict) else {}
+    parameters = body.get("parameters", {})
+    _reconcile(body.get("config"))
+    _reconcile(parameters, *(parameters.get(name) for name in ("generation_parameters", "generate_kwargs")))
+    if case.path == "/image-to-text":
+        _reconcile(case.query)
     return case
 
 
-def _coherent(config: dict[str, Any]) -> dict[str, Any]:
-    max_length = min(config.get("max_length", 16), POSITIONS)
-    beams = config.get("num_beams", 8)
-    bounds = {"max_length": max_length, "min_length": max_length, "num_return_sequences": beams}
-    return {name: min(config[name], bound) for name, bound in bounds.items() if name in config}
+def _reconcile(*configs: Any) -> None:
+    """Bring settings within what each other and the model allow, a later mapping of them going before one before it.
+
+    In their place: a new body would be judged anew, and bytes are no JSON.
+    """
+    found = [config for config in configs if isinstance(config, dict)]
+    settings = {name: int(value) for config in found for name, value in config.items() if _is_whole(value)}
+    tokens = settings.get("max_new_tokens", settings.get("max_length", 16) - 1)
+    bounds = {
+        "max_length": POSITIONS,
+        "max_new_tokens": POSITIONS - 1,
+        "min_length": min(tokens + 1, POSITIONS),
+        "num_return_sequences": settings.get("num_beams", 8),
+    }
+    for config in found:
+        for name in bounds.keys() & config.keys():
+            if _is_whole(config[name]):
+                config[name] = type(config[name])(min(int(config[name]), bounds[name]))
+
+
+def _is_whole(value: Any) -> bool:
+    """Also 16.0, and in a query, which may have been written as text already, "16"."""
+    return (isinstance(value, int | float) and value == int(value)) or (isinstance(value, str) and value.isdecimal())

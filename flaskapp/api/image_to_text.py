@@ -1,0 +1,170 @@
+"""Caption one image as Hugging Face's `InferenceClient.image_to_text` asks for it: by its bytes, or by JSON."""
+
+import base64
+from collections.abc import Iterator, Mapping
+from http import HTTPStatus
+from typing import Any
+
+import marshmallow as ma
+import numpy as np
+from flask import Response, current_app, json, request
+from marshmallow import ValidationError, post_load, pre_load
+from webargs.flaskparser import is_json_request
+
+from flaskapp.api import strict_json
+from flaskapp.api.caption import CAPTION, CaptionConfig, Generation, integer
+from flaskapp.api.cv_model import BINARY
+from flaskapp.api.observed import trace_of_request
+from flaskapp.api.protected import ProtectedBlueprint
+from flaskapp.api.unprocessable import refusing, sentence
+from flaskapp.captioner import GenerationSettings, captioner
+from flaskapp.captioner.generation import MAX_LENGTH
+from flaskapp.counted import Counted
+from flaskapp.errors import MalformedJSON, UnreadableImage
+from flaskapp.images import EncodedImage
+from flaskapp.serving import departure
+
+RAW_TYPES = ("image/*", "application/octet-stream")  # or none, or another: the content decides
+# A red square on white.
+SQUARE = (
+    "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQAQMAAAAlPW0iAAAABlBMVEX////cHh7/Hx2WAAAAFElEQVR42mNgQAL8H5gYGDARMgAAI20BDofI/jkA"
+    "AAAASUVORK5CYII="
+)
+INPUTS = {
+    "description": "An image file in base64, perhaps as a data URL",
+    "type": "string",
+    "format": "byte",
+    "examples": [SQUARE],
+}
+
+
+class QueryConfig(CaptionConfig):
+    """The settings of `/caption/`, each as text."""
+
+    @pre_load
+    def read(self, data: Mapping[str, str], **_: Any) -> dict[str, Any]:
+        return {name: _number_or_flag(text) for name, text in data.items()}
+
+
+def _number_or_flag(text: str) -> Any:
+    try:
+        value = strict_json.loads(text)
+    except MalformedJSON:
+        return text
+    return value if isinstance(value, bool | int | float) else text
+
+
+class GenerationParameters(Generation):
+    """The settings of `/caption/`, and Hugging Face's word for the length."""
+
+    max_new_tokens = integer(
+        None, 1, MAX_LENGTH - 1, "Tokens of a caption without its start; goes before `max_length`, which counts it", 15
+    )
+
+
+class Parameters(GenerationParameters):
+    """Settings here, or in one of two members, which go before those beside them."""
+
+    generation_parameters = ma.fields.Nested(GenerationParameters(partial=True))
+    generate_kwargs = ma.fields.Nested(GenerationParameters(partial=True))
+
+    @post_load
+    def make(self, data: dict[str, Any], **options: Any) -> GenerationSettings:
+        for name in ("generation_parameters", "generate_kwargs"):
+            data |= data.pop(name, {})
+        if (tokens := data.pop("max_new_tokens")) is not None:
+            data["max_length"] = tokens + 1  # as transformers has it: a decoder begins with one token
+        made: GenerationSettings = CaptionConfig().make(data, **options)
+        return made
+
+
+class ImageFileOrBase64(ma.fields.Field[EncodedImage]):
+    """One image file of at most MAX_MEGAPIXELS: its bytes, or text that has them in base64."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> EncodedImage:
+        try:
+            return EncodedImage(
+                value if isinstance(value, bytes) else _decode_base64(value), current_app.config["MAX_MEGAPIXELS"]
+            )
+        except UnreadableImage as error:
+            raise ValidationError(sentence(error)) from error
+
+
+def _decode_base64(value: Any) -> bytes:
+    if not isinstance(value, str):
+        raise ValidationError("Not a string.")
+    try:
+        return base64.b64decode(value.partition(",")[2] if value.startswith("data:") else value, validate=True)
+    except ValueError:
+        raise ValidationError("Not valid base64.") from None
+
+
+class ImageToTextInput(ma.Schema):
+    inputs = ImageFileOrBase64(required=True, metadata=INPUTS)
+    parameters = ma.fields.Nested(Parameters)
+
+
+class ImageToTextOutput(ma.Schema):
+    generated_text = ma.fields.String(required=True, metadata=CAPTION | {"description": "A caption"})
+
+
+blp = ProtectedBlueprint("image_to_text", __name__, description="The captioner, for Hugging Face's clients")
+
+
+@blp.route("/image-to-text", methods=["POST"])
+@blp.doc(
+    requestBody={
+        "content": {"application/json": {"example": {"inputs": SQUARE, "parameters": {"max_new_tokens": 15}}}}
+        | {media_type: {"schema": BINARY} for media_type in RAW_TYPES}
+    }
+)
+@blp.arguments(QueryConfig, location="query", unknown=ma.RAISE)
+@blp.arguments(ImageToTextInput, location="inputs", as_kwargs=True)
+@blp.response(200, ImageToTextOutput(many=True))
+@blp.errors(
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    HTTPStatus.GATEWAY_TIMEOUT,
+)
+def image_to_text(
+    config: GenerationSettings, inputs: EncodedImage, parameters: GenerationSettings | None = None
+) -> list[dict[str, str]]:
+    """Describe an image in words, as Hugging Face's clients ask for it
+
+    The body is the image, of whatever content type, or JSON that holds it. `parameters` in JSON replace the query's.
+    """
+    with refusing(location="query") if parameters is None else refusing("parameters", location="json"):
+        images = Counted(1, lambda: _decode(inputs))
+        captions = captioner.caption(
+            images, parameters or config, departure.watch(request.environ), trace=trace_of_request()
+        )
+    return [{"generated_text": text} for text in captions[0]]
+
+
+def _decode(image: EncodedImage) -> Iterator[np.ndarray]:
+    refusal = refusing("inputs", location="json") if is_json_request(request) else refusing(location="body")
+    with refusal, image.decoded() as picture:
+        yield picture.flatten()
+
+
+@blp.after_request
+def add_sentence(response: Response) -> Response:
+    """Say what is wrong in the member that Hugging Face's clients show."""
+    if response.status_code >= HTTPStatus.BAD_REQUEST:
+        payload = response.get_json()
+        payload["error"] = (
+            payload.get("message") or "; ".join(_sentences(payload.get("errors", {}))) or payload["status"]
+        )
+        response.set_data(json.dumps(payload))
+    return response
+
+
+def _sentences(errors: Any, *path: str) -> Iterator[str]:
+    """What `errors` says, each message with the way that leads to it: `query: num_beams: Not a valid integer.`"""
+    if isinstance(errors, dict):
+        for name, inner in errors.items():
+            yield from _sentences(inner, *path, str(name))
+    else:
+        yield ": ".join([*path, " ".join(errors)])

@@ -1,0 +1,246 @@
+"""`/image-to-text`: by hand, and by the real client of Hugging Face."""
+
+import base64
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import requests
+from flask import Flask
+from flask.testing import FlaskClient
+from huggingface_hub import InferenceClient
+from huggingface_hub.errors import HfHubHTTPError
+from werkzeug.test import TestResponse
+
+from flaskapp.api.image_to_text import SQUARE
+from tests.api.test_caption import STAR
+from tests.conftest import ASSETS, Server, assert_error
+
+STAR_FILE = ASSETS / "star.png"
+IMAGE = STAR_FILE.read_bytes()
+BASE64 = base64.b64encode(IMAGE).decode()
+
+
+def post(client: FlaskClient, query: str = "", data: bytes = IMAGE, **options: Any) -> TestResponse:
+    return client.post(f"/image-to-text?{query}", data=data, **options)
+
+
+def post_json(client: FlaskClient, **members: Any) -> TestResponse:
+    return client.post("/image-to-text", json=members)
+
+
+def assert_refused(response: TestResponse | requests.Response, status: int, *where: str) -> str:
+    """Check the shape of all errors, and the one member that is this route's own. Returns it."""
+    body = json.loads(response.text)
+    error = body.pop("error")
+    assert isinstance(error, str)
+    assert_error(SimpleNamespace(status_code=response.status_code, get_json=lambda: body), status, *where)
+    return error
+
+
+@pytest.mark.parametrize(
+    "content_type", [None, "image/png", "image/jpeg", "application/octet-stream", "text/html",
+                     "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"]
+)  # fmt: skip
+def test_the_body_is_the_image_whatever_its_type_is_said_to_be(client: FlaskClient, content_type: str | None) -> None:
+    assert post(client, content_type=content_type).get_json() == [{"generated_text": STAR}]
+
+
+@pytest.mark.parametrize("inputs", [BASE64, f"data:image/png;base64,{BASE64}", f"data:;base64,{BASE64}"])
+def test_json_holds_the_image_in_base64(client: FlaskClient, inputs: str) -> None:
+    assert post_json(client, inputs=inputs).get_json() == [{"generated_text": STAR}]
+
+
+def test_the_example_of_the_document_is_an_image(client: FlaskClient) -> None:
+    assert post_json(client, inputs=SQUARE).get_json() == [
+        {"generated_text": "a large red square on a white background"}
+    ]
+
+
+def test_each_sequence_is_an_entry_the_best_first(client: FlaskClient) -> None:
+    answer = post(client, "num_return_sequences=3").get_json()
+    assert len(answer) == 3
+    assert answer[0] == {"generated_text": STAR}
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["num_beams=1&max_length=5", "num_beams=1&max_length=5&early_stopping=never&do_sample=false&length_penalty=-0.5",
+     "num_beams=1&max_length=5&early_stopping=true&temperature=2&top_p=0.5&seed=4294967295"],
+)  # fmt: skip
+def test_settings_come_in_the_query(client: FlaskClient, query: str) -> None:
+    assert post(client, query).get_json() == [{"generated_text": "a large pink star"}]
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"max_length": 5},
+        {"max_new_tokens": 4},  # the fifth is the token that every caption starts with
+        {"max_new_tokens": 4, "max_length": 9},
+        {"generation_parameters": {"max_length": 5}},
+        {"generation_parameters": {"max_new_tokens": 4}, "max_new_tokens": 9},
+        {"generate_kwargs": {"max_length": 5}, "max_length": 9},
+    ],
+)
+def test_settings_come_in_json(client: FlaskClient, parameters: dict[str, Any]) -> None:
+    answer = post_json(client, inputs=BASE64, parameters={"num_beams": 1} | parameters)
+    assert answer.get_json() == [{"generated_text": "a large pink star"}]
+
+
+def test_settings_in_json_replace_those_in_the_query(client: FlaskClient) -> None:
+    body = {"inputs": BASE64, "parameters": {}}
+    assert len(client.post("/image-to-text?num_return_sequences=2", json={"inputs": BASE64}).get_json()) == 2
+    assert len(client.post("/image-to-text?num_return_sequences=2", json=body).get_json()) == 1
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [("beams=8", "beams"), ("num_beams=0", "num_beams"), ("num_beams=", "num_beams"), ("num_beams=8.5", "num_beams"),
+     ("num_beams=true", "num_beams"), ("num_beams=1_0", "num_beams"), ("num_beams=null", "num_beams"),
+     ("top_p=NaN", "top_p"), ("top_p=1e999", "top_p"), ("top_p=high", "top_p"), ("do_sample=yes", "do_sample"),
+     ("do_sample=1", "do_sample"), ("early_stopping=always", "early_stopping"), ("seed=" + "9" * 4000, "seed"),
+     ("max_new_tokens=4", "max_new_tokens"), ("num_return_sequences=9", "num_return_sequences"),
+     ("max_length=65", "max_length"), ("num_beams=[]", "num_beams")],
+)  # fmt: skip
+def test_a_setting_in_the_query_that_cannot_be_obeyed_is_named(client: FlaskClient, query: str, field: str) -> None:
+    assert assert_refused(post(client, query), 422, "query", field).startswith(f"query: {field}: ")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "where"),
+    [
+        ({"beams": 8}, ["beams"]),
+        ({"num_beams": "8"}, ["num_beams"]),
+        ({"max_new_tokens": 0}, ["max_new_tokens"]),
+        ({"max_new_tokens": 64}, ["max_length"]),  # the embedded model has 64 positions
+        ({"max_length": 65}, ["max_length"]),
+        ({"min_length": 17}, ["min_length"]),
+        ({"generation_parameters": {"beams": 8}}, ["generation_parameters", "beams"]),
+        ({"generation_parameters": {"generate_kwargs": {}}}, ["generation_parameters", "generate_kwargs"]),
+        ({"generate_kwargs": {"num_return_sequences": 9}}, ["num_return_sequences"]),
+        ({"generate_kwargs": []}, ["generate_kwargs"]),
+        ([], []),
+        (None, []),
+    ],
+)
+def test_a_setting_in_json_that_cannot_be_obeyed_is_named(
+    client: FlaskClient, parameters: Any, where: list[str]
+) -> None:
+    assert_refused(post_json(client, inputs=BASE64, parameters=parameters), 422, "json", "parameters", *where)
+
+
+def test_an_image_that_cannot_be_read_is_named_by_how_it_came(client: FlaskClient) -> None:
+    for broken in (b"", IMAGE[:20], IMAGE[:3000]):
+        assert assert_refused(post(client, data=broken), 422, "body").startswith("body: The ")
+        assert_refused(post_json(client, inputs=base64.b64encode(broken).decode()), 422, "json", "inputs")
+    assert_refused(post(client, data=b"<svg/>"), 415)
+    assert_refused(post_json(client, inputs=base64.b64encode(b"<svg/>").decode()), 415)
+
+
+@pytest.mark.parametrize("inputs", ["no base64!", "caf\u00e9", BASE64[:-1], "data:", 5, None, [BASE64], {"a": BASE64}])
+def test_inputs_that_are_no_base64_are_named(client: FlaskClient, inputs: Any) -> None:
+    assert_refused(post_json(client, inputs=inputs), 422, "json", "inputs")
+
+
+@pytest.mark.parametrize(
+    "body", ["{", "", "[" * 9999, '{"inputs": NaN}', '{"inputs": "", "inputs": ""}', b"\xff", IMAGE]
+)
+def test_what_is_said_to_be_json_must_be_some(client: FlaskClient, body: bytes | str) -> None:
+    assert_refused(client.post("/image-to-text", data=body, content_type="application/json"), 400)
+
+
+@pytest.mark.parametrize("body", ["[]", "5", '"text"'])
+def test_json_that_is_no_object_is_refused(client: FlaskClient, body: str) -> None:
+    assert_refused(client.post("/image-to-text", data=body, content_type="application/json"), 422, "json")
+
+
+def test_unknown_members_are_named(client: FlaskClient) -> None:
+    assert_refused(post_json(client, inputs=BASE64, message="hello"), 422, "json", "message")
+    assert_refused(post_json(client, parameters={}), 422, "json", "inputs")
+
+
+def large_bmp(megabytes: int) -> bytes:
+    """A white BMP of about that size, less than a megapixel a megabyte."""
+    side = 512
+    rows = megabytes * 2**20 // (4 * side)
+    head = b"BM" + (54).to_bytes(4, "little").rjust(12, b"\0")
+    sizes = b"".join(number.to_bytes(4, "little") for number in (40, side, rows))
+    return head + sizes + bytes([1, 0, 32, 0]) + bytes(24) + b"\xff" * (4 * side * rows)
+
+
+def test_an_image_in_json_is_bounded_as_one_in_bytes(make_app: Callable[..., Flask]) -> None:
+    client = make_app(MAX_UPLOAD_MB=4).test_client()
+    assert post_json(client, inputs=base64.b64encode(large_bmp(2)).decode()).status_code == 200
+    assert_refused(post_json(client, inputs=base64.b64encode(large_bmp(4)).decode()), 413)
+    assert_refused(post(client, data=large_bmp(5)), 413)
+
+
+def test_json_that_is_long_in_other_ways_is_refused_before_it_is_parsed(client: FlaskClient) -> None:
+    for inputs in ([[]] * 10**6, [0] * 10**6, [{}] * 10**6):
+        assert_refused(post_json(client, inputs=inputs), 413)
+
+
+def test_without_a_model_it_says_so(make_app: Callable[..., Flask], tmp_path: Path) -> None:
+    answer = post(make_app(CAPTIONER_MODEL=str(tmp_path / "nothing")).test_client())
+    assert assert_refused(answer, 503) == "there is no captioning model: it could not be loaded"
+    assert int(answer.headers["Retry-After"]) > 0
+
+
+def test_a_body_may_come_in_chunks(server: Server) -> None:
+    answer = requests.post(server.url + "/image-to-text", data=iter([IMAGE[:100], IMAGE[100:]]), timeout=60)
+    assert answer.json() == [{"generated_text": STAR}]
+
+
+# The real client.
+
+
+def ask(url: str, image: bytes | Path = STAR_FILE, **options: Any) -> str:
+    client = InferenceClient(model=url, timeout=60, **options)
+    return str(client.image_to_text(image).generated_text)
+
+
+def refusal(url: str, image: bytes | Path = STAR_FILE, **options: Any) -> str:
+    """What somebody sees whom the server refuses."""
+    with pytest.raises(HfHubHTTPError) as caught:
+        ask(url, image, **options)
+    return str(caught.value)
+
+
+def test_the_real_client_gets_captions(server: Server) -> None:
+    url = server.url + "/image-to-text"
+    assert ask(url) == ask(url, IMAGE) == ask(url + "?num_beams=4") == STAR
+    assert ask(url + "?num_beams=1&max_length=5") == "a large pink star"
+
+
+def test_the_real_client_shows_what_was_wrong(server: Server) -> None:
+    url = server.url + "/image-to-text"
+    assert "send JPEG, PNG, WebP, GIF or BMP" in refusal(url, b"<svg/>")
+    assert "body: The png image is broken or cut short." in refusal(url, IMAGE[:3000])
+    assert "query: num_beams: Must be greater than or equal to 1" in refusal(url + "?num_beams=0")
+    assert "query: message: Unknown field." in refusal(url + "?message=1")
+    assert "413 REQUEST ENTITY TOO LARGE" in refusal(url, bytes(17 * 2**20))
+
+
+def test_the_real_client_shows_that_there_is_no_model(start_server: Callable[..., Server], tmp_path: Path) -> None:
+    server = start_server("--workers", "1", FLASKAPP_CAPTIONER_MODEL=str(tmp_path / "nothing"))
+    assert "there is no captioning model" in refusal(server.url + "/image-to-text")
+
+
+@pytest.fixture
+def locked(start_server: Callable[..., Server]) -> Iterator[Server]:
+    server = start_server("--workers", "1", FLASKAPP_REQUIRE_LOGIN="true", FLASKAPP_REGISTRATION="open")
+    requests.post(server.url + "/login/", json={"username": "ada", "password": "secret"}, timeout=30)
+    yield server
+    server.stop()
+
+
+def test_the_real_client_logs_in_by_a_header_and_its_token_harms_nothing(server: Server, locked: Server) -> None:
+    login = "Basic " + base64.b64encode(b"ada:secret").decode()
+    assert ask(locked.url + "/image-to-text", headers={"Authorization": login}) == STAR
+    assert "log in with a saved username" in refusal(locked.url + "/image-to-text", token="hf_canary")
+    assert ask(server.url + "/image-to-text", token="hf_canary") == STAR
+    assert "canary" not in "".join(server.lines + locked.lines)
