@@ -191,6 +191,7 @@ def test_known_and_unknown_names_cannot_be_told_apart(
             start = time.perf_counter()
             answer = attempt(client, name)
             taken.append(time.perf_counter() - start)
+            del answer.headers["X-Request-ID"]  # each has its own
             answers.add((answer.status_code, answer.data, str(answer.headers)))
     assert len(answers) == 1
     known, unknown = (statistics.median(taken) for taken in times.values())
