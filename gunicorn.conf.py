@@ -9,6 +9,7 @@ from flaskapp import settings
 from flaskapp.captioner import captioner
 from flaskapp.cpu import usable_cores
 from flaskapp.errors import CaptionerUnavailable
+from flaskapp.jobs import embedded
 from flaskapp.serving import access_log, json_log, memory
 from flaskapp.serving.metrics_files import metrics_files
 from flaskapp.serving.worker import Worker, balance
@@ -47,6 +48,8 @@ def when_ready(server: Any) -> None:
         server.log.error("%s", error)
     gc.collect()
     gc.freeze()  # what lives now will not be looked at by the collector, which would copy the pages it is on
+    jobs = server.app.wsgi().extensions["jobs"]
+    embedded.start(jobs, server.LISTENERS)
 
 
 def pre_fork(server: Any, worker: Any) -> None:
@@ -74,4 +77,5 @@ def worker_exit(server: Any, worker: Any) -> None:
 
 
 def on_exit(server: Any) -> None:
+    embedded.stop()
     metrics_files.close()

@@ -19,17 +19,20 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
 
     from flask import Flask
 
-    from flaskapp import api, cli, settings
+    from flaskapp import api, cli, jobs, settings
     from flaskapp.accounts import Accounts
     from flaskapp.captioner import Configuration, captioner
+    from flaskapp.database import Database
 
     app = Flask(__name__, static_folder=None)
     settings.read_environment(app.config)
     app.config.update(config or {})
     settings.apply(app.config)
     captioner.configure(Configuration(**settings.of_captioner(app.config)))
-    database_url = app.config["DATABASE_URL"] or f"sqlite:///{Path(app.instance_path) / 'flaskapp.db'}"
-    app.extensions["accounts"] = Accounts(database_url)
+    app.config["DATABASE_URL"] = app.config["DATABASE_URL"] or f"sqlite:///{Path(app.instance_path) / 'flaskapp.db'}"
+    database = Database(app.config["DATABASE_URL"])
+    app.extensions["accounts"] = Accounts(database)
+    app.extensions["jobs"] = jobs.assemble(app.config, database, settings.data_folder(app.config, app.instance_path))
     api.init_app(app)
-    cli.init_app(app)
+    cli.init_app(app, database)
     return app

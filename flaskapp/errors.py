@@ -7,15 +7,20 @@ FlaskappError
 ├── MalformedJSON              400
 ├── OversizedJSON              413
 ├── WrongPassword              401
+├── UnknownJob                 404  there is none with this id, or it is another's
 ├── LoginRequired              401  with the header that makes a browser ask for a name and a password
 ├── UnsupportedImageFormat     415  not JPEG, PNG, WebP, GIF or BMP
 ├── UnreadableImage            422  a known format, but broken, cut short or too large
 ├── InvalidGeneration          422  a generation setting that cannot be obeyed; names it
+├── UnreadableUpload           422  the images of a job cannot be told apart, or are too many
+├── KeyReused                  409  an Idempotency-Key that belongs to another job
 ├── TooManyAttempts            429  one client too often; again after `retry_after` seconds
 ├── DeadlineExceeded           504  the captions were not ready in time
 ├── ClientLeft                 504  and nobody reads it
 └── Unavailable                503  come back later, after `retry_after` seconds
     ├── DatabaseUnavailable
+    ├── BrokerUnavailable           jobs cannot be handed to workers
+    ├── BlobStoreUnavailable        the images of jobs cannot be stored or read
     ├── CaptionerUnavailable        no model, or one that stopped
     ├── CaptionFailed               the model failed at this image, and only at this one
     ├── MetricsUnavailable          the workers cannot add up what they counted
@@ -78,6 +83,18 @@ class InvalidGeneration(FlaskappError):
         self.field = field
 
 
+class UnknownJob(FlaskappError):
+    status = HTTPStatus.NOT_FOUND
+
+
+class UnreadableUpload(FlaskappError):
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+
+
+class KeyReused(FlaskappError):
+    status = HTTPStatus.CONFLICT
+
+
 class TooManyAttempts(FlaskappError):
     status = HTTPStatus.TOO_MANY_REQUESTS
 
@@ -100,6 +117,14 @@ class Unavailable(FlaskappError):
 
 
 class DatabaseUnavailable(Unavailable):
+    pass
+
+
+class BrokerUnavailable(Unavailable):
+    pass
+
+
+class BlobStoreUnavailable(Unavailable):
     pass
 
 

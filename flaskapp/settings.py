@@ -4,9 +4,13 @@ import difflib
 import logging
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from flask import Config
+from fsspec.core import get_filesystem_class, split_protocol
+from kombu.transport import resolve_transport
+from kombu.utils.url import parse_url
 from limits import parse_many
 from limits.storage import Storage, storage_from_string
 from sqlalchemy.engine import make_url
@@ -86,6 +90,28 @@ def database_url(text: str) -> str:
     return text
 
 
+def broker_url(text: str) -> str:
+    try:
+        url = parse_url(text)
+        resolve_transport(url["transport"])
+        is_usable = bool(url["transport"]) and (url["transport"] != "filesystem" or text.startswith("filesystem:///"))
+    except Exception:  # each driver has errors of its own
+        is_usable = False
+    if not is_usable:
+        raise ValueError(
+            "a Celery broker's URL such as redis://host:6379/0, its driver installed, or filesystem:///folder"
+        )
+    return text
+
+
+def blob_store(text: str) -> str:
+    try:
+        get_filesystem_class(split_protocol(text)[0])
+    except (ImportError, ValueError):
+        raise ValueError("a folder or an fsspec URL such as s3://bucket/folder, its driver installed") from None
+    return text
+
+
 def rate(text: str) -> str:
     try:
         is_usable = text == OFF or all(limit.amount > 0 for limit in parse_many(text))
@@ -119,7 +145,12 @@ SETTINGS = (
     Setting("MAX_SIDE", side, 4096, "Largest `h` and `w` of `/cv_model/`, in pixels"),
     Setting("MAX_IMAGES", positive, 32, "Images in one `/caption/` request"),
     Setting("DATABASE_URL", database_url, None, "Any SQLAlchemy URL. Unset: an SQLite file in the instance folder", secret=True),
-    Setting("REQUIRE_LOGIN", boolean, False, "`true`: `/caption/`, `/image-to-text`, `/cv_model/` and `/text_model/` want HTTP Basic with a saved login"),
+    Setting("MAX_JOB_IMAGES", positive, 5000, "Images in one caption job"),
+    Setting("MAX_JOB_MB", positive, 64, "Size of the images of one caption job, unpacked, in MiB"),
+    Setting("JOB_TTL", positive, 86400, "Seconds that a caption job may take, and that its results are kept after its end"),
+    Setting("BROKER_URL", broker_url, None, "Celery's broker for caption jobs, such as `redis://host:6379/0`. Unset: a folder, and a worker that the server runs", secret=True),
+    Setting("BLOB_STORE", blob_store, None, "Where the images of caption jobs wait: a folder or any fsspec URL, the same for all servers and workers. Unset: a folder beside the SQLite file, or in the instance folder", secret=True),
+    Setting("REQUIRE_LOGIN", boolean, False, "`true`: `/caption/`, `/caption_jobs/`, `/image-to-text`, `/cv_model/` and `/text_model/` want HTTP Basic with a saved login"),
     Setting("REGISTRATION", one_of("open", "closed"), None, "`open`: `/login/` saves new names; `closed`: it only checks. Unset: `closed` with `REQUIRE_LOGIN`, else `open`"),
     Setting("RATE_LIMIT_LOGIN", rate, "300/minute", "Calls of `/login/` from one address, or `off`; more get 429"),
     Setting("RATE_LIMIT_FAILURES", rate, "30/minute", "Wrong passwords from one address, at `/login/` and by HTTP Basic, or `off`; more get 429"),
@@ -164,6 +195,14 @@ def of_captioner(config: Mapping[str, Any]) -> dict[str, Any]:
     prefix = "CAPTIONER_"
     names = [setting.name for setting in SETTINGS if setting.name.startswith(prefix)]
     return {name.removeprefix(prefix).lower(): config[name] for name in names}
+
+
+def data_folder(config: Mapping[str, Any], instance_folder: str) -> Path:
+    """Where what has no place of its own is kept: beside the SQLite file, or in the instance folder."""
+    url = make_url(config["DATABASE_URL"])
+    if url.get_backend_name() == "sqlite" and url.database and not url.database.startswith("file:"):
+        return Path(url.database).absolute().parent / f"{Path(url.database).stem}-jobs"
+    return Path(instance_folder) / "jobs"
 
 
 def _value(setting: Setting, given: Any) -> Any:

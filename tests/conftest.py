@@ -89,7 +89,7 @@ class Server:
             return [line for line in self.lines if text in line]
 
         with self._heard:
-            self._heard.wait_for(lambda: len(found()) >= times or self.has_ended, timeout=60)
+            self._heard.wait_for(lambda: len(found()) >= times or self.has_ended, timeout=120)
             assert len(found()) >= times, f"{text!r} never came into the log:\n{''.join(self.lines)}"
             return found()[-1]
 

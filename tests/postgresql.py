@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,8 @@ class PostgreSQL:
         """Drop what the tests before have made."""
         engine = create_engine(self.url)
         with engine.begin() as connection:
-            connection.execute(text("DROP TABLE IF EXISTS logins"))
+            connection.execute(text("DROP SCHEMA public CASCADE"))
+            connection.execute(text("CREATE SCHEMA public"))
         engine.dispose()
 
     def _run(self, program: str, *arguments: str) -> None:
@@ -40,18 +42,37 @@ class PostgreSQL:
         subprocess.run([*command, *arguments], check=True, stdout=subprocess.DEVNULL, cwd=self._folder)
 
 
-@pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgreSQL]:
-    """A server that lives as long as the tests."""
+@contextmanager
+def started_postgresql(folder: Path) -> Iterator[PostgreSQL]:
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     if not programs:
         skip_unless_ci("no PostgreSQL server is installed")
     if os.geteuid() != 0:
         skip_unless_ci("only root can start a PostgreSQL server as another user")
-    folder = tmp_path_factory.mktemp("postgresql")
+    folder.mkdir(exist_ok=True)
     for parent in (folder, *folder.parents[:-2]):
         parent.chmod(parent.stat().st_mode | 0o011)
     shutil.chown(folder, "postgres")
     server = PostgreSQL(programs[-1], folder)
-    yield server
-    server.stop()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgreSQL]:
+    """A server that lives as long as the tests."""
+    with started_postgresql(tmp_path_factory.mktemp("postgresql")) as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty database of each kind."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'test.db'}"
+        return
+    server: PostgreSQL = request.getfixturevalue("postgresql")
+    server.empty()
+    yield server.url

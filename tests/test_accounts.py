@@ -7,25 +7,15 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
-from flaskapp import accounts
+from flaskapp import database
 from flaskapp.accounts import Accounts
+from flaskapp.database import Database
 from flaskapp.errors import DatabaseUnavailable, UnknownUsername, UsernameTaken, WrongPassword
-from tests.postgresql import PostgreSQL, postgresql
+from tests.postgresql import PostgreSQL, database_url, postgresql
 
-__all__ = ["postgresql"]  # a fixture
+__all__ = ["database_url", "postgresql"]  # fixtures
 
 PASSWORD = "correct horse battery staple"
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """An empty database of each kind."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'logins.db'}"
-        return
-    server: PostgreSQL = request.getfixturevalue("postgresql")
-    server.empty()
-    yield server.url
 
 
 @pytest.fixture
@@ -33,7 +23,7 @@ def open_accounts(database_url: str) -> Iterator[Callable[[], Accounts]]:
     opened: list[Accounts] = []
 
     def open_again() -> Accounts:
-        opened.append(Accounts(database_url))
+        opened.append(Accounts(Database(database_url)))
         return opened[-1]
 
     yield open_again
@@ -152,9 +142,9 @@ def test_logins_are_added_replaced_listed_and_removed(open_accounts: Callable[[]
 
 
 def test_a_database_locked_by_another_process_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accounts, "BUSY_TIMEOUT", 0.1)
+    monkeypatch.setattr(database, "BUSY_TIMEOUT", 0.1)
     path = tmp_path / "logins.db"
-    logins = Accounts(f"sqlite:///{path}")
+    logins = Accounts(Database(f"sqlite:///{path}"))
     logins.save("ada", PASSWORD)
     other = sqlite3.connect(path)
     other.execute("BEGIN IMMEDIATE")
@@ -170,12 +160,12 @@ def test_nobody_waits_longer_for_a_locked_database_because_others_wait_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Eight threads that each waited for the one before would need eight times as long, and the pool would run dry."""
-    monkeypatch.setattr(accounts, "BUSY_TIMEOUT", 0.5)
+    monkeypatch.setattr(database, "BUSY_TIMEOUT", 0.5)
     path = tmp_path / "logins.db"
     other = sqlite3.connect(path)
     other.execute("CREATE TABLE t (x)")
     other.execute("BEGIN EXCLUSIVE")
-    logins = Accounts(f"sqlite:///{path}")
+    logins = Accounts(Database(f"sqlite:///{path}"))
 
     def wait(number: int) -> float:
         start = time.monotonic()
@@ -204,14 +194,14 @@ def test_a_row_that_somebody_spoilt_lets_nobody_in(open_accounts: Callable[[], A
 
 def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "logins.db").write_text("these are no tables " * 100)
-    logins = Accounts(f"sqlite:///{tmp_path / 'logins.db'}")
+    logins = Accounts(Database(f"sqlite:///{tmp_path / 'logins.db'}"))
     with pytest.raises(DatabaseUnavailable):
         logins.save("ada", PASSWORD)
     logins.close()
 
 
 def test_nobody_else_can_read_the_database_file(tmp_path: Path) -> None:
-    logins = Accounts(f"sqlite:///{tmp_path / 'data' / 'logins.db'}")
+    logins = Accounts(Database(f"sqlite:///{tmp_path / 'data' / 'logins.db'}"))
     logins.save("ada", PASSWORD)
     files = list((tmp_path / "data").iterdir())
     assert files
@@ -220,14 +210,14 @@ def test_nobody_else_can_read_the_database_file(tmp_path: Path) -> None:
 
 
 def test_nothing_is_opened_before_the_first_call(tmp_path: Path) -> None:
-    Accounts(f"sqlite:///{tmp_path / 'logins.db'}").close()
+    Accounts(Database(f"sqlite:///{tmp_path / 'logins.db'}")).close()
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.postgresql
 def test_a_server_that_restarts_is_unavailable_and_then_as_before(postgresql: PostgreSQL) -> None:
     postgresql.empty()
-    accounts = Accounts(postgresql.url)
+    accounts = Accounts(Database(postgresql.url))
     accounts.save("ada", PASSWORD)
     postgresql.stop()
     with pytest.raises(DatabaseUnavailable):

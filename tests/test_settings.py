@@ -1,5 +1,6 @@
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ from flask import Flask
 
 from flaskapp import create_app
 from flaskapp.errors import InvalidSetting
-from flaskapp.settings import SETTINGS
+from flaskapp.settings import SETTINGS, data_folder
 
 
 def test_the_defaults_hold_where_nothing_is_set(make_app: Callable[..., Flask]) -> None:
@@ -39,6 +40,8 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
         ("CAPTIONER_DEVICE", "gpu", "cpu, cuda"),
         ("CAPTIONER_DEVICE", "cpu:1", "cpu, cuda"),
         ("CAPTIONER_PRECISION", "fp8", "fp32"),
+        ("MAX_JOB_IMAGES", 0, "1 or more"),
+        ("JOB_TTL", "a day", "a whole number"),
         ("REQUIRE_LOGIN", "maybe", "true or false"),
         ("REGISTRATION", "ajar", "open, closed"),
         ("RATE_LIMIT_LOGIN", "often", "a rate such as 30/minute"),
@@ -70,6 +73,22 @@ def test_a_bad_storage_url_is_named_but_not_printed(url: str) -> None:
     with pytest.raises(InvalidSetting, match="FLASKAPP_RATE_LIMIT_STORAGE_URL must be") as caught:
         create_app({"RATE_LIMIT_STORAGE_URL": url})
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [("BROKER_URL", "nosuch://hunter2@host"), ("BROKER_URL", "hunter2"), ("BROKER_URL", "filesystem://hunter2"),
+     ("BLOB_STORE", "nosuch://hunter2"), ("BLOB_STORE", "s3://hunter2")],
+)  # fmt: skip
+def test_a_bad_broker_or_blob_store_is_named_but_not_printed(name: str, url: str) -> None:
+    with pytest.raises(InvalidSetting, match=f"FLASKAPP_{name} must be") as caught:
+        create_app({name: url})
+    assert "hunter2" not in str(caught.value)
+
+
+def test_jobs_are_kept_beside_the_sqlite_file_or_in_the_instance_folder() -> None:
+    assert data_folder({"DATABASE_URL": "sqlite:////data/flaskapp.db"}, "/instance") == Path("/data/flaskapp-jobs")
+    assert data_folder({"DATABASE_URL": "postgresql://host/name"}, "/instance") == Path("/instance/jobs")
 
 
 @pytest.mark.parametrize(

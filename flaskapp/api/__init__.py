@@ -11,6 +11,7 @@ from werkzeug.exceptions import HTTPException
 
 from flaskapp.api import (
     caption,
+    caption_jobs,
     cv_model,
     demo,
     docs,
@@ -67,6 +68,8 @@ class Error(ErrorSchema):
 EXAMPLES: dict[HTTPStatus, dict[str, Any]] = {
     HTTPStatus.BAD_REQUEST: {"message": "This is not JSON: Expecting value: line 1 column 1 (char 0)."},
     HTTPStatus.UNAUTHORIZED: {"message": "wrong username or password"},
+    HTTPStatus.NOT_FOUND: {"message": "there is no such job"},
+    HTTPStatus.CONFLICT: {"message": "this Idempotency-Key was used for another job"},
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: {"message": "Send JSON, with the content type application/json."},
     HTTPStatus.UNPROCESSABLE_ENTITY: {"errors": {"query": {"item_id": ["Not a valid integer."]}}},
     HTTPStatus.TOO_MANY_REQUESTS: {"message": "too many attempts from this address"},
@@ -113,11 +116,13 @@ def init_app(app: Flask) -> None:
     app.extensions["database_check"] = probes.watch_database(app.extensions["accounts"])
     api = Api(app)
     api.ma_plugin.converter.add_attribute_function(fields.document_with(app.config))
-    for resource in (status, items, login, text_model, cv_model, caption, image_to_text, probes, metrics):
+    for resource in (status, items, login, text_model, cv_model, caption, caption_jobs, image_to_text, probes, metrics):
         api.register_blueprint(resource.blp)
     app.register_blueprint(docs.blp)
     app.register_blueprint(demo.blp)
     app.register_error_handler(FlaskappError, answer_error)
     observed.init_app(app)  # first, so that its hook is the last
-    rate_limits.init_app(app, login.blp, [text_model.blp, cv_model.blp, caption.blp, image_to_text.blp])
+    rate_limits.init_app(
+        app, login.blp, [text_model.blp, cv_model.blp, caption.blp, caption_jobs.blp, image_to_text.blp]
+    )
     security_headers.init_app(app)

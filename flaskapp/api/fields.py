@@ -14,6 +14,7 @@ from flaskapp.api import strict_json
 from flaskapp.api.unprocessable import sentence
 from flaskapp.errors import UnreadableImage
 from flaskapp.images import EncodedImage
+from flaskapp.jobs import NamedFile
 
 Config = Mapping[str, Any]
 
@@ -34,6 +35,22 @@ class Text(ma.fields.String):
     @staticmethod
     def keywords(config: Config) -> dict[str, Any]:
         return {"pattern": r"^[^\u0000]*$"}  # half of a pair is no character: a JSON Schema need not exclude it
+
+
+class JobId(Text):
+    """The id of a caption job, spelt as it was told."""
+
+    PATTERN = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        text = super()._deserialize(value, attr, data, **kwargs)
+        if not re.fullmatch(self.PATTERN, text):
+            raise ValidationError("Not the id of a job.")
+        return text
+
+    @staticmethod
+    def keywords(config: Config) -> dict[str, Any]:
+        return {"pattern": f"^{JobId.PATTERN}$"}
 
 
 class DecimalInteger(ma.fields.Integer):
@@ -134,6 +151,26 @@ class ImageFiles(ma.fields.List[UploadedImage]):
         return {"minItems": 1, "maxItems": config["MAX_IMAGES"]}
 
 
+class JobFiles(ma.fields.List[NamedFile]):
+    """Uploaded files, of which nothing is looked at yet: up to MAX_JOB_IMAGES, or as many as a form may have parts."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(Upload(), **options)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[NamedFile | None]:
+        bounds = self.keywords(current_app.config)
+        if len(value) > bounds["maxItems"]:
+            raise ValidationError("Send at most {maxItems} files, or a zip of them.".format(**bounds))
+        for number, file in enumerate(value):
+            if not isinstance(file, FileStorage):
+                raise ValidationError({number: ["Not a file: the part has no filename."]})
+        return [NamedFile(file.filename or "", file.read()) for file in value]
+
+    @staticmethod
+    def keywords(config: Config) -> dict[str, Any]:
+        return {"minItems": 1, "maxItems": min(config["MAX_JOB_IMAGES"], config["MAX_FORM_PARTS"] - 1)}
+
+
 class JSONPart(ma.fields.Nested):
     """A part of a multipart form that holds a JSON object: a text field, or a file with a content type of its own."""
 
@@ -148,6 +185,6 @@ def document_with(config: Config) -> Callable[..., dict[str, Any]]:
     """What apispec calls for every field: adds the JSON Schema keywords of those above that have some."""
 
     def document(_converter: Any, field: ma.fields.Field[Any], **_: Any) -> dict[str, Any]:
-        return field.keywords(config) if isinstance(field, Text | Side | ImageFiles | EarlyStopping) else {}
+        return field.keywords(config) if isinstance(field, Text | Side | ImageFiles | JobFiles | EarlyStopping) else {}
 
     return document

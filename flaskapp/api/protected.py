@@ -46,6 +46,11 @@ def ask_for_login() -> ResponseReturnValue | None:
     return _demand_login() if current_app.config["REQUIRE_LOGIN"] else None
 
 
+def username() -> str:
+    """Who is logged in; "" where no login is wanted."""
+    return str(basic.current_user()) if current_app.config["REQUIRE_LOGIN"] else ""
+
+
 @basic.login_required
 def _demand_login() -> None:
     """Whoever comes this far is logged in."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from flask_smorest import abort
 
-from flaskapp.errors import InvalidGeneration, UnreadableImage
+from flaskapp.errors import InvalidGeneration, UnreadableImage, UnreadableUpload
 
 
 def sentence(error: Exception) -> str:
@@ -21,7 +21,7 @@ def refusing(*where: str | int, location: str = "multipart") -> Iterator[None]:
     """Answer 422 to what turns out to be wrong only when it is used, and name the part of the request that it is in."""
     try:
         yield
-    except (UnreadableImage, InvalidGeneration) as error:
+    except (UnreadableImage, UnreadableUpload, InvalidGeneration) as error:
         path = [*where, error.field] if isinstance(error, InvalidGeneration) else where
         errors: Any = [sentence(error)]
         for name in reversed(path):

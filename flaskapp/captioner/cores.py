@@ -29,6 +29,11 @@ class Cores:
         self._place = number % PLACES
         self._table[self._place] = IDLE
 
+    def withdraw(self) -> None:
+        """Share with nobody any more: this process has one core from here on."""
+        self._cores, self._place = 1, 0
+        self._table = mmap.mmap(-1, PLACES)
+
     def forget(self, number: int) -> None:
         """The process with this number ended, perhaps while it was captioning."""
         self._table[number % PLACES] = 0

@@ -130,6 +130,10 @@ class Captioner:
         self._cores.take_place(number)
         self._on_death = on_death
 
+    def continue_in_background(self) -> None:
+        """Go on in a forked process that has time: with one core, which the others do not count."""
+        self._cores.withdraw()
+
     def worker_ended(self, number: int) -> None:
         """In the process that forked them: what the worker with this number had of the cores is free again."""
         self._cores.forget(number)

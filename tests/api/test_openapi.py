@@ -58,7 +58,7 @@ def test_it_documents_every_route_of_the_application(client: FlaskClient, spec: 
 
 def test_every_schema_has_an_example_that_it_allows(spec: dict[str, Any]) -> None:
     for name, schema in spec["components"]["schemas"].items():
-        if name in ("ResizeForm", "CaptionForm"):  # files have no example
+        if name in ("ResizeForm", "CaptionForm", "JobForm"):  # files have no example
             continue
         whole = schema | {"components": spec["components"]}
         problems = list(Draft202012Validator(whole).iter_errors(example_of(spec, schema)))

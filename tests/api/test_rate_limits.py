@@ -1,9 +1,6 @@
 import logging
-import shutil
-import socket
-import subprocess
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,36 +12,13 @@ from flask.testing import FlaskClient
 
 from flaskapp.accounts import Accounts
 from flaskapp.api.rate_limits import client_address
-from tests.conftest import Server, assert_error, skip_unless_ci
+from flaskapp.database import Database
+from tests.conftest import Server, assert_error
+from tests.redis_server import RedisServer, free_port, redis
+
+__all__ = ["redis"]  # a fixture
 
 ADA = {"username": "ada", "password": "correct horse"}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-@pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a Redis server."""
-    program = shutil.which("redis-server")
-    if program is None:
-        skip_unless_ci("no Redis server is installed")
-    assert program is not None
-    port = free_port()
-    process = subprocess.Popen(
-        [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", tmp_path_factory.mktemp("redis")],
-        stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert process.stdout is not None
-    assert any("Ready to accept connections" in line for line in process.stdout)
-    yield f"redis://127.0.0.1:{port}"
-    process.terminate()
-    process.wait(10)
-    process.stdout.close()
 
 
 def logins(client: FlaskClient, times: int, **options: Any) -> list[int]:
@@ -157,8 +131,8 @@ def test_while_the_storage_is_down_a_worker_counts_for_itself(
 
 
 @pytest.mark.redis
-def test_two_servers_count_together_in_redis(make_app: Callable[..., Flask], redis: str) -> None:
-    settings: dict[str, Any] = {"RATE_LIMIT_STORAGE_URL": redis, "REQUIRE_LOGIN": True, "REGISTRATION": "open"}
+def test_two_servers_count_together_in_redis(make_app: Callable[..., Flask], redis: RedisServer) -> None:
+    settings: dict[str, Any] = {"RATE_LIMIT_STORAGE_URL": redis.url, "REQUIRE_LOGIN": True, "REGISTRATION": "open"}
     one, other = (
         make_app(RATE_LIMIT_LOGIN="3/minute", RATE_LIMIT_FAILURES="3/minute", **settings).test_client()
         for _ in range(2)
@@ -182,7 +156,7 @@ def burst(server: Server, times: int) -> Counter[int]:
 
 
 def names(database: Path) -> list[str]:
-    accounts = Accounts(f"sqlite:///{database}")
+    accounts = Accounts(Database(f"sqlite:///{database}"))
     found = accounts.names()
     accounts.close()
     return found

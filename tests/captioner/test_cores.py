@@ -103,3 +103,11 @@ def test_a_thread_that_gives_way_is_nice_and_so_are_those_that_it_starts_and_no_
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(be_nice).result(30) == (nicer, nicer)
     assert niceness() == before
+
+
+def test_a_process_that_withdraws_has_one_core_and_is_not_counted() -> None:
+    one = Cores(4)
+    modest = in_another_process(one, 1)
+    modest.withdraw()
+    assert threads_of(modest) == 1
+    assert threads_of(one) == 4

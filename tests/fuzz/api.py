@@ -26,6 +26,7 @@ SETTINGS = {
     "FLASKAPP_CAPTIONER_MODEL": "embedded",
     "FLASKAPP_CAPTIONER_DEADLINE": "300",
     "FLASKAPP_MAX_IMAGES": "4",
+    "FLASKAPP_MAX_JOB_IMAGES": "4",
     "FLASKAPP_RATE_LIMIT_LOGIN": "off",  # so that logins are looked at, from one address as they all come
     "FLASKAPP_RATE_LIMIT_FAILURES": "off",
 }

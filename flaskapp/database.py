@@ -1,0 +1,114 @@
+"""One database behind a URL: its connections, its transactions, and the schema that it is brought to on first use."""
+
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, MetaData, create_engine, make_url, text
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import DeclarativeBase, Session
+
+from flaskapp import migrations
+from flaskapp.errors import DatabaseUnavailable
+
+log = logging.getLogger(__name__)
+
+BUSY_TIMEOUT = 4.0  # seconds that a call waits for a lock, for a server, or for a connection of the pool
+POOL = 16  # connections; a call has one while it asks the database, not while it does something else
+MIGRATING = 0x666C61736B  # any number: the key of PostgreSQL's lock
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Database:
+    """Nothing is opened before the first call, so it may cross a fork."""
+
+    def __init__(self, url: str) -> None:
+        self.engine = _create_engine(url)
+        self._is_ready = False
+        self._file_is_ready = False
+        self._file_lock = threading.Lock()
+
+    @property
+    def metadata(self) -> MetaData:
+        """The tables as the code has them, for Alembic."""
+        return Base.metadata
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """One transaction. A database that is locked, full or gone becomes DatabaseUnavailable."""
+        try:
+            self._prepare()
+            with Session(self.engine, expire_on_commit=False) as session, session.begin():
+                yield session
+        except IntegrityError:
+            raise
+        except (DBAPIError, PoolTimeout, OSError) as error:
+            log.error("The database failed: %s", getattr(error, "orig", error))
+            raise DatabaseUnavailable("the database cannot be used at the moment") from error
+
+    @contextmanager
+    def migrating(self) -> Iterator[Connection]:
+        """One transaction that nobody else's of this kind meets: who comes second finds the first one's work."""
+        self._prepare_file()
+        with self.engine.begin() as connection:
+            match self.engine.dialect.name:
+                case "sqlite":
+                    connection.exec_driver_sql("BEGIN IMMEDIATE")
+                case "postgresql":
+                    connection.execute(text("SET LOCAL statement_timeout = 0"))
+                    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATING})
+            yield connection
+
+    def close(self) -> None:
+        """Close the pooled connections. The next call opens others."""
+        self.engine.dispose()
+
+    def _prepare(self) -> None:
+        if self._is_ready:
+            return
+        self._prepare_file()
+        if not migrations.is_current(self.engine):
+            with self.migrating() as connection:
+                migrations.upgrade(connection)
+        self._is_ready = True
+
+    def _prepare_file(self) -> None:
+        with self._file_lock:
+            if not self._file_is_ready:
+                _prepare_file(self.engine.url)
+                self._file_is_ready = True
+
+
+def _create_engine(database_url: str) -> Engine:
+    match make_url(database_url).get_backend_name():
+        case "sqlite":
+            # Its own journal, not WAL: two processes that switch a new file to WAL at once do not wait for each other.
+            connect_args: dict[str, Any] = {"timeout": BUSY_TIMEOUT}
+        case "postgresql":
+            limit = int(BUSY_TIMEOUT * 1000)
+            options = f"-c lock_timeout={limit} -c statement_timeout={limit}"
+            connect_args = {"connect_timeout": int(BUSY_TIMEOUT), "options": options}
+        case _:
+            connect_args = {}
+    return create_engine(
+        database_url, pool_size=POOL, pool_timeout=BUSY_TIMEOUT, pool_pre_ping=True, connect_args=connect_args
+    )
+
+
+def _prepare_file(url: URL) -> None:
+    """Make an SQLite file that nobody else can read; SQLite gives its journal the same mode.
+
+    Before this process opens it: closing a file would drop the locks that SQLite has on it.
+    """
+    if url.get_backend_name() == "sqlite" and url.database:
+        path = Path(url.database)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))

@@ -1,0 +1,16 @@
+"""Caption jobs: many images that are captioned later, by workers that may run elsewhere.
+
+service    takes a job: rows to the database, images to the blob store, their ids through the broker
+ledger     the rows, and who may work at what: the one truth
+queue      Celery, and the broker
+work       the body of the task
+keeper     renews claims, finds what was lost
+embedded   the worker of a server that has no broker
+celery     what `celery -A flaskapp.jobs worker` runs
+"""
+
+from flaskapp.jobs.assembly import assemble
+from flaskapp.jobs.bundle import Limits, NamedFile, unpack
+from flaskapp.jobs.service import Jobs, JobStatus
+
+__all__ = ["JobStatus", "Jobs", "Limits", "NamedFile", "assemble", "unpack"]

@@ -1,0 +1,32 @@
+"""The parts of jobs, put together by the settings."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from flaskapp.captioner import captioner
+from flaskapp.database import Database
+from flaskapp.jobs.blobs import Blobs
+from flaskapp.jobs.keeper import Keeper
+from flaskapp.jobs.ledger import Ledger
+from flaskapp.jobs.queue import FOLDER, Queue
+from flaskapp.jobs.service import Jobs
+from flaskapp.jobs.work import Work
+
+
+def assemble(config: Mapping[str, Any], database: Database, folder: Path) -> Jobs:
+    """Jobs as servers and workers have them. What has no place of its own in the settings is kept in `folder`."""
+    ledger = Ledger(database)
+    blobs = Blobs(config["BLOB_STORE"] or str(folder / "blobs"))
+    queue = Queue(config["BROKER_URL"] or (folder / "queue").as_uri().replace("file", FOLDER, 1))
+    jobs = Jobs(
+        ledger,
+        blobs,
+        queue,
+        keeper=Keeper(ledger, queue),
+        chunk_size=config["CAPTIONER_MAX_BATCH"],
+        seconds_kept=config["JOB_TTL"],
+    )
+    work = Work(ledger, blobs, jobs.keeper, captioner, config["MAX_MEGAPIXELS"])
+    queue.register(work.caption_chunk, jobs.tidy)
+    return jobs

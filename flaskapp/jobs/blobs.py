@@ -1,0 +1,58 @@
+"""Where the images of jobs lie until they are captioned: a folder, or any store of fsspec's. One file a chunk."""
+
+import io
+import logging
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from fsspec import AbstractFileSystem
+from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
+
+from flaskapp.errors import BlobStoreUnavailable
+
+log = logging.getLogger(__name__)
+
+
+class Blobs:
+    """The store behind a URL. Nothing is opened before the first call, so it may cross a fork."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def write(self, job_id: str, chunk: int, images: Mapping[int, bytes]) -> None:
+        """Keep the images of a chunk by their numbers. Raises BlobStoreUnavailable."""
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w") as archive:  # uncompressed: images are
+            for number, data in images.items():
+                archive.writestr(str(number), data)
+        with self._open() as (files, root):
+            files.makedirs(f"{root}/{job_id}", exist_ok=True)
+            files.pipe_file(f"{root}/{job_id}/{chunk}", packed.getvalue())
+
+    def read(self, job_id: str, chunk: int) -> dict[int, bytes]:
+        """Raises FileNotFoundError, or BlobStoreUnavailable."""
+        with self._open() as (files, root):
+            packed = files.cat_file(f"{root}/{job_id}/{chunk}")
+        with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+            return {int(name): archive.read(name) for name in archive.namelist()}
+
+    def remove(self, job_id: str) -> None:
+        """Forget all images of a job, if there are any."""
+        with self._open() as (files, root), suppress(FileNotFoundError):
+            files.rm(f"{root}/{job_id}", recursive=True)
+
+    @contextmanager
+    def _open(self) -> Iterator[tuple[AbstractFileSystem, str]]:
+        try:
+            files, root = url_to_fs(self._url)
+            if isinstance(files, LocalFileSystem):
+                Path(root).mkdir(mode=0o700, parents=True, exist_ok=True)
+            yield files, root
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # each store has errors of its own
+            log.error("The blob store failed: %s", error)
+            raise BlobStoreUnavailable("the images cannot be stored or read at the moment") from error

@@ -1,0 +1,291 @@
+"""What the database knows of jobs: the truth, of which messages in a broker only remind.
+
+A chunk is worked at under a claim, which ends after LEASE seconds unless its worker renews it. Only who has the claim
+saves, so that an image gets its captions, or the reason why it has none, once. Rows are taken in one order everywhere,
+chunks before their job, so that no two transactions wait for each other.
+"""
+
+import time
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, cast
+
+from sqlalchemy import CursorResult, Update, and_, delete, exists, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from flaskapp.database import Database
+from flaskapp.errors import KeyReused
+from flaskapp.jobs.tables import (
+    ACTIVE,
+    CANCELLED,
+    DONE,
+    EXPIRED,
+    MAX_ERROR,
+    QUEUED,
+    RECEIVING,
+    RUNNING,
+    Chunk,
+    Image,
+    Job,
+)
+
+LEASE = 20.0  # seconds
+LONGEST_DELAY = 60.0  # seconds before a chunk that was given back is tried again
+GRACE = 10.0  # seconds that a message may be on its way
+OVERTAKEN = 60.0  # seconds: a message is lost where one that was sent so much later has arrived
+AT_ONCE = 500  # lost messages that are sent again, jobs that are removed
+
+
+class Counts(NamedTuple):
+    done: int
+    failed: int
+
+
+class ChunkId(NamedTuple):
+    job_id: str
+    number: int
+
+
+@dataclass(frozen=True, eq=False)
+class Claim:
+    """What a worker is to do, and by which right."""
+
+    chunk: ChunkId
+    token: str
+    config: Mapping[str, Any]
+    attempts: int  # this one included
+    images: Sequence[int]  # the numbers of those that have neither captions nor an error
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """An image's captions, or the reason why it has none."""
+
+    captions: list[str] | None = None
+    error: str | None = None
+
+
+class Ledger:
+    """Every method is one transaction, and raises DatabaseUnavailable."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    # Jobs
+
+    def open(self, owner: str, key: str | None, fingerprint: str, config: Mapping[str, Any], total: int) -> Job:
+        """A new job, or the one that was made with this key. Raises KeyReused if that was of other content."""
+        job = Job(
+            id=str(uuid.uuid4()), owner=owner, key=key, fingerprint=fingerprint, config=dict(config),
+            state=RECEIVING, total=total, created_at=time.time(),
+        )  # fmt: skip
+        try:
+            with self._database.session() as session:
+                session.add(job)
+            return job
+        except IntegrityError:
+            with self._database.session() as session:
+                known = session.scalar(select(Job).where(Job.owner == owner, Job.key == key))
+        if known is None or known.fingerprint != fingerprint:
+            raise KeyReused("this Idempotency-Key was used for another job")
+        return known
+
+    def accept(self, job_id: str, names: Sequence[str], chunk_size: int) -> None:
+        """Let work begin, unless somebody has, now that all images are stored."""
+        chunks = range(0, len(names), chunk_size)
+        with self._database.session() as session:
+            accepted = update(Job).where(Job.id == job_id, Job.state == RECEIVING).values(state=QUEUED)
+            if not _changed(session, accepted):
+                return
+            rows = [{"job_id": job_id, "number": number, "sent_at": time.time()} for number in range(len(chunks))]
+            session.execute(insert(Chunk), rows)
+            session.execute(
+                insert(Image),
+                [
+                    {"job_id": job_id, "number": number, "chunk": number // chunk_size, "input": name}
+                    for number, name in enumerate(names)
+                ],
+            )
+
+    def find(self, job_id: str, owner: str) -> tuple[Job, Counts] | None:
+        with self._database.session() as session:
+            job = session.scalar(select(Job).where(Job.id == job_id, Job.owner == owner))
+            if job is None:
+                return None
+            counts = select(func.count(Image.captions), func.count(Image.error)).where(Image.job_id == job_id)
+            return job, Counts(*session.execute(counts).one())
+
+    def images(self, job_id: str, first: int, count: int) -> Sequence[Image]:
+        """Rows in upload order."""
+        chosen = select(Image).where(Image.job_id == job_id, Image.number >= first, Image.number < first + count)
+        with self._database.session() as session:
+            return session.scalars(chosen.order_by(Image.number)).all()
+
+    def cancel(self, job_id: str) -> None:
+        """End a job, unless it has ended. Workers find that their claims are gone."""
+        is_active = exists().where(Job.id == job_id, Job.state.in_([*ACTIVE, RECEIVING]))
+        with self._database.session() as session:
+            session.execute(
+                update(Chunk)
+                .where(Chunk.job_id == job_id, Chunk.is_done.is_(False), is_active)
+                .values(is_done=True, claim=None)
+            )
+            self._end(session, Job.id == job_id, CANCELLED)
+
+    # Work
+
+    def claim(self, chunk: ChunkId) -> Claim | None:
+        """The right to work at a chunk; None where nothing is left to do, or another has it."""
+        token = uuid.uuid4().hex
+        with self._database.session() as session:
+            now = time.time()
+            claimed = update(Chunk).where(*_is(chunk), Chunk.is_done.is_(False), _is_free(now))
+            values = {"claim": token, "claimed_until": now + LEASE, "attempts": Chunk.attempts + 1}
+            if not _changed(session, claimed.values(values)):
+                return None
+            started = update(Job).where(Job.id == chunk.job_id, Job.state == QUEUED)
+            session.execute(started.values(state=RUNNING, started_at=now))
+            attempts = session.scalars(select(Chunk.attempts).where(*_is(chunk))).one()
+            config = session.scalars(select(Job.config).where(Job.id == chunk.job_id)).one()
+            left = select(Image.number).where(_is_in(chunk), _is_open()).order_by(Image.number)
+            return Claim(chunk, token, config, attempts, session.scalars(left).all())
+
+    def renew(self, claim: Claim) -> bool:
+        """Keep a claim. False: it is another's, or the job was cancelled."""
+        with self._database.session() as session:
+            kept = update(Chunk).where(*_is_of(claim)).values(claimed_until=time.time() + LEASE)
+            return _changed(session, kept)
+
+    def try_alone(self, claim: Claim, image: int) -> int:
+        """Count one more attempt at an image by itself, before it is made. Returns how many there are."""
+        ours = (Image.job_id == claim.chunk.job_id, Image.number == image)
+        with self._database.session() as session:
+            session.execute(update(Image).where(*ours).values(attempts=Image.attempts + 1))
+            return session.scalars(select(Image.attempts).where(*ours)).one()
+
+    def save(self, claim: Claim, outcomes: Mapping[int, Outcome]) -> bool:
+        """Write what became of some images; the chunk is done with the last. False: the claim is gone."""
+        job_id = claim.chunk.job_id
+        with self._database.session() as session:
+            if not _changed(session, update(Chunk).where(*_is_of(claim)).values(claim=claim.token)):
+                return False
+            for number, outcome in outcomes.items():
+                error = outcome.error and outcome.error[:MAX_ERROR]
+                session.execute(
+                    update(Image)
+                    .where(Image.job_id == job_id, Image.number == number, _is_open())
+                    .values(captions=outcome.captions, error=error)
+                )
+            is_left = exists().where(_is_in(claim.chunk), _is_open())
+            session.execute(update(Chunk).where(*_is(claim.chunk), ~is_left).values(is_done=True))
+        self.finish([job_id])
+        return True
+
+    def give_back(self, claim: Claim, is_attempt: bool) -> None:
+        """Let the chunk be tried again after a while. `is_attempt`: it counts as one."""
+        with self._database.session() as session:
+            delays = session.scalar(select(Chunk.delays).where(*_is_of(claim))) or 0
+            until = time.time() + min(LONGEST_DELAY, 2.0 ** min(delays, 10))
+            session.execute(
+                update(Chunk)
+                .where(*_is_of(claim))
+                .values(claim=None, claimed_until=until, delays=delays + 1, attempts=claim.attempts - (not is_attempt))
+            )
+
+    # Housekeeping
+
+    def finish(self, job_ids: Iterable[str] | None = None) -> None:
+        """End jobs of which every chunk is done: in a transaction after the one that made it so, to see the others'."""
+        is_left = exists().where(Chunk.job_id == Job.id, Chunk.is_done.is_(False))
+        with self._database.session() as session:
+            chosen = [] if job_ids is None else [Job.id.in_(list(job_ids))]
+            self._end(session, and_(*chosen, Job.state == RUNNING, ~is_left), DONE)
+
+    def lost(self, is_queue_empty: bool) -> list[ChunkId]:
+        """Chunks that nobody works at and no message tells of any more; the caller sends new ones.
+
+        So it is with a message that was sent a while ago if none waits, or if those have arrived that were sent later.
+        """
+        now = time.time()
+        with self._database.session() as session:
+            is_lost = Chunk.sent_at < now - GRACE
+            if not is_queue_empty:
+                newest = session.scalar(select(func.max(Chunk.sent_at)).where(Chunk.claim.is_not(None)))
+                is_lost = Chunk.sent_at < min(now - GRACE, (newest or 0) - OVERTAKEN)
+            open_jobs = select(Job.id).where(Job.state.in_(ACTIVE))
+            chosen = (
+                select(Chunk.job_id, Chunk.number, Chunk.sent_at)
+                .where(Chunk.is_done.is_(False), is_lost, _is_free(now), Chunk.job_id.in_(open_jobs))
+                .order_by(Chunk.sent_at)
+                .limit(AT_ONCE)
+            )
+            found = []
+            for job_id, number, sent_at in session.execute(chosen).all():
+                ours = update(Chunk).where(*_is(ChunkId(job_id, number)), Chunk.sent_at == sent_at).values(sent_at=now)
+                if _changed(session, ours):
+                    found.append(ChunkId(job_id, number))
+            return found
+
+    def has_work(self) -> bool:
+        with self._database.session() as session:
+            return session.scalar(select(Job.id).where(Job.state.in_(ACTIVE)).limit(1)) is not None
+
+    def expire(self, before: float) -> list[str]:
+        """End the jobs that were made `before` and are not done. Returns the ids of all that ended before it."""
+        with self._database.session() as session:
+            old = Job.created_at < before
+            stale = select(Job.id).where(old, Job.state.in_([*ACTIVE, RECEIVING]))
+            session.execute(
+                update(Chunk)
+                .where(Chunk.is_done.is_(False), Chunk.job_id.in_(stale))
+                .values(is_done=True, claim=None)
+                .execution_options(synchronize_session=False)
+            )
+            self._end(session, old, EXPIRED)
+            return list(session.scalars(select(Job.id).where(Job.ended_at < before).limit(AT_ONCE)))
+
+    def close(self) -> None:
+        """Close the pooled connections."""
+        self._database.close()
+
+    def remove(self, job_id: str) -> None:
+        with self._database.session() as session:
+            for table, column in ((Image, Image.job_id), (Chunk, Chunk.job_id), (Job, Job.id)):
+                session.execute(delete(table).where(column == job_id))
+
+    @staticmethod
+    def _end(session: Session, which: Any, state: str) -> None:
+        is_open = Job.state.in_([*ACTIVE, RECEIVING])
+        session.execute(
+            update(Job)
+            .where(which, is_open)
+            .values(state=state, ended_at=time.time())
+            .execution_options(synchronize_session=False)
+        )
+
+
+def _changed(session: Session, statement: Update) -> bool:
+    """Whether an update found a row."""
+    return cast(CursorResult[Any], session.execute(statement)).rowcount > 0
+
+
+def _is(chunk: ChunkId) -> tuple[Any, Any]:
+    return Chunk.job_id == chunk.job_id, Chunk.number == chunk.number
+
+
+def _is_of(claim: Claim) -> tuple[Any, ...]:
+    return *_is(claim.chunk), Chunk.claim == claim.token, Chunk.is_done.is_(False)
+
+
+def _is_free(now: float) -> Any:
+    return or_(Chunk.claimed_until.is_(None), Chunk.claimed_until < now)
+
+
+def _is_in(chunk: ChunkId) -> Any:
+    return and_(Image.job_id == chunk.job_id, Image.chunk == chunk.number)
+
+
+def _is_open() -> Any:
+    return and_(Image.captions.is_(None), Image.error.is_(None))

@@ -1,0 +1,124 @@
+"""What clients ask of jobs: to take one, how it stands, what came of its images, to cancel it."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+from flaskapp.captioner import GenerationSettings
+from flaskapp.errors import BrokerUnavailable, UnknownJob
+from flaskapp.jobs.blobs import Blobs
+from flaskapp.jobs.bundle import Bundle
+from flaskapp.jobs.keeper import Keeper
+from flaskapp.jobs.ledger import ChunkId, Counts, Ledger
+from flaskapp.jobs.queue import Queue
+from flaskapp.jobs.tables import ACTIVE, QUEUED, RECEIVING, Image, Job
+from flaskapp.turns import Turns
+
+log = logging.getLogger(__name__)
+
+PAGE = 500  # rows that are read at once
+
+# A job that is being taken has a chunk in memory, unpacked and packed again.
+MEMORY = 2**28  # bytes
+
+
+@dataclass(frozen=True)
+class JobStatus:
+    id: str
+    state: str
+    total: int  # images
+    done: int  # with captions
+    failed: int  # with a reason why there are none
+    seconds_remaining: float | None  # as far as can be told
+    created_at: float  # this and the next, seconds since 1970
+    ended_at: float | None
+    sequences: int  # captions of an image
+
+
+class Jobs:
+    """The jobs of one database, blob store and queue."""
+
+    def __init__(
+        self, ledger: Ledger, blobs: Blobs, queue: Queue, keeper: Keeper, *, chunk_size: int, seconds_kept: int
+    ) -> None:
+        self.ledger, self.blobs, self.queue, self.keeper = ledger, blobs, queue, keeper
+        self.on_submit: Callable[[], None] = lambda: None
+        self._chunk_size = chunk_size
+        self._seconds_kept = seconds_kept
+        self._turns = Turns(MEMORY, wait=10, busy="too many jobs arrive at once")
+
+    def submit(self, bundle: Bundle, settings: GenerationSettings, owner: str, key: str | None) -> JobStatus:
+        """Take a job, or find the one that was made with the same key and content.
+
+        First its rows and files, then the messages: what is not sent then, the workers' keeper sends.
+        Raises UnreadableUpload, KeyReused, TooBusy, DatabaseUnavailable, BlobStoreUnavailable, BrokerUnavailable.
+        """
+        with self._turns.take(bundle.largest(self._chunk_size)), self.queue.open() as send:
+            config = asdict(settings)
+            job = self.ledger.open(owner, key, bundle.fingerprint(repr(config)), config, len(bundle))
+            if job.state == RECEIVING:
+                chunks = self._store(job.id, bundle)
+                self.ledger.accept(job.id, bundle.names, self._chunk_size)
+                try:
+                    send(ChunkId(job.id, number) for number in range(chunks))
+                except BrokerUnavailable:
+                    log.warning("The messages of a job could not all be sent: they will be")
+        self.on_submit()
+        return self.find(job.id, owner)
+
+    def _store(self, job_id: str, bundle: Bundle) -> int:
+        number = 0
+        for number, files in enumerate(bundle.chunks(self._chunk_size)):
+            first = number * self._chunk_size
+            self.blobs.write(job_id, number, {first + place: file.data for place, file in enumerate(files)})
+        return number + 1
+
+    def find(self, job_id: str, owner: str) -> JobStatus:
+        """Raises UnknownJob, also for a job that is another's."""
+        found = self.ledger.find(job_id, owner)
+        if found is None:
+            raise UnknownJob("there is no such job")
+        return _status(*found)
+
+    def results(self, job_id: str, first: int, count: int) -> Sequence[Image]:
+        """What is known of some images, in upload order."""
+        return self.ledger.images(job_id, first, count)
+
+    def all_results(self, job: JobStatus) -> Iterator[Image]:
+        for first in range(0, job.total, PAGE):
+            yield from self.ledger.images(job.id, first, PAGE)
+
+    def cancel(self, job_id: str, owner: str) -> None:
+        """End a job unless it has ended; what was captioned stays. Raises UnknownJob."""
+        self.find(job_id, owner)
+        self.ledger.cancel(job_id)
+
+    def tidy(self) -> None:
+        """End the jobs that took too long, and forget, with their images, those that ended long ago."""
+        for job_id in self.ledger.expire(time.time() - self._seconds_kept):
+            self.blobs.remove(job_id)
+            self.ledger.remove(job_id)
+
+
+def _status(job: Job, counts: Counts) -> JobStatus:
+    return JobStatus(
+        id=job.id,
+        state=QUEUED if job.state == RECEIVING else job.state,
+        total=job.total,
+        done=counts.done,
+        failed=counts.failed,
+        seconds_remaining=_estimate(job, sum(counts)),
+        created_at=job.created_at,
+        ended_at=job.ended_at,
+        sequences=job.config.get("num_return_sequences", 1),
+    )
+
+
+def _estimate(job: Job, finished: int) -> float | None:
+    """At the pace so far. None while there is none."""
+    if job.state not in (*ACTIVE, RECEIVING):
+        return 0.0
+    if not finished or job.started_at is None:
+        return None
+    return max(0.1, round((time.time() - job.started_at) / finished * (job.total - finished), 1))

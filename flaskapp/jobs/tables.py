@@ -1,0 +1,67 @@
+"""The rows of caption jobs. Times are seconds since 1970."""
+
+from typing import Any
+
+from sqlalchemy import JSON, Float, ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from flaskapp.accounts import MAX_USERNAME
+from flaskapp.database import Base
+
+MAX_KEY = 255  # characters of an Idempotency-Key
+MAX_INPUT = 255  # characters of a file's name
+MAX_ERROR = 255  # characters of a reason
+
+RECEIVING = "receiving"  # its files are being stored: not to be worked at
+QUEUED, RUNNING, DONE, CANCELLED, EXPIRED = "queued", "running", "done", "cancelled", "expired"
+ACTIVE = (QUEUED, RUNNING)
+STATES = (QUEUED, RUNNING, DONE, CANCELLED, EXPIRED)  # that are told
+
+Time = Float(53)
+JobId = String(36)
+
+
+class Job(Base):
+    __tablename__ = "caption_jobs"
+    __table_args__ = (UniqueConstraint("owner", "key"),)
+
+    id: Mapped[str] = mapped_column(JobId, primary_key=True)
+    owner: Mapped[str] = mapped_column(String(MAX_USERNAME))  # "": nobody in particular
+    key: Mapped[str | None] = mapped_column(String(MAX_KEY))
+    fingerprint: Mapped[str] = mapped_column(String(64))
+    config: Mapped[dict[str, Any]] = mapped_column(JSON)
+    state: Mapped[str] = mapped_column(String(16), index=True)
+    total: Mapped[int]  # images
+    created_at: Mapped[float] = mapped_column(Time)
+    started_at: Mapped[float | None] = mapped_column(Time)
+    ended_at: Mapped[float | None] = mapped_column(Time)
+
+
+class Chunk(Base):
+    """The images of a job that go through the model together: one message, one file of the blob store."""
+
+    __tablename__ = "caption_job_chunks"
+    __table_args__ = (Index("ix_caption_job_chunks_waiting", "is_done", "sent_at"),)
+
+    job_id: Mapped[str] = mapped_column(JobId, ForeignKey("caption_jobs.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    is_done: Mapped[bool] = mapped_column(default=False)
+    sent_at: Mapped[float] = mapped_column(Time)  # the last message about it
+    claim: Mapped[str | None] = mapped_column(String(32))  # of the last worker that took it
+    claimed_until: Mapped[float | None] = mapped_column(Time)  # by that worker, or nobody's before then
+    attempts: Mapped[int] = mapped_column(default=0)  # claims that have not ended in order
+    delays: Mapped[int] = mapped_column(default=0)  # claims that were given back
+
+
+class Image(Base):
+    """Queued until it has captions or an error, and exactly one of them."""
+
+    __tablename__ = "caption_job_images"
+
+    job_id: Mapped[str] = mapped_column(JobId, ForeignKey("caption_jobs.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    chunk: Mapped[int]
+    input: Mapped[str] = mapped_column(String(MAX_INPUT))
+    captions: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
+    error: Mapped[str | None] = mapped_column(String(MAX_ERROR))
+    attempts: Mapped[int] = mapped_column(default=0)  # by itself

@@ -1,0 +1,148 @@
+"""What a worker does with a chunk: claim it, caption its images, save what became of each."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeVar
+
+import numpy as np
+
+from flaskapp.captioner import Captioner, GenerationSettings
+from flaskapp.counted import Counted
+from flaskapp.errors import (
+    CaptionFailed,
+    ClientLeft,
+    DatabaseUnavailable,
+    DeadlineExceeded,
+    FlaskappError,
+    InvalidGeneration,
+    Unavailable,
+    UnreadableImage,
+    UnsupportedImageFormat,
+)
+from flaskapp.images import EncodedImage
+from flaskapp.jobs.blobs import Blobs
+from flaskapp.jobs.keeper import Keeper
+from flaskapp.jobs.ledger import ChunkId, Claim, Ledger, Outcome
+
+log = logging.getLogger(__name__)
+
+TOGETHER = 2  # attempts at a chunk as a whole; a worker that died in both may have died of one of its images
+ALONE = 3  # attempts at an image by itself
+LOST = 5  # attempts at a chunk whose images cannot be found
+DEADLINE = 3600.0  # seconds for a chunk: nobody holds a connection
+SAVE_AGAIN = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds between tries: captions are dear
+
+# One image's, and no other's. CaptionFailed is Unavailable as well, and the only one that will not pass.
+REASONS = (UnreadableImage, UnsupportedImageFormat, InvalidGeneration, CaptionFailed, DeadlineExceeded)
+
+Saved = TypeVar("Saved")
+
+
+class Work:
+    """The body of the task. It may come twice, late, or to several workers: a chunk is done once."""
+
+    def __init__(self, ledger: Ledger, blobs: Blobs, keeper: Keeper, captioner: Captioner, max_megapixels: int) -> None:
+        self._ledger, self._blobs, self._keeper, self._captioner = ledger, blobs, keeper, captioner
+        self._max_megapixels = max_megapixels
+
+    def caption_chunk(self, job_id: str, number: int) -> None:
+        """Raises DatabaseUnavailable, after which it shall be called again."""
+        claim = self._ledger.claim(ChunkId(job_id, number))
+        if claim is None:
+            return
+        with self._keeper.holding(claim) as is_gone:
+            try:
+                self._caption(claim, is_gone)
+            except ClientLeft:
+                log.info("Chunk %d of job %s was cancelled, or is another worker's", number, job_id)
+            except FileNotFoundError:
+                self._ledger.give_back(claim, is_attempt=True)
+            except DatabaseUnavailable:
+                raise
+            except Unavailable as error:
+                log.warning("Chunk %d of job %s is tried again later: %s", number, job_id, error)
+                self._ledger.give_back(claim, is_attempt=False)
+
+    def _caption(self, claim: Claim, is_gone: Callable[[], bool]) -> None:
+        try:
+            files = self._blobs.read(*claim.chunk)
+        except FileNotFoundError:
+            if claim.attempts < LOST:
+                raise
+            self._save(claim, dict.fromkeys(claim.images, Outcome(error="the image is not stored any more")))
+            return
+        settings = GenerationSettings(**claim.config)
+        images = {number: files[number] for number in claim.images}
+        if claim.attempts > TOGETHER:
+            self._caption_alone(claim, images, settings, is_gone)
+        else:
+            self._caption_together(claim, images, settings, is_gone)
+
+    def _caption_together(
+        self, claim: Claim, files: Mapping[int, bytes], settings: GenerationSettings, is_gone: Callable[[], bool]
+    ) -> None:
+        """All in one batch. What can be told of an image by its header is; if another one fails, each is by itself."""
+        outcomes, images = {}, {}
+        for number, data in files.items():
+            try:
+                images[number] = EncodedImage(data, self._max_megapixels)
+            except REASONS as error:
+                outcomes[number] = Outcome(error=str(error))
+        try:
+            captions = self._run(list(images.values()), settings, is_gone)
+        except REASONS:
+            self._save(claim, outcomes)
+            self._caption_alone(claim, {number: files[number] for number in images}, settings, is_gone)
+            return
+        outcomes |= {number: Outcome(captions=each) for number, each in zip(images, captions, strict=True)}
+        self._save(claim, outcomes)
+
+    def _caption_alone(
+        self, claim: Claim, files: Mapping[int, bytes], settings: GenerationSettings, is_gone: Callable[[], bool]
+    ) -> None:
+        """One after the other, each attempt counted before it is made: the worker may die of it."""
+        for number, data in files.items():
+            if self._ledger.try_alone(claim, number) > ALONE:
+                outcome = Outcome(error=f"the worker died of it {ALONE} times")
+            else:
+                outcome = self._caption_one(data, settings, is_gone)
+            self._save(claim, {number: outcome})
+
+    def _caption_one(self, data: bytes, settings: GenerationSettings, is_gone: Callable[[], bool]) -> Outcome:
+        try:
+            (captions,) = self._run([EncodedImage(data, self._max_megapixels)], settings, is_gone)
+            return Outcome(captions=captions)
+        except REASONS as error:
+            return Outcome(error=str(error))
+
+    def _run(
+        self, images: Sequence[EncodedImage], settings: GenerationSettings, is_gone: Callable[[], bool]
+    ) -> list[list[str]]:
+        try:
+            counted = Counted(len(images), lambda: _decode(images))
+            return self._captioner.caption(counted, settings, is_gone, deadline=DEADLINE)
+        except FlaskappError:
+            raise
+        except Exception as error:
+            log.exception("Images could not be captioned")
+            raise CaptionFailed("the image could not be captioned") from error
+
+    def _save(self, claim: Claim, outcomes: Mapping[int, Outcome]) -> None:
+        if not _patiently(lambda: self._ledger.save(claim, outcomes)):
+            raise ClientLeft("the claim is gone")
+
+
+def _decode(images: Sequence[EncodedImage]) -> Iterator[np.ndarray]:
+    for image in images:
+        with image.decoded() as picture:
+            yield picture.flatten()
+
+
+def _patiently(save: Callable[[], Saved]) -> Saved:
+    for seconds in SAVE_AGAIN:
+        try:
+            return save()
+        except DatabaseUnavailable:
+            time.sleep(seconds)
+    return save()

@@ -1,0 +1,93 @@
+import io
+import zipfile
+
+import pytest
+
+from flaskapp.errors import UnreadableUpload
+from flaskapp.jobs import Limits, NamedFile, unpack
+from flaskapp.jobs.tables import MAX_INPUT
+
+LIMITS = Limits(images=5, bytes=10_000)
+
+
+def zip_of(members: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+def refusal(*files: bytes) -> str:
+    """What is said of an upload that cannot be used."""
+    with pytest.raises(UnreadableUpload) as caught:
+        unpack([NamedFile(f"{number}", data) for number, data in enumerate(files)], LIMITS).fingerprint()
+    return str(caught.value)
+
+
+def test_files_come_as_they_are_in_their_order() -> None:
+    bundle = unpack([NamedFile("b.png", b"2"), NamedFile("a.png", b"1"), NamedFile("b.png", b"3")], LIMITS)
+    assert list(bundle) == [("b.png", b"2"), ("a.png", b"1"), ("b.png", b"3")]
+    assert [[file.data for file in chunk] for chunk in bundle.chunks(2)] == [[b"2", b"1"], [b"3"]]
+    assert bundle.largest(2) == 2
+
+
+def test_a_zip_is_its_files_without_folders_and_what_systems_add() -> None:
+    members = {"cats/": b"", "cats/1.png": b"1", "__MACOSX/cats/._1.png": b"x", ".DS_Store": b"x", "2.png": b"2"}
+    bundle = unpack([NamedFile("whatever.jpg", zip_of(members))], LIMITS)
+    assert list(bundle) == [("cats/1.png", b"1"), ("2.png", b"2")]
+
+
+def test_the_same_files_have_the_same_fingerprint_from_a_zip_or_not() -> None:
+    files = [NamedFile("1.png", b"1"), NamedFile("2.png", b"2")]
+    whole = unpack(files, LIMITS)
+    packed = unpack([NamedFile("x.zip", zip_of(dict(files)))], LIMITS)
+    assert whole.fingerprint("a") == packed.fingerprint("a") != whole.fingerprint("b")
+    assert whole.fingerprint() != unpack(files[::-1], LIMITS).fingerprint()
+    assert whole.fingerprint() != unpack([NamedFile("1.pn", b"g1"), files[1]], LIMITS).fingerprint()
+
+
+def test_too_many_or_none_are_refused() -> None:
+    assert refusal(*[b"1"] * 6) == refusal(zip_of({f"{n}": b"1" for n in range(6)})) == "send at most 5 images in a job"
+    assert refusal(zip_of({})) == refusal(zip_of({"folder/": b""})) == "there are no images in it"
+
+
+def test_a_bomb_is_refused_by_what_it_says_it_is() -> None:
+    packed = zip_of({"bomb.png": bytes(10_001)})
+    assert len(packed) < 1000
+    assert refusal(packed) == refusal(b"1" * 10_001) == "the images have more than 0 MiB together"
+
+
+def test_a_bomb_that_lies_about_its_size_is_not_unpacked_beyond_what_it_said() -> None:
+    packed = zip_of({"bomb.png": bytes(1_000_000)})
+    lying = packed.replace((1_000_000).to_bytes(4, "little"), (100).to_bytes(4, "little"))
+    assert refusal(lying) == "the zip is broken"
+
+
+@pytest.mark.parametrize("place", ["header", "data", "directory"])
+def test_a_broken_zip_is_refused(place: str) -> None:
+    packed = bytearray(zip_of({"1.png": bytes(range(256)) * 10}, zipfile.ZIP_STORED))
+    at = {"header": 1, "data": 500, "directory": packed.rindex(b"PK\x01\x02") + 1}[place]
+    packed[at] ^= 1
+    if place == "header":
+        assert list(unpack([NamedFile("x", bytes(packed))], LIMITS)) == [("x", bytes(packed))], "not a zip at all"
+    else:
+        assert refusal(bytes(packed)) == "the zip is broken"
+    assert refusal(bytes(packed[:1500]).replace(packed[:4], b"PK\x03\x04")) == "the zip is broken"
+
+
+def test_an_encrypted_or_oddly_compressed_zip_is_refused() -> None:
+    packed = bytearray(zip_of({"1.png": b"1"}))
+    packed[packed.rindex(b"PK\x01\x02") + 8] |= 1
+    assert refusal(bytes(packed)) == "the zip is encrypted"
+    assert "deflate" in refusal(zip_of({"1.png": b"1"}, zipfile.ZIP_LZMA))
+
+
+def test_a_zip_comes_alone() -> None:
+    assert refusal(zip_of({"1.png": b"1"}), b"1") == "send one zip alone, or images"
+
+
+def test_a_name_is_text_that_a_database_takes() -> None:
+    names = ["../../etc/passwd", "a\0b", "\ud800", "x" * 1000]
+    bundle = unpack([NamedFile(name, b"") for name in names], LIMITS)
+    assert bundle.names == ["../../etc/passwd", "ab", "?", "x" * MAX_INPUT]

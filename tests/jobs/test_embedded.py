@@ -1,0 +1,92 @@
+"""The worker that a server without a broker runs."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.conftest import Server
+from tests.jobs.cluster import results, scene, submit, wait_until
+
+IMAGES = 96
+
+
+def children(pid: int) -> dict[int, int]:
+    """The processes that a process has forked, and their niceness."""
+    listed = subprocess.run(["ps", "-o", "pid=,ni=", "--ppid", str(pid)], capture_output=True, text=True)
+    return {int(process): int(nice) for process, nice in map(str.split, listed.stdout.splitlines())}
+
+
+def supervisor_of(server: Server) -> int:
+    workers = {int(line.rpartition(" ")[2]) for line in server.lines if "Booting worker with pid" in line}
+    (supervisor,) = children(server.process.pid).keys() - workers
+    return supervisor
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> dict[str, str]:
+    return {"FLASKAPP_DATABASE_URL": f"sqlite:///{tmp_path / 'jobs.db'}", "FLASKAPP_CAPTIONER_MAX_BATCH": "8"}
+
+
+@pytest.mark.slow
+def test_a_job_is_done_by_a_modest_worker_that_comes_with_the_first_and_goes_with_the_server(
+    start_server: Callable[..., Server], settings: dict[str, str]
+) -> None:
+    server = start_server("--workers", "1", **settings)
+    supervisor = supervisor_of(server)
+    assert children(supervisor) == {}, "no job, no worker"
+    scenes = [scene(number) for number in range(20)]
+    job = submit(server.url, [image for image, _ in scenes])
+    wait_until(lambda status: status["state"] == "done", job, 120)
+    right = sum(result["captions"] == [caption] for result, (_, caption) in zip(results(job), scenes, strict=True))
+    assert right >= 19
+    (worker,) = children(supervisor)
+    assert children(supervisor)[worker] == 19
+    server.stop()
+    assert not is_alive(supervisor)
+    assert not is_alive(worker)
+
+
+@pytest.mark.slow
+def test_a_job_survives_the_death_of_its_worker_and_of_the_whole_server(
+    start_server: Callable[..., Server], settings: dict[str, str]
+) -> None:
+    server = start_server("--workers", "1", **settings)
+    supervisor = supervisor_of(server)
+    images = [scene(number)[0] for number in range(IMAGES)]
+    job = submit(server.url, images)
+    wait_until(lambda status: status["done"] >= IMAGES // 6, job, 120)
+    (worker,) = children(supervisor)
+    os.kill(worker, signal.SIGKILL)
+    server.wait_for("The worker for caption jobs died")
+    wait_until(lambda status: status["done"] >= IMAGES // 2, job, 120)
+    (worker,) = children(supervisor)
+    server.process.kill()
+    server.process.wait(10)
+    again = start_server("--workers", "1", **settings)
+    assert not is_alive(worker)
+    assert not is_alive(supervisor)
+    job = job.replace(server.url, again.url)
+    status = wait_until(lambda status: status["state"] == "done", job, 120)
+    assert (status["done"], status["failed"]) == (IMAGES, 0)
+    assert [result["index"] for result in results(job)] == list(range(IMAGES))
+
+
+@pytest.mark.slow
+def test_a_server_with_a_broker_runs_no_worker(start_server: Callable[..., Server]) -> None:
+    server = start_server("--workers", "1", FLASKAPP_BROKER_URL="redis://127.0.0.1:1")
+    assert len(children(server.process.pid)) == 1
+    answer = requests.post(server.url + "/caption_jobs/", files={"data": ("x.png", b"x")}, timeout=30)
+    assert answer.status_code == 503
+    assert requests.get(server.url, timeout=30).status_code == 200

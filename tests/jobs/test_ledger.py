@@ -1,0 +1,190 @@
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from flaskapp.database import Database
+from flaskapp.errors import KeyReused
+from flaskapp.jobs import ledger as ledgers
+from flaskapp.jobs.ledger import ChunkId, Claim, Ledger, Outcome
+from flaskapp.jobs.tables import CANCELLED, DONE, EXPIRED, QUEUED, RUNNING
+from tests.postgresql import database_url, postgresql
+
+__all__ = ["database_url", "postgresql"]  # fixtures
+
+CAPTIONS = Outcome(captions=["a star"])
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    database = Database(database_url)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def ledger(database: Database) -> Ledger:
+    return Ledger(database)
+
+
+def make_job(ledger: Ledger, images: int = 3, chunk_size: int = 2) -> str:
+    job = ledger.open("", None, "fingerprint", {"num_beams": 1}, images)
+    ledger.accept(job.id, [f"{number}.png" for number in range(images)], chunk_size)
+    return job.id
+
+
+def claimed(ledger: Ledger, job_id: str, chunk: int = 0) -> Claim:
+    claim = ledger.claim(ChunkId(job_id, chunk))
+    assert claim is not None
+    return claim
+
+
+def state(ledger: Ledger, job_id: str) -> tuple[str, int, int]:
+    found = ledger.find(job_id, "")
+    assert found is not None
+    job, counts = found
+    return job.state, counts.done, counts.failed
+
+
+def test_a_job_goes_from_queued_to_done_with_one_outcome_an_image(ledger: Ledger) -> None:
+    job_id = make_job(ledger)
+    assert state(ledger, job_id) == (QUEUED, 0, 0)
+    first = claimed(ledger, job_id)
+    assert (first.images, first.attempts, first.config) == ([0, 1], 1, {"num_beams": 1})
+    assert ledger.save(first, {0: CAPTIONS, 1: Outcome(error="broken")})
+    assert state(ledger, job_id) == (RUNNING, 1, 1)
+    assert ledger.has_work()
+    assert ledger.save(claimed(ledger, job_id, 1), {2: CAPTIONS})
+    assert state(ledger, job_id) == (DONE, 2, 1)
+    assert not ledger.has_work()
+    rows = ledger.images(job_id, 0, 10)
+    assert [(row.number, row.input, row.captions, row.error) for row in rows] == [
+        (0, "0.png", ["a star"], None), (1, "1.png", None, "broken"), (2, "2.png", ["a star"], None)
+    ]  # fmt: skip
+
+
+def test_a_chunk_is_given_to_one_of_many_who_come_at_once(ledger: Ledger) -> None:
+    job_id = make_job(ledger)
+    with ThreadPoolExecutor(8) as pool:
+        claims = list(pool.map(lambda _: ledger.claim(ChunkId(job_id, 0)), range(8)))
+    assert sum(claim is not None for claim in claims) == 1
+
+
+def test_the_last_two_chunks_that_end_at_once_end_the_job(ledger: Ledger) -> None:
+    job_id = make_job(ledger, images=8, chunk_size=1)
+    claims = [claimed(ledger, job_id, number) for number in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(lambda claim: ledger.save(claim, {claim.chunk.number: CAPTIONS}), claims))
+    assert state(ledger, job_id) == (DONE, 8, 0)
+
+
+def test_a_claim_that_ran_out_is_anothers_and_the_first_saves_nothing(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = make_job(ledger)
+    monkeypatch.setattr(ledgers, "LEASE", -1.0)
+    lost = claimed(ledger, job_id)
+    monkeypatch.undo()
+    kept = claimed(ledger, job_id)
+    assert kept.attempts == 2
+    assert not ledger.renew(lost)
+    assert not ledger.save(lost, {0: Outcome(error="too late")})
+    assert ledger.renew(kept)
+    assert ledger.save(kept, {0: CAPTIONS, 1: CAPTIONS})
+    assert ledger.claim(ChunkId(job_id, 0)) is None
+    assert state(ledger, job_id) == (RUNNING, 2, 0)
+
+
+def test_what_was_saved_before_a_worker_died_is_not_done_again(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    job_id = make_job(ledger)
+    monkeypatch.setattr(ledgers, "LEASE", -1.0)
+    ledger.save(claimed(ledger, job_id), {0: CAPTIONS})
+    assert claimed(ledger, job_id).images == [1]
+
+
+def test_a_cancelled_job_takes_nothing_more_and_keeps_what_it_has(ledger: Ledger) -> None:
+    job_id = make_job(ledger)
+    claim = claimed(ledger, job_id)
+    ledger.save(claim, {0: CAPTIONS})
+    ledger.cancel(job_id)
+    assert not ledger.renew(claim)
+    assert not ledger.save(claim, {1: CAPTIONS})
+    assert ledger.claim(ChunkId(job_id, 1)) is None
+    ledger.cancel(job_id)
+    ledger.finish()
+    assert state(ledger, job_id) == (CANCELLED, 1, 0)
+
+
+def test_a_job_that_is_done_is_not_cancelled(ledger: Ledger) -> None:
+    job_id = make_job(ledger, images=1)
+    ledger.save(claimed(ledger, job_id), {0: CAPTIONS})
+    ledger.cancel(job_id)
+    assert state(ledger, job_id) == (DONE, 1, 0)
+
+
+def test_what_is_given_back_waits_longer_each_time_and_is_no_attempt(ledger: Ledger) -> None:
+    job_id = make_job(ledger)
+    ledger.give_back(claimed(ledger, job_id), is_attempt=False)
+    assert ledger.claim(ChunkId(job_id, 0)) is None, "not before a second has passed"
+    assert ledger.lost(is_queue_empty=True) == []
+    later = Ledger(ledger._database)
+    with pytest.MonkeyPatch.context() as clock:
+        now = time.time()
+        clock.setattr(time, "time", lambda: now + 2)
+        again = claimed(later, job_id)
+        assert again.attempts == 1
+        later.give_back(again, is_attempt=True)
+        clock.setattr(time, "time", lambda: now + 3.5)
+        assert later.claim(ChunkId(job_id, 0)) is None, "two seconds this time"
+        clock.setattr(time, "time", lambda: now + 5)
+        assert claimed(later, job_id).attempts == 2
+
+
+def test_a_message_is_lost_if_none_waits_or_later_ones_have_arrived(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = make_job(ledger, images=4, chunk_size=2)
+    chunks = [ChunkId(job_id, 0), ChunkId(job_id, 1)]
+    assert ledger.lost(is_queue_empty=True) == [], "they may be on their way"
+    monkeypatch.setattr(ledgers, "GRACE", -1.0)
+    assert ledger.lost(is_queue_empty=False) == [], "they wait among the others"
+    monkeypatch.setattr(ledgers, "OVERTAKEN", -1.0)
+    claimed(ledger, job_id, 1)
+    assert ledger.lost(is_queue_empty=False) == chunks[:1], "chunk 1 came later and has been taken"
+    assert ledger.lost(is_queue_empty=True) == chunks[:1]
+
+
+def test_a_key_finds_its_job_and_no_other_content(ledger: Ledger) -> None:
+    job = ledger.open("ada", "key", "fingerprint", {}, 1)
+    assert ledger.open("ada", "key", "fingerprint", {}, 1).id == job.id
+    assert ledger.open("bob", "key", "fingerprint", {}, 1).id != job.id
+    assert ledger.open("ada", None, "fingerprint", {}, 1).id != job.id
+    with pytest.raises(KeyReused):
+        ledger.open("ada", "key", "another", {}, 1)
+    assert ledger.find(job.id, "bob") is None
+
+
+def test_of_those_who_come_at_once_with_one_key_all_get_one_job(ledger: Ledger) -> None:
+    ledger.has_work()
+    with ThreadPoolExecutor(8) as pool:
+        jobs = list(pool.map(lambda _: ledger.open("", "key", "fingerprint", {}, 1), range(8)))
+        list(pool.map(lambda job: ledger.accept(job.id, ["1.png"], 1), jobs))
+    assert len({job.id for job in jobs}) == 1
+    assert len(ledger.images(jobs[0].id, 0, 10)) == 1
+
+
+def test_old_jobs_end_and_are_removed(ledger: Ledger) -> None:
+    done, stuck, half_sent = make_job(ledger, 1), make_job(ledger, 1), ledger.open("", None, "", {}, 1).id
+    claim = claimed(ledger, stuck)
+    ledger.save(claimed(ledger, done), {0: CAPTIONS})
+    assert ledger.expire(time.time() - 60) == []
+    later = time.time() + 60
+    assert set(ledger.expire(later)) == {done, stuck, half_sent}
+    assert state(ledger, stuck)[0] == state(ledger, half_sent)[0] == EXPIRED
+    assert state(ledger, done)[0] == DONE
+    assert not ledger.save(claim, {0: CAPTIONS})
+    for job_id in (done, stuck, half_sent):
+        ledger.remove(job_id)
+        assert ledger.find(job_id, "") is None
+        assert ledger.images(job_id, 0, 10) == []

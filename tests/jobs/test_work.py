@@ -1,0 +1,176 @@
+"""What a worker does with a chunk, with the real model; the deaths it must survive are left claims."""
+
+import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from flaskapp.captioner import GenerationSettings, captioner
+from flaskapp.errors import BlobStoreUnavailable, CaptionerUnavailable, DatabaseUnavailable
+from flaskapp.jobs import Jobs, Limits, NamedFile, unpack
+from flaskapp.jobs import ledger as ledgers
+from flaskapp.jobs import work as works
+from flaskapp.jobs.ledger import ChunkId
+from flaskapp.jobs.queue import TASK
+from flaskapp.jobs.work import ALONE, LOST, TOGETHER
+from tests.api.test_caption import STAR
+from tests.conftest import ASSETS
+
+STAR_FILE = NamedFile("star.png", (ASSETS / "star.png").read_bytes())
+
+
+@pytest.fixture
+def jobs(make_app: Callable[..., Flask]) -> Jobs:
+    jobs: Jobs = make_app().extensions["jobs"]
+    return jobs
+
+
+def submit(jobs: Jobs, *files: NamedFile) -> str:
+    bundle = unpack(files, Limits(images=100, bytes=2**24))
+    return jobs.submit(bundle, GenerationSettings(), "", None).id
+
+
+def work(jobs: Jobs, job_id: str) -> None:
+    jobs.queue.celery.tasks[TASK](job_id, 0)
+
+
+def outcomes(jobs: Jobs, job_id: str) -> list[list[str] | str | None]:
+    return [row.captions or row.error for row in jobs.results(job_id, 0, 100)]
+
+
+@contextmanager
+def leases_that_run_out() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ledgers, "LEASE", -1.0)
+        yield
+
+
+def test_a_message_that_comes_again_changes_nothing(jobs: Jobs) -> None:
+    job_id = submit(jobs, STAR_FILE)
+    for _ in range(3):
+        work(jobs, job_id)
+    assert outcomes(jobs, job_id) == [[STAR]]
+    jobs.queue.celery.tasks[TASK](job_id, 99)
+    jobs.queue.celery.tasks[TASK]("no job", 0)
+
+
+def test_an_image_that_kills_its_worker_again_and_again_fails_alone(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Died(BaseException):
+        """What `kill -9` leaves behind: nothing is caught, the claim stays."""
+
+    killer = NamedFile("killer.png", STAR_FILE.data + b"!")
+    decode = works.EncodedImage.decoded
+
+    def decoded(image: Any, *arguments: Any) -> Any:
+        if image._data == killer.data:
+            raise Died
+        return decode(image, *arguments)
+
+    monkeypatch.setattr(works.EncodedImage, "decoded", decoded)
+    job_id = submit(jobs, STAR_FILE, killer, STAR_FILE)
+    with leases_that_run_out():
+        for _ in range(TOGETHER + ALONE):
+            with pytest.raises(Died):
+                work(jobs, job_id)
+        work(jobs, job_id)
+    assert outcomes(jobs, job_id) == [[STAR], f"the worker died of it {ALONE} times", [STAR]]
+    assert jobs.find(job_id, "").state == "done"
+
+
+def test_an_image_that_the_model_fails_at_fails_alone(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    caption = captioner.caption
+
+    def fail_at_many_or_the_second(images: Any, *arguments: Any, **options: Any) -> Any:
+        if len(images) > 1 or next(iter(images)).shape[0] == 1:
+            raise RuntimeError("a bug")
+        return caption(images, *arguments, **options)
+
+    monkeypatch.setattr(captioner, "caption", fail_at_many_or_the_second)
+    job_id = submit(jobs, STAR_FILE, NamedFile("dot.png", dot()), STAR_FILE)
+    work(jobs, job_id)
+    assert outcomes(jobs, job_id) == [[STAR], "the image could not be captioned", [STAR]]
+
+
+def dot() -> bytes:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.new("RGB", (1, 1)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("error", [CaptionerUnavailable, BlobStoreUnavailable])
+def test_what_will_pass_gives_the_chunk_back_for_later(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    job_id = submit(jobs, STAR_FILE)
+
+    def fail(*_: Any) -> None:
+        raise error("not now")
+
+    with monkeypatch.context() as away:
+        away.setattr(jobs.blobs, "read", fail)
+        work(jobs, job_id)
+    assert outcomes(jobs, job_id) == [None]
+    assert jobs.ledger.claim(ChunkId(job_id, 0)) is None, "it waits a moment"
+    monkeypatch.setattr(ledgers, "_is_free", lambda _: True)
+    work(jobs, job_id)
+    assert outcomes(jobs, job_id) == [[STAR]]
+
+
+def test_captions_outlive_a_database_that_is_away_for_a_moment(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    job_id = submit(jobs, STAR_FILE)
+    save, calls = jobs.ledger.save, []
+
+    def save_at_the_third_time(*arguments: Any) -> bool:
+        calls.append(arguments)
+        if len(calls) < 3:
+            raise DatabaseUnavailable("restarting")
+        return save(*arguments)
+
+    monkeypatch.setattr(works, "SAVE_AGAIN", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(jobs.ledger, "save", save_at_the_third_time)
+    work(jobs, job_id)
+    assert len(calls) == 3
+    assert outcomes(jobs, job_id) == [[STAR]]
+
+
+def test_images_that_are_gone_from_the_store_fail_in_the_end(jobs: Jobs) -> None:
+    job_id = submit(jobs, STAR_FILE)
+    jobs.blobs.remove(job_id)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ledgers, "_is_free", lambda _: True)
+        for _ in range(LOST - 1):
+            work(jobs, job_id)
+            assert outcomes(jobs, job_id) == [None]
+        work(jobs, job_id)
+    assert outcomes(jobs, job_id) == ["the image is not stored any more"]
+
+
+def test_the_keeper_sends_again_what_was_lost_and_no_more(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    job_id = submit(jobs, STAR_FILE)
+    monkeypatch.setattr(ledgers, "GRACE", -1.0)
+    jobs.keeper.sweep()
+    assert messages(jobs) == [(job_id, 0)], "it was there, and is no second time"
+    assert jobs.queue.is_empty()
+    jobs.keeper.sweep()
+    assert messages(jobs) == [(job_id, 0)]
+    work(jobs, job_id)
+    jobs.keeper.sweep()
+    assert messages(jobs) == []
+
+
+def messages(jobs: Jobs) -> list[tuple[str, int]]:
+    """Take all that wait."""
+    taken = []
+    with jobs.queue._connect() as connection, connection.SimpleQueue("flaskapp-captions") as queue:
+        while queue.qsize():
+            message = queue.get()
+            taken.append(tuple(message.payload[0]))
+            message.ack()
+    return taken
