@@ -1,12 +1,14 @@
 // Imports the OpenAPI document of a running server as Postman does, and runs every request of the collection:
 //   npm install && npm start http://localhost:8000
-// Green: each example is answered with 2xx, and is what the document says it is.
+// Green: each example is answered with 2xx, or 404 where it is of a job that nobody made.
 import { fileURLToPath } from "node:url";
 import newman from "newman";
 import converter from "openapi-to-postmanv2";
 
 const STAR = fileURLToPath(new URL("../assets/star.png", import.meta.url));
-const TEST = `pm.test(pm.info.requestName + " is answered", () => pm.response.to.be.success);`;
+// The job of the examples is nobody's.
+const TEST = `pm.test(pm.info.requestName + " is answered", () =>
+  /caption_jobs.[0-9a-f]/.test(pm.request.url.getPath()) ? pm.response.to.have.status(404) : pm.response.to.be.success);`;
 
 const url = process.argv[2];
 const spec = await (await fetch(`${url}/openapi.json`)).text();
