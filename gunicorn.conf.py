@@ -35,7 +35,8 @@ preload_app = True
 
 
 def on_starting(server: Any) -> None:
-    metrics_files.open(os.environ.get("PROMETHEUS_MULTIPROC_DIR"))  # prometheus_client's own setting, if somebody has
+    given = os.environ.get("PROMETHEUS_MULTIPROC_DIR")  # prometheus_client's own setting, if somebody has it
+    metrics_files.open(given, server.cfg.uid, server.cfg.gid)
 
 
 def when_ready(server: Any) -> None:

@@ -17,6 +17,7 @@ CONTENT_TYPE = prometheus_client.CONTENT_TYPE_LATEST
 UNKNOWN = "unknown"  # the route of a path that is none, and of what never became a request
 OTHER = "other"  # the method that nobody knows
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"))
+PARTIAL = "partial"  # a file in the folder that says that some process has no files there
 MOST_SERIES = 300  # of method, route and status: the files that they are in must not grow
 
 DURATION, REQUESTS = "flaskapp_http_request_duration_seconds", "flaskapp_http_requests"
@@ -39,7 +40,7 @@ class Metrics:
         gauge = partial(Gauge, namespace="flaskapp", registry=self._registry, multiprocess_mode="livesum")
         labels = ("method", "route", "status")
         self._duration = Histogram(
-            DURATION, "From a complete request to its answer", labels, registry=self._registry, buckets=SECONDS
+            DURATION, "From when a request has a thread to its answer", labels, registry=self._registry, buckets=SECONDS
         )
         self._series: dict[tuple[str, str, int], Histogram] = {}
         self._refusals = counter("http_refusals_total", "What never became a request and was refused", ["status"])
@@ -73,7 +74,7 @@ class Metrics:
 
     def render(self) -> bytes:
         """All processes' metrics as Prometheus reads them. Raises MetricsUnavailable where they cannot be added up."""
-        if self._is_partial:
+        if self._is_partial or (self._folder is not None and (self._folder / PARTIAL).exists()):
             raise MetricsUnavailable("the workers have no place to add up their metrics: the log says why")
         together = self._registry
         if self._folder is not None:
@@ -102,6 +103,7 @@ class Requests:
                 yield requests
 
 
+values.ValueClass = values.MutexValue  # in memory until `share`, whatever the environment says
 current = Metrics()
 
 

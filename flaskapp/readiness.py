@@ -1,10 +1,13 @@
 """Asking something that may hang whether it works: in a thread of its own, now and then, for all who want to know."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable
 
 from flaskapp.errors import FlaskappError
+
+log = logging.getLogger(__name__)
 
 FRESH = 1.0  # seconds that an answer is good for
 PATIENCE = 1.0  # seconds that anybody waits for one
@@ -26,17 +29,27 @@ class RecentCheck:
         """None if all is well. No check begins before the last one is over."""
         with self._lock:
             if self._is_answered.is_set() and time.monotonic() >= self._asked + FRESH:
-                self._asked = time.monotonic()
-                self._is_answered.clear()
-                threading.Thread(target=self._ask, name="check", daemon=True).start()
+                self._begin()
         left = self._asked + PATIENCE - time.monotonic()
         return self._problem if self._is_answered.wait(max(0.0, left)) else self._silent
+
+    def _begin(self) -> None:
+        self._asked = time.monotonic()
+        self._is_answered.clear()
+        try:
+            threading.Thread(target=self._ask, name="check", daemon=True).start()
+        except RuntimeError:  # the system has no more threads
+            self._problem = self._silent
+            self._is_answered.set()
 
     def _ask(self) -> None:
         try:
             self._check()
         except FlaskappError as error:
             self._problem = str(error)
+        except Exception:
+            log.exception("A check failed in a way that nobody expected")
+            self._problem = "it cannot be used: the log says why"
         else:
             self._problem = None
         finally:

@@ -64,3 +64,24 @@ def test_a_check_that_hangs_keeps_nobody_and_is_not_begun_again(monkeypatch: pyt
     assert database.has_answered.wait(30)
     monkeypatch.setattr(readiness, "PATIENCE", 30.0)
     assert check.problem() is None
+
+
+def test_a_check_that_fails_in_another_way_is_a_problem_that_the_log_explains(caplog: pytest.LogCaptureFixture) -> None:
+    def check() -> None:
+        raise KeyError("canary")
+
+    problem = RecentCheck(check, SILENT).problem()
+    assert problem == "it cannot be used: the log says why"
+    assert "canary" in caplog.text
+
+
+def test_when_no_thread_can_be_started_it_is_asked_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(readiness, "FRESH", 0)
+    check = RecentCheck(Database().check, SILENT)
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", fail)
+        assert check.problem() == SILENT
+    assert check.problem() is None

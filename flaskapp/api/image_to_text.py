@@ -55,11 +55,17 @@ def _number_or_flag(text: str) -> Any:
 
 
 class GenerationParameters(Generation):
-    """The settings of `/caption/`, and Hugging Face's word for the length."""
+    """The settings of `/caption/`, and Hugging Face's word for the length, which is taken for `max_length`."""
 
     max_new_tokens = integer(
         None, 1, MAX_LENGTH - 1, "Tokens of a caption without its start; goes before `max_length`, which counts it", 15
     )
+
+    @post_load
+    def make(self, data: dict[str, Any], **_: Any) -> Any:
+        if (tokens := data.pop("max_new_tokens", None)) is not None:
+            data["max_length"] = tokens + 1  # as transformers has it: a decoder begins with one token
+        return data
 
 
 class Parameters(GenerationParameters):
@@ -69,13 +75,12 @@ class Parameters(GenerationParameters):
     generate_kwargs = ma.fields.Nested(GenerationParameters(partial=True))
 
     @post_load
-    def make(self, data: dict[str, Any], **options: Any) -> GenerationSettings:
-        for name in ("generation_parameters", "generate_kwargs"):
-            data |= data.pop(name, {})
-        if (tokens := data.pop("max_new_tokens")) is not None:
-            data["max_length"] = tokens + 1  # as transformers has it: a decoder begins with one token
-        made: GenerationSettings = CaptionConfig().make(data, **options)
-        return made
+    def make(self, data: dict[str, Any], **options: Any) -> Any:
+        inner = [data.pop(name, {}) for name in ("generation_parameters", "generate_kwargs")]
+        settings = super().make(data)
+        for each in inner:
+            settings |= each
+        return CaptionConfig().make(settings, **options)
 
 
 class ImageFileOrBase64(ma.fields.Field[EncodedImage]):
@@ -93,8 +98,9 @@ class ImageFileOrBase64(ma.fields.Field[EncodedImage]):
 def _decode_base64(value: Any) -> bytes:
     if not isinstance(value, str):
         raise ValidationError("Not a string.")
+    text = value.partition(",")[2] if value.startswith("data:") else value
     try:
-        return base64.b64decode(value.partition(",")[2] if value.startswith("data:") else value, validate=True)
+        return base64.b64decode(text.replace("\r", "").replace("\n", ""), validate=True)  # programs break lines
     except ValueError:
         raise ValidationError("Not valid base64.") from None
 

@@ -281,8 +281,8 @@ class Batcher:
         except Exception as error:
             _fail(job, error)
         else:
-            metrics.current.tokens.inc(sum(len(sequence) - 1 for sequence in sequences))  # the first one is given
             job.future.set_result(captions)
+            metrics.current.tokens.inc(sum(len(sequence) - 1 for sequence in sequences))  # the first one is given
 
 
 def _too_late(deadline: float) -> DeadlineExceeded:

@@ -4,6 +4,7 @@ import mmap
 import os
 import sys
 import threading
+from contextlib import suppress
 
 import torch
 
@@ -57,10 +58,11 @@ class Cores:
 
 
 def give_way() -> None:
-    """Let all others go first: the calling thread, and those that it starts, get the time that they leave.
+    """Let others go first: the calling thread, and those that it starts, get a small share while there is other work.
 
-    Requests are answered in between; a caption is not later for it by more than they take.
+    Requests are answered in between. Where the machine has other servers, theirs are as well.
     """
     if sys.platform == "linux":  # elsewhere only whole processes can be nice
         thread = threading.get_native_id()
-        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + NICE)
+        with suppress(OSError):  # some sandboxes allow nobody to be nice
+            os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + NICE)

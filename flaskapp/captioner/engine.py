@@ -135,8 +135,12 @@ class Engine:
                 **settings.for_generate(),
                 stopping_criteria=StoppingCriteriaList([GivenUp(is_given_up)]),
             )  # [sequences, length]
-        sequences: list[list[int]] = tokens.tolist()
-        return sequences
+        return [self._without_padding(sequence) for sequence in tokens.tolist()]
+
+    def _without_padding(self, sequence: list[int]) -> list[int]:
+        """Up to the first end after the start, which may be the same token."""
+        length = next((number for number, token in enumerate(sequence[1:], 2) if token in self._ends), None)
+        return sequence[:length]
 
     def to_text(self, sequences: list[list[int]]) -> list[str]:
         """Captions from token ids."""

@@ -93,7 +93,10 @@ class Captioner:
     def load_in_background(self) -> None:
         """Begin to load the model, unless somebody did. Never waits."""
         if self.problem == LOADING and self._begins.acquire(blocking=False):
-            threading.Thread(target=self._load_quietly, name="load", daemon=True).start()
+            try:
+                threading.Thread(target=self._load_quietly, name="load", daemon=True).start()
+            except RuntimeError:  # the system has no more threads: the next one who asks may be luckier
+                self._begins.release()
 
     def _load_quietly(self) -> None:
         try:

@@ -14,7 +14,10 @@ END = b"\r\n\r\n"
 LENGTH = re.compile(rb"\r\ncontent-length[ \t]*:[ \t]*([^\r]*)")
 CODING = b"\r\ntransfer-encoding"
 CREDENTIALS = b"\r\nauthorization:"
-READING = (b"get ", b"head ")
+# What is read without a wait for the database or for a client that takes megabytes slowly.
+AT_HAND = re.compile(
+    rb"(?:get|head) /(?:items|restric_items|query_items|text_model|livez|readyz|healthz?|v2/health|metrics)?[/? ]"
+)
 EXPECTS = re.compile(rb"[^\r]* http/1\.1\r\n(.*\r\n)?expect:[ \t]*100-continue[ \t]*\r\n", re.DOTALL)
 NUMBER = re.compile(rb"[0-9]{1,18}[ \t]*")
 CHUNK_SIZE = re.compile(rb"[0-9a-fA-F]{1,8}")
@@ -90,7 +93,7 @@ class Incoming:
         if lengths:
             self._length = int(lengths[0])
         has_body = self.is_chunked or self._length > 0
-        self.may_wait = has_body or CREDENTIALS in head or not head.startswith(READING)
+        self.may_wait = has_body or CREDENTIALS in head or AT_HAND.match(head) is None
 
     def _follow_chunks(self) -> None:
         while self.end is None:

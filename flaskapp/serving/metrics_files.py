@@ -3,11 +3,13 @@
 A worker that follows one that ended takes over its files: what was counted stays, and their number does not grow.
 """
 
+import atexit
 import logging
 import os
 import shutil
 import tempfile
 from collections.abc import Collection
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
@@ -29,11 +31,12 @@ class MetricsFiles:
         self._is_ours = False
         self._server = 0  # the process that forks the workers
 
-    def open(self, given: str | None) -> None:
-        """Use a folder that somebody looks after, or make one."""
+    def open(self, given: str | None, user: int, group: int) -> None:
+        """Use a folder that somebody looks after, or make one, that workers of this user and group can read."""
         self._server = os.getpid()
         self._is_ours = not given
-        self._folder = Path(given) if given else _make_folder()
+        self._folder = Path(given) if given else _make_folder(user, group)
+        atexit.register(self._close_if_server)  # a start may fail after this
 
     def make_room(self, taken: Collection[int | None]) -> int | None:
         """Find a place for a new worker's files, and all the memory that they may need: without it they are no use.
@@ -43,11 +46,13 @@ class MetricsFiles:
         place = next(number for number in count() if number not in taken)
         try:
             for kind, size in ROOM.items():
-                with self._file(kind, place).open("ab") as file:
-                    os.posix_fallocate(file.fileno(), 0, size)
+                if not self._file(kind, place).exists():
+                    _make_file(self._file(kind, place), size)
         except OSError as error:
             log.error("There is no room for a worker's metrics, so that /metrics answers 503: %s", error.strerror)
+            self._mark(is_partial=True)
             return None
+        self._mark(is_partial=None in taken)
         return place
 
     def enter(self, place: int | None) -> None:
@@ -64,6 +69,18 @@ class MetricsFiles:
         if self._folder is not None and self._is_ours:
             shutil.rmtree(self._folder, ignore_errors=True)
 
+    def _close_if_server(self) -> None:
+        """At the end of a process, which may be a forked one."""
+        if os.getpid() == self._server:
+            self.close()
+
+    def _mark(self, *, is_partial: bool) -> None:
+        """Tell all workers whether one of them cannot be counted."""
+        if self._folder is not None:
+            mark = self._folder / metrics.PARTIAL
+            with suppress(OSError):
+                mark.touch() if is_partial else mark.unlink(missing_ok=True)
+
     def _file(self, kind: str, place: int) -> Path:
         if self._folder is None:
             raise FileNotFoundError(None, "no folder could be made")
@@ -74,13 +91,27 @@ class MetricsFiles:
         return f"{self._server}-{place}"
 
 
-def _make_folder() -> Path | None:
+def _make_folder(user: int, group: int) -> Path | None:
     for parent in (IN_MEMORY, None):
         try:
-            return Path(tempfile.mkdtemp(prefix="flaskapp-metrics-", dir=parent))
+            folder = Path(tempfile.mkdtemp(prefix=f"flaskapp-metrics-{os.getpid()}-", dir=parent))
+            if os.geteuid() == 0:
+                os.chown(folder, user, group)
+            return folder
         except OSError:
             continue
     return None
+
+
+def _make_file(file: Path, size: int) -> None:
+    """All of it or nothing: whoever adds up the files must not meet one that is too short."""
+    new = file.with_suffix(".new")
+    try:
+        with new.open("wb") as stream:
+            os.posix_fallocate(stream.fileno(), 0, size)
+        new.rename(file)
+    finally:
+        new.unlink(missing_ok=True)
 
 
 metrics_files = MetricsFiles()

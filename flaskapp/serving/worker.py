@@ -53,7 +53,7 @@ class Answering(NamedTuple):
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
-    """The settings `threads` (at most), `worker_connections`, `keepalive` and `graceful_timeout` mean what they say."""
+    """`worker_connections`, `keepalive` and `graceful_timeout` mean what they say; `threads` are for what may wait."""
 
     def init_process(self) -> None:
         self._epoll = select.epoll()
@@ -226,6 +226,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def _wait_for_more(self, connection: Connection) -> None:
         with self._hand:
+            self._in_hand.discard(connection)  # before another thread may have it
             if connection.sock.fileno() < 0:  # gunicorn closes it when an answer breaks off
                 self._close(connection)
             else:
@@ -258,16 +259,16 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._wait_for_more(connection)
         else:
             self._wait_for_more(connection)
-        finally:
-            self._in_hand.discard(connection)
 
     def _may_answer(self, connection: Connection) -> bool:
         """Whether there is a thread for it: a request that does not wait may have brought one that does."""
-        if connection.incoming.may_wait and connection not in self._in_hand:
-            if len(self._in_hand) >= self.cfg.threads:
+        if not connection.incoming.may_wait:
+            return True
+        with self._hand:
+            if len(self._in_hand - {connection}) >= self.cfg.threads:
                 return False
             self._in_hand.add(connection)
-        return True
+            return True
 
     def _answer_one(self, connection: Connection) -> bool:
         """Whether the connection may go on after it. Raises Refused."""

@@ -22,6 +22,7 @@ from tests.conftest import ASSETS, Server, assert_error
 STAR_FILE = ASSETS / "star.png"
 IMAGE = STAR_FILE.read_bytes()
 BASE64 = base64.b64encode(IMAGE).decode()
+BROKEN_INTO_LINES = base64.encodebytes(IMAGE).decode()
 
 
 def post(client: FlaskClient, query: str = "", data: bytes = IMAGE, **options: Any) -> TestResponse:
@@ -49,7 +50,9 @@ def test_the_body_is_the_image_whatever_its_type_is_said_to_be(client: FlaskClie
     assert post(client, content_type=content_type).get_json() == [{"generated_text": STAR}]
 
 
-@pytest.mark.parametrize("inputs", [BASE64, f"data:image/png;base64,{BASE64}", f"data:;base64,{BASE64}"])
+@pytest.mark.parametrize(
+    "inputs", [BASE64, f"data:image/png;base64,{BASE64}", f"data:;base64,{BASE64}", BROKEN_INTO_LINES]
+)
 def test_json_holds_the_image_in_base64(client: FlaskClient, inputs: str) -> None:
     assert post_json(client, inputs=inputs).get_json() == [{"generated_text": STAR}]
 
@@ -84,6 +87,7 @@ def test_settings_come_in_the_query(client: FlaskClient, query: str) -> None:
         {"generation_parameters": {"max_length": 5}},
         {"generation_parameters": {"max_new_tokens": 4}, "max_new_tokens": 9},
         {"generate_kwargs": {"max_length": 5}, "max_length": 9},
+        {"generate_kwargs": {"max_length": 5}, "max_new_tokens": 12},
     ],
 )
 def test_settings_come_in_json(client: FlaskClient, parameters: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from itertools import count
 from locust import HttpUser, between, task
 from PIL import Image, ImageDraw
 
-numbers = count(random.randrange(2**16))  # processes of a distributed run begin at different ones
+numbers = count(random.randrange(2**60))  # processes of a distributed run begin at different ones
 
 
 def distinct_image() -> bytes:

@@ -124,8 +124,24 @@ def test_only_who_may_expect_a_word_before_the_body_does() -> None:
         (b"POST /login/?username=ada HTTP/1.1\r\nHost: x\r\n\r\n", True),
         (GET.replace(b"Host", b"Authorization: Basic YTpi\r\nHost"), True),
         (GET.replace(b"Host", b"Content-Length: 1\r\nHost") + b"x", True),
+        (b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n", False),
+        (b"GET /items/5?q=a HTTP/1.1\r\nHost: x\r\n\r\n", False),
+        (b"GET /caption_jobs/1/results HTTP/1.1\r\nHost: x\r\n\r\n", True),
+        (b"GET /redoc HTTP/1.1\r\nHost: x\r\n\r\n", True),
     ],
-    ids=["GET", "HEAD", "a body", "chunks", "a login without a body", "credentials", "a GET with a body"],
+    ids=[
+        "GET",
+        "HEAD",
+        "a body",
+        "chunks",
+        "a login without a body",
+        "credentials",
+        "a GET with a body",
+        "a probe",
+        "an item",
+        "a job",
+        "a large file",
+    ],
 )
-def test_all_but_reading_may_wait_for_the_model_or_the_database(request_: bytes, may_wait: bool) -> None:
+def test_all_may_wait_but_those_who_read_what_is_at_hand(request_: bytes, may_wait: bool) -> None:
     assert Incoming(MAX_BODY, request_).may_wait == may_wait

@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -66,14 +67,15 @@ def test_what_the_worker_refuses_itself_is_counted(start_server: Callable[..., S
     assert total(server, "http_refusals_total", status="414") == 1
 
 
+def folders_of(server: Server) -> list[Path]:
+    return list(module.IN_MEMORY.glob(f"flaskapp-metrics-{server.process.pid}-*"))
+
+
 def test_the_folder_goes_with_the_server(start_server: Callable[..., Server]) -> None:
-    before = set(module.IN_MEMORY.glob("flaskapp-metrics-*"))
     server = start_server("--workers", "1")
-    made = [each for each in module.IN_MEMORY.glob("flaskapp-metrics-*") if any(each.glob(f"*_{server.process.pid}-*"))]
-    assert len(made) == 1
-    assert made[0] not in before
+    assert len(folders_of(server)) == 1
     assert server.stop() == 0
-    assert not made[0].exists()
+    assert not folders_of(server)
 
 
 def test_a_folder_that_somebody_looks_after_is_used_and_left(
@@ -97,7 +99,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("in_this_process")
 def test_as_many_series_as_there_may_be_fit_into_the_room_that_was_made(tmp_path: Path) -> None:
     files = MetricsFiles()
-    files.open(str(tmp_path))
+    files.open(str(tmp_path), os.getuid(), os.getgid())
     files.enter(files.make_room([]))
     longest = "/restric_items/<item_id>/of_a_rule_that_is_longer_than_any"
     for number in range(metrics.MOST_SERIES + 100):
@@ -111,7 +113,7 @@ def test_as_many_series_as_there_may_be_fit_into_the_room_that_was_made(tmp_path
 @pytest.mark.usefixtures("in_this_process")
 def test_a_new_worker_goes_on_with_the_files_of_one_that_ended(tmp_path: Path) -> None:
     files = MetricsFiles()
-    files.open(str(tmp_path))
+    files.open(str(tmp_path), os.getuid(), os.getgid())
     assert [files.make_room([]), files.make_room([0, None]), files.make_room([0, 2])] == [0, 1, 1]
     for _ in range(2):
         files.enter(files.make_room([1]))
@@ -124,19 +126,31 @@ def test_a_new_worker_goes_on_with_the_files_of_one_that_ended(tmp_path: Path) -
 
 
 @pytest.mark.usefixtures("in_this_process")
-def test_without_room_there_are_no_metrics_and_the_log_says_why(
+def test_without_room_for_one_there_are_no_metrics_of_any_and_the_log_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(os, "posix_fallocate", fail)
     files = MetricsFiles()
-    files.open(str(tmp_path))
-    place = files.make_room([])
-    assert place is None
+    files.open(str(tmp_path), os.getuid(), os.getgid())
+    assert files.make_room([]) == 0
+    with monkeypatch.context() as full:
+        full.setattr(os, "posix_fallocate", fail)
+        assert files.make_room([0]) is None
     assert "No space left on device" in caplog.text
-    files.enter(place)
-    metrics.current.count_request("GET", "/", 200, 0.1)
-    with pytest.raises(metrics.MetricsUnavailable):
-        metrics.current.render()
+    for place in (None, 0):
+        files.enter(place)
+        metrics.current.count_request("GET", "/", 200, 0.1)
+        with pytest.raises(metrics.MetricsUnavailable):
+            metrics.current.render()
+    assert files.make_room([0]) == 1, "there is room again"
+    assert b"flaskapp_http_requests_total" in metrics.current.render()
+
+
+def test_a_start_that_fails_leaves_no_folder(start_server: Callable[..., Server]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        server = start_server("--bind", f"127.0.0.1:{port}", ready="Connection in use")
+        server.process.wait(60)
+    assert not folders_of(server)
