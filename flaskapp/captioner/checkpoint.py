@@ -15,6 +15,7 @@ from typing import Any, cast
 import torch
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
+from huggingface_hub.utils.tqdm import enable_progress_bars
 from transformers import AutoImageProcessor, AutoTokenizer, VisionEncoderDecoderModel
 from transformers.utils.logging import disable_progress_bar
 
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 
 # What these libraries have to say goes where all lines go, in the form that all have.
 disable_progress_bar()  # type: ignore[no-untyped-call]
+enable_progress_bars()  # a download's, which that also switched off: of a gigabyte one wants to see how far it is
 for library in ("transformers", "huggingface_hub"):
     logging.getLogger(library).handlers.clear()
     logging.getLogger(library).propagate = True

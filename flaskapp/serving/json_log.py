@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from flask import has_request_context, request
+from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from flaskapp.serving.access_log import FORMAT, AccessLogger
 from flaskapp.trace import KEY, Trace
@@ -80,6 +81,7 @@ def _log_everything() -> None:
     handler.setFormatter(JSONFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.captureWarnings(True)
+    disable_progress_bars()  # of a download: no lines
     sys.excepthook = _log_uncaught
     threading.excepthook = lambda caught: _log_uncaught(
         caught.exc_type, caught.exc_value or caught.exc_type(), caught.exc_traceback
