@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,27 +44,26 @@ class PostgreSQL:
 
 
 @contextmanager
-def started_postgresql(folder: Path) -> Iterator[PostgreSQL]:
+def started_postgresql() -> Iterator[PostgreSQL]:
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     if not programs:
         skip_unless_ci("no PostgreSQL server is installed")
     if os.geteuid() != 0:
         skip_unless_ci("only root can start a PostgreSQL server as another user")
-    folder.mkdir(exist_ok=True)
-    for parent in (folder, *folder.parents[:-2]):
-        parent.chmod(parent.stat().st_mode | 0o011)
-    shutil.chown(folder, "postgres")
-    server = PostgreSQL(programs[-1], folder)
-    try:
-        yield server
-    finally:
-        server.stop()
+    with tempfile.TemporaryDirectory(prefix="postgresql-") as name:  # not in pytest's, which is for root alone
+        folder = Path(name)
+        shutil.chown(folder, "postgres")
+        server = PostgreSQL(programs[-1], folder)
+        try:
+            yield server
+        finally:
+            server.stop()
 
 
 @pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgreSQL]:
+def postgresql() -> Iterator[PostgreSQL]:
     """A server that lives as long as the tests."""
-    with started_postgresql(tmp_path_factory.mktemp("postgresql")) as server:
+    with started_postgresql() as server:
         yield server
 
 

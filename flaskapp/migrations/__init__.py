@@ -9,6 +9,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, inspect, text
 
 log = logging.getLogger(__name__)
+logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)  # or it greets, whoever imports it
 
 FOLDER = Path(__file__).parent
 HEAD = "0002"
@@ -22,7 +23,6 @@ def is_current(engine: Engine) -> bool:
 
 def upgrade(connection: Connection) -> None:
     """Take the steps that are missing, in the transaction of this connection."""
-    logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)  # or it greets
     from alembic import command
     from alembic.config import Config
     from alembic.script import ScriptDirectory

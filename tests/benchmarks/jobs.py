@@ -39,7 +39,7 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with started_postgresql(folder / "postgresql") as postgresql:
+        with started_postgresql() as postgresql:
             for workers in options.workers:
                 with started_redis(folder / "redis") as redis:
                     rows.append(run(archive, options.images, workers, folder, redis, postgresql, options.chaos))
