@@ -23,8 +23,7 @@ export class Api {
   async caption(file, config, signal) {
     const form = await this.#form(file);
     if (Object.keys(config).length > 0) form.append("config", JSON.stringify(config));
-    const { model, results } = await this.#post(this.captionUrl, form, signal, (answer) => answer.json());
-    return { model, captions: results[0].captions };
+    return this.#send(this.captionUrl, { method: "POST", body: form, signal }, readCaptions);
   }
 
   /**
@@ -34,7 +33,8 @@ export class Api {
    * @returns {Promise<Blob>}
    */
   async resize(file, size, signal) {
-    return this.#post(this.resizeAddress(size), await this.#form(file), signal, (answer) => answer.blob());
+    const body = await this.#form(file);
+    return this.#send(this.resizeAddress(size), { method: "POST", body, signal }, readPicture);
   }
 
   /** @param {{w: number, h: number}} size */
@@ -57,10 +57,12 @@ export class Api {
   }
 
   /** @template T @param {(answer: Response) => Promise<T>} read @returns {Promise<T>} */
-  async #post(address, body, signal, read) {
+  async #send(address, request, read) {
     const { credentials } = this.login;
+    const headers = this.login.headers();
     try {
-      const answer = await fetch(address, { method: "POST", body, signal, credentials, headers: this.login.headers() });
+      const answer = await fetch(address, { ...request, credentials, headers });
+      if (answer.status === 401) this.login.forget(headers.Authorization);
       if (!answer.ok) throw await Problem.of(answer);
       return await read(answer);
     } catch (error) {
@@ -71,6 +73,23 @@ export class Api {
 }
 
 const ENVELOPE = 4096; // bytes that a form adds to its file, or fewer
+
+async function readCaptions(answer) {
+  const text = await answer.text();
+  try {
+    const { model, results: [{ captions }] } = JSON.parse(text);
+    if (captions.every((caption) => typeof caption === "string") && captions.length > 0) return { model, captions };
+  } catch {
+    // not even JSON, or nothing where the captions should be
+  }
+  throw Problem.unexpected();
+}
+
+async function readPicture(answer) {
+  const picture = await answer.blob();
+  if (!picture.type.startsWith("image/")) throw Problem.unexpected();
+  return picture;
+}
 
 function megabytes(bytes) {
   return (bytes / 2 ** 20).toFixed(1);

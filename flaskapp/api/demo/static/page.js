@@ -3,8 +3,10 @@
 import { Api } from "./api.js";
 import { Card } from "./card.js";
 import { captionLine, resizeLine } from "./curl.js";
+import { keepFocus } from "./focus.js";
 import { listen } from "./intake.js";
 import { Login } from "./login.js";
+import { Problem } from "./problem.js";
 import { Progress } from "./progress.js";
 import { Queue } from "./queue.js";
 import { Settings } from "./settings.js";
@@ -12,6 +14,7 @@ import { Settings } from "./settings.js";
 const ENDINGS = { "image/jpeg": "jpg", "image/png": "png", "image/webp": "webp" };
 const READ_OUT = 4; // images that come at once and whose captions are still read out
 const NARROW = "(max-width: 60rem)"; // as in demo.css: there the settings stand above the results
+const CANCELLED = new Problem("Cancelled.");
 
 const find = (id) => document.getElementById(id);
 const cards = new Set();
@@ -20,6 +23,8 @@ const progress = new Progress(find("progress"), find("status"));
 const login = new Login(find("login"), document.body.dataset.checkLoginUrl, () => runAll(wantsLogin));
 const api = new Api(document.body.dataset, login);
 const queue = new Queue({ onBusy: (seconds) => progress.say(`The server is busy. Going on in ${seconds} s…`) });
+
+let isStale = false; // what refresh shows
 
 /** @param {File[]} files @param {string} [source] the address of a sample */
 function take(files, source) {
@@ -37,22 +42,34 @@ async function run(card) {
   card.wait();
   progress.begin();
   refresh();
+  let outcome = "failed";
   try {
-    login.demand();
-    await queue.add((send) => work(card, config, size, send));
-    progress.end("done");
+    await queue.add((send) => work(card, config, size, unlessRemoved(card, send)));
+    outcome = "done";
   } catch (error) {
-    const isCancelled = error.name === "AbortError";
-    card.fail(isCancelled ? new Error("Cancelled.") : error);
-    if (!isCancelled) settings.complain(error.settings);
-    if (wantsLogin(card)) login.focus();
-    progress.end(isCancelled ? "cancelled" : "failed");
+    if (isCancel(error)) outcome = "cancelled";
+    fail(card, error);
+  } finally {
+    progress.end(outcome);
+    refresh();
   }
-  refresh();
+}
+
+function unlessRemoved(card, send) {
+  return (request) => send((signal) => request(AbortSignal.any([signal, card.signal])));
+}
+
+function fail(card, error) {
+  const isKnown = error instanceof Problem || isCancel(error);
+  if (!isKnown) reportError(error);
+  card.fail(isCancel(error) ? CANCELLED : isKnown ? error : new Problem("Something went wrong in this page."));
+  settings.complain(card.problem.settings);
+  if (wantsLogin(card)) login.focus();
 }
 
 async function work(card, config, size, send) {
-  if (card.isRemoved) return;
+  card.signal.throwIfAborted();
+  login.demand();
   card.begin();
   const captioned = caption(card, config, send);
   await captioned.catch((problem) => {
@@ -78,8 +95,8 @@ async function resize(card, size, send) {
     card.showResized(blob, name);
     card.showLine("curl-resize", resizeLine(absolute(api.resizeAddress(size)), card.upload, name, login.user));
   } catch (problem) {
-    if (problem.name === "AbortError") throw problem;
-    card.failToResize(problem);
+    if (!(problem instanceof Problem || isCancel(problem))) throw problem;
+    card.failToResize(isCancel(problem) ? CANCELLED : problem);
     settings.complain(problem.settings);
   }
 }
@@ -107,13 +124,25 @@ function removeAll() {
   refresh();
 }
 
+/** Soon, and once for all that changes until then. */
 function refresh() {
+  if (isStale) return;
+  isStale = true;
+  requestAnimationFrame(() => keepFocus(show, find("cancel"), find("retry-all"), find("results-title")));
+}
+
+function show() {
+  isStale = false;
   const failed = [...cards].filter((card) => card.state === "failed" && card.problem.mayPass !== false);
   find("again").disabled = cards.size === 0;
   find("empty").hidden = cards.size > 0;
   find("remove-all").hidden = cards.size < 2;
   find("cancel").hidden = progress.isOver;
   find("retry-all").hidden = failed.length < 2 || !progress.isOver;
+}
+
+function isCancel(error) {
+  return error.name === "AbortError";
 }
 
 function wantsLogin(card) {

@@ -43,6 +43,11 @@ export class Problem extends Error {
     return new Problem(UNREACHABLE);
   }
 
+  /** An answer that is no error, but nothing that this page knows either: a proxy's, say. */
+  static unexpected() {
+    return new Problem("The server answered something that this page does not understand.");
+  }
+
   /**
    * Read an answer that is an error, in the one shape that all errors of the server have.
    * @param {Response} answer
