@@ -23,7 +23,7 @@ export class Api {
   async caption(file, config, signal) {
     const form = await this.#form(file);
     if (Object.keys(config).length > 0) form.append("config", JSON.stringify(config));
-    return this.#send(this.captionUrl, { method: "POST", body: form, signal }, readCaptions);
+    return this.send(this.captionUrl, { method: "POST", body: form, signal }, readCaptions);
   }
 
   /**
@@ -34,7 +34,7 @@ export class Api {
    */
   async resize(file, size, signal) {
     const body = await this.#form(file);
-    return this.#send(this.resizeAddress(size), { method: "POST", body, signal }, readPicture);
+    return this.send(this.resizeAddress(size), { method: "POST", body, signal }, readPicture);
   }
 
   /** @param {{w: number, h: number}} size */
@@ -48,18 +48,22 @@ export class Api {
       const limit = this.maxUpload / 2 ** 20;
       throw new Problem(`The file has ${megabytes(file.size)} MB; the server takes ${limit} MB at most.`, { status: 413 });
     }
-    await file.slice(0, 1).arrayBuffer().catch(() => {
-      throw new Problem("This cannot be read: it is a folder, or the file has changed or gone.", { status: 400 });
-    });
+    await readStart(file, 1);
     const form = new FormData();
     form.append("data", file, file.name);
     return form;
   }
 
-  /** @template T @param {(answer: Response) => Promise<T>} read @returns {Promise<T>} */
-  async #send(address, request, read) {
+  /**
+   * @template T
+   * @param {string} address
+   * @param {RequestInit} request
+   * @param {(answer: Response) => T | Promise<T>} read
+   * @returns {Promise<T>}
+   */
+  async send(address, request, read) {
     const { credentials } = this.login;
-    const headers = this.login.headers();
+    const headers = { ...request.headers, ...this.login.headers() };
     try {
       const answer = await fetch(address, { ...request, credentials, headers });
       if (answer.status === 401) this.login.forget(headers.Authorization);
@@ -91,6 +95,14 @@ async function readPicture(answer) {
   return picture;
 }
 
-function megabytes(bytes) {
+/** @param {File} file @param {number} length in bytes @returns {Promise<string>} each a character */
+export async function readStart(file, length) {
+  const start = await file.slice(0, length).arrayBuffer().catch(() => {
+    throw new Problem("This cannot be read: it is a folder, or the file has changed or gone.", { status: 400 });
+  });
+  return String.fromCharCode(...new Uint8Array(start));
+}
+
+export function megabytes(bytes) {
   return (bytes / 2 ** 20).toFixed(1);
 }

@@ -5,6 +5,7 @@ import { Card } from "./card.js";
 import { captionLine, resizeLine } from "./curl.js";
 import { keepFocus } from "./focus.js";
 import { listen } from "./intake.js";
+import { JobPanel } from "./job_panel.js";
 import { Login } from "./login.js";
 import { Problem } from "./problem.js";
 import { Progress } from "./progress.js";
@@ -18,9 +19,13 @@ const CANCELLED = new Problem("Cancelled.");
 
 const find = (id) => document.getElementById(id);
 const cards = new Set();
+const jobs = new Set();
 const settings = new Settings(find("settings"));
 const progress = new Progress(find("progress"), find("status"));
-const login = new Login(find("login"), document.body.dataset.checkLoginUrl, () => runAll(wantsLogin));
+const login = new Login(find("login"), document.body.dataset.checkLoginUrl, () => {
+  runAll(wantsLogin);
+  for (const job of jobs) if (wantsLogin(job)) job.run();
+});
 const api = new Api(document.body.dataset, login);
 const queue = new Queue({ onBusy: (seconds) => progress.say(`The server is busy. Going on in ${seconds} s…`) });
 
@@ -33,7 +38,22 @@ function take(files, source) {
   for (const card of added) cards.add(card);
   find("cards").prepend(...added.map((card) => card.element));
   added[0]?.element.scrollIntoView({ block: "nearest" });
-  for (const card of added) run(card);
+  start(added);
+}
+
+/** @param {Card[]} meant */
+function start(meant) {
+  if (!find("as-job").checked) for (const card of meant) run(card);
+  else if (meant.length > 0) startJob(meant);
+}
+
+function startJob(meant) {
+  const say = (text) => progress.say(text);
+  const job = new JobPanel(meant, { api, login, settings, say, onChange: refresh, onRemove: removeJob });
+  jobs.add(job);
+  find("jobs").prepend(job.element);
+  job.element.scrollIntoView({ block: "nearest" });
+  job.run();
 }
 
 /** Caption and resize an image with the settings as they are now. */
@@ -103,7 +123,7 @@ async function resize(card, size, send) {
 
 /** @param {(card: Card) => boolean} isMeant */
 function runAll(isMeant) {
-  for (const card of cards) if (["done", "failed"].includes(card.state) && isMeant(card)) run(card);
+  start([...cards].filter((card) => ["done", "failed"].includes(card.state) && isMeant(card)));
 }
 
 /** The focus goes to the next card, not to the top of the page. */
@@ -116,8 +136,16 @@ function remove(card) {
   refresh();
 }
 
+function removeJob(job) {
+  jobs.delete(job);
+  job.remove();
+  find("results-title").focus();
+}
+
 function removeAll() {
   queue.cancel();
+  for (const job of jobs) job.remove();
+  jobs.clear();
   for (const card of cards) card.remove();
   cards.clear();
   find("drop").focus();
@@ -145,8 +173,9 @@ function isCancel(error) {
   return error.name === "AbortError";
 }
 
-function wantsLogin(card) {
-  return card.problem?.status === 401;
+/** @param {Card | JobPanel} each */
+function wantsLogin(each) {
+  return each.problem?.status === 401;
 }
 
 function absolute(address) {

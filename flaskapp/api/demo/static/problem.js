@@ -86,7 +86,7 @@ function seconds(header) {
   return Number.isNaN(value) ? null : Math.max(0, Math.ceil(value));
 }
 
-function sentence(text) {
+export function sentence(text) {
   const trimmed = text.trim();
   return trimmed.charAt(0).toUpperCase() + trimmed.slice(1) + (/[.!?]$/.test(trimmed) ? "" : ".");
 }
