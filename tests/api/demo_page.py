@@ -1,5 +1,6 @@
 """What the tests do on the demo page, and what they expect to see."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from playwright.sync_api import Locator, Page, expect
@@ -28,3 +29,12 @@ def shown_lines(shown: Locator) -> list[str]:
     shown.get_by_text("The same with curl").click()
     expect(shown.locator("[data-part=curl-resize]")).to_be_visible()
     return shown.locator(".line code").all_inner_texts()
+
+
+def wait_for(page: Page, is_so: Callable[[], bool]) -> None:
+    """Let the page go on until something is so."""
+    for _ in range(1000):
+        if is_so():
+            return
+        page.wait_for_timeout(25)
+    raise AssertionError("it never came")

@@ -16,7 +16,16 @@ from playwright.sync_api import Locator, Page, Route, expect
 
 from flaskapp.api.caption import CaptionConfig
 from flaskapp.api.demo.samples import FOLDER, SAMPLES, draw_all
-from tests.api.demo_page import CIRCLE_AND_DIAMOND, STAR, card, choose, expect_caption, expect_status, shown_lines
+from tests.api.demo_page import (
+    CIRCLE_AND_DIAMOND,
+    STAR,
+    card,
+    choose,
+    expect_caption,
+    expect_status,
+    shown_lines,
+    wait_for,
+)
 from tests.conftest import ASSETS
 
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -145,15 +154,6 @@ def test_a_few_images_are_on_their_way_at_a_time_and_the_bar_moves(demo: Page, t
     expect(bar).to_be_hidden()
 
 
-def wait_for(page: Page, is_so: Callable[[], bool]) -> None:
-    """Let the page go on until something is so."""
-    for _ in range(1000):
-        if is_so():
-            return
-        page.wait_for_timeout(25)
-    raise AssertionError("it never came")
-
-
 @pytest.mark.browser
 def test_the_settings_go_with_the_request_and_alternatives_are_listed(demo: Page) -> None:
     demo.get_by_label("Captions, slider").fill("3")
@@ -251,9 +251,26 @@ def test_a_line_can_be_copied(demo: Page) -> None:
     choose(demo, ASSETS / "star.png")
     line, _ = shown_lines(card(demo, "star.png"))
     button = demo.get_by_role("button", name="Copy the curl line for the caption")
-    button.click()
-    expect(button).to_have_text("Copied")
+    button.press("Enter")
+    copied = demo.get_by_role("button", name="Copied", exact=True)
+    expect(copied).to_be_focused()
+    expect(copied).to_have_attribute("aria-live", "polite")
     assert demo.evaluate("navigator.clipboard.readText()") == line
+    expect(button).to_be_focused()
+
+
+@pytest.mark.browser
+def test_of_many_images_only_those_near_the_screen_are_decoded(demo: Page, tmp_path: Path) -> None:
+    demo.route("**/caption/", lambda route: None)
+    paths = [tmp_path / f"{number}.png" for number in range(40)]
+    for path in paths:
+        path.write_bytes((ASSETS / "star.png").read_bytes())
+    choose(demo, *paths)
+    pictures = demo.locator("[data-part=original]")
+    expect(pictures.first).not_to_have_js_property("naturalWidth", 0)
+    expect(pictures.last).to_have_js_property("naturalWidth", 0)
+    pictures.last.scroll_into_view_if_needed()
+    expect(pictures.last).not_to_have_js_property("naturalWidth", 0)
 
 
 @pytest.mark.browser

@@ -1,14 +1,14 @@
 """What the demo page does when something goes wrong: it says so in words, and goes on when it can."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import requests
 from playwright.sync_api import Page, Route, expect
 
 from tests.api.conftest import Watched
-from tests.api.demo_page import STAR, card, choose, expect_caption, expect_status, shown_lines
+from tests.api.demo_page import STAR, card, choose, expect_caption, expect_status
 from tests.conftest import ASSETS, Server
 
 
@@ -50,25 +50,89 @@ def test_while_the_server_is_busy_the_page_waits_as_long_as_it_is_told_to(demo: 
     assert len(answers) == 2
 
 
+NOT_UNDERSTOOD = "The server answered something that this page does not understand."
+ANSWERS = [
+    (413, "", "<html>a proxy's</html>", "The file is larger than the server accepts."),
+    (429, "60", '{"message": "too many attempts"}', "Too many attempts. Try again in 60 s."),
+    (503, "60", '{"message": "no model"}', "No model. Try again in 60 s."),
+    (504, "", '{"message": "not ready after 30 s"}', "Not ready after 30 s."),
+    (500, "", '{"code": 500, "status": "Internal Server Error"}', "Something went wrong in the server."),
+    (502, "", "", "The server cannot be reached. It may be down, or you are offline."),
+    (200, "", "<html>a proxy's</html>", NOT_UNDERSTOOD),
+    (200, "", '{"results": []}', NOT_UNDERSTOOD),
+    (200, "", '{"model": "x", "results": [{"captions": [5]}]}', NOT_UNDERSTOOD),
+]
+
+
 @pytest.mark.browser
-@pytest.mark.parametrize(
-    ("status", "headers", "body", "words"),
-    [
-        (413, {}, "<html>a proxy's</html>", "The file is larger than the server accepts."),
-        (429, {"Retry-After": "60"}, '{"message": "too many attempts"}', "Too many attempts. Try again in 60 s."),
-        (503, {"Retry-After": "60"}, '{"message": "no model"}', "No model. Try again in 60 s."),
-        (504, {}, '{"message": "not ready after 30 s"}', "Not ready after 30 s."),
-        (500, {}, '{"code": 500, "status": "Internal Server Error"}', "Something went wrong in the server."),
-        (502, {}, "", "The server cannot be reached. It may be down, or you are offline."),
-    ],
-)
-def test_an_error_is_shown_in_words_and_can_be_tried_again_if_it_may_pass(
-    demo: Page, status: int, headers: dict[str, str], body: str, words: str
-) -> None:
-    demo.route("**/caption/", lambda route: route.fulfill(status=status, headers=headers, body=body))
+def test_an_error_is_shown_in_words_and_can_be_tried_again_if_it_may_pass(demo: Page, tmp_path: Path) -> None:
+    demo.route("**/caption/", answer_by_name)
+    paths = [tmp_path / f"answer-{number}.png" for number in range(len(ANSWERS))]
+    for path in paths:
+        path.write_bytes((ASSETS / "star.png").read_bytes())
+    choose(demo, *paths)
+    expect_status(demo, f"0 images captioned, {len(ANSWERS)} failed.")
+    for path, (status, _, _, words) in zip(paths, ANSWERS, strict=True):
+        problem = card(demo, path.name).locator(".problem")
+        expect(problem.locator("p")).to_have_text(words)
+        expect(problem.get_by_role("button", name="Try again")).to_be_visible(visible=status != 413)
+    expect(demo.locator("#cancel")).to_be_hidden()
+
+
+def answer_by_name(route: Route) -> None:
+    sent = re.search(rb"answer-(\d+)", route.request.post_data_buffer or b"")
+    assert sent
+    status, retry_after, body, _ = ANSWERS[int(sent[1])]
+    route.fulfill(status=status, headers={"Retry-After": retry_after} if retry_after else {}, body=body)
+
+
+@pytest.mark.browser
+def test_a_bug_of_the_page_fails_one_image_and_leaves_the_page_usable(watched: Watched, server: Server) -> None:
+    page = watched.page
+    page.add_init_script("AbortSignal.any = () => { throw new RangeError('a bug') }")
+    page.goto(server.url + "/demo")
+    choose(page, ASSETS / "star.png")
+    expect(page.locator(".problem p")).to_have_text("Something went wrong in this page.")
+    expect_status(page, "0 images captioned, 1 failed.")
+    expect(page.locator("#cancel")).to_be_hidden()
+    assert any("a bug" in problem for problem in watched.bugs), "it is not hidden from developers"
+
+
+@pytest.mark.browser
+def test_the_focus_does_not_get_lost_with_a_button_that_goes(demo: Page) -> None:
+    demo.route("**/caption/", lambda route: None)
+    choose(demo, ASSETS / "star.png", ASSETS / "circle_and_diamond.png")
+    demo.locator("#cancel").press("Enter")
+    expect(demo.locator("#retry-all")).to_be_focused()
+    demo.keyboard.press("Enter")
+    expect(demo.locator("#cancel")).to_be_focused()
+    demo.keyboard.press("Enter")
+    demo.unroute("**/caption/")
+    card(demo, "star.png").get_by_role("button", name="Try again").press("Enter")
+    expect(demo.get_by_role("heading", name="star.png")).to_be_focused()
+    expect_caption(demo, "star.png", STAR)
+
+
+@pytest.mark.browser
+def test_what_is_removed_on_its_way_is_given_up(demo: Page) -> None:
+    demo.route("**/caption/", lambda route: None)
+    choose(demo, ASSETS / "star.png", ASSETS / "circle_and_diamond.png")
+    expect(demo.locator(".card[data-state=running]")).to_have_count(2)
+    with demo.expect_event("requestfailed"):
+        demo.get_by_role("button", name="Remove star.png").click()
+    demo.get_by_role("button", name="Cancel").click()
+    expect_status(demo, "0 images captioned, 2 cancelled.")
+
+
+@pytest.mark.browser
+def test_a_caption_stays_when_the_resize_after_it_is_cancelled(demo: Page) -> None:
+    demo.route("**/cv_model/**", lambda route: None)
     choose(demo, ASSETS / "star.png")
-    expect(demo.locator(".problem p")).to_have_text(words)
-    expect(demo.get_by_role("button", name="Try again")).to_be_visible(visible=status != 413)
+    expect_caption(demo, "star.png", STAR)
+    demo.get_by_role("button", name="Cancel").click()
+    expect(demo.locator("[data-part=resize-problem]")).to_have_text("Not resized. Cancelled.")
+    expect_caption(demo, "star.png", STAR)
+    expect_status(demo, "1 image captioned.")
 
 
 @pytest.mark.browser
@@ -112,37 +176,3 @@ def test_without_a_model_images_are_resized_and_without_a_server_it_says_so(
     expect(shown).to_contain_text("The server cannot be reached.")
     expect(shown.get_by_role("button", name="Try again")).to_be_visible()
     assert watched.bugs == []
-
-
-@pytest.mark.browser
-def test_where_a_login_is_wanted_the_page_asks_for_it_and_goes_on(
-    watched: Watched, start_server: Callable[..., Server]
-) -> None:
-    settings = {"FLASKAPP_REQUIRE_LOGIN": "true", "FLASKAPP_REGISTRATION": "open"}
-    server = start_server("--workers", "1", **settings, FLASKAPP_RATE_LIMIT_FAILURES="2/minute")
-    ada = {"username": "ada", "password": "correct hörse 🐴"}
-    assert requests.post(server.url + "/login/", json=ada, timeout=30).status_code == 200
-    page = watched.page
-    page.goto(server.url + "/demo")
-    choose(page, ASSETS / "star.png")
-    expect(page.locator(".problem p")).to_have_text("Log in first: then it is captioned.")
-    expect(page.get_by_label("Name")).to_be_focused()
-    said = page.locator("#login .said")
-    log_in(page, "ada", "wrong")
-    expect(said).to_have_text("Wrong name or password.")
-    log_in(page, **ada)
-    expect(said).to_have_text("Logged in as ada.")
-    expect_caption(page, "star.png", STAR)
-    expect(page.locator("[data-part=resized]")).to_be_visible()
-    assert shown_lines(card(page, "star.png"))[0].startswith("curl -u ada -F data=@star.png ")
-    log_in(page, "ada", "wrong")
-    log_in(page, "ada", "wrong")
-    expect(said).to_have_text("Too many attempts from this address. Try again in 60 s.")
-    assert watched.bugs == []
-
-
-def log_in(page: Page, username: str, password: str) -> None:
-    page.get_by_label("Name").fill(username)
-    page.get_by_label("Password").fill(password)
-    with page.expect_response("**/text_model/**"):
-        page.get_by_label("Password").press("Enter")

@@ -4,6 +4,7 @@ from flask import Blueprint, Response, current_app, make_response, render_templa
 
 from flaskapp.api.demo import controls
 from flaskapp.api.demo.samples import SAMPLES
+from flaskapp.api.fields import JobFiles
 from flaskapp.captioner import captioner
 
 # Scripts, styles and answers from here alone; pictures also from the browser's own memory.
@@ -18,9 +19,9 @@ blp = Blueprint("demo", __name__, template_folder="templates", static_folder="st
 @blp.get("/demo")
 def page() -> Response:
     limits = current_app.config
-    answer = make_response(
-        render_template("demo/index.html", model=captioner.name, limits=limits, samples=SAMPLES, controls=controls)
-    )
+    shown = {"model": captioner.name, "limits": limits, "samples": SAMPLES, "controls": controls}
+    shown["max_job_images"] = JobFiles.keywords(limits)["maxItems"]
+    answer = make_response(render_template("demo/index.html", **shown))
     answer.headers["Content-Security-Policy"] = POLICY
     answer.headers["Cache-Control"] = "no-cache"  # kept, but asked for again: a new release is seen at once
     answer.add_etag()

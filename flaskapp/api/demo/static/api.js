@@ -23,8 +23,7 @@ export class Api {
   async caption(file, config, signal) {
     const form = await this.#form(file);
     if (Object.keys(config).length > 0) form.append("config", JSON.stringify(config));
-    const { model, results } = await this.#post(this.captionUrl, form, signal, (answer) => answer.json());
-    return { model, captions: results[0].captions };
+    return this.send(this.captionUrl, { method: "POST", body: form, signal }, readCaptions);
   }
 
   /**
@@ -34,7 +33,8 @@ export class Api {
    * @returns {Promise<Blob>}
    */
   async resize(file, size, signal) {
-    return this.#post(this.resizeAddress(size), await this.#form(file), signal, (answer) => answer.blob());
+    const body = await this.#form(file);
+    return this.send(this.resizeAddress(size), { method: "POST", body, signal }, readPicture);
   }
 
   /** @param {{w: number, h: number}} size */
@@ -48,19 +48,25 @@ export class Api {
       const limit = this.maxUpload / 2 ** 20;
       throw new Problem(`The file has ${megabytes(file.size)} MB; the server takes ${limit} MB at most.`, { status: 413 });
     }
-    await file.slice(0, 1).arrayBuffer().catch(() => {
-      throw new Problem("This cannot be read: it is a folder, or the file has changed or gone.", { status: 400 });
-    });
+    await readStart(file, 1);
     const form = new FormData();
     form.append("data", file, file.name);
     return form;
   }
 
-  /** @template T @param {(answer: Response) => Promise<T>} read @returns {Promise<T>} */
-  async #post(address, body, signal, read) {
+  /**
+   * @template T
+   * @param {string} address
+   * @param {RequestInit} request
+   * @param {(answer: Response) => T | Promise<T>} read
+   * @returns {Promise<T>}
+   */
+  async send(address, request, read) {
     const { credentials } = this.login;
+    const headers = { ...request.headers, ...this.login.headers() };
     try {
-      const answer = await fetch(address, { method: "POST", body, signal, credentials, headers: this.login.headers() });
+      const answer = await fetch(address, { ...request, credentials, headers });
+      if (answer.status === 401) this.login.forget(headers.Authorization);
       if (!answer.ok) throw await Problem.of(answer);
       return await read(answer);
     } catch (error) {
@@ -72,6 +78,31 @@ export class Api {
 
 const ENVELOPE = 4096; // bytes that a form adds to its file, or fewer
 
-function megabytes(bytes) {
+async function readCaptions(answer) {
+  const text = await answer.text();
+  try {
+    const { model, results: [{ captions }] } = JSON.parse(text);
+    if (captions.every((caption) => typeof caption === "string") && captions.length > 0) return { model, captions };
+  } catch {
+    // not even JSON, or nothing where the captions should be
+  }
+  throw Problem.unexpected();
+}
+
+async function readPicture(answer) {
+  const picture = await answer.blob();
+  if (!picture.type.startsWith("image/")) throw Problem.unexpected();
+  return picture;
+}
+
+/** @param {File} file @param {number} length in bytes @returns {Promise<string>} each a character */
+export async function readStart(file, length) {
+  const start = await file.slice(0, length).arrayBuffer().catch(() => {
+    throw new Problem("This cannot be read: it is a folder, or the file has changed or gone.", { status: 400 });
+  });
+  return String.fromCharCode(...new Uint8Array(start));
+}
+
+export function megabytes(bytes) {
   return (bytes / 2 ** 20).toFixed(1);
 }

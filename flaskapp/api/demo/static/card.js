@@ -1,10 +1,13 @@
 /** One image on the page: its pictures, its captions, what went wrong, and the curl lines that do the same. */
 
 import { copyOnClick } from "./copy.js";
+import { keepFocus } from "./focus.js";
 
 const PIXELS_SHOWN = 160; // of the frame that the resized picture is shown in: smaller ones are shown pixel by pixel
 
 export class Card {
+  #removal = new AbortController();
+
   /**
    * @param {File} file
    * @param {object} options
@@ -18,7 +21,6 @@ export class Card {
     this.upload = { name: file.name, source };
     this.element = document.getElementById("card").content.firstElementChild.cloneNode(true);
     this.problem = null;
-    this.isRemoved = false;
     this.#part("name").textContent = file.name;
     if (isRead) this.#part("caption").setAttribute("aria-live", "polite");
     this.#part("remove").setAttribute("aria-label", `Remove ${file.name}`);
@@ -35,10 +37,16 @@ export class Card {
     return this.element.dataset.state;
   }
 
+  /** Aborted when the card is removed. */
+  get signal() {
+    return this.#removal.signal;
+  }
+
   wait() {
     this.#enter("waiting", "Waiting…");
     this.problem = null;
-    this.#part("problem").hidden = this.#part("resize-problem").hidden = this.#part("alternatives").hidden = true;
+    this.#part("resize-problem").hidden = this.#part("alternatives").hidden = true;
+    keepFocus(() => (this.#part("problem").hidden = true), this.#part("name"));
   }
 
   begin() {
@@ -97,7 +105,7 @@ export class Card {
   }
 
   remove() {
-    this.isRemoved = true;
+    this.#removal.abort();
     this.element.remove();
     URL.revokeObjectURL(this.#part("original").src);
     URL.revokeObjectURL(this.#part("resized").querySelector("a").href);

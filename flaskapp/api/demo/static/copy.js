@@ -4,10 +4,11 @@ const SHOWN_FOR = 2000; // milliseconds
 
 /** @param {HTMLButtonElement} button @param {HTMLElement} source */
 export function copyOnClick(button, source) {
-  const label = button.textContent;
+  const { textContent: label, ariaLabel: name } = button;
+  const say = (text, ariaLabel) => Object.assign(button, { textContent: text, ariaLabel });
   button.addEventListener("click", async () => {
-    button.textContent = (await copy(source)) ? "Copied" : "Press Ctrl+C";
-    setTimeout(() => (button.textContent = label), SHOWN_FOR);
+    say((await copy(source)) ? "Copied" : "Press Ctrl+C", null); // with no other name than what it says
+    setTimeout(() => say(label, name), SHOWN_FOR);
   });
 }
 

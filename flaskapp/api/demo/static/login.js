@@ -37,8 +37,20 @@ export class Login {
     }
   }
 
+  /**
+   * The server refused a login: it is not sent again.
+   * @param {string | undefined} authorization the one that was sent; another may have come since
+   */
+  forget(authorization) {
+    if (!authorization || authorization !== this.#authorization) return;
+    this.#authorization = null;
+    this.user = "";
+    this.#say("This login is not right any more. Log in again.", "wrong");
+  }
+
+  /** Whoever types already is left alone. */
   focus() {
-    this.form?.querySelector("input").focus();
+    if (this.form && !this.form.contains(document.activeElement)) this.form.querySelector("input").focus();
   }
 
   async #enter() {

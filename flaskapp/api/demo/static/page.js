@@ -3,8 +3,11 @@
 import { Api } from "./api.js";
 import { Card } from "./card.js";
 import { captionLine, resizeLine } from "./curl.js";
+import { keepFocus } from "./focus.js";
 import { listen } from "./intake.js";
+import { JobPanel } from "./job_panel.js";
 import { Login } from "./login.js";
+import { Problem } from "./problem.js";
 import { Progress } from "./progress.js";
 import { Queue } from "./queue.js";
 import { Settings } from "./settings.js";
@@ -12,14 +15,21 @@ import { Settings } from "./settings.js";
 const ENDINGS = { "image/jpeg": "jpg", "image/png": "png", "image/webp": "webp" };
 const READ_OUT = 4; // images that come at once and whose captions are still read out
 const NARROW = "(max-width: 60rem)"; // as in demo.css: there the settings stand above the results
+const CANCELLED = new Problem("Cancelled.");
 
 const find = (id) => document.getElementById(id);
 const cards = new Set();
+const jobs = new Set();
 const settings = new Settings(find("settings"));
 const progress = new Progress(find("progress"), find("status"));
-const login = new Login(find("login"), document.body.dataset.checkLoginUrl, () => runAll(wantsLogin));
+const login = new Login(find("login"), document.body.dataset.checkLoginUrl, () => {
+  runAll(wantsLogin);
+  for (const job of jobs) if (wantsLogin(job)) job.run();
+});
 const api = new Api(document.body.dataset, login);
 const queue = new Queue({ onBusy: (seconds) => progress.say(`The server is busy. Going on in ${seconds} s…`) });
+
+let isStale = false; // what refresh shows
 
 /** @param {File[]} files @param {string} [source] the address of a sample */
 function take(files, source) {
@@ -28,7 +38,22 @@ function take(files, source) {
   for (const card of added) cards.add(card);
   find("cards").prepend(...added.map((card) => card.element));
   added[0]?.element.scrollIntoView({ block: "nearest" });
-  for (const card of added) run(card);
+  start(added);
+}
+
+/** @param {Card[]} meant */
+function start(meant) {
+  if (!find("as-job").checked) for (const card of meant) run(card);
+  else if (meant.length > 0) startJob(meant);
+}
+
+function startJob(meant) {
+  const say = (text) => progress.say(text);
+  const job = new JobPanel(meant, { api, login, settings, say, onChange: refresh, onRemove: removeJob });
+  jobs.add(job);
+  find("jobs").prepend(job.element);
+  job.element.scrollIntoView({ block: "nearest" });
+  job.run();
 }
 
 /** Caption and resize an image with the settings as they are now. */
@@ -37,22 +62,34 @@ async function run(card) {
   card.wait();
   progress.begin();
   refresh();
+  let outcome = "failed";
   try {
-    login.demand();
-    await queue.add((send) => work(card, config, size, send));
-    progress.end("done");
+    await queue.add((send) => work(card, config, size, unlessRemoved(card, send)));
+    outcome = "done";
   } catch (error) {
-    const isCancelled = error.name === "AbortError";
-    card.fail(isCancelled ? new Error("Cancelled.") : error);
-    if (!isCancelled) settings.complain(error.settings);
-    if (wantsLogin(card)) login.focus();
-    progress.end(isCancelled ? "cancelled" : "failed");
+    if (isCancel(error)) outcome = "cancelled";
+    fail(card, error);
+  } finally {
+    progress.end(outcome);
+    refresh();
   }
-  refresh();
+}
+
+function unlessRemoved(card, send) {
+  return (request) => send((signal) => request(AbortSignal.any([signal, card.signal])));
+}
+
+function fail(card, error) {
+  const isKnown = error instanceof Problem || isCancel(error);
+  if (!isKnown) reportError(error);
+  card.fail(isCancel(error) ? CANCELLED : isKnown ? error : new Problem("Something went wrong in this page."));
+  settings.complain(card.problem.settings);
+  if (wantsLogin(card)) login.focus();
 }
 
 async function work(card, config, size, send) {
-  if (card.isRemoved) return;
+  card.signal.throwIfAborted();
+  login.demand();
   card.begin();
   const captioned = caption(card, config, send);
   await captioned.catch((problem) => {
@@ -78,15 +115,15 @@ async function resize(card, size, send) {
     card.showResized(blob, name);
     card.showLine("curl-resize", resizeLine(absolute(api.resizeAddress(size)), card.upload, name, login.user));
   } catch (problem) {
-    if (problem.name === "AbortError") throw problem;
-    card.failToResize(problem);
+    if (!(problem instanceof Problem || isCancel(problem))) throw problem;
+    card.failToResize(isCancel(problem) ? CANCELLED : problem);
     settings.complain(problem.settings);
   }
 }
 
 /** @param {(card: Card) => boolean} isMeant */
 function runAll(isMeant) {
-  for (const card of cards) if (["done", "failed"].includes(card.state) && isMeant(card)) run(card);
+  start([...cards].filter((card) => ["done", "failed"].includes(card.state) && isMeant(card)));
 }
 
 /** The focus goes to the next card, not to the top of the page. */
@@ -99,15 +136,31 @@ function remove(card) {
   refresh();
 }
 
+function removeJob(job) {
+  jobs.delete(job);
+  job.remove();
+  find("results-title").focus();
+}
+
 function removeAll() {
   queue.cancel();
+  for (const job of jobs) job.remove();
+  jobs.clear();
   for (const card of cards) card.remove();
   cards.clear();
   find("drop").focus();
   refresh();
 }
 
+/** Soon, and once for all that changes until then. */
 function refresh() {
+  if (isStale) return;
+  isStale = true;
+  requestAnimationFrame(() => keepFocus(show, find("cancel"), find("retry-all"), find("results-title")));
+}
+
+function show() {
+  isStale = false;
   const failed = [...cards].filter((card) => card.state === "failed" && card.problem.mayPass !== false);
   find("again").disabled = cards.size === 0;
   find("empty").hidden = cards.size > 0;
@@ -116,8 +169,13 @@ function refresh() {
   find("retry-all").hidden = failed.length < 2 || !progress.isOver;
 }
 
-function wantsLogin(card) {
-  return card.problem?.status === 401;
+function isCancel(error) {
+  return error.name === "AbortError";
+}
+
+/** @param {Card | JobPanel} each */
+function wantsLogin(each) {
+  return each.problem?.status === 401;
 }
 
 function absolute(address) {

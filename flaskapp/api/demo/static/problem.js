@@ -43,6 +43,11 @@ export class Problem extends Error {
     return new Problem(UNREACHABLE);
   }
 
+  /** An answer that is no error, but nothing that this page knows either: a proxy's, say. */
+  static unexpected() {
+    return new Problem("The server answered something that this page does not understand.");
+  }
+
   /**
    * Read an answer that is an error, in the one shape that all errors of the server have.
    * @param {Response} answer
@@ -81,7 +86,7 @@ function seconds(header) {
   return Number.isNaN(value) ? null : Math.max(0, Math.ceil(value));
 }
 
-function sentence(text) {
+export function sentence(text) {
   const trimmed = text.trim();
   return trimmed.charAt(0).toUpperCase() + trimmed.slice(1) + (/[.!?]$/.test(trimmed) ? "" : ".");
 }

@@ -53,6 +53,6 @@ export class Progress {
   }
 }
 
-function images(count) {
+export function images(count) {
   return count === 1 ? "1 image" : `${count} images`;
 }

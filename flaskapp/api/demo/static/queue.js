@@ -86,7 +86,7 @@ export class Queue {
 }
 
 /** @param {number} milliseconds @param {AbortSignal} signal */
-function sleep(milliseconds, signal) {
+export function sleep(milliseconds, signal) {
   return new Promise((resolve, reject) => {
     const stop = () => {
       clearTimeout(timer);

@@ -24,7 +24,7 @@ export class Settings {
    * Show at each setting what is wrong with it.
    * @param {Record<string, string>} problems by the settings' names
    */
-  complain(problems) {
+  complain(problems = {}) {
     for (const [name, text] of Object.entries(problems)) {
       const field = this.fields.find((each) => each.name === name);
       if (field) mark(field, text);

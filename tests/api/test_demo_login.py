@@ -1,0 +1,78 @@
+"""What the demo page does where the server wants a login."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import requests
+from playwright.sync_api import Page, Route, expect
+
+from tests.api.conftest import Watched
+from tests.api.demo_page import STAR, card, choose, expect_caption, expect_status, shown_lines, wait_for
+from tests.conftest import ASSETS, Server
+
+
+@pytest.mark.browser
+def test_where_a_login_is_wanted_the_page_asks_for_it_and_goes_on(
+    watched: Watched, start_server: Callable[..., Server]
+) -> None:
+    settings = {"FLASKAPP_REQUIRE_LOGIN": "true", "FLASKAPP_REGISTRATION": "open"}
+    server = start_server("--workers", "1", **settings, FLASKAPP_RATE_LIMIT_FAILURES="2/minute")
+    ada = {"username": "ada", "password": "correct hörse 🐴"}
+    assert requests.post(server.url + "/login/", json=ada, timeout=30).status_code == 200
+    page = watched.page
+    page.goto(server.url + "/demo")
+    choose(page, ASSETS / "star.png")
+    expect(page.locator(".problem p")).to_have_text("Log in first: then it is captioned.")
+    expect(page.get_by_label("Name")).to_be_focused()
+    said = page.locator("#login .said")
+    log_in(page, "ada", "wrong")
+    expect(said).to_have_text("Wrong name or password.")
+    log_in(page, **ada)
+    expect(said).to_have_text("Logged in as ada.")
+    expect_caption(page, "star.png", STAR)
+    expect(page.locator("[data-part=resized]")).to_be_visible()
+    assert shown_lines(card(page, "star.png"))[0].startswith("curl -u ada -F data=@star.png ")
+    log_in(page, "ada", "wrong")
+    log_in(page, "ada", "wrong")
+    expect(said).to_have_text("Too many attempts from this address. Try again in 60 s.")
+    assert watched.bugs == []
+
+
+@pytest.mark.browser
+def test_a_login_that_stops_being_right_is_sent_no_more_and_typing_goes_on(
+    watched: Watched, start_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    settings = {"FLASKAPP_REQUIRE_LOGIN": "true", "FLASKAPP_REGISTRATION": "open"}
+    server = start_server("--workers", "1", **settings)
+    ada = {"username": "ada", "password": "correct horse"}
+    assert requests.post(server.url + "/login/", json=ada, timeout=30).status_code == 200
+    page = watched.page
+    page.goto(server.url + "/demo")
+    log_in(page, **ada)
+    held: list[Route] = []
+    page.route("**/caption/", lambda route: held.append(route))
+    paths = [tmp_path / f"{number}.png" for number in range(12)]
+    for path in paths:
+        path.write_bytes((ASSETS / "star.png").read_bytes())
+    choose(page, *paths)
+    expect(page.locator(".card[data-state=running]")).to_have_count(4)
+    page.get_by_label("Password").fill("correct")
+    wait_for(page, lambda: len(held) == 4)
+    for route in held:
+        route.fulfill(status=401, json={"message": "log in with a saved username and its password"})
+    expect_status(page, "0 images captioned, 12 failed.")
+    assert len(held) == 4, "those that waited were not sent"
+    expect(page.locator("#login .said")).to_have_text("This login is not right any more. Log in again.")
+    expect(page.get_by_label("Password")).to_be_focused()
+    page.unroute("**/caption/")
+    log_in(page, **ada)
+    expect_status(page, "12 images captioned.")
+    assert watched.bugs == []
+
+
+def log_in(page: Page, username: str, password: str) -> None:
+    page.get_by_label("Name").fill(username)
+    page.get_by_label("Password").fill(password)
+    with page.expect_response("**/text_model/**"):
+        page.get_by_label("Password").press("Enter")
