@@ -92,7 +92,8 @@ def _open_zip(data: bytes, limits: Limits) -> Bundle:
 
     def read(number: int) -> bytes:
         try:
-            return archive.read(members[number])
+            with archive.open(members[number]) as member:
+                return member.read(members[number].file_size + 1)  # to its end: only there is its checksum looked at
         except BROKEN as error:
             raise UnreadableUpload("the zip is broken") from error
 
