@@ -158,12 +158,23 @@ class Ledger:
             kept = update(Chunk).where(*_is_of(claim)).values(claimed_until=time.time() + LEASE)
             return _changed(session, kept)
 
-    def try_alone(self, claim: Claim, image: int) -> int:
-        """Count one more attempt at an image by itself, before it is made. Returns how many there are."""
+    def try_alone(self, claim: Claim, image: int) -> int | None:
+        """Count one more attempt at an image by itself, before it is made.
+
+        Returns how many there are; None: the claim is gone.
+        """
         ours = (Image.job_id == claim.chunk.job_id, Image.number == image)
         with self._database.session() as session:
-            session.execute(update(Image).where(*ours).values(attempts=Image.attempts + 1))
+            counted = update(Image).where(*ours, exists().where(*_is_of(claim))).values(attempts=Image.attempts + 1)
+            if not _changed(session, counted):
+                return None
             return session.scalars(select(Image.attempts).where(*ours)).one()
+
+    def take_back(self, claim: Claim, image: int) -> None:
+        """An attempt by itself that the worker outlived is none, whoever has the claim by now."""
+        ours = (Image.job_id == claim.chunk.job_id, Image.number == image, Image.attempts > 0)
+        with self._database.session() as session:
+            session.execute(update(Image).where(*ours).values(attempts=Image.attempts - 1))
 
     def save(self, claim: Claim, outcomes: Mapping[int, Outcome]) -> bool:
         """Write what became of some images; the chunk is done with the last. False: the claim is gone."""

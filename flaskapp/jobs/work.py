@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -103,11 +104,17 @@ class Work:
     ) -> None:
         """One after the other, each attempt counted before it is made: the worker may die of it."""
         for number, data in files.items():
-            if self._ledger.try_alone(claim, number) > ALONE:
-                outcome = Outcome(error=f"the worker died of it {ALONE} times")
-            else:
-                outcome = self._caption_one(data, settings, is_gone)
-            self._save(claim, {number: outcome})
+            attempts = self._ledger.try_alone(claim, number)
+            if attempts is None:
+                raise ClientLeft("the claim is gone")
+            if attempts > ALONE:
+                self._save(claim, {number: Outcome(error=f"the worker died of it {ALONE} times")})
+                continue
+            try:
+                self._save(claim, {number: self._caption_one(data, settings, is_gone)})
+            except Exception:  # whatever it was, the worker did not die of it
+                _patiently(partial(self._ledger.take_back, claim, number))
+                raise
 
     def _caption_one(self, data: bytes, settings: GenerationSettings, is_gone: Callable[[], bool]) -> Outcome:
         try:

@@ -90,6 +90,10 @@ def test_a_claim_that_ran_out_is_anothers_and_the_first_saves_nothing(
     assert kept.attempts == 2
     assert not ledger.renew(lost)
     assert not ledger.save(lost, {0: Outcome(error="too late")})
+    assert ledger.try_alone(lost, 0) is None
+    assert (ledger.try_alone(kept, 0), ledger.try_alone(kept, 0)) == (1, 2)
+    ledger.take_back(kept, 0)
+    assert ledger.try_alone(kept, 0) == 2
     assert ledger.renew(kept)
     assert ledger.save(kept, {0: CAPTIONS, 1: CAPTIONS})
     assert ledger.claim(ChunkId(job_id, 0)) is None

@@ -2,14 +2,14 @@
 
 import io
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
 from flask import Flask
 
 from flaskapp.captioner import GenerationSettings, captioner
-from flaskapp.errors import BlobStoreUnavailable, CaptionerUnavailable, DatabaseUnavailable
+from flaskapp.errors import BlobStoreUnavailable, CaptionerUnavailable, ClientLeft, DatabaseUnavailable
 from flaskapp.jobs import Jobs, Limits, NamedFile, unpack
 from flaskapp.jobs import ledger as ledgers
 from flaskapp.jobs import work as works
@@ -119,6 +119,26 @@ def test_what_will_pass_gives_the_chunk_back_for_later(
     assert outcomes(jobs, job_id) == [None]
     assert jobs.ledger.claim(ChunkId(job_id, 0)) is None, "it waits a moment"
     monkeypatch.setattr(ledgers, "_is_free", lambda _: True)
+    work(jobs, job_id)
+    assert outcomes(jobs, job_id) == [[STAR]]
+
+
+@pytest.mark.parametrize("error", [CaptionerUnavailable, ClientLeft, DatabaseUnavailable])
+def test_an_image_by_itself_is_not_failed_for_what_its_worker_outlived(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    job_id = submit(jobs, STAR_FILE)
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise error("not now")
+
+    monkeypatch.setattr(works, "TOGETHER", 0)
+    monkeypatch.setattr(ledgers, "_is_free", lambda _: True)
+    with monkeypatch.context() as away:
+        away.setattr(captioner, "caption", fail)
+        for _ in range(ALONE + 1):
+            with suppress(DatabaseUnavailable):
+                work(jobs, job_id)
     work(jobs, job_id)
     assert outcomes(jobs, job_id) == [[STAR]]
 
