@@ -2,8 +2,9 @@
 
 import io
 import logging
+import uuid
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -28,16 +29,26 @@ class Blobs:
         with zipfile.ZipFile(packed, "w") as archive:  # uncompressed: images are
             for number, data in images.items():
                 archive.writestr(str(number), data)
+        name = f"{job_id}/{chunk}"
         with self._open() as (files, root):
             files.makedirs(f"{root}/{job_id}", exist_ok=True)
-            files.pipe_file(f"{root}/{job_id}/{chunk}", packed.getvalue())
+            if isinstance(files, LocalFileSystem):  # other stores show a file when it is whole
+                unfinished = Path(root, f"{name}.{uuid.uuid4().hex}")
+                unfinished.write_bytes(packed.getvalue())
+                unfinished.replace(Path(root, name))
+            else:
+                files.pipe_file(f"{root}/{name}", packed.getvalue())
 
-    def read(self, job_id: str, chunk: int) -> dict[int, bytes]:
-        """Raises FileNotFoundError, or BlobStoreUnavailable."""
+    def read(self, job_id: str, chunk: int, numbers: Iterable[int]) -> dict[int, bytes]:
+        """Raises FileNotFoundError, also for what is damaged or not all there, or BlobStoreUnavailable."""
         with self._open() as (files, root):
             packed = files.cat_file(f"{root}/{job_id}/{chunk}")
-        with zipfile.ZipFile(io.BytesIO(packed)) as archive:
-            return {int(name): archive.read(name) for name in archive.namelist()}
+        try:
+            with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+                return {number: archive.read(str(number)) for number in numbers}
+        except Exception as error:  # there are many kinds of damage
+            log.error("Chunk %d of job %s is damaged in the blob store: %r", chunk, job_id, error)
+            raise FileNotFoundError(f"{job_id}/{chunk}") from error
 
     def remove(self, job_id: str) -> None:
         """Forget all images of a job, if there are any."""

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 TOGETHER = 2  # attempts at a chunk as a whole; a worker that died in both may have died of one of its images
 ALONE = 3  # attempts at an image by itself
-LOST = 5  # attempts at a chunk whose images cannot be found
+LOST = 5  # attempts at a chunk whose images cannot be found, or that nothing else is known to help
 DEADLINE = 3600.0  # seconds for a chunk: nobody holds a connection
 SAVE_AGAIN = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds between tries: captions are dear
 
@@ -58,23 +58,26 @@ class Work:
             except ClientLeft:
                 log.info("Chunk %d of job %s was cancelled, or is another worker's", number, job_id)
             except FileNotFoundError:
-                self._ledger.give_back(claim, is_attempt=True)
+                self._try_again(claim, "the image is not stored any more")
             except DatabaseUnavailable:
                 raise
             except Unavailable as error:
                 log.warning("Chunk %d of job %s is tried again later: %s", number, job_id, error)
                 self._ledger.give_back(claim, is_attempt=False)
+            except Exception:  # not to be met for ever
+                log.exception("Chunk %d of job %s failed", number, job_id)
+                self._try_again(claim, "the image could not be captioned")
+
+    def _try_again(self, claim: Claim, reason: str) -> None:
+        """Later, or never where it was tried often enough."""
+        if claim.attempts < LOST:
+            self._ledger.give_back(claim, is_attempt=True)
+        else:
+            _patiently(lambda: self._ledger.save(claim, dict.fromkeys(claim.images, Outcome(error=reason))))
 
     def _caption(self, claim: Claim, is_gone: Callable[[], bool]) -> None:
-        try:
-            files = self._blobs.read(*claim.chunk)
-        except FileNotFoundError:
-            if claim.attempts < LOST:
-                raise
-            self._save(claim, dict.fromkeys(claim.images, Outcome(error="the image is not stored any more")))
-            return
         settings = GenerationSettings(**claim.config)
-        images = {number: files[number] for number in claim.images}
+        images = self._blobs.read(*claim.chunk, claim.images)
         if claim.attempts > TOGETHER:
             self._caption_alone(claim, images, settings, is_gone)
         else:

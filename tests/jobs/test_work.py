@@ -1,8 +1,10 @@
 """What a worker does with a chunk, with the real model; the deaths it must survive are left claims."""
 
 import io
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -160,16 +162,53 @@ def test_captions_outlive_a_database_that_is_away_for_a_moment(jobs: Jobs, monke
     assert outcomes(jobs, job_id) == [[STAR]]
 
 
-def test_images_that_are_gone_from_the_store_fail_in_the_end(jobs: Jobs) -> None:
+@pytest.mark.parametrize("damage", ["missing", "cut short", "empty", "changed", "another's"])
+def test_images_that_are_gone_from_the_store_or_damaged_fail_in_the_end(jobs: Jobs, damage: str) -> None:
     job_id = submit(jobs, STAR_FILE)
-    jobs.blobs.remove(job_id)
+    file = Path(jobs.blobs._url, job_id, "0")
+    data = file.read_bytes()
+    middle = len(data) // 2
+    match damage:
+        case "missing":
+            jobs.blobs.remove(job_id)
+        case "cut short":
+            file.write_bytes(data[:middle])
+        case "empty":
+            file.write_bytes(b"")
+        case "changed":
+            file.write_bytes(data[:middle] + bytes(8) + data[middle + 8 :])
+        case _:
+            jobs.blobs.write(job_id, 0, {7: STAR_FILE.data})
+    assert fails_in_the_end(jobs, job_id) == "the image is not stored any more"
+
+
+def test_a_chunk_at_which_a_worker_fails_in_no_known_way_fails_in_the_end(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = submit(jobs, STAR_FILE)
+    monkeypatch.setattr(works, "GenerationSettings", lambda: None)  # as if a later version had written the row
+    assert fails_in_the_end(jobs, job_id) == "the image could not be captioned"
+
+
+def fails_in_the_end(jobs: Jobs, job_id: str) -> list[str] | str | None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ledgers, "_is_free", lambda _: True)
         for _ in range(LOST - 1):
             work(jobs, job_id)
             assert outcomes(jobs, job_id) == [None]
         work(jobs, job_id)
-    assert outcomes(jobs, job_id) == ["the image is not stored any more"]
+    assert jobs.find(job_id, "").state == "done"
+    (outcome,) = outcomes(jobs, job_id)
+    return outcome
+
+
+def test_a_file_of_the_store_is_whole_while_it_is_written_again(jobs: Jobs) -> None:
+    job_id = submit(jobs, STAR_FILE)
+    with Path(jobs.blobs._url, job_id, "0").open("rb") as reader:
+        first = reader.read(10)
+        jobs.blobs.write(job_id, 0, {0: bytes(10**6)})
+        assert zipfile.ZipFile(io.BytesIO(first + reader.read())).read("0") == STAR_FILE.data
+    assert [file.name for file in Path(jobs.blobs._url, job_id).iterdir()] == ["0"]
 
 
 def test_the_keeper_sends_again_what_was_lost_and_no_more(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
