@@ -34,8 +34,13 @@ class Blobs:
             files.makedirs(f"{root}/{job_id}", exist_ok=True)
             if isinstance(files, LocalFileSystem):  # other stores show a file when it is whole
                 unfinished = Path(root, f"{name}.{uuid.uuid4().hex}")
-                unfinished.write_bytes(packed.getvalue())
-                unfinished.replace(Path(root, name))
+                try:
+                    unfinished.write_bytes(packed.getvalue())
+                    unfinished.replace(Path(root, name))
+                except FileNotFoundError as error:  # the job ended in this moment
+                    raise BlobStoreUnavailable("the images cannot be stored at the moment") from error
+                finally:
+                    unfinished.unlink(missing_ok=True)
             else:
                 files.pipe_file(f"{root}/{name}", packed.getvalue())
 
@@ -50,10 +55,11 @@ class Blobs:
             log.error("Chunk %d of job %s is damaged in the blob store: %r", chunk, job_id, error)
             raise FileNotFoundError(f"{job_id}/{chunk}") from error
 
-    def remove(self, job_id: str) -> None:
-        """Forget all images of a job, if there are any."""
+    def remove(self, job_id: str, chunk: int | None = None) -> None:
+        """Forget all images of a job, or of one of its chunks, if there are any. Raises BlobStoreUnavailable."""
+        name = job_id if chunk is None else f"{job_id}/{chunk}"
         with self._open() as (files, root), suppress(FileNotFoundError):
-            files.rm(f"{root}/{job_id}", recursive=True)
+            files.rm(f"{root}/{name}", recursive=chunk is None)
 
     @contextmanager
     def _open(self) -> Iterator[tuple[AbstractFileSystem, str]]:
@@ -62,7 +68,7 @@ class Blobs:
             if isinstance(files, LocalFileSystem):
                 Path(root).mkdir(mode=0o700, parents=True, exist_ok=True)
             yield files, root
-        except FileNotFoundError:
+        except (FileNotFoundError, BlobStoreUnavailable):
             raise
         except Exception as error:  # each store has errors of its own
             log.error("The blob store failed: %s", error)

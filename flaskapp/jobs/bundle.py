@@ -18,6 +18,8 @@ COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 ENCRYPTED = 0x1  # a member's flag
 BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError)
 
+LEAST = 2**12  # bytes
+
 
 class NamedFile(NamedTuple):
     name: str
@@ -48,6 +50,11 @@ class Bundle:
         files = iter(self)
         while chunk := list(islice(files, size)):
             yield chunk
+
+    @property
+    def size(self) -> int:
+        """Bytes of all of them, where each counts as no less than its rows in a database take."""
+        return sum(max(size, LEAST) for size in self._sizes)
 
     def largest(self, size: int) -> int:
         """The bytes of the largest of these chunks."""

@@ -3,10 +3,11 @@
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 
 from flaskapp.captioner import GenerationSettings
-from flaskapp.errors import BrokerUnavailable, UnknownJob
+from flaskapp.errors import BlobStoreUnavailable, BrokerUnavailable, Unavailable, UnknownJob
 from flaskapp.jobs.blobs import Blobs
 from flaskapp.jobs.bundle import Bundle
 from flaskapp.jobs.keeper import Keeper
@@ -56,10 +57,14 @@ class Jobs:
         """
         with self._turns.take(bundle.largest(self._chunk_size)), self.queue.open() as send:
             config = asdict(settings)
-            job = self.ledger.open(owner, key, bundle.fingerprint(repr(config)), config, len(bundle))
+            fingerprint = bundle.fingerprint(repr(config))
+            job = self.ledger.open(owner, key, fingerprint, config, len(bundle), bundle.size)
             if job.state == RECEIVING:
-                chunks = self._store(job.id, bundle)
-                self.ledger.accept(job.id, bundle.names, self._chunk_size)
+                with self._forgetting(job):
+                    chunks = self._store(job.id, bundle)
+                    if not self.ledger.accept(job.id, bundle.names, self._chunk_size):
+                        for done in self.ledger.done_chunks(job.id):  # another took it, and we stored it once more
+                            self.blobs.remove(job.id, done)
                 try:
                     send(ChunkId(job.id, number) for number in range(chunks))
                 except BrokerUnavailable:
@@ -73,6 +78,18 @@ class Jobs:
             first = number * self._chunk_size
             self.blobs.write(job_id, number, {first + place: file.data for place, file in enumerate(files)})
         return number + 1
+
+    @contextmanager
+    def _forgetting(self, job: Job) -> Iterator[None]:
+        """What could not be stored takes no room, unless another try may go on with it: one with its key."""
+        try:
+            yield
+        except Unavailable:
+            if job.key is None:
+                with suppress(Unavailable):
+                    self.ledger.cancel(job.id)
+                    self.blobs.remove(job.id)
+            raise
 
     def find(self, job_id: str, owner: str) -> JobStatus:
         """Raises UnknownJob, also for a job that is another's."""
@@ -93,6 +110,10 @@ class Jobs:
         """End a job unless it has ended; what was captioned stays. Raises UnknownJob."""
         self.find(job_id, owner)
         self.ledger.cancel(job_id)
+        try:
+            self.blobs.remove(job_id)
+        except BlobStoreUnavailable:
+            log.warning("The images of job %s stay until it is forgotten", job_id)
 
     def tidy(self) -> None:
         """End the jobs that took too long, and forget, with their images, those that ended long ago."""

@@ -11,6 +11,7 @@ import numpy as np
 from flaskapp.captioner import Captioner, GenerationSettings
 from flaskapp.counted import Counted
 from flaskapp.errors import (
+    BlobStoreUnavailable,
     CaptionFailed,
     ClientLeft,
     DatabaseUnavailable,
@@ -55,6 +56,7 @@ class Work:
         with self._keeper.holding(claim) as is_gone:
             try:
                 self._caption(claim, is_gone)
+                self._forget(claim)
             except ClientLeft:
                 log.info("Chunk %d of job %s was cancelled, or is another worker's", number, job_id)
             except FileNotFoundError:
@@ -74,6 +76,14 @@ class Work:
             self._ledger.give_back(claim, is_attempt=True)
         else:
             _patiently(lambda: self._ledger.save(claim, dict.fromkeys(claim.images, Outcome(error=reason))))
+            self._forget(claim)
+
+    def _forget(self, claim: Claim) -> None:
+        """The images of a chunk that is done take no room in the store; what stays is removed with the job."""
+        try:
+            self._blobs.remove(*claim.chunk)
+        except BlobStoreUnavailable as error:
+            log.warning("The images of chunk %d of job %s stay: %s", claim.chunk.number, claim.chunk.job_id, error)
 
     def _caption(self, claim: Claim, is_gone: Callable[[], bool]) -> None:
         settings = GenerationSettings(**claim.config)

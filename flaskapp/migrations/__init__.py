@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 log = logging.getLogger(__name__)
 
 FOLDER = Path(__file__).parent
-HEAD = "0002"
+HEAD = "0003"
 
 
 def is_current(engine: Engine) -> bool:

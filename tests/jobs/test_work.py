@@ -30,9 +30,9 @@ def jobs(make_app: Callable[..., Flask]) -> Jobs:
     return jobs
 
 
-def submit(jobs: Jobs, *files: NamedFile) -> str:
+def submit(jobs: Jobs, *files: NamedFile, key: str | None = None) -> str:
     bundle = unpack(files, Limits(images=100, bytes=2**24))
-    return jobs.submit(bundle, GenerationSettings(), "", None).id
+    return jobs.submit(bundle, GenerationSettings(), "", key).id
 
 
 def work(jobs: Jobs, job_id: str) -> None:
@@ -200,6 +200,42 @@ def fails_in_the_end(jobs: Jobs, job_id: str) -> list[str] | str | None:
     assert jobs.find(job_id, "").state == "done"
     (outcome,) = outcomes(jobs, job_id)
     return outcome
+
+
+def test_images_take_no_room_in_the_store_once_their_job_ends(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    done, cancelled = submit(jobs, STAR_FILE), submit(jobs, STAR_FILE)
+    assert stored(jobs) == {f"{done}/0", f"{cancelled}/0"}
+    work(jobs, done)
+    assert stored(jobs) == {f"{cancelled}/0"}
+    jobs.cancel(cancelled, "")
+    assert stored(jobs) == set()
+
+    def fail(*_: Any) -> None:
+        raise DatabaseUnavailable("in the middle of a submit")
+
+    monkeypatch.setattr(jobs.ledger, "accept", fail)
+    with pytest.raises(DatabaseUnavailable):
+        submit(jobs, STAR_FILE)
+    assert stored(jobs) == set()
+
+
+def test_a_job_that_is_stored_twice_at_once_leaves_nothing(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = jobs.blobs.write
+
+    def write_late(*arguments: Any) -> None:
+        monkeypatch.setattr(jobs.blobs, "write", write)
+        work(jobs, submit(jobs, STAR_FILE, key="key"))
+        write(*arguments)
+
+    monkeypatch.setattr(jobs.blobs, "write", write_late)
+    job_id = submit(jobs, STAR_FILE, key="key")
+    assert outcomes(jobs, job_id) == [[STAR]]
+    assert stored(jobs) == set()
+
+
+def stored(jobs: Jobs) -> set[str]:
+    root = Path(jobs.blobs._url)
+    return {str(file.relative_to(root)) for file in root.rglob("*") if file.is_file()}
 
 
 def test_a_file_of_the_store_is_whole_while_it_is_written_again(jobs: Jobs) -> None:
