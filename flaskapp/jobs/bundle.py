@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,9 @@ ENCRYPTED = 0x1  # a member's flag
 BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError)
 
 LEAST = 2**12  # bytes
+ENTRY = rb"PK\x01\x02(?=.{26}(..))"  # of a zip's directory, and the length of its extra field
+ENTRIES, LEAST_ENTRIES = 4, 1000  # for each image that is allowed, and for all: folders, and what systems add
+MAX_EXTRA = 1024  # bytes: times and owners
 
 
 class NamedFile(NamedTuple):
@@ -85,6 +89,7 @@ def unpack(files: Sequence[NamedFile], limits: Limits) -> Bundle:
 
 def _open_zip(data: bytes, limits: Limits) -> Bundle:
     """Sizes are believed: no more than a member says it has is ever unpacked, and it is broken then."""
+    _check_directory(data, limits)
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
         members = [member for member in archive.infolist() if _is_wanted(member)]
@@ -105,6 +110,16 @@ def _open_zip(data: bytes, limits: Limits) -> Bundle:
             raise UnreadableUpload("the zip is broken") from error
 
     return Bundle([member.filename for member in members], [member.file_size for member in members], read)
+
+
+def _check_directory(data: bytes, limits: Limits) -> None:
+    """Refuse a directory that would take long to read. What is in there by chance as well counts, and is little."""
+    most = max(LEAST_ENTRIES, ENTRIES * limits.images)
+    for number, entry in enumerate(re.finditer(ENTRY, data, re.DOTALL)):
+        if number >= most:
+            raise UnreadableUpload(f"the zip has more than {most} files and folders")
+        if int.from_bytes(entry[1], "little") > MAX_EXTRA:
+            raise UnreadableUpload("the zip has too much about its files beside them")
 
 
 def _is_wanted(member: zipfile.ZipInfo) -> bool:

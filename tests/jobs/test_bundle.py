@@ -70,6 +70,19 @@ def test_a_bomb_that_lies_about_its_size_is_not_unpacked_beyond_what_it_said(sai
     assert peak < 1_000_000
 
 
+def test_a_directory_that_takes_long_to_read_is_refused_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    many = zip_of({f"folder {number}/": b"" for number in range(1001)} | {"1.png": b"1"})
+    long, entry = io.BytesIO(), zipfile.ZipInfo("1.png")
+    entry.extra = bytes(2000)
+    with zipfile.ZipFile(long, "w") as archive:
+        archive.writestr(entry, b"1")
+    few = zip_of({f"folder {number}/": b"" for number in range(900)} | {"1.png": b"1"})
+    assert list(unpack([NamedFile("x.zip", few)], LIMITS)) == [("1.png", b"1")]
+    monkeypatch.delattr(zipfile, "ZipFile")
+    assert refusal(many) == "the zip has more than 1000 files and folders"
+    assert refusal(long.getvalue()) == "the zip has too much about its files beside them"
+
+
 @pytest.mark.parametrize("place", ["header", "data", "directory"])
 def test_a_broken_zip_is_refused(place: str) -> None:
     packed = bytearray(zip_of({"1.png": bytes(range(256)) * 10}, zipfile.ZIP_STORED))
