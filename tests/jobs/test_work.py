@@ -12,7 +12,7 @@ from flask import Flask
 
 from flaskapp.captioner import GenerationSettings, captioner
 from flaskapp.errors import BlobStoreUnavailable, CaptionerUnavailable, ClientLeft, DatabaseUnavailable
-from flaskapp.jobs import Jobs, Limits, NamedFile, unpack
+from flaskapp.jobs import Jobs, Limits, NamedFile
 from flaskapp.jobs import ledger as ledgers
 from flaskapp.jobs import work as works
 from flaskapp.jobs.ledger import ChunkId
@@ -31,8 +31,7 @@ def jobs(make_app: Callable[..., Flask]) -> Jobs:
 
 
 def submit(jobs: Jobs, *files: NamedFile, key: str | None = None) -> str:
-    bundle = unpack(files, Limits(images=100, bytes=2**24))
-    return jobs.submit(bundle, GenerationSettings(), "", key).id
+    return jobs.submit(files, Limits(images=100, bytes=2**24), GenerationSettings(), "", key).id
 
 
 def work(jobs: Jobs, job_id: str) -> None:
@@ -40,7 +39,7 @@ def work(jobs: Jobs, job_id: str) -> None:
 
 
 def outcomes(jobs: Jobs, job_id: str) -> list[list[str] | str | None]:
-    return [row.captions or row.error for row in jobs.results(job_id, 0, 100)]
+    return [row.captions or row.error for row in jobs.results(jobs.find(job_id, ""), 0, 100)]
 
 
 @contextmanager
