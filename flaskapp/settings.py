@@ -147,6 +147,7 @@ SETTINGS = (
     Setting("DATABASE_URL", database_url, None, "Any SQLAlchemy URL. Unset: an SQLite file in the instance folder", secret=True),
     Setting("MAX_JOB_IMAGES", positive, 5000, "Images in one caption job"),
     Setting("MAX_JOB_MB", positive, 64, "Size of the images of one caption job, unpacked, in MiB"),
+    Setting("MAX_JOBS_MB", positive, 2048, "Size of the images of all caption jobs that have not ended, unpacked, in MiB"),
     Setting("JOB_TTL", positive, 86400, "Seconds that a caption job may take, and that its results are kept after its end"),
     Setting("BROKER_URL", broker_url, None, "Celery's broker for caption jobs, such as `redis://host:6379/0`. Unset: a folder, and a worker that the server runs", secret=True),
     Setting("BLOB_STORE", blob_store, None, "Where the images of caption jobs wait: a folder or any fsspec URL, the same for all servers and workers. Unset: a folder beside the SQLite file, or in the instance folder", secret=True),

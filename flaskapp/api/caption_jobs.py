@@ -18,7 +18,7 @@ from flaskapp.api.fields import DecimalInteger, JobFiles, JobId, JSONPart
 from flaskapp.api.protected import ProtectedBlueprint, username
 from flaskapp.api.unprocessable import refusing
 from flaskapp.captioner import GenerationSettings, captioner
-from flaskapp.jobs import Jobs, JobStatus, Limits, NamedFile, unpack
+from flaskapp.jobs import Jobs, JobStatus, Limits, NamedFile
 from flaskapp.jobs.tables import MAX_KEY, STATES, Image
 
 EXAMPLE_ID = "0b6ee9d2-6a4d-4bb6-9a5c-7f1d3c0a8e55"
@@ -134,7 +134,7 @@ def submit(data: list[NamedFile], config: GenerationSettings, key: str | None = 
     with refusing("config"):
         captioner.caption([], config)
     with refusing("data"):
-        job = _jobs().submit(unpack(data, _limits()), config, username(), key)
+        job = _jobs().submit(data, _limits(), config, username(), key)
     return _shown(job), {"Location": url_for("caption_jobs.find", job_id=job.id)}
 
 
@@ -174,7 +174,7 @@ def results(job_id: str, page: int, page_size: int, format: str | None = None) -
     job = _jobs().find(job_id, username())
     if format:
         return Response(_stream(format, job), mimetype=STREAMS[format])
-    images = _jobs().results(job_id, (page - 1) * page_size, page_size)
+    images = _jobs().results(job, (page - 1) * page_size, page_size)
     return [_result(image) for image in images], _pagination(page, page_size, job.total)
 
 

@@ -16,7 +16,7 @@ from flaskapp.jobs.work import Work
 
 def assemble(config: Mapping[str, Any], database: Database, folder: Path) -> Jobs:
     """Jobs as servers and workers have them. What has no place of its own in the settings is kept in `folder`."""
-    ledger = Ledger(database)
+    ledger = Ledger(database, room=config["MAX_JOBS_MB"] * 2**20)
     blobs = Blobs(config["BLOB_STORE"] or str(folder / "blobs"))
     queue = Queue(config["BROKER_URL"] or (folder / "queue").as_uri().replace("file", FOLDER, 1))
     jobs = Jobs(

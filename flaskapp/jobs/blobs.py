@@ -2,8 +2,9 @@
 
 import io
 import logging
+import uuid
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -28,21 +29,37 @@ class Blobs:
         with zipfile.ZipFile(packed, "w") as archive:  # uncompressed: images are
             for number, data in images.items():
                 archive.writestr(str(number), data)
+        name = f"{job_id}/{chunk}"
         with self._open() as (files, root):
             files.makedirs(f"{root}/{job_id}", exist_ok=True)
-            files.pipe_file(f"{root}/{job_id}/{chunk}", packed.getvalue())
+            if isinstance(files, LocalFileSystem):  # other stores show a file when it is whole
+                unfinished = Path(root, f"{name}.{uuid.uuid4().hex}")
+                try:
+                    unfinished.write_bytes(packed.getvalue())
+                    unfinished.replace(Path(root, name))
+                except FileNotFoundError as error:  # the job ended in this moment
+                    raise BlobStoreUnavailable("the images cannot be stored at the moment") from error
+                finally:
+                    unfinished.unlink(missing_ok=True)
+            else:
+                files.pipe_file(f"{root}/{name}", packed.getvalue())
 
-    def read(self, job_id: str, chunk: int) -> dict[int, bytes]:
-        """Raises FileNotFoundError, or BlobStoreUnavailable."""
+    def read(self, job_id: str, chunk: int, numbers: Iterable[int]) -> dict[int, bytes]:
+        """Raises FileNotFoundError, also for what is damaged or not all there, or BlobStoreUnavailable."""
         with self._open() as (files, root):
             packed = files.cat_file(f"{root}/{job_id}/{chunk}")
-        with zipfile.ZipFile(io.BytesIO(packed)) as archive:
-            return {int(name): archive.read(name) for name in archive.namelist()}
+        try:
+            with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+                return {number: archive.read(str(number)) for number in numbers}
+        except Exception as error:  # there are many kinds of damage
+            log.error("Chunk %d of job %s is damaged in the blob store: %r", chunk, job_id, error)
+            raise FileNotFoundError(f"{job_id}/{chunk}") from error
 
-    def remove(self, job_id: str) -> None:
-        """Forget all images of a job, if there are any."""
+    def remove(self, job_id: str, chunk: int | None = None) -> None:
+        """Forget all images of a job, or of one of its chunks, if there are any. Raises BlobStoreUnavailable."""
+        name = job_id if chunk is None else f"{job_id}/{chunk}"
         with self._open() as (files, root), suppress(FileNotFoundError):
-            files.rm(f"{root}/{job_id}", recursive=True)
+            files.rm(f"{root}/{name}", recursive=chunk is None)
 
     @contextmanager
     def _open(self) -> Iterator[tuple[AbstractFileSystem, str]]:
@@ -51,7 +68,7 @@ class Blobs:
             if isinstance(files, LocalFileSystem):
                 Path(root).mkdir(mode=0o700, parents=True, exist_ok=True)
             yield files, root
-        except FileNotFoundError:
+        except (FileNotFoundError, BlobStoreUnavailable):
             raise
         except Exception as error:  # each store has errors of its own
             log.error("The blob store failed: %s", error)

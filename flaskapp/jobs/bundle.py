@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,11 @@ ZIP_SIGNATURES = (b"PK\x03\x04", b"PK\x05\x06")  # the second begins an empty on
 COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 ENCRYPTED = 0x1  # a member's flag
 BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError)
+
+LEAST = 2**12  # bytes
+ENTRY = rb"PK\x01\x02(?=.{26}(..))"  # of a zip's directory, and the length of its extra field
+ENTRIES, LEAST_ENTRIES = 4, 1000  # for each image that is allowed, and for all: folders, and what systems add
+MAX_EXTRA = 1024  # bytes: times and owners
 
 
 class NamedFile(NamedTuple):
@@ -49,6 +55,11 @@ class Bundle:
         while chunk := list(islice(files, size)):
             yield chunk
 
+    @property
+    def size(self) -> int:
+        """Bytes of all of them, where each counts as no less than its rows in a database take."""
+        return sum(max(size, LEAST) for size in self._sizes)
+
     def largest(self, size: int) -> int:
         """The bytes of the largest of these chunks."""
         return max(sum(self._sizes[first : first + size]) for first in range(0, len(self), size))
@@ -78,6 +89,7 @@ def unpack(files: Sequence[NamedFile], limits: Limits) -> Bundle:
 
 def _open_zip(data: bytes, limits: Limits) -> Bundle:
     """Sizes are believed: no more than a member says it has is ever unpacked, and it is broken then."""
+    _check_directory(data, limits)
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
         members = [member for member in archive.infolist() if _is_wanted(member)]
@@ -92,11 +104,22 @@ def _open_zip(data: bytes, limits: Limits) -> Bundle:
 
     def read(number: int) -> bytes:
         try:
-            return archive.read(members[number])
+            with archive.open(members[number]) as member:
+                return member.read(members[number].file_size + 1)  # to its end: only there is its checksum looked at
         except BROKEN as error:
             raise UnreadableUpload("the zip is broken") from error
 
     return Bundle([member.filename for member in members], [member.file_size for member in members], read)
+
+
+def _check_directory(data: bytes, limits: Limits) -> None:
+    """Refuse a directory that would take long to read. What is in there by chance as well counts, and is little."""
+    most = max(LEAST_ENTRIES, ENTRIES * limits.images)
+    for number, entry in enumerate(re.finditer(ENTRY, data, re.DOTALL)):
+        if number >= most:
+            raise UnreadableUpload(f"the zip has more than {most} files and folders")
+        if int.from_bytes(entry[1], "little") > MAX_EXTRA:
+            raise UnreadableUpload("the zip has too much about its files beside them")
 
 
 def _is_wanted(member: zipfile.ZipInfo) -> bool:

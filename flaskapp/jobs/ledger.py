@@ -5,6 +5,7 @@ saves, so that an image gets its captions, or the reason why it has none, once. 
 chunks before their job, so that no two transactions wait for each other.
 """
 
+import math
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from flaskapp.database import Database
-from flaskapp.errors import KeyReused
+from flaskapp.errors import KeyReused, TooBusy
 from flaskapp.jobs.tables import (
     ACTIVE,
     CANCELLED,
@@ -35,6 +36,7 @@ LEASE = 20.0  # seconds
 LONGEST_DELAY = 60.0  # seconds before a chunk that was given back is tried again
 GRACE = 10.0  # seconds that a message may be on its way
 OVERTAKEN = 60.0  # seconds: a message is lost where one that was sent so much later has arrived
+FULL = 60  # seconds after which another job may have room
 AT_ONCE = 500  # lost messages that are sent again, jobs that are removed
 
 
@@ -70,20 +72,30 @@ class Outcome:
 class Ledger:
     """Every method is one transaction, and raises DatabaseUnavailable."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, room: float = math.inf) -> None:
+        """`room`: bytes that the images of all jobs may have which have not ended."""
+        self._database, self._room = database, room
 
     # Jobs
 
-    def open(self, owner: str, key: str | None, fingerprint: str, config: Mapping[str, Any], total: int) -> Job:
-        """A new job, or the one that was made with this key. Raises KeyReused if that was of other content."""
+    def open(
+        self, owner: str, key: str | None, fingerprint: str, config: Mapping[str, Any], total: int, size: int = 0
+    ) -> Job:
+        """A new job, or the one that was made with this key. Raises KeyReused if that was of other content.
+
+        Raises TooBusy if there is no room for its `size` beside those that have not ended; one alone always has.
+        """
         job = Job(
             id=str(uuid.uuid4()), owner=owner, key=key, fingerprint=fingerprint, config=dict(config),
-            state=RECEIVING, total=total, created_at=time.time(),
+            state=RECEIVING, total=total, size=size, created_at=time.time(),
         )  # fmt: skip
         try:
             with self._database.session() as session:
                 session.add(job)
+                session.flush()
+                used = session.scalar(select(func.sum(Job.size)).where(Job.state.in_([*ACTIVE, RECEIVING])))
+                if size < (used or 0) > self._room:
+                    raise TooBusy("too many images of caption jobs wait", retry_after=FULL)
             return job
         except IntegrityError:
             with self._database.session() as session:
@@ -92,13 +104,13 @@ class Ledger:
             raise KeyReused("this Idempotency-Key was used for another job")
         return known
 
-    def accept(self, job_id: str, names: Sequence[str], chunk_size: int) -> None:
-        """Let work begin, unless somebody has, now that all images are stored."""
+    def accept(self, job_id: str, names: Sequence[str], chunk_size: int) -> bool:
+        """Let work begin, now that all images are stored. False: somebody has, or the job has ended."""
         chunks = range(0, len(names), chunk_size)
         with self._database.session() as session:
             accepted = update(Job).where(Job.id == job_id, Job.state == RECEIVING).values(state=QUEUED)
             if not _changed(session, accepted):
-                return
+                return False
             rows = [{"job_id": job_id, "number": number, "sent_at": time.time()} for number in range(len(chunks))]
             session.execute(insert(Chunk), rows)
             session.execute(
@@ -108,6 +120,7 @@ class Ledger:
                     for number, name in enumerate(names)
                 ],
             )
+            return True
 
     def find(self, job_id: str, owner: str) -> tuple[Job, Counts] | None:
         with self._database.session() as session:
@@ -122,6 +135,11 @@ class Ledger:
         chosen = select(Image).where(Image.job_id == job_id, Image.number >= first, Image.number < first + count)
         with self._database.session() as session:
             return session.scalars(chosen.order_by(Image.number)).all()
+
+    def done_chunks(self, job_id: str) -> Sequence[int]:
+        """The numbers of those with which nothing is to be done, any more."""
+        with self._database.session() as session:
+            return session.scalars(select(Chunk.number).where(Chunk.job_id == job_id, Chunk.is_done)).all()
 
     def cancel(self, job_id: str) -> None:
         """End a job, unless it has ended. Workers find that their claims are gone."""
@@ -158,12 +176,23 @@ class Ledger:
             kept = update(Chunk).where(*_is_of(claim)).values(claimed_until=time.time() + LEASE)
             return _changed(session, kept)
 
-    def try_alone(self, claim: Claim, image: int) -> int:
-        """Count one more attempt at an image by itself, before it is made. Returns how many there are."""
+    def try_alone(self, claim: Claim, image: int) -> int | None:
+        """Count one more attempt at an image by itself, before it is made.
+
+        Returns how many there are; None: the claim is gone.
+        """
         ours = (Image.job_id == claim.chunk.job_id, Image.number == image)
         with self._database.session() as session:
-            session.execute(update(Image).where(*ours).values(attempts=Image.attempts + 1))
+            counted = update(Image).where(*ours, exists().where(*_is_of(claim))).values(attempts=Image.attempts + 1)
+            if not _changed(session, counted):
+                return None
             return session.scalars(select(Image.attempts).where(*ours)).one()
+
+    def take_back(self, claim: Claim, image: int) -> None:
+        """An attempt by itself that the worker outlived is none, whoever has the claim by now."""
+        ours = (Image.job_id == claim.chunk.job_id, Image.number == image, Image.attempts > 0)
+        with self._database.session() as session:
+            session.execute(update(Image).where(*ours).values(attempts=Image.attempts - 1))
 
     def save(self, claim: Claim, outcomes: Mapping[int, Outcome]) -> bool:
         """Write what became of some images; the chunk is done with the last. False: the claim is gone."""

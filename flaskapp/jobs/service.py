@@ -3,12 +3,15 @@
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import chain
 
 from flaskapp.captioner import GenerationSettings
-from flaskapp.errors import BrokerUnavailable, UnknownJob
+from flaskapp.errors import BlobStoreUnavailable, BrokerUnavailable, Unavailable, UnknownJob
 from flaskapp.jobs.blobs import Blobs
-from flaskapp.jobs.bundle import Bundle
+from flaskapp.jobs.bundle import Bundle, Limits, NamedFile, unpack
 from flaskapp.jobs.keeper import Keeper
 from flaskapp.jobs.ledger import ChunkId, Counts, Ledger
 from flaskapp.jobs.queue import Queue
@@ -46,20 +49,30 @@ class Jobs:
         self.on_submit: Callable[[], None] = lambda: None
         self._chunk_size = chunk_size
         self._seconds_kept = seconds_kept
-        self._turns = Turns(MEMORY, wait=10, busy="too many jobs arrive at once")
+        busy = "too many jobs arrive at once"
+        self._openings = Turns(1, wait=10, busy=busy)
+        self._turns = Turns(MEMORY, wait=10, busy=busy)
 
-    def submit(self, bundle: Bundle, settings: GenerationSettings, owner: str, key: str | None) -> JobStatus:
+    def submit(
+        self, files: Sequence[NamedFile], limits: Limits, settings: GenerationSettings, owner: str, key: str | None
+    ) -> JobStatus:
         """Take a job, or find the one that was made with the same key and content.
 
         First its rows and files, then the messages: what is not sent then, the workers' keeper sends.
         Raises UnreadableUpload, KeyReused, TooBusy, DatabaseUnavailable, BlobStoreUnavailable, BrokerUnavailable.
         """
+        with self._openings.take():
+            bundle = unpack(files, limits)
         with self._turns.take(bundle.largest(self._chunk_size)), self.queue.open() as send:
             config = asdict(settings)
-            job = self.ledger.open(owner, key, bundle.fingerprint(repr(config)), config, len(bundle))
+            fingerprint = bundle.fingerprint(repr(config))
+            job = self.ledger.open(owner, key, fingerprint, config, len(bundle), bundle.size)
             if job.state == RECEIVING:
-                chunks = self._store(job.id, bundle)
-                self.ledger.accept(job.id, bundle.names, self._chunk_size)
+                with self._forgetting(job):
+                    chunks = self._store(job.id, bundle)
+                    if not self.ledger.accept(job.id, bundle.names, self._chunk_size):
+                        for done in self.ledger.done_chunks(job.id):  # another took it, and we stored it once more
+                            self.blobs.remove(job.id, done)
                 try:
                     send(ChunkId(job.id, number) for number in range(chunks))
                 except BrokerUnavailable:
@@ -74,6 +87,18 @@ class Jobs:
             self.blobs.write(job_id, number, {first + place: file.data for place, file in enumerate(files)})
         return number + 1
 
+    @contextmanager
+    def _forgetting(self, job: Job) -> Iterator[None]:
+        """What could not be stored takes no room, unless another try may go on with it: one with its key."""
+        try:
+            yield
+        except Unavailable:
+            if job.key is None:
+                with suppress(Unavailable):
+                    self.ledger.cancel(job.id)
+                    self.blobs.remove(job.id)
+            raise
+
     def find(self, job_id: str, owner: str) -> JobStatus:
         """Raises UnknownJob, also for a job that is another's."""
         found = self.ledger.find(job_id, owner)
@@ -81,18 +106,32 @@ class Jobs:
             raise UnknownJob("there is no such job")
         return _status(*found)
 
-    def results(self, job_id: str, first: int, count: int) -> Sequence[Image]:
-        """What is known of some images, in upload order."""
-        return self.ledger.images(job_id, first, count)
+    def results(self, job: JobStatus, first: int, count: int) -> Sequence[Image]:
+        """What is known of some images, in upload order. None beyond the last: no database is asked for those."""
+        return self.ledger.images(job.id, first, count) if first < job.total else []
 
     def all_results(self, job: JobStatus) -> Iterator[Image]:
-        for first in range(0, job.total, PAGE):
-            yield from self.ledger.images(job.id, first, PAGE)
+        """What is known of all images. The first are read at once, so that a failure can still be told.
+
+        Raises UnknownJob, then or later, if the job is forgotten meanwhile.
+        """
+        first, *others = (partial(self._page, job, first) for first in range(0, job.total, PAGE))
+        return chain(first(), chain.from_iterable(read() for read in others))
+
+    def _page(self, job: JobStatus, first: int) -> Sequence[Image]:
+        images = self.ledger.images(job.id, first, PAGE)
+        if len(images) < min(PAGE, job.total - first):
+            raise UnknownJob("there is no such job any more")
+        return images
 
     def cancel(self, job_id: str, owner: str) -> None:
         """End a job unless it has ended; what was captioned stays. Raises UnknownJob."""
         self.find(job_id, owner)
         self.ledger.cancel(job_id)
+        try:
+            self.blobs.remove(job_id)
+        except BlobStoreUnavailable:
+            log.warning("The images of job %s stay until it is forgotten", job_id)
 
     def tidy(self) -> None:
         """End the jobs that took too long, and forget, with their images, those that ended long ago."""

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import JSON, Float, ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, Float, ForeignKey, Index, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from flaskapp.accounts import MAX_USERNAME
@@ -32,6 +32,7 @@ class Job(Base):
     config: Mapped[dict[str, Any]] = mapped_column(JSON)
     state: Mapped[str] = mapped_column(String(16), index=True)
     total: Mapped[int]  # images
+    size: Mapped[int] = mapped_column(BigInteger, server_default="0")  # bytes of them
     created_at: Mapped[float] = mapped_column(Time)
     started_at: Mapped[float | None] = mapped_column(Time)
     ended_at: Mapped[float | None] = mapped_column(Time)

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from flaskapp.captioner import Captioner, GenerationSettings
 from flaskapp.counted import Counted
 from flaskapp.errors import (
+    BlobStoreUnavailable,
     CaptionFailed,
     ClientLeft,
     DatabaseUnavailable,
@@ -29,7 +31,7 @@ log = logging.getLogger(__name__)
 
 TOGETHER = 2  # attempts at a chunk as a whole; a worker that died in both may have died of one of its images
 ALONE = 3  # attempts at an image by itself
-LOST = 5  # attempts at a chunk whose images cannot be found
+LOST = 5  # attempts at a chunk whose images cannot be found, or that nothing else is known to help
 DEADLINE = 3600.0  # seconds for a chunk: nobody holds a connection
 SAVE_AGAIN = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds between tries: captions are dear
 
@@ -54,26 +56,38 @@ class Work:
         with self._keeper.holding(claim) as is_gone:
             try:
                 self._caption(claim, is_gone)
+                self._forget(claim)
             except ClientLeft:
                 log.info("Chunk %d of job %s was cancelled, or is another worker's", number, job_id)
             except FileNotFoundError:
-                self._ledger.give_back(claim, is_attempt=True)
+                self._try_again(claim, "the image is not stored any more")
             except DatabaseUnavailable:
                 raise
             except Unavailable as error:
                 log.warning("Chunk %d of job %s is tried again later: %s", number, job_id, error)
                 self._ledger.give_back(claim, is_attempt=False)
+            except Exception:  # not to be met for ever
+                log.exception("Chunk %d of job %s failed", number, job_id)
+                self._try_again(claim, "the image could not be captioned")
+
+    def _try_again(self, claim: Claim, reason: str) -> None:
+        """Later, or never where it was tried often enough."""
+        if claim.attempts < LOST:
+            self._ledger.give_back(claim, is_attempt=True)
+        else:
+            _patiently(lambda: self._ledger.save(claim, dict.fromkeys(claim.images, Outcome(error=reason))))
+            self._forget(claim)
+
+    def _forget(self, claim: Claim) -> None:
+        """The images of a chunk that is done take no room in the store; what stays is removed with the job."""
+        try:
+            self._blobs.remove(*claim.chunk)
+        except BlobStoreUnavailable as error:
+            log.warning("The images of chunk %d of job %s stay: %s", claim.chunk.number, claim.chunk.job_id, error)
 
     def _caption(self, claim: Claim, is_gone: Callable[[], bool]) -> None:
-        try:
-            files = self._blobs.read(*claim.chunk)
-        except FileNotFoundError:
-            if claim.attempts < LOST:
-                raise
-            self._save(claim, dict.fromkeys(claim.images, Outcome(error="the image is not stored any more")))
-            return
         settings = GenerationSettings(**claim.config)
-        images = {number: files[number] for number in claim.images}
+        images = self._blobs.read(*claim.chunk, claim.images)
         if claim.attempts > TOGETHER:
             self._caption_alone(claim, images, settings, is_gone)
         else:
@@ -103,11 +117,17 @@ class Work:
     ) -> None:
         """One after the other, each attempt counted before it is made: the worker may die of it."""
         for number, data in files.items():
-            if self._ledger.try_alone(claim, number) > ALONE:
-                outcome = Outcome(error=f"the worker died of it {ALONE} times")
-            else:
-                outcome = self._caption_one(data, settings, is_gone)
-            self._save(claim, {number: outcome})
+            attempts = self._ledger.try_alone(claim, number)
+            if attempts is None:
+                raise ClientLeft("the claim is gone")
+            if attempts > ALONE:
+                self._save(claim, {number: Outcome(error=f"the worker died of it {ALONE} times")})
+                continue
+            try:
+                self._save(claim, {number: self._caption_one(data, settings, is_gone)})
+            except Exception:  # whatever it was, the worker did not die of it
+                _patiently(partial(self._ledger.take_back, claim, number))
+                raise
 
     def _caption_one(self, data: bytes, settings: GenerationSettings, is_gone: Callable[[], bool]) -> Outcome:
         try:

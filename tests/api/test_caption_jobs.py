@@ -10,6 +10,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from flaskapp.errors import DatabaseUnavailable, UnknownJob
 from flaskapp.jobs import Jobs
 from flaskapp.jobs.ledger import ChunkId
 from flaskapp.jobs.queue import TASK
@@ -124,6 +125,43 @@ def test_results_come_in_pages_or_all_at_once(small: FlaskClient) -> None:
     assert [row["index"] for row in rows] == list("01234")
     assert {row["caption"] for row in rows} == {STAR}
     assert all(row["caption_2"] and not row["error"] for row in rows)
+
+
+def test_a_page_beyond_the_last_is_empty_and_asks_no_database(
+    small: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    location = submit(small, "star.png").headers["Location"]
+    monkeypatch.setattr(jobs_of(small).ledger, "images", None)
+    for query in ("page=2&page_size=1", "page=1000000000&page_size=1000"):  # whose first row is no INTEGER
+        assert small.get(f"{location}/results?{query}").get_json() == []
+
+
+@pytest.mark.parametrize("format", ["jsonl", "csv"])
+def test_a_stream_that_cannot_begin_is_an_error_and_one_that_cannot_go_on_breaks_off(
+    small: FlaskClient, monkeypatch: pytest.MonkeyPatch, format: str
+) -> None:
+    location = submit(small, *["star.png"] * 3).headers["Location"]
+    ledger = jobs_of(small).ledger
+    images = ledger.images
+
+    def fail_after(rows: int, error: Exception | None) -> None:
+        def read(job_id: str, first: int, count: int) -> Any:
+            if first < rows:
+                return images(job_id, first, count)
+            if error:
+                raise error
+            return []
+
+        monkeypatch.setattr(ledger, "images", read)
+
+    monkeypatch.setattr("flaskapp.jobs.service.PAGE", 2)
+    fail_after(0, DatabaseUnavailable("away"))
+    assert_error(small.get(f"{location}/results?format={format}"), 503)
+    fail_after(0, None)
+    assert_error(small.get(f"{location}/results?format={format}"), 404)
+    fail_after(2, None)
+    with pytest.raises(UnknownJob):
+        assert small.get(f"{location}/results?format={format}").text
 
 
 def test_a_name_that_is_a_formula_is_none_in_a_spreadsheet(client: FlaskClient) -> None:

@@ -1,4 +1,5 @@
 import io
+import tracemalloc
 import zipfile
 
 import pytest
@@ -58,10 +59,28 @@ def test_a_bomb_is_refused_by_what_it_says_it_is() -> None:
     assert refusal(packed) == refusal(b"1" * 10_001) == "the images have more than 0 MiB together"
 
 
-def test_a_bomb_that_lies_about_its_size_is_not_unpacked_beyond_what_it_said() -> None:
-    packed = zip_of({"bomb.png": bytes(1_000_000)})
-    lying = packed.replace((1_000_000).to_bytes(4, "little"), (100).to_bytes(4, "little"))
+@pytest.mark.parametrize("said", [0, 100])
+def test_a_bomb_that_lies_about_its_size_is_not_unpacked_beyond_what_it_said(said: int) -> None:
+    packed = zip_of({"bomb.png": bytes(50_000_000)})
+    lying = packed.replace((50_000_000).to_bytes(4, "little"), said.to_bytes(4, "little"))
+    tracemalloc.start()
     assert refusal(lying) == "the zip is broken"
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1_000_000
+
+
+def test_a_directory_that_takes_long_to_read_is_refused_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    many = zip_of({f"folder {number}/": b"" for number in range(1001)} | {"1.png": b"1"})
+    long, entry = io.BytesIO(), zipfile.ZipInfo("1.png")
+    entry.extra = bytes(2000)
+    with zipfile.ZipFile(long, "w") as archive:
+        archive.writestr(entry, b"1")
+    few = zip_of({f"folder {number}/": b"" for number in range(900)} | {"1.png": b"1"})
+    assert list(unpack([NamedFile("x.zip", few)], LIMITS)) == [("1.png", b"1")]
+    monkeypatch.delattr(zipfile, "ZipFile")
+    assert refusal(many) == "the zip has more than 1000 files and folders"
+    assert refusal(long.getvalue()) == "the zip has too much about its files beside them"
 
 
 @pytest.mark.parametrize("place", ["header", "data", "directory"])

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from flaskapp.database import Database
-from flaskapp.errors import KeyReused
+from flaskapp.errors import KeyReused, TooBusy
 from flaskapp.jobs import ledger as ledgers
 from flaskapp.jobs.ledger import ChunkId, Claim, Ledger, Outcome
 from flaskapp.jobs.tables import CANCELLED, DONE, EXPIRED, QUEUED, RUNNING
@@ -90,6 +90,10 @@ def test_a_claim_that_ran_out_is_anothers_and_the_first_saves_nothing(
     assert kept.attempts == 2
     assert not ledger.renew(lost)
     assert not ledger.save(lost, {0: Outcome(error="too late")})
+    assert ledger.try_alone(lost, 0) is None
+    assert (ledger.try_alone(kept, 0), ledger.try_alone(kept, 0)) == (1, 2)
+    ledger.take_back(kept, 0)
+    assert ledger.try_alone(kept, 0) == 2
     assert ledger.renew(kept)
     assert ledger.save(kept, {0: CAPTIONS, 1: CAPTIONS})
     assert ledger.claim(ChunkId(job_id, 0)) is None
@@ -163,6 +167,21 @@ def test_a_key_finds_its_job_and_no_other_content(ledger: Ledger) -> None:
     with pytest.raises(KeyReused):
         ledger.open("ada", "key", "another", {}, 1)
     assert ledger.find(job.id, "bob") is None
+
+
+def test_jobs_that_have_not_ended_have_so_much_room_and_no_more(database: Database) -> None:
+    ledger = Ledger(database, room=100)
+    large = ledger.open("", "key", "", {}, 1, size=1000).id
+    with pytest.raises(TooBusy) as caught:
+        ledger.open("", None, "", {}, 1, size=1)
+    assert caught.value.retry_after
+    assert ledger.open("", "key", "", {}, 1, size=1000).id == large, "the one that is there is found"
+    ledger.cancel(large)
+    small = [ledger.open("", None, "", {}, 1, size=50).id for _ in range(2)]
+    with pytest.raises(TooBusy):
+        ledger.open("", None, "", {}, 1, size=1)
+    ledger.cancel(small[0])
+    assert ledger.open("", None, "", {}, 1, size=50)
 
 
 def test_of_those_who_come_at_once_with_one_key_all_get_one_job(ledger: Ledger) -> None:

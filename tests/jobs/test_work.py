@@ -1,16 +1,18 @@
 """What a worker does with a chunk, with the real model; the deaths it must survive are left claims."""
 
 import io
+import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 from flask import Flask
 
 from flaskapp.captioner import GenerationSettings, captioner
-from flaskapp.errors import BlobStoreUnavailable, CaptionerUnavailable, DatabaseUnavailable
-from flaskapp.jobs import Jobs, Limits, NamedFile, unpack
+from flaskapp.errors import BlobStoreUnavailable, CaptionerUnavailable, ClientLeft, DatabaseUnavailable
+from flaskapp.jobs import Jobs, Limits, NamedFile
 from flaskapp.jobs import ledger as ledgers
 from flaskapp.jobs import work as works
 from flaskapp.jobs.ledger import ChunkId
@@ -28,9 +30,8 @@ def jobs(make_app: Callable[..., Flask]) -> Jobs:
     return jobs
 
 
-def submit(jobs: Jobs, *files: NamedFile) -> str:
-    bundle = unpack(files, Limits(images=100, bytes=2**24))
-    return jobs.submit(bundle, GenerationSettings(), "", None).id
+def submit(jobs: Jobs, *files: NamedFile, key: str | None = None) -> str:
+    return jobs.submit(files, Limits(images=100, bytes=2**24), GenerationSettings(), "", key).id
 
 
 def work(jobs: Jobs, job_id: str) -> None:
@@ -38,7 +39,7 @@ def work(jobs: Jobs, job_id: str) -> None:
 
 
 def outcomes(jobs: Jobs, job_id: str) -> list[list[str] | str | None]:
-    return [row.captions or row.error for row in jobs.results(job_id, 0, 100)]
+    return [row.captions or row.error for row in jobs.results(jobs.find(job_id, ""), 0, 100)]
 
 
 @contextmanager
@@ -123,6 +124,26 @@ def test_what_will_pass_gives_the_chunk_back_for_later(
     assert outcomes(jobs, job_id) == [[STAR]]
 
 
+@pytest.mark.parametrize("error", [CaptionerUnavailable, ClientLeft, DatabaseUnavailable])
+def test_an_image_by_itself_is_not_failed_for_what_its_worker_outlived(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    job_id = submit(jobs, STAR_FILE)
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise error("not now")
+
+    monkeypatch.setattr(works, "TOGETHER", 0)
+    monkeypatch.setattr(ledgers, "_is_free", lambda _: True)
+    with monkeypatch.context() as away:
+        away.setattr(captioner, "caption", fail)
+        for _ in range(ALONE + 1):
+            with suppress(DatabaseUnavailable):
+                work(jobs, job_id)
+    work(jobs, job_id)
+    assert outcomes(jobs, job_id) == [[STAR]]
+
+
 def test_captions_outlive_a_database_that_is_away_for_a_moment(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     job_id = submit(jobs, STAR_FILE)
     save, calls = jobs.ledger.save, []
@@ -140,16 +161,89 @@ def test_captions_outlive_a_database_that_is_away_for_a_moment(jobs: Jobs, monke
     assert outcomes(jobs, job_id) == [[STAR]]
 
 
-def test_images_that_are_gone_from_the_store_fail_in_the_end(jobs: Jobs) -> None:
+@pytest.mark.parametrize("damage", ["missing", "cut short", "empty", "changed", "another's"])
+def test_images_that_are_gone_from_the_store_or_damaged_fail_in_the_end(jobs: Jobs, damage: str) -> None:
     job_id = submit(jobs, STAR_FILE)
-    jobs.blobs.remove(job_id)
+    file = Path(jobs.blobs._url, job_id, "0")
+    data = file.read_bytes()
+    middle = len(data) // 2
+    match damage:
+        case "missing":
+            jobs.blobs.remove(job_id)
+        case "cut short":
+            file.write_bytes(data[:middle])
+        case "empty":
+            file.write_bytes(b"")
+        case "changed":
+            file.write_bytes(data[:middle] + bytes(8) + data[middle + 8 :])
+        case _:
+            jobs.blobs.write(job_id, 0, {7: STAR_FILE.data})
+    assert fails_in_the_end(jobs, job_id) == "the image is not stored any more"
+
+
+def test_a_chunk_at_which_a_worker_fails_in_no_known_way_fails_in_the_end(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = submit(jobs, STAR_FILE)
+    monkeypatch.setattr(works, "GenerationSettings", lambda: None)  # as if a later version had written the row
+    assert fails_in_the_end(jobs, job_id) == "the image could not be captioned"
+
+
+def fails_in_the_end(jobs: Jobs, job_id: str) -> list[str] | str | None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ledgers, "_is_free", lambda _: True)
         for _ in range(LOST - 1):
             work(jobs, job_id)
             assert outcomes(jobs, job_id) == [None]
         work(jobs, job_id)
-    assert outcomes(jobs, job_id) == ["the image is not stored any more"]
+    assert jobs.find(job_id, "").state == "done"
+    (outcome,) = outcomes(jobs, job_id)
+    return outcome
+
+
+def test_images_take_no_room_in_the_store_once_their_job_ends(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    done, cancelled = submit(jobs, STAR_FILE), submit(jobs, STAR_FILE)
+    assert stored(jobs) == {f"{done}/0", f"{cancelled}/0"}
+    work(jobs, done)
+    assert stored(jobs) == {f"{cancelled}/0"}
+    jobs.cancel(cancelled, "")
+    assert stored(jobs) == set()
+
+    def fail(*_: Any) -> None:
+        raise DatabaseUnavailable("in the middle of a submit")
+
+    monkeypatch.setattr(jobs.ledger, "accept", fail)
+    with pytest.raises(DatabaseUnavailable):
+        submit(jobs, STAR_FILE)
+    assert stored(jobs) == set()
+
+
+def test_a_job_that_is_stored_twice_at_once_leaves_nothing(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = jobs.blobs.write
+
+    def write_late(*arguments: Any) -> None:
+        monkeypatch.setattr(jobs.blobs, "write", write)
+        work(jobs, submit(jobs, STAR_FILE, key="key"))
+        write(*arguments)
+
+    monkeypatch.setattr(jobs.blobs, "write", write_late)
+    job_id = submit(jobs, STAR_FILE, key="key")
+    assert outcomes(jobs, job_id) == [[STAR]]
+    assert stored(jobs) == set()
+
+
+def stored(jobs: Jobs) -> set[str]:
+    root = Path(jobs.blobs._url)
+    return {str(file.relative_to(root)) for file in root.rglob("*") if file.is_file()}
+
+
+def test_a_file_of_the_store_is_whole_while_it_is_written_again(jobs: Jobs) -> None:
+    job_id = submit(jobs, STAR_FILE)
+    with Path(jobs.blobs._url, job_id, "0").open("rb") as reader:
+        first = reader.read(10)
+        jobs.blobs.write(job_id, 0, {0: bytes(10**6)})
+        assert zipfile.ZipFile(io.BytesIO(first + reader.read())).read("0") == STAR_FILE.data
+    assert [file.name for file in Path(jobs.blobs._url, job_id).iterdir()] == ["0"]
 
 
 def test_the_keeper_sends_again_what_was_lost_and_no_more(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:

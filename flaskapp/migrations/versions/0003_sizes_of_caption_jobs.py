@@ -1,0 +1,15 @@
+"""How much of the blob store a caption job takes. One that is known already counts for nothing."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+
+
+def upgrade() -> None:
+    op.add_column("caption_jobs", sa.Column("size", sa.BigInteger, nullable=False, server_default="0"))
+
+
+def downgrade() -> None:
+    op.drop_column("caption_jobs", "size")
