@@ -81,8 +81,8 @@ def _run(live: Callable[[], None], at_parents_death: int, parent: int, not_ours:
                 each.close()
             live()
         status = 0
-    except SystemExit:
-        status = 0
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:
         log.exception("A process for caption jobs died")
     finally:
@@ -180,12 +180,14 @@ class Supervisor:
 
 
 def work(jobs: Jobs) -> None:
-    """Be a Celery worker until SIGTERM, beside the requests and not before them."""
+    """Be a Celery worker until SIGTERM, beside the requests and not before them. Exits as it did."""
     os.nice(MODEST)
     captioner.continue_in_background()
     warnings.simplefilter("ignore", SecurityWarning)  # of root, who runs the server as well then
     jobs.queue.prepare()
     jobs.keeper.start()
-    jobs.queue.celery.Worker(
+    worker = jobs.queue.celery.Worker(
         pool="solo", quiet=True, without_gossip=True, without_mingle=True, without_heartbeat=True
-    ).start()
+    )
+    worker.start()  # returns even after what it calls unrecoverable
+    sys.exit(worker.exitcode)

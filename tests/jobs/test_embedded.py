@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from flaskapp.jobs.queue import QUEUE
 from tests.conftest import Server
 from tests.jobs.cluster import results, scene, submit, wait_until
 
@@ -81,6 +82,19 @@ def test_a_job_survives_the_death_of_its_worker_and_of_the_whole_server(
     status = wait_until(lambda status: status["state"] == "done", job, 120)
     assert (status["done"], status["failed"]) == (IMAGES, 0)
     assert [result["index"] for result in results(job)] == list(range(IMAGES))
+
+
+@pytest.mark.slow
+def test_a_worker_that_cannot_go_on_is_replaced_after_a_pause(
+    start_server: Callable[..., Server], settings: dict[str, str], tmp_path: Path
+) -> None:
+    server = start_server("--workers", "1", **settings)
+    messages = tmp_path / "jobs-jobs" / "queue" / "messages"
+    messages.mkdir(parents=True)
+    (messages / f"0.{QUEUE}.msg").write_text("{")  # Celery gives up at it, and returns
+    job = submit(server.url, [scene(0)[0]])
+    server.wait_for("The worker for caption jobs died; the next begins in 2 seconds")
+    wait_until(lambda status: status["state"] == "done", job, 120)
 
 
 @pytest.mark.slow
