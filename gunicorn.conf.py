@@ -54,6 +54,7 @@ def when_ready(server: Any) -> None:
 
 
 def pre_fork(server: Any, worker: Any) -> None:
+    embedded.keep()
     worker.metrics_place = metrics_files.make_room([each.metrics_place for each in server.WORKERS.values()])
 
 
@@ -64,6 +65,7 @@ def post_fork(server: Any, worker: Any) -> None:
 
     metrics_files.enter(worker.metrics_place)
     captioner.continue_after_fork(worker.age, on_death=leave)
+    embedded.watch(on_loss=leave)
 
 
 def child_exit(server: Any, worker: Any) -> None:

@@ -28,6 +28,11 @@ def supervisor_of(server: Server) -> int:
     return supervisor
 
 
+def finished(server: Server) -> None:
+    """Have a job of one image done."""
+    wait_until(lambda status: status["state"] == "done", submit(server.url, [scene(0)[0]]), 120)
+
+
 def is_alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
@@ -92,9 +97,25 @@ def test_a_worker_that_cannot_go_on_is_replaced_after_a_pause(
     messages = tmp_path / "jobs-jobs" / "queue" / "messages"
     messages.mkdir(parents=True)
     (messages / f"0.{QUEUE}.msg").write_text("{")  # Celery gives up at it, and returns
-    job = submit(server.url, [scene(0)[0]])
+    finished(server)
     server.wait_for("The worker for caption jobs died; the next begins in 2 seconds")
-    wait_until(lambda status: status["state"] == "done", job, 120)
+
+
+@pytest.mark.slow
+def test_the_supervisor_survives_signals_for_the_master_and_is_replaced_when_it_is_killed(
+    start_server: Callable[..., Server], settings: dict[str, str]
+) -> None:
+    server = start_server("--workers", "1", **settings)
+    supervisor = supervisor_of(server)
+    for name in ("HUP", "USR1", "USR2", "WINCH", "TTIN", "TTOU", "INT"):
+        os.kill(supervisor, getattr(signal, f"SIG{name}"))
+    finished(server)
+    assert children(supervisor)
+    os.kill(supervisor, signal.SIGKILL)
+    finished(server)
+    server.wait_for("The supervisor of caption jobs died; another begins")
+    server.wait_for("Booting worker", times=2)
+    assert server.stop() == 0
 
 
 @pytest.mark.slow
