@@ -30,6 +30,7 @@ LOOK = 60.0  # seconds between two looks for work, and for what is old
 MODEST = 19  # the worker's niceness: it takes what requests leave
 SHORTEST_LIFE, LONGEST_PAUSE = 1.0, 60.0  # seconds from a death to the next worker; doubled each time
 PATIENCE = 5.0  # seconds that a worker may take to finish its chunk when the server stops
+PATIENCE_WITH_SUPERVISOR = 8.0  # seconds, which must be more
 NOT_FOR_US = (  # what a terminal sends to all, or somebody who means the master by its name
     signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH, signal.SIGTTIN, signal.SIGTTOU
 )  # fmt: skip
@@ -81,11 +82,17 @@ def watch(on_loss: Callable[[], None]) -> None:
 
 
 def stop() -> None:
-    """Stop the supervisor and its worker, and wait for them."""
-    if _supervisor is not None and _is_child(_supervisor):
-        with suppress(ProcessLookupError, ChildProcessError):
-            os.kill(_supervisor, signal.SIGTERM)
+    """Stop the supervisor and its worker, and wait for them, but not for ever."""
+    if _supervisor is None or not _is_child(_supervisor):
+        return
+    os.kill(_supervisor, signal.SIGTERM)
+    until = time.monotonic() + PATIENCE_WITH_SUPERVISOR
+    while _is_child(_supervisor):
+        if time.monotonic() >= until:
+            os.kill(_supervisor, signal.SIGKILL)  # its worker goes with it
             os.waitpid(_supervisor, 0)
+            return
+        time.sleep(0.05)
 
 
 def _is_child(pid: int) -> bool:
@@ -178,12 +185,12 @@ class Supervisor:
         self._next_look = time.monotonic() + LOOK
         try:
             if self._jobs.queue.has_been_used:
-                self._jobs.tidy()
                 self._is_wanted = self._jobs.ledger.has_work()
+                self._jobs.tidy()
         except FlaskappError as error:
-            log.warning("Whether there are caption jobs cannot be told: %s", error)
+            log.warning("Caption jobs cannot be looked after at the moment: %s", error)
         except Exception:  # nothing may end the supervisor
-            log.exception("Whether there are caption jobs cannot be told")
+            log.exception("Caption jobs cannot be looked after")
         finally:
             self._jobs.ledger.close()  # no connection crosses the next fork
         if self._worker and not self._is_wanted:

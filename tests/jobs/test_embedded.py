@@ -3,12 +3,17 @@
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import requests
+from flask import Flask
 
+from flaskapp.captioner import GenerationSettings
+from flaskapp.errors import DatabaseUnavailable
+from flaskapp.jobs import Limits, NamedFile, embedded, unpack
 from flaskapp.jobs.queue import QUEUE
 from tests.conftest import Server
 from tests.jobs.cluster import results, scene, submit, wait_until
@@ -116,6 +121,55 @@ def test_the_supervisor_survives_signals_for_the_master_and_is_replaced_when_it_
     server.wait_for("The supervisor of caption jobs died; another begins")
     server.wait_for("Booting worker", times=2)
     assert server.stop() == 0
+
+
+def test_work_is_found_while_old_jobs_cannot_be_removed(
+    make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = make_app().extensions["jobs"]
+    bundle = unpack([NamedFile("star.png", scene(0)[0])], Limits(images=1, bytes=2**20))
+    jobs.submit(bundle, GenerationSettings(), "", None)
+
+    def fail() -> None:
+        raise DatabaseUnavailable("a lock is held for long")
+
+    monkeypatch.setattr(jobs, "tidy", fail)
+    supervisor = embedded.Supervisor(jobs, heard=0, master=0)
+    supervisor._look()
+    assert supervisor._is_wanted
+
+
+@pytest.fixture
+def stop_soon(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Stops the process with this id, as the master stops its supervisor, with little patience."""
+
+    def stop(pid: int) -> None:
+        monkeypatch.setattr(embedded, "_supervisor", pid)
+        monkeypatch.setattr(embedded, "PATIENCE_WITH_SUPERVISOR", 0.2)
+        embedded.stop()
+
+    return stop
+
+
+def test_a_supervisor_that_does_not_stop_is_killed(stop_soon: Callable[[int], None]) -> None:
+    deaf = subprocess.Popen(["sh", "-c", "trap '' TERM; echo; exec sleep 60"], stdout=subprocess.PIPE)
+    with deaf:
+        assert deaf.stdout is not None
+        deaf.stdout.readline()
+        start = time.monotonic()
+        stop_soon(deaf.pid)
+        assert not is_alive(deaf.pid)
+        assert time.monotonic() - start < 30
+
+
+def test_a_process_that_has_the_id_of_a_dead_supervisor_is_left_alone(stop_soon: Callable[[int], None]) -> None:
+    started = subprocess.run(["sh", "-c", "sleep 60 > /dev/null 2>&1 & echo $!"], capture_output=True, text=True)
+    foreign = int(started.stdout)
+    try:
+        stop_soon(foreign)
+        assert is_alive(foreign)
+    finally:
+        os.kill(foreign, signal.SIGKILL)
 
 
 @pytest.mark.slow
