@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from flaskapp.captioner import GenerationSettings
-from flaskapp.errors import BrokerUnavailable, UnknownJob
+from flaskapp.errors import BlobStoreUnavailable, BrokerUnavailable, UnknownJob
 from flaskapp.jobs.blobs import Blobs
 from flaskapp.jobs.bundle import Bundle
 from flaskapp.jobs.keeper import Keeper
@@ -97,8 +97,12 @@ class Jobs:
     def tidy(self) -> None:
         """End the jobs that took too long, and forget, with their images, those that ended long ago."""
         for job_id in self.ledger.expire(time.time() - self._seconds_kept):
-            self.blobs.remove(job_id)
-            self.ledger.remove(job_id)
+            try:
+                self.blobs.remove(job_id)
+            except BlobStoreUnavailable:  # this one's turn comes again, the others' now
+                log.warning("The images of job %s could not be removed", job_id)
+            else:
+                self.ledger.remove(job_id)
 
 
 def _status(job: Job, counts: Counts) -> JobStatus:
