@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 from celery.exceptions import SecurityWarning
 
 from flaskapp.captioner import captioner
+from flaskapp.captioner.cores import give_way
 from flaskapp.errors import FlaskappError
 from flaskapp.jobs.service import Jobs
 
@@ -27,7 +28,6 @@ log = logging.getLogger(__name__)
 
 TICK = 5.0  # seconds between two looks whether the master is there
 LOOK = 60.0  # seconds between two looks for work, and for what is old
-MODEST = 19  # the worker's niceness: it takes what requests leave
 SHORTEST_LIFE, LONGEST_PAUSE = 1.0, 60.0  # seconds from a death to the next worker; doubled each time
 PATIENCE = 5.0  # seconds that a worker may take to finish its chunk when the server stops
 PATIENCE_WITH_SUPERVISOR = 8.0  # seconds, which must be more
@@ -38,11 +38,14 @@ PARENT_DIED = 1  # PR_SET_PDEATHSIG
 
 _supervisor: int | None = None
 _fork: Callable[[], int] | None = None  # makes one
-_on_loss: Callable[[], None] = lambda: None
+_on_loss: Callable[[], None] | None = None  # what a web worker does when there is none
 
 
-def start(jobs: Jobs, listeners: Sequence[Any]) -> None:
-    """Fork the supervisor, if the queue is in a folder here. It must not keep the master's listeners open."""
+def start(jobs: Jobs, listeners: Sequence[Any], on_work: Callable[[], None]) -> None:
+    """Fork the supervisor, if the queue is in a folder here. It must not keep the master's listeners open.
+
+    `on_work` is the first that a worker does.
+    """
     global _fork
     if not jobs.queue.is_local:
         return
@@ -54,7 +57,7 @@ def start(jobs: Jobs, listeners: Sequence[Any]) -> None:
         master = os.getpid()
         pid = os.fork()
         if pid == 0:
-            _run(lambda: Supervisor(jobs, heard, master).run(), signal.SIGTERM, master, listeners)
+            _run(lambda: Supervisor(jobs, heard, master, on_work).run(), signal.SIGTERM, master, listeners)
         return pid
 
     _fork = fork
@@ -112,7 +115,8 @@ def _ring(bell: int) -> None:
             os.kill(_supervisor, 0)
     except ProcessLookupError:
         log.error("Nobody looks after caption jobs: this web worker is replaced, and the supervisor with it")
-        _on_loss()
+        if _on_loss is not None:
+            _on_loss()
     except PermissionError:  # it is there, and another user's
         pass
 
@@ -141,8 +145,8 @@ def _run(live: Callable[[], None], at_parents_death: int, parent: int, not_ours:
 
 
 class Supervisor:
-    def __init__(self, jobs: Jobs, heard: int, master: int) -> None:
-        self._jobs, self._heard, self._master = jobs, heard, master
+    def __init__(self, jobs: Jobs, heard: int, master: int, on_work: Callable[[], None]) -> None:
+        self._jobs, self._heard, self._master, self._on_work = jobs, heard, master, on_work
         self._worker: int | None = None
         self._is_wanted = False
         self._started = self._not_before = 0.0
@@ -207,7 +211,7 @@ class Supervisor:
             return
         if pid == 0:
             signal.set_wakeup_fd(-1)
-            _run(lambda: work(self._jobs), signal.SIGKILL, supervisor, [os.fdopen(self._heard)])
+            _run(lambda: work(self._jobs, self._on_work), signal.SIGKILL, supervisor, [os.fdopen(self._heard)])
         self._worker = pid
         log.info("A worker for caption jobs begins (pid %d)", pid)
 
@@ -241,13 +245,14 @@ class Supervisor:
             os.waitpid(self._worker, 0)
 
 
-def work(jobs: Jobs) -> None:
+def work(jobs: Jobs, on_work: Callable[[], None]) -> None:
     """Be a Celery worker until SIGTERM, beside the requests and not before them. Exits as it did."""
-    os.nice(MODEST)
+    on_work()
     captioner.continue_in_background()
     warnings.simplefilter("ignore", SecurityWarning)  # of root, who runs the server as well then
     jobs.queue.prepare()
     jobs.keeper.start()
+    give_way()  # and no more: who is last of all, as the captioning thread is, must hold no lock of the database
     worker = jobs.queue.celery.Worker(
         pool="solo", quiet=True, without_gossip=True, without_mingle=True, without_heartbeat=True
     )

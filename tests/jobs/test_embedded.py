@@ -12,11 +12,13 @@ import requests
 from flask import Flask
 
 from flaskapp.captioner import GenerationSettings
+from flaskapp.captioner.cores import NICE
 from flaskapp.errors import DatabaseUnavailable
 from flaskapp.jobs import Limits, NamedFile, embedded, unpack
 from flaskapp.jobs.queue import QUEUE
 from tests.conftest import Server
 from tests.jobs.cluster import results, scene, submit, wait_until
+from tests.serving.test_metrics_files import total
 
 IMAGES = 96
 
@@ -25,6 +27,11 @@ def children(pid: int) -> dict[int, int]:
     """The processes that a process has forked, and their niceness."""
     listed = subprocess.run(["ps", "-o", "pid=,ni=", "--ppid", str(pid)], capture_output=True, text=True)
     return {int(process): int(nice) for process, nice in map(str.split, listed.stdout.splitlines())}
+
+
+def nicenesses(pid: int) -> set[int]:
+    """Of a process' threads."""
+    return {os.getpriority(os.PRIO_PROCESS, int(thread.name)) for thread in Path(f"/proc/{pid}/task").iterdir()}
 
 
 def supervisor_of(server: Server) -> int:
@@ -63,7 +70,9 @@ def test_a_job_is_done_by_a_modest_worker_that_comes_with_the_first_and_goes_wit
     right = sum(result["captions"] == [caption] for result, (_, caption) in zip(results(job), scenes, strict=True))
     assert right >= 19
     (worker,) = children(supervisor)
-    assert children(supervisor)[worker] == 19
+    assert total(server, "captions_total") == len(scenes)
+    usual = children(server.process.pid)[supervisor]
+    assert nicenesses(worker) == {usual, min(19, usual + NICE), 19}, "the keeper, who reads and writes, the captioner"
     server.stop()
     assert not is_alive(supervisor)
     assert not is_alive(worker)
@@ -134,7 +143,7 @@ def test_work_is_found_while_old_jobs_cannot_be_removed(
         raise DatabaseUnavailable("a lock is held for long")
 
     monkeypatch.setattr(jobs, "tidy", fail)
-    supervisor = embedded.Supervisor(jobs, heard=0, master=0)
+    supervisor = embedded.Supervisor(jobs, heard=0, master=0, on_work=lambda: None)
     supervisor._look()
     assert supervisor._is_wanted
 
