@@ -1,4 +1,4 @@
-"""kombu's broker in a folder, with two repairs: a message is there as a whole or not at all, and in that folder only."""
+"""kombu's broker in a folder, with two repairs: a message is whole or not there, and in that folder alone."""
 
 import json
 import time
@@ -22,7 +22,7 @@ class Channel(filesystem.Channel):
         except OSError as error:
             raise ChannelError("a message cannot be written") from error
 
-    def _get(self, queue: Any) -> Any:
+    def _get(self, queue: Any, timeout: Any = None) -> Any:
         """Whoever removes the file has the message. kombu would move it to where all keep temporary files first."""
         for file in sorted(Path(self.data_folder_in).iterdir()):
             if file.name.partition(".")[2] != f"{queue}.msg":
