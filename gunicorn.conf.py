@@ -50,11 +50,14 @@ def when_ready(server: Any) -> None:
     gc.collect()
     gc.freeze()  # what lives now will not be looked at by the collector, which would copy the pages it is on
     jobs = server.app.wsgi().extensions["jobs"]
-    embedded.start(jobs, server.LISTENERS)
+    server.metrics_places = [metrics_files.make_room([])] if jobs.queue.is_local else []
+    embedded.start(jobs, server.LISTENERS, on_work=lambda: metrics_files.enter(*server.metrics_places))
 
 
 def pre_fork(server: Any, worker: Any) -> None:
-    worker.metrics_place = metrics_files.make_room([each.metrics_place for each in server.WORKERS.values()])
+    embedded.keep()
+    taken = [each.metrics_place for each in server.WORKERS.values()]
+    worker.metrics_place = metrics_files.make_room(server.metrics_places + taken)
 
 
 def post_fork(server: Any, worker: Any) -> None:
@@ -64,6 +67,7 @@ def post_fork(server: Any, worker: Any) -> None:
 
     metrics_files.enter(worker.metrics_place)
     captioner.continue_after_fork(worker.age, on_death=leave)
+    embedded.watch(on_loss=leave)
 
 
 def child_exit(server: Any, worker: Any) -> None:

@@ -150,7 +150,7 @@ class Batcher:
     def _live(self) -> None:
         """The thread. Should it die, all who wait are told."""
         try:
-            give_way()
+            give_way(self._cores.niceness)
             while not self._is_over():
                 jobs = self._collect()
                 self._part = self._cores.claim()

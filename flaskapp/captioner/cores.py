@@ -9,7 +9,7 @@ from contextlib import suppress
 import torch
 
 PLACES = 256  # of processes that can be told apart
-NICE = 5
+NICE, NICEST = 5, 19  # a captioning thread's niceness: of one that requests wait for, and of one that has time
 
 IDLE, BUSY = 1, 2  # what a place says of its process; 0: there is none
 
@@ -24,6 +24,7 @@ class Cores:
         self._cores = cores
         self._table = mmap.mmap(-1, PLACES)
         self._place = 0
+        self.niceness = NICE  # that the captioning thread shall add to its own
 
     def take_place(self, number: int) -> None:
         """Tell this process from the others that were forked."""
@@ -31,8 +32,8 @@ class Cores:
         self._table[self._place] = IDLE
 
     def withdraw(self) -> None:
-        """Share with nobody any more: this process has one core from here on."""
-        self._cores, self._place = 1, 0
+        """Share with nobody any more: this process has one core from here on, and what is left of that."""
+        self._cores, self._place, self.niceness = 1, 0, NICEST
         self._table = mmap.mmap(-1, PLACES)
 
     def forget(self, number: int) -> None:
@@ -57,7 +58,7 @@ class Cores:
         self._table[self._place] = IDLE
 
 
-def give_way() -> None:
+def give_way(niceness: int = NICE) -> None:
     """Let others go first: the calling thread, and those that it starts, get a small share while there is other work.
 
     Requests are answered in between. Where the machine has other servers, theirs are as well.
@@ -65,4 +66,4 @@ def give_way() -> None:
     if sys.platform == "linux":  # elsewhere only whole processes can be nice
         thread = threading.get_native_id()
         with suppress(OSError):  # some sandboxes allow nobody to be nice
-            os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + NICE)
+            os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + niceness)

@@ -134,7 +134,7 @@ class Captioner:
         self._on_death = on_death
 
     def continue_in_background(self) -> None:
-        """Go on in a forked process that has time: with one core, which the others do not count."""
+        """Go on in a forked process that has time: with one core, which the others do not count, and last of all."""
         self._cores.withdraw()
 
     def worker_ended(self, number: int) -> None:

@@ -1,5 +1,6 @@
 """The parts of jobs, put together by the settings."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from flaskapp.jobs.ledger import Ledger
 from flaskapp.jobs.queue import FOLDER, Queue
 from flaskapp.jobs.service import Jobs
 from flaskapp.jobs.work import Work
+
+log = logging.getLogger(__name__)
 
 
 def assemble(config: Mapping[str, Any], database: Database, folder: Path) -> Jobs:
@@ -27,6 +30,12 @@ def assemble(config: Mapping[str, Any], database: Database, folder: Path) -> Job
         chunk_size=config["CAPTIONER_MAX_BATCH"],
         seconds_kept=config["JOB_TTL"],
     )
+    if queue.is_local:
+        jobs.on_submit = _warn  # until `embedded` starts a worker
     work = Work(ledger, blobs, jobs.keeper, captioner, config["MAX_MEGAPIXELS"])
     queue.register(work.caption_chunk, jobs.tidy)
     return jobs
+
+
+def _warn() -> None:
+    log.warning("This server captions no jobs: gunicorn's does, or run `celery -A flaskapp.jobs worker` beside it")

@@ -1,12 +1,13 @@
 """What a worker runs: `celery -A flaskapp.jobs worker`. Beside one of them, `… beat` has old jobs removed."""
 
 import logging
+import sys
 from typing import Any
 
 from celery.signals import setup_logging, worker_init
 
 from flaskapp import create_app
-from flaskapp.captioner import captioner
+from flaskapp.captioner import GenerationSettings, captioner
 from flaskapp.errors import CaptionerUnavailable
 
 log = logging.getLogger(__name__)
@@ -24,9 +25,10 @@ def log_as_the_server_does(**_: Any) -> None:
 
 @worker_init.connect
 def begin(**_: Any) -> None:
-    """Load the model before the first message. Without one the worker runs on, and gives back what it gets."""
-    jobs.keeper.start()
+    """Load the model, onto its device, before the first message. A worker that has none takes none from the others."""
     try:
-        captioner.load()
+        captioner.caption([], GenerationSettings())
     except CaptionerUnavailable as error:
         log.error("%s", error)
+        sys.exit(1)
+    jobs.keeper.start()

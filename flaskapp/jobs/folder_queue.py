@@ -1,9 +1,10 @@
-"""kombu's broker in a folder, with one repair: a message is there as a whole or not at all."""
+"""kombu's broker in a folder, with two repairs: a message is whole or not there, and in that folder alone."""
 
 import json
 import time
 import uuid
 from pathlib import Path
+from queue import Empty
 from typing import Any
 
 from kombu.exceptions import ChannelError
@@ -21,6 +22,21 @@ class Channel(filesystem.Channel):
         except OSError as error:
             raise ChannelError("a message cannot be written") from error
 
+    def _get(self, queue: Any, timeout: Any = None) -> Any:
+        """Whoever removes the file has the message. kombu would move it to where all keep temporary files first."""
+        for file in sorted(Path(self.data_folder_in).iterdir()):
+            if file.name.partition(".")[2] != f"{queue}.msg":
+                continue
+            try:
+                message = file.read_bytes()
+                file.unlink()
+            except FileNotFoundError:  # another reader was faster
+                continue
+            except OSError as error:
+                raise ChannelError("a message cannot be taken") from error
+            return json.loads(message)
+        raise Empty
+
 
 class Transport(filesystem.Transport):
     Channel = Channel
@@ -28,13 +44,7 @@ class Transport(filesystem.Transport):
 
 def options(folder: Path) -> dict[str, Any]:
     """The transport's options for a queue in a folder, which is made if it is missing."""
-    parts = {name: folder / name for name in ("messages", "taken", "control")}
-    for part in parts.values():
+    messages, control = folder / "messages", folder / "control"
+    for part in (messages, control):
         part.mkdir(mode=0o700, parents=True, exist_ok=True)
-    messages, taken, control = (str(part) for part in parts.values())
-    return {
-        "data_folder_in": messages,
-        "data_folder_out": messages,
-        "processed_folder": taken,
-        "control_folder": control,
-    }
+    return {"data_folder_in": str(messages), "data_folder_out": str(messages), "control_folder": str(control)}

@@ -136,8 +136,12 @@ class Jobs:
     def tidy(self) -> None:
         """End the jobs that took too long, and forget, with their images, those that ended long ago."""
         for job_id in self.ledger.expire(time.time() - self._seconds_kept):
-            self.blobs.remove(job_id)
-            self.ledger.remove(job_id)
+            try:
+                self.blobs.remove(job_id)
+            except BlobStoreUnavailable:  # this one's turn comes again, the others' now
+                log.warning("The images of job %s could not be removed", job_id)
+            else:
+                self.ledger.remove(job_id)
 
 
 def _status(job: Job, counts: Counts) -> JobStatus:

@@ -3,14 +3,22 @@
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import requests
+from flask import Flask
 
+from flaskapp.captioner import GenerationSettings
+from flaskapp.captioner.cores import NICE
+from flaskapp.errors import DatabaseUnavailable
+from flaskapp.jobs import Limits, NamedFile, embedded, unpack
+from flaskapp.jobs.queue import QUEUE
 from tests.conftest import Server
 from tests.jobs.cluster import results, scene, submit, wait_until
+from tests.serving.test_metrics_files import total
 
 IMAGES = 96
 
@@ -21,10 +29,20 @@ def children(pid: int) -> dict[int, int]:
     return {int(process): int(nice) for process, nice in map(str.split, listed.stdout.splitlines())}
 
 
+def nicenesses(pid: int) -> set[int]:
+    """Of a process' threads."""
+    return {os.getpriority(os.PRIO_PROCESS, int(thread.name)) for thread in Path(f"/proc/{pid}/task").iterdir()}
+
+
 def supervisor_of(server: Server) -> int:
     workers = {int(line.rpartition(" ")[2]) for line in server.lines if "Booting worker with pid" in line}
     (supervisor,) = children(server.process.pid).keys() - workers
     return supervisor
+
+
+def finished(server: Server) -> None:
+    """Have a job of one image done."""
+    wait_until(lambda status: status["state"] == "done", submit(server.url, [scene(0)[0]]), 120)
 
 
 def is_alive(pid: int) -> bool:
@@ -52,7 +70,9 @@ def test_a_job_is_done_by_a_modest_worker_that_comes_with_the_first_and_goes_wit
     right = sum(result["captions"] == [caption] for result, (_, caption) in zip(results(job), scenes, strict=True))
     assert right >= 19
     (worker,) = children(supervisor)
-    assert children(supervisor)[worker] == 19
+    assert total(server, "captions_total") == len(scenes)
+    usual = children(server.process.pid)[supervisor]
+    assert nicenesses(worker) == {usual, min(19, usual + NICE), 19}, "the keeper, who reads and writes, the captioner"
     server.stop()
     assert not is_alive(supervisor)
     assert not is_alive(worker)
@@ -81,6 +101,84 @@ def test_a_job_survives_the_death_of_its_worker_and_of_the_whole_server(
     status = wait_until(lambda status: status["state"] == "done", job, 120)
     assert (status["done"], status["failed"]) == (IMAGES, 0)
     assert [result["index"] for result in results(job)] == list(range(IMAGES))
+
+
+@pytest.mark.slow
+def test_a_worker_that_cannot_go_on_is_replaced_after_a_pause(
+    start_server: Callable[..., Server], settings: dict[str, str], tmp_path: Path
+) -> None:
+    server = start_server("--workers", "1", **settings)
+    messages = tmp_path / "jobs-jobs" / "queue" / "messages"
+    messages.mkdir(parents=True)
+    (messages / f"0.{QUEUE}.msg").write_text("{")  # Celery gives up at it, and returns
+    finished(server)
+    server.wait_for("The worker for caption jobs died; the next begins in 2 seconds")
+
+
+@pytest.mark.slow
+def test_the_supervisor_survives_signals_for_the_master_and_is_replaced_when_it_is_killed(
+    start_server: Callable[..., Server], settings: dict[str, str]
+) -> None:
+    server = start_server("--workers", "1", **settings)
+    supervisor = supervisor_of(server)
+    for name in ("HUP", "USR1", "USR2", "WINCH", "TTIN", "TTOU", "INT"):
+        os.kill(supervisor, getattr(signal, f"SIG{name}"))
+    finished(server)
+    assert children(supervisor)
+    os.kill(supervisor, signal.SIGKILL)
+    finished(server)
+    server.wait_for("The supervisor of caption jobs died; another begins")
+    server.wait_for("Booting worker", times=2)
+    assert server.stop() == 0
+
+
+def test_work_is_found_while_old_jobs_cannot_be_removed(
+    make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = make_app().extensions["jobs"]
+    bundle = unpack([NamedFile("star.png", scene(0)[0])], Limits(images=1, bytes=2**20))
+    jobs.submit(bundle, GenerationSettings(), "", None)
+
+    def fail() -> None:
+        raise DatabaseUnavailable("a lock is held for long")
+
+    monkeypatch.setattr(jobs, "tidy", fail)
+    supervisor = embedded.Supervisor(jobs, heard=0, master=0, on_work=lambda: None)
+    supervisor._look()
+    assert supervisor._is_wanted
+
+
+@pytest.fixture
+def stop_soon(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Stops the process with this id, as the master stops its supervisor, with little patience."""
+
+    def stop(pid: int) -> None:
+        monkeypatch.setattr(embedded, "_supervisor", pid)
+        monkeypatch.setattr(embedded, "PATIENCE_WITH_SUPERVISOR", 0.2)
+        embedded.stop()
+
+    return stop
+
+
+def test_a_supervisor_that_does_not_stop_is_killed(stop_soon: Callable[[int], None]) -> None:
+    deaf = subprocess.Popen(["sh", "-c", "trap '' TERM; echo; exec sleep 60"], stdout=subprocess.PIPE)
+    with deaf:
+        assert deaf.stdout is not None
+        deaf.stdout.readline()
+        start = time.monotonic()
+        stop_soon(deaf.pid)
+        assert not is_alive(deaf.pid)
+        assert time.monotonic() - start < 30
+
+
+def test_a_process_that_has_the_id_of_a_dead_supervisor_is_left_alone(stop_soon: Callable[[int], None]) -> None:
+    started = subprocess.run(["sh", "-c", "sleep 60 > /dev/null 2>&1 & echo $!"], capture_output=True, text=True)
+    foreign = int(started.stdout)
+    try:
+        stop_soon(foreign)
+        assert is_alive(foreign)
+    finally:
+        os.kill(foreign, signal.SIGKILL)
 
 
 @pytest.mark.slow
