@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager, ExitStack, closing, contextmanage
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any, NamedTuple
-from urllib.parse import urlsplit
 
 import click
 from flask import current_app
@@ -22,6 +21,7 @@ from flaskapp.cli.manifest import Manifest, NoManifest, Version
 from flaskapp.cli.output import Output
 from flaskapp.cli.terminal import printable, read_password
 from flaskapp.client import Client, ClientError
+from flaskapp.client.transport import split
 from flaskapp.errors import FlaskappError
 
 RETRIES = 5  # of a request to a server that is busy: there is time
@@ -62,8 +62,10 @@ def caption(
 ) -> None:
     """Caption images: files, and those in folders, by their names.
 
-    What was captioned before, with this model and these settings, is taken from the manifest. Images that cannot be
-    captioned are named on stderr, and make the exit code 1.
+    What was captioned before is taken from the manifest, if the file has the same path, size and time, the settings
+    are the same, and so is the model: its folder, the sizes and times of its files, and the precision; with --url, the
+    server's address and the name of its model. Images that cannot be captioned are named on stderr, and make the exit
+    code 1.
     """
     config = given(options)
     settings = settings_of(config)
@@ -71,7 +73,7 @@ def caption(
         raise click.UsageError("--username is for --url")
     if output and not manifest:
         manifest = Path(f"{output}.manifest")
-    if output and output == manifest:
+    if output and manifest and output.resolve() == manifest.resolve():
         raise click.UsageError("--manifest must be another file than --output")
     with _complaints(), ExitStack() as stack:
         if url:
@@ -138,9 +140,9 @@ def _summary(kinds: Counter[str]) -> str:
 
 
 def _client(url: str, username: str | None) -> Client:
-    if urlsplit(url).username:
-        raise click.UsageError("--url: a login is given by --username")
     try:
+        if split(url).username:
+            raise click.UsageError("--url: a login is given by --username")
         return Client(url, auth=(username, read_password()) if username else None, retries=RETRIES)
     except ValueError as error:
         raise click.UsageError(f"--url: {error}") from None

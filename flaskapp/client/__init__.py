@@ -1,6 +1,6 @@
 """A client for a running flaskapp: `from flaskapp.client import Client` imports neither torch nor the application."""
 
-from flaskapp.client.answers import Captions, EmailCheck, ImageCaptions, Item, ResizedImage, Status
+from flaskapp.client.answers import Captions, EmailCheck, ImageCaptions, Item, Model, ResizedImage, Status
 from flaskapp.client.client import Client
 from flaskapp.client.errors import (
     ClientError,
@@ -24,6 +24,7 @@ __all__ = [
     "ImageSource",
     "Item",
     "LoginRefused",
+    "Model",
     "RequestRefused",
     "ResizedImage",
     "ServerUnreachable",

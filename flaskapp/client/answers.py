@@ -1,11 +1,16 @@
 """What the methods of the client return."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Status(NamedTuple):
     message: str
     status_code: int
+
+
+class Model(NamedTuple):
+    name: str
+    note: str  # "OK", or what is to be known about it
 
 
 class Item(NamedTuple):
@@ -44,3 +49,10 @@ class Captions(NamedTuple):
     def best(self) -> str:
         """The best caption of the first image."""
         return self.results[0].best
+
+
+def texts(answer: Any) -> list[str]:
+    """Captions as a server gives them. Raises ValueError for what are none."""
+    if not isinstance(answer, list) or not answer or not all(isinstance(each, str) for each in answer):
+        raise ValueError("not captions")
+    return answer

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Callable, Iterable
+from functools import partial
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, Unpack
 from urllib.parse import quote
 
-from flaskapp.client.answers import Captions, EmailCheck, ImageCaptions, Item, ResizedImage, Status
+from flaskapp.client.answers import Captions, EmailCheck, ImageCaptions, Item, Model, ResizedImage, Status, texts
 from flaskapp.client.generation import Generation
-from flaskapp.client.multipart import Form, ImageSource
+from flaskapp.client.multipart import Form, ImageSource, listed
 from flaskapp.client.transport import Timeout, Transport, unexpected
 
 Answer = TypeVar("Answer")
@@ -52,6 +53,16 @@ class Client:
     def status(self) -> Status:
         """Is it there?"""
         return self._ask("GET", "/", lambda answer: Status(answer["message"], answer["status-code"]))
+
+    def live(self) -> Status:
+        """Does it answer?"""
+        return self._ask("GET", "/livez", lambda answer: Status(answer["message"], answer["status-code"]))
+
+    def ready(self) -> Model:
+        """The model that captions. Raises TooBusy, also at the last try, if it or the database is not ready."""
+        return self._ask(
+            "GET", "/readyz", lambda answer: Model(str(answer["model"]["name"]), str(answer["model"]["message"]))
+        )
 
     def item(self, item_id: int, q: str | None = None) -> Item:
         """Echo an integer of the path."""
@@ -112,9 +123,10 @@ class Client:
     def caption_many(self, images: Iterable[ImageSource], **settings: Unpack[Generation]) -> Captions:
         """Caption several images in one request: if one is refused, all are. Files are read while they are sent."""
         config = json.dumps(settings) if settings else None
-        with Form(list(images), config) as form:
+        sources = listed(images)
+        with Form(sources, config) as form:
             headers = {"Content-Type": form.content_type}
-            return self._ask("POST", "/caption/", _captions, data=form, headers=headers)
+            return self._ask("POST", "/caption/", partial(_captions, len(sources)), data=form, headers=headers)
 
     def _ask(self, method: str, path: str, read: Callable[[Any], Answer], **arguments: Any) -> Answer:
         """What `read` makes of the JSON that the server answers."""
@@ -125,7 +137,8 @@ class Client:
             raise unexpected(response) from None
 
 
-def _captions(answer: Any) -> Captions:
-    return Captions(
-        answer["model"], [ImageCaptions(result["input"], result["captions"]) for result in answer["results"]]
-    )
+def _captions(images: int, answer: Any) -> Captions:
+    results = [ImageCaptions(result["input"], texts(result["captions"])) for result in answer["results"]]
+    if len(results) != images:
+        raise ValueError("not a result for each image")
+    return Captions(str(answer["model"]), results)

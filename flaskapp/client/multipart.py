@@ -2,7 +2,7 @@
 
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +27,7 @@ class Image:
         self._file = file if file.seekable() else io.BytesIO(file.read())
         self._start = self._file.tell()
         self.size = self._file.seek(0, os.SEEK_END) - self._start
+        self._file.seek(self._start)  # the same file may come twice
 
     def __iter__(self) -> Iterator[bytes]:
         self._file.seek(self._start)
@@ -54,6 +55,13 @@ def opened(source: ImageSource) -> Iterator[Image]:
             yield Image(file)
     else:
         yield Image(io.BytesIO(source) if isinstance(source, bytes) else source)
+
+
+def listed(images: Iterable[ImageSource]) -> list[ImageSource]:
+    """Raises TypeError for a single image, whose letters or lines are none."""
+    if isinstance(images, str | bytes) or hasattr(images, "read"):
+        raise TypeError("a list of images is meant, not a single one")
+    return list(images)
 
 
 class Form:

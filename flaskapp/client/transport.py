@@ -8,7 +8,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from requests.auth import HTTPBasicAuth
 from urllib3 import BaseHTTPResponse
-from urllib3.exceptions import InvalidHeader, MaxRetryError, ReadTimeoutError
+from urllib3.exceptions import HTTPError, InvalidHeader, MaxRetryError, ReadTimeoutError
 from urllib3.util import Retry
 
 from flaskapp.client.errors import ClientError, ServerUnreachable, TimedOut, UnexpectedAnswer, refusal
@@ -23,9 +23,7 @@ class Transport:
     """Threads may share one."""
 
     def __init__(self, url: str, auth: tuple[str, str] | None, timeout: Timeout, retries: int) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("the url must be that of a server, such as http://localhost:8000")
+        parts = split(url)
         self.url = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
         self.auth = auth or _user_in(parts)
         self._timeout = timeout
@@ -51,11 +49,11 @@ class Transport:
                 allow_redirects=False,  # it would repeat what it was sent, to whoever it is sent to
                 **arguments,
             )
-        except requests.Timeout as error:
-            raise TimedOut(f"{self.url} did not answer in time") from error
-        except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
+        except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
+            if _is_timeout(error):
+                raise TimedOut(f"{self.url} did not answer in time") from error
             raise ServerUnreachable(f"{self.url} cannot be reached: {_reason(error)}") from error
-        except requests.RequestException as error:
+        except (requests.RequestException, HTTPError) as error:  # some of urllib3's come through requests as they are
             raise ClientError(f"{self.url} cannot be asked: {error}") from error
         if response.status_code != 200:
             raise _refusal(response)
@@ -111,8 +109,24 @@ def _session(auth: tuple[str, str] | None, retries: Retry) -> requests.Session:
     return session
 
 
+def split(url: str) -> SplitResult:
+    """Raises ValueError, which never quotes what may be a password."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        parts = SplitResult("", "", "", "", "")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("the url must be that of a server, such as http://localhost:8000")
+    return parts
+
+
 def _user_in(url: SplitResult) -> tuple[str, str] | None:
     return (unquote(url.username), unquote(url.password or "")) if url.username else None
+
+
+def _is_timeout(error: requests.RequestException) -> bool:
+    """Also one amid the answer's body, which arrives as a lost connection."""
+    return isinstance(error, requests.Timeout) or any(isinstance(each, ReadTimeoutError) for each in error.args)
 
 
 def _reason(error: requests.RequestException) -> str:
