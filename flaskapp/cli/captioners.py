@@ -92,16 +92,29 @@ class LocalCaptioner:
         captioner.close()
 
 
-class RemoteCaptioner:
-    """A server. Requests that are under way at the same time become its batches."""
-
-    in_flight = REQUESTS_IN_FLIGHT
+class Remote:
+    """A server, and what its errors mean to a command."""
 
     def __init__(self, client: Client, config: Mapping[str, Any]) -> None:
-        """Raises ClickException if there is no such server."""
-        self._client = client
-        self._config: Any = config
-        self.identity: Mapping[str, Any] = {"server": client.url, "model": self._ask(client.ready).name}
+        """Raises ClickException if there is no such server, or if it is not ready."""
+        self.client = client
+        self.config: Any = config
+        self.model = self._ask(client.ready).name
+        self.identity: Mapping[str, Any] = {"server": client.url, "model": self.model}
+
+    def request(self, question: Callable[[], Answer]) -> Answer:
+        """Ask something about files. Raises ClientError for these, ClickException if no other would fare better."""
+        try:
+            return question()
+        except LoginRefused as error:
+            raise _hopeless(error) from error
+        except ServerUnreachable:
+            self._ask(self.client.live)  # if it is gone, it is for all files
+            raise
+        except RequestRefused as error:
+            if "config" in (error.errors.get("multipart") or ()):
+                raise _hopeless(error) from error
+            raise
 
     def _ask(self, question: Callable[[], Answer]) -> Answer:
         try:
@@ -109,18 +122,14 @@ class RemoteCaptioner:
         except ClientError as error:
             raise _hopeless(error) from error
 
+
+class RemoteCaptioner(Remote):
+    """Requests that are under way at the same time become the server's batches."""
+
+    in_flight = REQUESTS_IN_FLIGHT
+
     def caption(self, path: Path) -> Captioned:
-        try:
-            answer = self._client.caption(path, **self._config)
-        except LoginRefused as error:
-            raise _hopeless(error) from error
-        except ServerUnreachable:
-            self._ask(self._client.live)  # if it is gone, it is for all files
-            raise
-        except RequestRefused as error:
-            if "config" in (error.errors.get("multipart") or ()):
-                raise _hopeless(error) from error
-            raise
+        answer = self.request(lambda: self.client.caption(path, **self.config))
         return Captioned(answer.model, answer.results[0].captions)
 
     def stop(self) -> None:

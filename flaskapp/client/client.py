@@ -1,34 +1,35 @@
 """The endpoints of the server as methods."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar, Unpack
+from typing import Any, Literal, Self, Unpack
 from urllib.parse import quote
 
 from flaskapp.client.answers import Captions, EmailCheck, ImageCaptions, Item, Model, ResizedImage, Status, texts
 from flaskapp.client.generation import Generation
+from flaskapp.client.jobs import JobMethods
 from flaskapp.client.multipart import Form, ImageSource, listed
 from flaskapp.client.transport import Timeout, Transport, unexpected
 
-Answer = TypeVar("Answer")
 
-
-class Client:
+class Client(JobMethods):
     """A client of the server at `url`, for `with` or until it is closed; threads may share it.
 
     `auth` are a username and a password, `timeout` the seconds for connecting and then for each silence of the server
     (one number for both). After a lost connection, 429 and 503 a request is sent again, up to `retries` times and when
     the server's `Retry-After` says, unless that is in more than 30 seconds; a login never is.
 
-    All methods raise ClientError, see `flaskapp.client.errors`.
+    It has a method for every endpoint of the course, for caption jobs and for the probes. `/image-to-text` is for
+    `huggingface_hub`'s own client. All methods raise ClientError, see `flaskapp.client.errors`.
     """
 
     def __init__(
         self, url: str, *, auth: tuple[str, str] | None = None, timeout: Timeout = (5, 60), retries: int = 3
     ) -> None:
         self._transport = Transport(url, auth, timeout, retries)
+        self._ask = self._transport.ask
 
     def __repr__(self) -> str:
         auth = self._transport.auth
@@ -127,14 +128,6 @@ class Client:
         with Form(sources, config) as form:
             headers = {"Content-Type": form.content_type}
             return self._ask("POST", "/caption/", partial(_captions, len(sources)), data=form, headers=headers)
-
-    def _ask(self, method: str, path: str, read: Callable[[Any], Answer], **arguments: Any) -> Answer:
-        """What `read` makes of the JSON that the server answers."""
-        response = self._transport.send(method, path, **arguments)
-        try:
-            return read(response.json())
-        except (ValueError, LookupError, TypeError, AttributeError):
-            raise unexpected(response) from None
 
 
 def _captions(images: int, answer: Any) -> Captions:

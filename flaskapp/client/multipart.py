@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO, Self, cast
 
 from urllib3.fields import RequestField
 from urllib3.filepost import choose_boundary
@@ -57,10 +57,12 @@ def opened(source: ImageSource) -> Iterator[Image]:
         yield Image(io.BytesIO(source) if isinstance(source, bytes) else source)
 
 
-def listed(images: Iterable[ImageSource]) -> list[ImageSource]:
-    """Raises TypeError for a single image, whose letters or lines are none."""
-    if isinstance(images, str | bytes) or hasattr(images, "read"):
-        raise TypeError("a list of images is meant, not a single one")
+def listed(images: ImageSource | Iterable[ImageSource], *, or_single: bool = False) -> list[ImageSource]:
+    """The images of a list. Raises TypeError for a single one, whose letters or lines are none."""
+    if isinstance(images, str | bytes | os.PathLike) or hasattr(images, "read"):
+        if not or_single:
+            raise TypeError("a list of images is meant, not a single one")
+        return [cast(ImageSource, images)]
     return list(images)
 
 

@@ -1,7 +1,8 @@
 """Requests to the server: how long they may take, which of them are tried again, and what its refusals mean."""
 
+from collections.abc import Callable
 from http.cookiejar import DefaultCookiePolicy
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import requests
@@ -13,6 +14,7 @@ from urllib3.util import Retry
 
 from flaskapp.client.errors import ClientError, ServerUnreachable, TimedOut, UnexpectedAnswer, refusal
 
+Answer = TypeVar("Answer")
 Timeout = float | tuple[float, float]
 
 LONGEST_WAIT = 30  # seconds: a server that says to come back later than that is not waited for
@@ -34,8 +36,18 @@ class Transport:
         self._patient.close()
         self._once.close()
 
-    def send(self, method: str, path: str, *, once: bool = False, **arguments: Any) -> requests.Response:
-        """The answer, if it is 200. `once`: never send it twice, whatever happens. Raises ClientError."""
+    def ask(self, method: str, path: str, read: Callable[[Any], Answer], **arguments: Any) -> Answer:
+        """What `read` makes of the JSON that the server answers."""
+        response = self.send(method, path, **arguments)
+        try:
+            return read(response.json())
+        except (ValueError, LookupError, TypeError, AttributeError):
+            raise unexpected(response) from None
+
+    def send(
+        self, method: str, path: str, *, once: bool = False, expected: int = 200, **arguments: Any
+    ) -> requests.Response:
+        """The answer, if its status is `expected`. `once`: never send it twice, whatever happens. Or ClientError."""
         session = self._once if once else self._patient
         headers = arguments.pop("headers", {})
         if once:  # an old connection may be closed at the very moment when it is used again
@@ -55,7 +67,7 @@ class Transport:
             raise ServerUnreachable(f"{self.url} cannot be reached: {_reason(error)}") from error
         except (requests.RequestException, HTTPError) as error:  # some of urllib3's come through requests as they are
             raise ClientError(f"{self.url} cannot be asked: {error}") from error
-        if response.status_code != 200:
+        if response.status_code != expected:
             raise _refusal(response)
         return response
 
