@@ -85,12 +85,12 @@ class EncodedImage:
                 raise UnreadableImage(f"the image has more than {max_megapixels:g} megapixels")
 
     @contextmanager
-    def decoded(self, for_side: int | None = None) -> Iterator[Picture]:
+    def decoded(self, for_side: int | None = None, *, patient: bool = False) -> Iterator[Picture]:
         """`decode` when its turn comes. When the block ends, the memory is others': keep nothing as large beyond it.
 
-        Raises UnreadableImage, or TooBusy where others have all the memory for too long.
+        Raises UnreadableImage, or TooBusy where others have all the memory for too long, unless it is `patient`.
         """
-        with turns.take(self._size), _finding_memory():
+        with turns.take(self._size, patient=patient), _finding_memory():
             yield self.decode(for_side)
 
     def decode(self, for_side: int | None = None) -> Picture:

@@ -25,9 +25,10 @@ class Turns:
         self._changed = threading.Condition()
 
     @contextmanager
-    def take(self, amount: int = 1) -> Iterator[None]:
+    def take(self, amount: int = 1, *, patient: bool = False) -> Iterator[None]:
+        """`patient`: wait as long as it takes, among however many."""
         amount = min(amount, self._room)
-        self._enter(amount)
+        self._enter(amount, patient)
         try:
             yield
         finally:
@@ -35,15 +36,16 @@ class Turns:
                 self._taken -= amount
                 self._changed.notify_all()
 
-    def _enter(self, amount: int) -> None:
+    def _enter(self, amount: int, patient: bool) -> None:
         ticket = object()
         with self._changed:
-            if len(self._waiting) >= MOST_WAITING:
+            if len(self._waiting) >= MOST_WAITING and not patient:
                 raise TooBusy(self._busy, retry_after=RETRY_AFTER)
             self._waiting.append(ticket)
             self._changed.notify_all()
             try:
-                if not self._changed.wait_for(lambda: self._is_next(ticket, amount), self._wait):
+                wait = None if patient else self._wait
+                if not self._changed.wait_for(lambda: self._is_next(ticket, amount), wait):
                     raise TooBusy(self._busy, retry_after=RETRY_AFTER)
                 self._taken += amount
             finally:

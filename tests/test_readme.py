@@ -1,5 +1,6 @@
 """A claim of the README is a tested claim."""
 
+import csv
 import doctest
 import json
 import re
@@ -106,7 +107,7 @@ def test_the_caption_commands_do_what_the_readme_says(
     commands = re.findall(
         r"^\$ \.venv/bin/flask --app wsgi (caption .+)\n((?:[^$`\n].*\n)*)", README, flags=re.MULTILINE
     )
-    assert len(commands) == 2
+    assert len(commands) == 3
     runner = make_app().test_cli_runner()
     for command, expected in commands:
         result = runner.invoke(args=shlex.split(command.replace("http://localhost:8000", server.url)))
@@ -114,6 +115,8 @@ def test_the_caption_commands_do_what_the_readme_says(
     lines = (folder / "captions.jsonl").read_text().splitlines()
     assert len(lines) == len(list((folder / "tests" / "assets").glob("*.png")))
     assert {json.loads(line)["model"] for line in lines} == {"embedded"}
+    rows = list(csv.DictReader((folder / "captions.csv").read_text().splitlines()))
+    assert [row["caption"] for row in rows] == [json.loads(line)["captions"][0] for line in lines]
 
 
 def shown(default: object) -> str:

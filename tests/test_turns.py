@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from flaskapp.errors import TooBusy
-from flaskapp.turns import Turns
+from flaskapp.turns import MOST_WAITING, Turns
 
 
 def test_no_more_is_taken_at_once_than_there_is_room_for() -> None:
@@ -33,6 +33,24 @@ def test_who_waits_too_long_is_told_to_come_back_and_takes_nothing() -> None:
     assert caught.value.retry_after > 0
     with turns.take(2):
         pass
+
+
+def test_the_patient_wait_for_their_turn_as_long_as_it_takes() -> None:
+    turns = Turns(1, 0, "busy")
+    done = []
+
+    def wait(number: int) -> None:
+        with turns.take(patient=True):
+            done.append(number)
+
+    with ThreadPoolExecutor(MOST_WAITING + 1) as pool:
+        with turns.take():
+            waiting = pool.map(wait, range(MOST_WAITING + 1))
+            with turns._changed:
+                assert turns._changed.wait_for(lambda: len(turns._waiting) == MOST_WAITING + 1, 30)
+            assert done == []
+        list(waiting)
+    assert sorted(done) == list(range(MOST_WAITING + 1))
 
 
 def test_what_is_larger_than_all_the_room_is_done_alone() -> None:

@@ -4,6 +4,7 @@ Any `VisionEncoderDecoderModel` checkpoint will do. Nothing in a checkpoint is e
 safetensors or with `weights_only`, and code of its own (`trust_remote_code`) is refused.
 """
 
+import hashlib
 import logging
 import subprocess
 import sys
@@ -35,6 +36,7 @@ DEFAULT_REVISION = "dc68f91c06a1ba6f15268e5b9c13ae7a7c514084"
 EMBEDDED = "embedded"
 EMBEDDED_FOLDER = Path(__file__).parent / "embedded" / "checkpoint"
 
+FILES = ("*.json", "*.txt", "*.safetensors", "*.bin")  # that decide what a model says
 WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")  # pickled ones only where there are no others
 
 PROBE_TIMEOUT = 8  # seconds that the hub has to answer at start
@@ -47,6 +49,13 @@ class Checkpoint:
 
     name: str
     folder: Path
+
+    def version(self) -> str:
+        """Another one for another folder, and for files in it that were written to or exchanged."""
+        folder = self.folder.resolve()
+        stats = [(path.name, path.stat()) for each in FILES for path in sorted(folder.glob(each)) if path.is_file()]
+        files = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+        return hashlib.sha256(repr((str(folder), files)).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,7 @@ class Loaded(NamedTuple):
     engine: Engine
     batcher: Batcher
     processor: Any
+    version: str  # of the checkpoint
 
 
 class Captioner:
@@ -84,6 +85,11 @@ class Captioner:
     def name(self) -> str:
         """What the answers' `model` says: the hub id, the folder's name, or "embedded". Known once it is loaded."""
         return self._name or "none"
+
+    @property
+    def version(self) -> str | None:
+        """What tells the model from others of that name. Known once it is loaded; never for clients to see."""
+        return self._loaded.version if self._loaded is not None else None
 
     def load(self) -> None:
         """Load the model, downloading it first if need be. Raises CaptionerUnavailable; the reason is in the log."""
@@ -194,7 +200,7 @@ class Captioner:
             max_waiting=configuration.queue,
             on_death=lambda: self._on_death(),
         )
-        return Loaded(engine, batcher, checkpoint.processor), found.name
+        return Loaded(engine, batcher, checkpoint.processor, found.version()), found.name
 
     def _load_on_device(self) -> Loaded:
         """The weights move to the device with the first caption: CUDA, once used, does not survive a fork."""

@@ -1,9 +1,9 @@
 """Who captions the files of a command: the model in this process, or a server."""
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import click
 import numpy as np
@@ -18,6 +18,8 @@ from flaskapp.errors import CaptionerUnavailable, InvalidGeneration, UnreadableI
 from flaskapp.images import EncodedImage
 
 REQUESTS_IN_FLIGHT = 16
+
+Answer = TypeVar("Answer")
 
 
 class Captioned(NamedTuple):
@@ -53,7 +55,7 @@ class LocalCaptioner:
         self.in_flight = 2 * config["CAPTIONER_MAX_BATCH"]  # one batch runs, the next one is decoded
         self.identity: Mapping[str, Any] = {
             "model": captioner.name,
-            "revision": config["CAPTIONER_REVISION"],
+            "version": captioner.version,
             "precision": config["CAPTIONER_PRECISION"],
         }
         self._settings = settings
@@ -69,7 +71,10 @@ class LocalCaptioner:
 
     def _decode(self, path: Path) -> Iterator[np.ndarray]:
         """The pixels of a file, of which only a few have theirs in memory."""
-        with self._decoding, EncodedImage(self._read(path), self._max_megapixels).decoded() as picture:
+        with (
+            self._decoding,
+            EncodedImage(self._read(path), self._max_megapixels).decoded(patient=True) as picture,
+        ):
             yield picture.flatten()
 
     def _read(self, path: Path) -> bytes:
@@ -87,36 +92,44 @@ class LocalCaptioner:
         captioner.close()
 
 
-class RemoteCaptioner:
-    """A server. Requests that are under way at the same time become its batches."""
-
-    in_flight = REQUESTS_IN_FLIGHT
+class Remote:
+    """A server, and what its errors mean to a command."""
 
     def __init__(self, client: Client, config: Mapping[str, Any]) -> None:
-        """Raises ClickException if there is no such server."""
-        self.identity: Mapping[str, Any] = {"server": client.url}
-        self._client = client
-        self._config: Any = config
-        self._check()
+        """Raises ClickException if there is no such server, or if it is not ready."""
+        self.client = client
+        self.config: Any = config
+        self.model = self._ask(client.ready).name
+        self.identity: Mapping[str, Any] = {"server": client.url, "model": self.model}
 
-    def _check(self) -> None:
+    def request(self, question: Callable[[], Answer]) -> Answer:
+        """Ask something about files. Raises ClientError for these, ClickException if no other would fare better."""
         try:
-            self._client.status()
-        except ClientError as error:
-            raise _hopeless(error) from error
-
-    def caption(self, path: Path) -> Captioned:
-        try:
-            answer = self._client.caption(path, **self._config)
+            return question()
         except LoginRefused as error:
             raise _hopeless(error) from error
         except ServerUnreachable:
-            self._check()  # if it is gone, it is for all files
+            self._ask(self.client.live)  # if it is gone, it is for all files
             raise
         except RequestRefused as error:
-            if "config" in error.errors.get("multipart", ()):
+            if "config" in (error.errors.get("multipart") or ()):
                 raise _hopeless(error) from error
             raise
+
+    def _ask(self, question: Callable[[], Answer]) -> Answer:
+        try:
+            return question()
+        except ClientError as error:
+            raise _hopeless(error) from error
+
+
+class RemoteCaptioner(Remote):
+    """Requests that are under way at the same time become the server's batches."""
+
+    in_flight = REQUESTS_IN_FLIGHT
+
+    def caption(self, path: Path) -> Captioned:
+        answer = self.request(lambda: self.client.caption(path, **self.config))
         return Captioned(answer.model, answer.results[0].captions)
 
     def stop(self) -> None:

@@ -1,6 +1,16 @@
 """A client for a running flaskapp: `from flaskapp.client import Client` imports neither torch nor the application."""
 
-from flaskapp.client.answers import Captions, EmailCheck, ImageCaptions, Item, ResizedImage, Status
+from flaskapp.client.answers import (
+    Captions,
+    EmailCheck,
+    ImageCaptions,
+    Item,
+    Job,
+    JobResult,
+    Model,
+    ResizedImage,
+    Status,
+)
 from flaskapp.client.client import Client
 from flaskapp.client.errors import (
     ClientError,
@@ -23,7 +33,10 @@ __all__ = [
     "ImageCaptions",
     "ImageSource",
     "Item",
+    "Job",
+    "JobResult",
     "LoginRefused",
+    "Model",
     "RequestRefused",
     "ResizedImage",
     "ServerUnreachable",

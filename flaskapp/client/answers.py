@@ -1,11 +1,18 @@
 """What the methods of the client return."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
 
 
 class Status(NamedTuple):
     message: str
     status_code: int
+
+
+class Model(NamedTuple):
+    name: str
+    note: str  # "OK", or what is to be known about it
 
 
 class Item(NamedTuple):
@@ -44,3 +51,37 @@ class Captions(NamedTuple):
     def best(self) -> str:
         """The best caption of the first image."""
         return self.results[0].best
+
+
+class Job(NamedTuple):
+    """How a caption job stands."""
+
+    id: str
+    state: Literal["queued", "running", "done", "cancelled", "expired"]
+    total: int  # images
+    done: int  # with captions
+    failed: int  # with an error
+    seconds_remaining: float | None  # at the pace so far; None while that is not known
+    created_at: datetime
+    ended_at: datetime | None
+
+    @property
+    def has_ended(self) -> bool:
+        return self.state not in ("queued", "running")
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """The captions of an image of a job, the best first, or its error; neither as long as there are none."""
+
+    index: int  # in the upload, from 0
+    input: str  # the file's name
+    captions: list[str] | None = None
+    error: str | None = None
+
+
+def texts(answer: Any) -> list[str]:
+    """Captions as a server gives them. Raises ValueError for what are none."""
+    if not isinstance(answer, list) or not answer or not all(isinstance(each, str) for each in answer):
+        raise ValueError("not captions")
+    return answer

@@ -1,33 +1,35 @@
 """The endpoints of the server as methods."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from functools import partial
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar, Unpack
+from typing import Any, Literal, Self, Unpack
 from urllib.parse import quote
 
-from flaskapp.client.answers import Captions, EmailCheck, ImageCaptions, Item, ResizedImage, Status
+from flaskapp.client.answers import Captions, EmailCheck, ImageCaptions, Item, Model, ResizedImage, Status, texts
 from flaskapp.client.generation import Generation
-from flaskapp.client.multipart import Form, ImageSource
+from flaskapp.client.jobs import JobMethods
+from flaskapp.client.multipart import Form, ImageSource, listed
 from flaskapp.client.transport import Timeout, Transport, unexpected
 
-Answer = TypeVar("Answer")
 
-
-class Client:
+class Client(JobMethods):
     """A client of the server at `url`, for `with` or until it is closed; threads may share it.
 
     `auth` are a username and a password, `timeout` the seconds for connecting and then for each silence of the server
     (one number for both). After a lost connection, 429 and 503 a request is sent again, up to `retries` times and when
     the server's `Retry-After` says, unless that is in more than 30 seconds; a login never is.
 
-    All methods raise ClientError, see `flaskapp.client.errors`.
+    It has a method for every endpoint of the course, for caption jobs and for the probes. `/image-to-text` is for
+    `huggingface_hub`'s own client. All methods raise ClientError, see `flaskapp.client.errors`.
     """
 
     def __init__(
         self, url: str, *, auth: tuple[str, str] | None = None, timeout: Timeout = (5, 60), retries: int = 3
     ) -> None:
         self._transport = Transport(url, auth, timeout, retries)
+        self._ask = self._transport.ask
 
     def __repr__(self) -> str:
         auth = self._transport.auth
@@ -52,6 +54,16 @@ class Client:
     def status(self) -> Status:
         """Is it there?"""
         return self._ask("GET", "/", lambda answer: Status(answer["message"], answer["status-code"]))
+
+    def live(self) -> Status:
+        """Does it answer?"""
+        return self._ask("GET", "/livez", lambda answer: Status(answer["message"], answer["status-code"]))
+
+    def ready(self) -> Model:
+        """The model that captions. Raises TooBusy, also at the last try, if it or the database is not ready."""
+        return self._ask(
+            "GET", "/readyz", lambda answer: Model(str(answer["model"]["name"]), str(answer["model"]["message"]))
+        )
 
     def item(self, item_id: int, q: str | None = None) -> Item:
         """Echo an integer of the path."""
@@ -112,20 +124,14 @@ class Client:
     def caption_many(self, images: Iterable[ImageSource], **settings: Unpack[Generation]) -> Captions:
         """Caption several images in one request: if one is refused, all are. Files are read while they are sent."""
         config = json.dumps(settings) if settings else None
-        with Form(list(images), config) as form:
+        sources = listed(images)
+        with Form(sources, config) as form:
             headers = {"Content-Type": form.content_type}
-            return self._ask("POST", "/caption/", _captions, data=form, headers=headers)
-
-    def _ask(self, method: str, path: str, read: Callable[[Any], Answer], **arguments: Any) -> Answer:
-        """What `read` makes of the JSON that the server answers."""
-        response = self._transport.send(method, path, **arguments)
-        try:
-            return read(response.json())
-        except (ValueError, LookupError, TypeError, AttributeError):
-            raise unexpected(response) from None
+            return self._ask("POST", "/caption/", partial(_captions, len(sources)), data=form, headers=headers)
 
 
-def _captions(answer: Any) -> Captions:
-    return Captions(
-        answer["model"], [ImageCaptions(result["input"], result["captions"]) for result in answer["results"]]
-    )
+def _captions(images: int, answer: Any) -> Captions:
+    results = [ImageCaptions(result["input"], texts(result["captions"])) for result in answer["results"]]
+    if len(results) != images:
+        raise ValueError("not a result for each image")
+    return Captions(str(answer["model"]), results)

@@ -70,6 +70,7 @@ KINDS: Mapping[int, type[RequestRefused]] = {
 def refusal(status: int, payload: Mapping[str, Any], retry_after: float | None) -> RequestRefused:
     """The error for the server's one shape of errors."""
     errors = payload.get("errors")
+    errors = errors if isinstance(errors, Mapping) else None
     message = payload.get("message") or "; ".join(_sentences(errors)) or payload["status"]
     return KINDS.get(status, RequestRefused)(status, str(message), errors, retry_after)
 

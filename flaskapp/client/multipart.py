@@ -2,11 +2,11 @@
 
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO, Self, cast
 
 from urllib3.fields import RequestField
 from urllib3.filepost import choose_boundary
@@ -27,6 +27,7 @@ class Image:
         self._file = file if file.seekable() else io.BytesIO(file.read())
         self._start = self._file.tell()
         self.size = self._file.seek(0, os.SEEK_END) - self._start
+        self._file.seek(self._start)  # the same file may come twice
 
     def __iter__(self) -> Iterator[bytes]:
         self._file.seek(self._start)
@@ -54,6 +55,15 @@ def opened(source: ImageSource) -> Iterator[Image]:
             yield Image(file)
     else:
         yield Image(io.BytesIO(source) if isinstance(source, bytes) else source)
+
+
+def listed(images: ImageSource | Iterable[ImageSource], *, or_single: bool = False) -> list[ImageSource]:
+    """The images of a list. Raises TypeError for a single one, whose letters or lines are none."""
+    if isinstance(images, str | bytes | os.PathLike) or hasattr(images, "read"):
+        if not or_single:
+            raise TypeError("a list of images is meant, not a single one")
+        return [cast(ImageSource, images)]
+    return list(images)
 
 
 class Form:

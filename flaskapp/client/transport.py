@@ -1,18 +1,20 @@
 """Requests to the server: how long they may take, which of them are tried again, and what its refusals mean."""
 
+from collections.abc import Callable
 from http.cookiejar import DefaultCookiePolicy
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
 from requests.auth import HTTPBasicAuth
 from urllib3 import BaseHTTPResponse
-from urllib3.exceptions import InvalidHeader, MaxRetryError, ReadTimeoutError
+from urllib3.exceptions import HTTPError, InvalidHeader, MaxRetryError, ReadTimeoutError
 from urllib3.util import Retry
 
 from flaskapp.client.errors import ClientError, ServerUnreachable, TimedOut, UnexpectedAnswer, refusal
 
+Answer = TypeVar("Answer")
 Timeout = float | tuple[float, float]
 
 LONGEST_WAIT = 30  # seconds: a server that says to come back later than that is not waited for
@@ -23,9 +25,7 @@ class Transport:
     """Threads may share one."""
 
     def __init__(self, url: str, auth: tuple[str, str] | None, timeout: Timeout, retries: int) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("the url must be that of a server, such as http://localhost:8000")
+        parts = split(url)
         self.url = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
         self.auth = auth or _user_in(parts)
         self._timeout = timeout
@@ -36,8 +36,18 @@ class Transport:
         self._patient.close()
         self._once.close()
 
-    def send(self, method: str, path: str, *, once: bool = False, **arguments: Any) -> requests.Response:
-        """The answer, if it is 200. `once`: never send it twice, whatever happens. Raises ClientError."""
+    def ask(self, method: str, path: str, read: Callable[[Any], Answer], **arguments: Any) -> Answer:
+        """What `read` makes of the JSON that the server answers."""
+        response = self.send(method, path, **arguments)
+        try:
+            return read(response.json())
+        except (ValueError, LookupError, TypeError, AttributeError):
+            raise unexpected(response) from None
+
+    def send(
+        self, method: str, path: str, *, once: bool = False, expected: int = 200, **arguments: Any
+    ) -> requests.Response:
+        """The answer, if its status is `expected`. `once`: never send it twice, whatever happens. Or ClientError."""
         session = self._once if once else self._patient
         headers = arguments.pop("headers", {})
         if once:  # an old connection may be closed at the very moment when it is used again
@@ -51,13 +61,13 @@ class Transport:
                 allow_redirects=False,  # it would repeat what it was sent, to whoever it is sent to
                 **arguments,
             )
-        except requests.Timeout as error:
-            raise TimedOut(f"{self.url} did not answer in time") from error
-        except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
+        except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
+            if _is_timeout(error):
+                raise TimedOut(f"{self.url} did not answer in time") from error
             raise ServerUnreachable(f"{self.url} cannot be reached: {_reason(error)}") from error
-        except requests.RequestException as error:
+        except (requests.RequestException, HTTPError) as error:  # some of urllib3's come through requests as they are
             raise ClientError(f"{self.url} cannot be asked: {error}") from error
-        if response.status_code != 200:
+        if response.status_code != expected:
             raise _refusal(response)
         return response
 
@@ -111,8 +121,24 @@ def _session(auth: tuple[str, str] | None, retries: Retry) -> requests.Session:
     return session
 
 
+def split(url: str) -> SplitResult:
+    """Raises ValueError, which never quotes what may be a password."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        parts = SplitResult("", "", "", "", "")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("the url must be that of a server, such as http://localhost:8000")
+    return parts
+
+
 def _user_in(url: SplitResult) -> tuple[str, str] | None:
     return (unquote(url.username), unquote(url.password or "")) if url.username else None
+
+
+def _is_timeout(error: requests.RequestException) -> bool:
+    """Also one amid the answer's body, which arrives as a lost connection."""
+    return isinstance(error, requests.Timeout) or any(isinstance(each, ReadTimeoutError) for each in error.args)
 
 
 def _reason(error: requests.RequestException) -> str:

@@ -19,9 +19,14 @@ import pytest
 from click.testing import Result
 from flask import Flask
 
+from flaskapp import images
 from flaskapp.captioner import captioner
+from flaskapp.captioner.checkpoint import EMBEDDED_FOLDER
+from flaskapp.captioner.service import Configuration
+from flaskapp.cli import captioners
 from flaskapp.client import Client
 from flaskapp.images import EncodedImage, Picture
+from flaskapp.turns import Turns
 from tests.client.scripted import ScriptedServer, answer
 from tests.conftest import ASSETS, ROOT, Server, clean_environment
 from tests.photograph import photograph
@@ -110,20 +115,24 @@ def test_captions_have_the_words_of_the_server(run: Run, app: Flask, folder: Pat
         (["--username", "ada"], "--username is for --url"),
         (["--url", "localhost:8000"], "--url: the url must be that of a server, such as http://localhost:8000"),
         (["--url", "http://ada:canary@localhost"], "--url: a login is given by --username"),
+        (["--url", "http://["], "--url: the url must be that of a server, such as http://localhost:8000"),
+        (["--url", "http://ada:canary℀@localhost"], "--url: the url must be that of a server, such as http://"),
         (["--output", "x", "--manifest", "x"], "--manifest must be another file than --output"),
+        (["--output", "x", "--manifest", "../x_here/x"], "--manifest must be another file than --output"),
         (["--output", "x", "--manifest", ASSETS / "star.png"], "star.png: it is not a list of captions"),
     ],
 )
 def test_an_option_that_cannot_be_obeyed_is_named(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, options: list[str], complaint: str
 ) -> None:
-    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x_here").mkdir()
+    monkeypatch.chdir(tmp_path / "x_here")
     before = (ASSETS / "star.png").read_bytes()
     result = run(ASSETS, *options)
     assert result.exit_code == 2
     assert complaint in result.stderr
     assert "canary" not in result.output
-    assert list(tmp_path.glob("x*")) == []
+    assert list((tmp_path / "x_here").iterdir()) == []
     assert (ASSETS / "star.png").read_bytes() == before
 
 
@@ -212,6 +221,39 @@ def test_other_settings_or_another_precision_are_other_captions(
     assert result.stderr.endswith("2 captioned\n")
 
 
+def test_another_model_of_the_same_name_is_another_model(
+    make_app: Callable[..., Flask], folder: Path, tmp_path: Path
+) -> None:
+    def done(model: Path) -> str:
+        runner = make_app(CAPTIONER_MODEL=str(model)).test_cli_runner()
+        result = runner.invoke(args=["caption", str(folder), "--manifest", str(tmp_path / "manifest")])
+        return result.stderr.splitlines()[-1]
+
+    first, second = (shutil.copytree(EMBEDDED_FOLDER, tmp_path / name / "model") for name in ("one", "two"))
+    assert done(first) == "2 captioned"
+    assert done(first) == "2 done before"
+    assert done(second) == "2 captioned"
+    captioner.configure(Configuration())  # what is loaded stays loaded otherwise
+    (first / "model.safetensors").touch()
+    assert done(first) == "2 captioned"
+
+
+def test_another_model_of_a_server_is_another_model(run: Run, folder: Path, tmp_path: Path) -> None:
+    captions = answer(200, {"model": "m", "results": [{"input": "x", "captions": ["a star"]}]})
+    for model in ("one", "two"):
+        with ScriptedServer([ready(model), captions]) as other:
+            address = other.url
+            result = run(folder / "star.PNG", "--url", other.url, "--manifest", tmp_path / "manifest")
+        assert result.stderr == "1 captioned\n"
+    recipes = [entry["recipe"] for entry in entries(tmp_path / "manifest")]
+    assert [recipe["model"] for recipe in recipes] == ["one", "two"]  # type: ignore[index]
+    assert recipes[1]["server"] == address  # type: ignore[index]
+
+
+def ready(model: str) -> bytes:
+    return answer(200, {"model": {"name": model, "message": "OK", "ready": True}})
+
+
 def test_a_manifest_with_lines_that_were_cut_short_is_used_and_continued(
     run: Run, folder: Path, tmp_path: Path
 ) -> None:
@@ -259,13 +301,13 @@ def test_few_images_are_decoded_at_once_and_few_are_looked_for_ahead(
     lock, now, most = threading.Lock(), 0, 0
 
     @contextmanager
-    def counted(self: EncodedImage, for_side: int | None = None) -> Iterator[Picture]:
+    def counted(self: EncodedImage, for_side: int | None = None, *, patient: bool = False) -> Iterator[Picture]:
         nonlocal now, most
         with lock:
             now += 1
             most = max(most, now)
         try:
-            with decoded(self, for_side) as picture:
+            with decoded(self, for_side, patient=patient) as picture:
                 yield picture
         finally:
             with lock:
@@ -280,6 +322,18 @@ def test_few_images_are_decoded_at_once_and_few_are_looked_for_ahead(
     assert captioner._loaded is not None
     batcher = captioner._loaded.batcher
     assert batcher.steps_of_images / batcher.steps > 2, "images go through the model together"
+
+
+def test_large_images_wait_for_their_turn_as_long_as_it_takes(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(images, "turns", Turns(1, wait=0, busy="too many large images at once"))
+    monkeypatch.setattr(captioners, "usable_cores", lambda: 8)
+    for number in range(32):
+        (tmp_path / f"{number:02}.png").hardlink_to(ASSETS / "star.png")
+    result = run(tmp_path)
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.count(STAR) == 32
 
 
 def test_ctrl_c_leaves_a_manifest_that_the_next_run_goes_on_with(tmp_path: Path) -> None:
@@ -342,15 +396,31 @@ def log_in(server: Server, username: str, password: str) -> None:
 
 
 def test_a_server_that_refuses_the_settings_or_goes_away_is_not_asked_for_every_image(run: Run, folder: Path) -> None:
-    ok = answer(200, {"message": "OK", "status-code": 200})
     refused = answer(422, {"code": 422, "status": "x", "errors": {"multipart": {"config": {"num_beams": ["No."]}}}})
-    with ScriptedServer([ok, refused]) as other:
+    with ScriptedServer([ready("m"), refused]) as other:
         result = run(folder, "--url", other.url, "--num-beams", 4)
     assert (result.exit_code, result.stderr) == (1, "Error: 422: multipart.config.num_beams: No.\n")
     assert len(other.asked) <= 3
     result = run(folder, "--url", other.url)
     assert result.exit_code == 1
     assert result.stderr.endswith(f"Error: {other.url} cannot be reached: Connection refused\n")
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        answer(422, {"code": 422, "status": "x", "errors": "no", "message": "broken"}),
+        answer(422, {"code": 422, "status": "x", "errors": {"multipart": None}, "message": "broken"}),
+        answer(200, {"model": "m", "results": []}),
+        answer(200, {"model": "m", "results": [{"input": "x", "captions": []}]}),
+    ],
+)
+def test_an_odd_answer_is_the_failure_of_an_image(run: Run, odd: bytes) -> None:
+    with ScriptedServer([ready("m"), odd]) as other:
+        result = run(ASSETS / "star.png", "--url", other.url)
+    assert result.exit_code == 1
+    assert result.stderr.endswith("1 failed\n")
+    assert "422: broken" in result.stderr or "is not one of flaskapp's" in result.stderr
 
 
 def test_at_a_terminal_a_bar_shows_the_progress_and_the_password_is_asked_for_once(

@@ -15,6 +15,7 @@ class Asked(NamedTuple):
     line: str
     body: bytes
     at: float  # seconds
+    head: list[str]  # its lines
 
 
 def answer(status: int, payload: object, **headers: str) -> bytes:
@@ -62,5 +63,6 @@ class ScriptedServer:
                 head = b"".join(iter(stream.readline, b"\r\n")).decode()
                 lengths = [line for line in head.lower().splitlines() if line.startswith("content-length:")]
                 body = stream.read(int(lengths[0].split()[1])) if lengths else b""
-                self.asked.append(Asked(head.splitlines()[0], body, time.monotonic()))
+                lines = head.splitlines()
+                self.asked.append(Asked(lines[0], body, time.monotonic(), lines))
                 connection.sendall(self.script[min(len(self.asked), len(self.script)) - 1])

@@ -15,7 +15,7 @@ from PIL import Image
 
 import flaskapp.client
 from flaskapp.captioner import GenerationSettings
-from flaskapp.client import Client, EmailCheck, Generation, Item, LoginRefused, RequestRefused, Status, TooBusy
+from flaskapp.client import Client, EmailCheck, Generation, Item, LoginRefused, Model, RequestRefused, Status, TooBusy
 from tests.conftest import ASSETS, ROOT, Server
 
 STAR = "a large pink star on a yellow background"
@@ -37,6 +37,11 @@ def test_the_small_endpoints_answer(remote: Client) -> None:
     assert remote.is_email("mlops@gmail.com") is True
     assert remote.is_email("mlops") is False
     assert remote.is_email_at("mlops@gmail.com", "hotmail") == EmailCheck(is_email=True, is_domain_match=False)
+
+
+def test_the_probes_say_that_it_lives_and_what_captions(remote: Client) -> None:
+    assert remote.live() == Status("OK", 200)
+    assert remote.ready() == Model("embedded", "OK")
 
 
 def test_a_login_is_saved_and_checked(remote: Client) -> None:
@@ -79,6 +84,19 @@ def test_many_images_come_back_in_their_order(remote: Client) -> None:
     answer = remote.caption_many([ASSETS / "circle_and_diamond.png", ASSETS / "star.png"], num_return_sequences=2)
     assert [result.best for result in answer.results] == [CIRCLE_AND_DIAMOND, STAR]
     assert [len(result.captions) for result in answer.results] == [2, 2]
+
+
+def test_the_same_open_file_may_come_twice(remote: Client) -> None:
+    with (ASSETS / "star.png").open("rb") as file:
+        answer = remote.caption_many([file, file])
+    assert [result.best for result in answer.results] == [STAR, STAR]
+
+
+def test_a_single_image_in_place_of_a_list_is_refused(remote: Client) -> None:
+    with (ASSETS / "star.png").open("rb") as file:
+        for single in (str(ASSETS / "star.png"), b"image", file):
+            with pytest.raises(TypeError, match="a list of images is meant"):
+                remote.caption_many(single)  # type: ignore[arg-type]
 
 
 def test_threads_share_a_client(remote: Client) -> None:

@@ -4,6 +4,7 @@ import io
 import pickle
 import socket
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from typing import BinaryIO, cast
 
 import pytest
@@ -110,6 +111,8 @@ def test_a_server_that_cannot_be_reached_is_an_error_in_words(url: str) -> None:
         answer(200, b"<html>Welcome</html>", Content_Type="text/html"),
         answer(200, {"hello": "world"}),
         answer(200, ["OK"]),
+        answer(200, {"model": "m", "results": []}),
+        answer(200, {"model": "m", "results": [{"input": "image", "captions": []}]}),
         answer(404, {"detail": "Not Found"}),
         answer(500, None),
     ],
@@ -126,6 +129,30 @@ def test_what_is_not_an_answer_of_the_application_is_said_to_be_none(page: bytes
 def test_an_answer_that_breaks_off_is_an_error_in_words() -> None:
     with ScriptedServer([CAPTIONS[:-5]]) as server, Client(server.url) as client, pytest.raises(ServerUnreachable):
         client.caption(STAR)
+
+
+def test_a_server_that_falls_silent_in_its_answer_is_not_waited_for() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with Client(url, timeout=(5, 0.2)) as client:
+            silent = pytest.raises(TimedOut, match="did not answer in time")
+            asked = pool.submit(client.status)
+            connection, _ = listener.accept()
+            with connection, silent:
+                connection.sendall(CAPTIONS[:-5])
+                asked.result(30)
+
+
+def test_a_name_that_no_host_can_have_is_an_error_of_the_client() -> None:
+    with Client("http://a..b") as client, pytest.raises(ClientError, match="cannot be asked"):
+        client.status()
+
+
+def test_errors_that_are_none_are_not_passed_on() -> None:
+    odd = answer(422, {"code": 422, "status": "x", "errors": ["no"], "message": "broken"})
+    with ScriptedServer([odd]) as server, Client(server.url) as client, pytest.raises(RequestRefused) as refused:
+        client.caption(STAR)
+    assert (refused.value.errors, str(refused.value)) == ({}, "422: broken")
 
 
 def test_the_password_is_in_no_text() -> None:
@@ -161,10 +188,13 @@ def test_a_disk_that_fails_is_not_taken_for_a_lost_connection() -> None:
         assert len(server.asked) <= 1
 
 
-@pytest.mark.parametrize("url", ["localhost:8000", "ftp://localhost", "http://", ""])
+@pytest.mark.parametrize(
+    "url", ["localhost:8000", "ftp://localhost", "http://", "", "http://[", "http://ada:canary℀@h"]
+)
 def test_an_address_that_is_no_servers_is_refused_when_the_client_is_made(url: str) -> None:
-    with pytest.raises(ValueError, match="such as http://localhost:8000"):
+    with pytest.raises(ValueError, match="such as http://localhost:8000") as e:
         Client(url)
+    assert PASSWORD not in "".join(traceback.format_exception(e.value))
 
 
 def test_errors_can_be_pickled() -> None:
