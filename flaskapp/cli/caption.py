@@ -21,7 +21,7 @@ from flaskapp.cli.job_captioner import JobCaptioner
 from flaskapp.cli.manifest import Manifest, NoManifest
 from flaskapp.cli.outcome import CAPTIONED, DONE_BEFORE, FAILED, Outcome, outcomes_by_file
 from flaskapp.cli.output import Output
-from flaskapp.cli.terminal import printable, read_password
+from flaskapp.cli.terminal import interruptible, printable, read_password
 from flaskapp.client import Client
 from flaskapp.client.transport import split
 
@@ -104,8 +104,9 @@ def _caption(paths: tuple[Path, ...], outcomes_of: Outcomes, known: Manifest, li
 
         files = image_paths(paths, lambda error: fail(error.filename, error.strerror or str(error)))
         try:
-            with closing(outcomes_of(files, known, bar.update)) as outcomes:
+            with interruptible() as check, closing(outcomes_of(files, known, bar.update)) as outcomes:
                 for outcome in outcomes:
+                    check()
                     if outcome.captioned is None:
                         fail(outcome.path, outcome.reason)
                         continue

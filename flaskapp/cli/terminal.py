@@ -1,6 +1,10 @@
 """What commands ask of the terminal, and show on it."""
 
+import signal
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 import click
 
@@ -16,3 +20,27 @@ def read_password(*, confirm: bool = False) -> str:
 def printable(text: object) -> str:
     """A text as it is, unless it would do something to the terminal."""
     return str(text) if str(text).isprintable() else ascii(str(text))
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], None]]:
+    """Gives a function that raises KeyboardInterrupt once Ctrl-C was pressed.
+
+    Python raises it at once as well, but perhaps where it is passed over, as in the end of some object's life.
+    """
+    was_pressed = False
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        nonlocal was_pressed
+        was_pressed = True
+        raise KeyboardInterrupt
+
+    def check() -> None:
+        if was_pressed:
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield check
+    finally:
+        signal.signal(signal.SIGINT, before)
