@@ -81,6 +81,7 @@ export class JobPanel {
       return this.#job.submit(signal);
     };
     await this.#patiently(submit, [429, 503]);
+    this.page.say(`Captioning ${images(this.#sent.length)} as one job…`);
   }
 
   /** Ask how it stands until it has ended. @returns {Promise<import("./job.js").Status>} */
