@@ -9,8 +9,7 @@ import math
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from sqlalchemy import CursorResult, Update, and_, delete, exists, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
@@ -18,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from flaskapp.database import Database
 from flaskapp.errors import KeyReused, TooBusy
+from flaskapp.jobs.claims import ChunkId, Claim, Counts, Outcome
 from flaskapp.jobs.tables import (
     ACTIVE,
     CANCELLED,
@@ -38,35 +38,6 @@ GRACE = 10.0  # seconds that a message may be on its way
 OVERTAKEN = 60.0  # seconds: a message is lost where one that was sent so much later has arrived
 FULL = 60  # seconds after which another job may have room
 AT_ONCE = 500  # lost messages that are sent again, jobs that are removed
-
-
-class Counts(NamedTuple):
-    done: int
-    failed: int
-
-
-class ChunkId(NamedTuple):
-    job_id: str
-    number: int
-
-
-@dataclass(frozen=True, eq=False)
-class Claim:
-    """What a worker is to do, and by which right."""
-
-    chunk: ChunkId
-    token: str
-    config: Mapping[str, Any]
-    attempts: int  # this one included
-    images: Sequence[int]  # the numbers of those that have neither captions nor an error
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """An image's captions, or the reason why it has none."""
-
-    captions: list[str] | None = None
-    error: str | None = None
 
 
 class Ledger:

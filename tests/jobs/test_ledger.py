@@ -9,7 +9,8 @@ from sqlalchemy import select, update
 from flaskapp.database import Database
 from flaskapp.errors import KeyReused, TooBusy
 from flaskapp.jobs import ledger as ledgers
-from flaskapp.jobs.ledger import ChunkId, Claim, Ledger, Outcome
+from flaskapp.jobs.claims import ChunkId, Claim, Outcome
+from flaskapp.jobs.ledger import Ledger
 from flaskapp.jobs.tables import CANCELLED, DONE, EXPIRED, QUEUED, RUNNING, Chunk
 from tests.postgresql import PostgreSQL, database_url, postgresql
 
