@@ -1,6 +1,7 @@
 """Caption jobs: many images that are captioned later, by workers that may run elsewhere.
 
 service    takes a job: rows to the database, images to the blob store, their ids through the broker
+claims     what a worker is given to do, and what it gives back
 ledger     the rows, and who may work at what: the one truth
 queue      Celery, and the broker
 work       the body of the task

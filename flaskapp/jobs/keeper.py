@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from flaskapp.errors import Unavailable
-from flaskapp.jobs.ledger import Claim, Ledger
+from flaskapp.jobs.claims import Claim
+from flaskapp.jobs.ledger import Ledger
 from flaskapp.jobs.queue import Queue
 
 log = logging.getLogger(__name__)

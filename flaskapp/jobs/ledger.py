@@ -2,15 +2,14 @@
 
 A chunk is worked at under a claim, which ends after LEASE seconds unless its worker renews it. Only who has the claim
 saves, so that an image gets its captions, or the reason why it has none, once. Rows are taken in one order everywhere,
-chunks before their job, so that no two transactions wait for each other.
+chunks before their jobs and both by their keys, so that no two transactions wait for each other.
 """
 
 import math
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from sqlalchemy import CursorResult, Update, and_, delete, exists, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
@@ -18,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from flaskapp.database import Database
 from flaskapp.errors import KeyReused, TooBusy
+from flaskapp.jobs.claims import ChunkId, Claim, Counts, Outcome
 from flaskapp.jobs.tables import (
     ACTIVE,
     CANCELLED,
@@ -38,35 +38,6 @@ GRACE = 10.0  # seconds that a message may be on its way
 OVERTAKEN = 60.0  # seconds: a message is lost where one that was sent so much later has arrived
 FULL = 60  # seconds after which another job may have room
 AT_ONCE = 500  # lost messages that are sent again, jobs that are removed
-
-
-class Counts(NamedTuple):
-    done: int
-    failed: int
-
-
-class ChunkId(NamedTuple):
-    job_id: str
-    number: int
-
-
-@dataclass(frozen=True, eq=False)
-class Claim:
-    """What a worker is to do, and by which right."""
-
-    chunk: ChunkId
-    token: str
-    config: Mapping[str, Any]
-    attempts: int  # this one included
-    images: Sequence[int]  # the numbers of those that have neither captions nor an error
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """An image's captions, or the reason why it has none."""
-
-    captions: list[str] | None = None
-    error: str | None = None
 
 
 class Ledger:
@@ -143,14 +114,8 @@ class Ledger:
 
     def cancel(self, job_id: str) -> None:
         """End a job, unless it has ended. Workers find that their claims are gone."""
-        is_active = exists().where(Job.id == job_id, Job.state.in_([*ACTIVE, RECEIVING]))
         with self._database.session() as session:
-            session.execute(
-                update(Chunk)
-                .where(Chunk.job_id == job_id, Chunk.is_done.is_(False), is_active)
-                .values(is_done=True, claim=None)
-            )
-            self._end(session, Job.id == job_id, CANCELLED)
+            self._abandon(session, [job_id], CANCELLED)
 
     # Work
 
@@ -238,23 +203,25 @@ class Ledger:
         So it is with a message that was sent a while ago if none waits, or if those have arrived that were sent later.
         """
         now = time.time()
+        open_jobs = select(Job.id).where(Job.state.in_(ACTIVE))
         with self._database.session() as session:
             is_lost = Chunk.sent_at < now - GRACE
             if not is_queue_empty:
-                newest = session.scalar(select(func.max(Chunk.sent_at)).where(Chunk.claim.is_not(None)))
+                claimed = (Chunk.claim.is_not(None), Chunk.job_id.in_(open_jobs))
+                newest = session.scalar(select(func.max(Chunk.sent_at)).where(*claimed))
                 is_lost = Chunk.sent_at < min(now - GRACE, (newest or 0) - OVERTAKEN)
-            open_jobs = select(Job.id).where(Job.state.in_(ACTIVE))
             chosen = (
-                select(Chunk.job_id, Chunk.number, Chunk.sent_at)
+                select(Chunk.job_id, Chunk.number)
                 .where(Chunk.is_done.is_(False), is_lost, _is_free(now), Chunk.job_id.in_(open_jobs))
                 .order_by(Chunk.sent_at)
                 .limit(AT_ONCE)
+                .with_for_update(skip_locked=True, of=Chunk)  # whoever has one works at it, or sends it
             )
             found = []
-            for job_id, number, sent_at in session.execute(chosen).all():
-                ours = update(Chunk).where(*_is(ChunkId(job_id, number)), Chunk.sent_at == sent_at).values(sent_at=now)
-                if _changed(session, ours):
-                    found.append(ChunkId(job_id, number))
+            for chunk in [ChunkId(*row) for row in session.execute(chosen)]:
+                # SQLite locks nothing before the first of these: another may have been here
+                if _changed(session, update(Chunk).where(*_is(chunk), is_lost, _is_free(now)).values(sent_at=now)):
+                    found.append(chunk)
             return found
 
     def has_work(self) -> bool:
@@ -265,14 +232,8 @@ class Ledger:
         """End the jobs that were made `before` and are not done. Returns the ids of all that ended before it."""
         with self._database.session() as session:
             old = Job.created_at < before
-            stale = select(Job.id).where(old, Job.state.in_([*ACTIVE, RECEIVING]))
-            session.execute(
-                update(Chunk)
-                .where(Chunk.is_done.is_(False), Chunk.job_id.in_(stale))
-                .values(is_done=True, claim=None)
-                .execution_options(synchronize_session=False)
-            )
-            self._end(session, old, EXPIRED)
+            stale = select(Job.id).where(old, Job.state.in_([*ACTIVE, RECEIVING])).limit(AT_ONCE)
+            self._abandon(session, session.scalars(stale).all(), EXPIRED)
             return list(session.scalars(select(Job.id).where(Job.ended_at < before).limit(AT_ONCE)))
 
     def close(self) -> None:
@@ -284,15 +245,23 @@ class Ledger:
             for table, column in ((Image, Image.job_id), (Chunk, Chunk.job_id), (Job, Job.id)):
                 session.execute(delete(table).where(column == job_id))
 
+    def _abandon(self, session: Session, job_ids: Sequence[str], state: str) -> None:
+        """End jobs that are not done."""
+        is_open = exists().where(Job.id == Chunk.job_id, Job.state.in_([*ACTIVE, RECEIVING]))
+        left = (Chunk.job_id.in_(job_ids), Chunk.is_done.is_(False), is_open)
+        in_order = select(Chunk.number).where(*left).order_by(Chunk.job_id, Chunk.number)
+        session.execute(in_order.with_for_update(of=Chunk)).all()
+        abandoned = update(Chunk).where(*left).values(is_done=True, claim=None)
+        session.execute(abandoned.execution_options(synchronize_session=False))
+        self._end(session, Job.id.in_(job_ids), state)
+
     @staticmethod
     def _end(session: Session, which: Any, state: str) -> None:
         is_open = Job.state.in_([*ACTIVE, RECEIVING])
-        session.execute(
-            update(Job)
-            .where(which, is_open)
-            .values(state=state, ended_at=time.time())
-            .execution_options(synchronize_session=False)
-        )
+        in_order = select(Job.id).where(which, is_open).order_by(Job.id).limit(AT_ONCE)
+        chosen = session.scalars(in_order.with_for_update()).all()
+        ended = update(Job).where(Job.id.in_(chosen), is_open).values(state=state, ended_at=time.time())
+        session.execute(ended.execution_options(synchronize_session=False))
 
 
 def _changed(session: Session, statement: Update) -> bool:

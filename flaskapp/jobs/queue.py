@@ -13,7 +13,7 @@ from kombu.messaging import Producer
 
 from flaskapp.errors import BrokerUnavailable, DatabaseUnavailable
 from flaskapp.jobs import folder_queue
-from flaskapp.jobs.ledger import ChunkId
+from flaskapp.jobs.claims import ChunkId
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,9 @@ from flaskapp.captioner import GenerationSettings
 from flaskapp.errors import BlobStoreUnavailable, BrokerUnavailable, Unavailable, UnknownJob
 from flaskapp.jobs.blobs import Blobs
 from flaskapp.jobs.bundle import Bundle, Limits, NamedFile, unpack
+from flaskapp.jobs.claims import ChunkId, Counts
 from flaskapp.jobs.keeper import Keeper
-from flaskapp.jobs.ledger import ChunkId, Counts, Ledger
+from flaskapp.jobs.ledger import Ledger
 from flaskapp.jobs.queue import Queue
 from flaskapp.jobs.tables import ACTIVE, QUEUED, RECEIVING, Image, Job
 from flaskapp.turns import Turns

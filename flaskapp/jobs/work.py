@@ -24,8 +24,9 @@ from flaskapp.errors import (
 )
 from flaskapp.images import EncodedImage
 from flaskapp.jobs.blobs import Blobs
+from flaskapp.jobs.claims import ChunkId, Claim, Outcome
 from flaskapp.jobs.keeper import Keeper
-from flaskapp.jobs.ledger import ChunkId, Claim, Ledger, Outcome
+from flaskapp.jobs.ledger import Ledger
 
 log = logging.getLogger(__name__)
 

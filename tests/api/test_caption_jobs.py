@@ -12,7 +12,7 @@ from werkzeug.test import TestResponse
 
 from flaskapp.errors import DatabaseUnavailable, UnknownJob
 from flaskapp.jobs import Jobs
-from flaskapp.jobs.ledger import ChunkId
+from flaskapp.jobs.claims import ChunkId
 from flaskapp.jobs.queue import TASK
 from tests.api.test_caption import CIRCLE_AND_DIAMOND, STAR, asset
 from tests.conftest import assert_error

@@ -14,7 +14,7 @@ from flask import Flask
 from flaskapp.captioner import GenerationSettings
 from flaskapp.captioner.cores import NICE
 from flaskapp.errors import DatabaseUnavailable
-from flaskapp.jobs import Limits, NamedFile, embedded, unpack
+from flaskapp.jobs import Limits, NamedFile, embedded
 from flaskapp.jobs.queue import QUEUE
 from tests.conftest import Server
 from tests.jobs.cluster import results, scene, submit, wait_until
@@ -136,8 +136,8 @@ def test_work_is_found_while_old_jobs_cannot_be_removed(
     make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs = make_app().extensions["jobs"]
-    bundle = unpack([NamedFile("star.png", scene(0)[0])], Limits(images=1, bytes=2**20))
-    jobs.submit(bundle, GenerationSettings(), "", None)
+    files = [NamedFile("star.png", scene(0)[0])]
+    jobs.submit(files, Limits(images=1, bytes=2**20), GenerationSettings(), "", None)
 
     def fail() -> None:
         raise DatabaseUnavailable("a lock is held for long")

@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 
 from flaskapp.jobs import Jobs
-from flaskapp.jobs.ledger import ChunkId
+from flaskapp.jobs.claims import ChunkId
 
 
 def test_messages_are_taken_once_each_in_their_order_and_stay_out_of_the_folder_for_temporary_files(

@@ -1,15 +1,18 @@
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
+from sqlalchemy import select, update
 
 from flaskapp.database import Database
 from flaskapp.errors import KeyReused, TooBusy
 from flaskapp.jobs import ledger as ledgers
-from flaskapp.jobs.ledger import ChunkId, Claim, Ledger, Outcome
-from flaskapp.jobs.tables import CANCELLED, DONE, EXPIRED, QUEUED, RUNNING
-from tests.postgresql import database_url, postgresql
+from flaskapp.jobs.claims import ChunkId, Claim, Outcome
+from flaskapp.jobs.ledger import Ledger
+from flaskapp.jobs.tables import CANCELLED, DONE, EXPIRED, QUEUED, RUNNING, Chunk
+from tests.postgresql import PostgreSQL, database_url, postgresql
 
 __all__ = ["database_url", "postgresql"]  # fixtures
 
@@ -157,6 +160,34 @@ def test_a_message_is_lost_if_none_waits_or_later_ones_have_arrived(
     claimed(ledger, job_id, 1)
     assert ledger.lost(is_queue_empty=False) == chunks[:1], "chunk 1 came later and has been taken"
     assert ledger.lost(is_queue_empty=True) == chunks[:1]
+
+
+@pytest.mark.postgresql
+def test_what_is_sent_again_cancelled_and_expired_at_once_waits_for_no_other_in_a_circle(
+    postgresql: PostgreSQL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    postgresql.empty()
+    database = Database(postgresql.url)
+    ledger = Ledger(database)
+    monkeypatch.setattr(ledgers, "GRACE", -1.0)
+    job_id = make_job(ledger, images=3, chunk_size=1)
+    first = select(Chunk).where(Chunk.job_id == job_id, Chunk.number == 0).with_for_update()
+    with database.session() as another:
+        another.execute(first)
+        assert ledger.lost(is_queue_empty=True) == [(job_id, 1), (job_id, 2)], "it waits for nobody"
+    jobs = [make_job(ledger, images=200, chunk_size=1) for _ in range(3)]
+    with database.session() as session:  # rows lie as they were last written
+        session.execute(update(Chunk).where(Chunk.number % 2 == 0).values(sent_at=Chunk.sent_at - 60))
+    with ThreadPoolExecutor(8) as pool:
+        calls: list[Callable[[], object]] = [
+            *[partial(ledger.cancel, job) for job in jobs[:2]] * 2,
+            *[partial(ledger.expire, time.time() + 60)] * 2,
+            *[partial(ledger.lost, True)] * 2,
+        ]
+        for done in [pool.submit(call) for call in calls]:
+            done.result()
+    assert state(ledger, jobs[2])[0] == EXPIRED
+    database.close()
 
 
 def test_a_key_finds_its_job_and_no_other_content(ledger: Ledger) -> None:

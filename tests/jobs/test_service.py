@@ -7,15 +7,15 @@ from flask import Flask
 
 from flaskapp.captioner import GenerationSettings
 from flaskapp.errors import BlobStoreUnavailable, UnknownJob
-from flaskapp.jobs import Jobs, Limits, NamedFile, unpack
+from flaskapp.jobs import Jobs, Limits, NamedFile
 
 
 def test_a_job_whose_images_cannot_be_removed_keeps_no_other_one(
     make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs: Jobs = make_app().extensions["jobs"]
-    bundle = unpack([NamedFile("x.png", b"x")], Limits(images=1, bytes=1))
-    first, second, third = sorted(jobs.submit(bundle, GenerationSettings(), "", None).id for _ in range(3))
+    files, limits = [NamedFile("x.png", b"x")], Limits(images=1, bytes=1)
+    first, second, third = sorted(jobs.submit(files, limits, GenerationSettings(), "", None).id for _ in range(3))
     remove = jobs.blobs.remove
 
     def remove_but_one(job_id: str) -> None:

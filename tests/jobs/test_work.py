@@ -15,7 +15,7 @@ from flaskapp.errors import BlobStoreUnavailable, CaptionerUnavailable, ClientLe
 from flaskapp.jobs import Jobs, Limits, NamedFile
 from flaskapp.jobs import ledger as ledgers
 from flaskapp.jobs import work as works
-from flaskapp.jobs.ledger import ChunkId
+from flaskapp.jobs.claims import ChunkId
 from flaskapp.jobs.queue import TASK
 from flaskapp.jobs.work import ALONE, LOST, TOGETHER
 from tests.api.test_caption import STAR
