@@ -12,7 +12,7 @@ from werkzeug.datastructures import FileStorage
 
 from flaskapp.api import strict_json
 from flaskapp.api.unprocessable import sentence
-from flaskapp.errors import UnreadableImage
+from flaskapp.errors import MalformedJSON, UnreadableImage
 from flaskapp.images import EncodedImage
 from flaskapp.jobs import NamedFile
 
@@ -178,7 +178,11 @@ class JSONPart(ma.fields.Nested):
         if isinstance(value, list):
             raise ValidationError("Send this part once.")
         text = value.read() if isinstance(value, FileStorage) else value
-        return super()._deserialize(strict_json.loads(text), attr, data, partial, **kwargs)
+        try:
+            value = strict_json.loads(text)
+        except MalformedJSON as error:
+            raise MalformedJSON(f"{attr}: {error}") from error
+        return super()._deserialize(value, attr, data, partial, **kwargs)
 
 
 def document_with(config: Config) -> Callable[..., dict[str, Any]]:

@@ -1,5 +1,6 @@
 """`flask --app wsgi caption`: captions for files and folders."""
 
+import logging
 import sys
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
@@ -125,6 +126,7 @@ def _summary(kinds: Counter[str]) -> str:
 
 
 def _client(url: str, username: str | None) -> Client:
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # of a server that is gone one line says enough
     try:
         if split(url).username:
             raise click.UsageError("--url: a login is given by --username")

@@ -109,7 +109,9 @@ def test_a_setting_that_cannot_be_obeyed_is_named(client: FlaskClient, config: d
     "config", ["{", "", "{'max_length': 16}", '{"top_p": NaN}', '{"seed": 1, "seed": 2}', "[" * 9999]
 )
 def test_a_config_that_is_not_json_is_a_bad_request(client: FlaskClient, config: str) -> None:
-    assert_error(caption(client, "star.png", config=config), 400)
+    answer = caption(client, "star.png", config=config)
+    assert_error(answer, 400)
+    assert answer.get_json()["message"].startswith("config: ")
 
 
 @pytest.mark.parametrize("config", ["[]", "null", "5", '"text"'])
