@@ -49,9 +49,11 @@ def when_ready(server: Any) -> None:
         server.log.error("%s", error)
     gc.collect()
     gc.freeze()  # what lives now will not be looked at by the collector, which would copy the pages it is on
-    jobs = server.app.wsgi().extensions["jobs"]
-    server.metrics_places = [metrics_files.make_room([])] if jobs.queue.is_local else []
-    embedded.start(jobs, server.LISTENERS, on_work=lambda: metrics_files.enter(*server.metrics_places))
+    server.metrics_places = []
+    jobs = getattr(server.app.wsgi(), "extensions", {}).get("jobs")  # an application of others has none
+    if jobs is not None and jobs.queue.is_local:
+        server.metrics_places = [metrics_files.make_room([])]
+        embedded.start(jobs, server.LISTENERS, on_work=lambda: metrics_files.enter(*server.metrics_places))
 
 
 def pre_fork(server: Any, worker: Any) -> None:
