@@ -42,13 +42,11 @@ _on_loss: Callable[[], None] | None = None  # what a web worker does when there 
 
 
 def start(jobs: Jobs, listeners: Sequence[Any], on_work: Callable[[], None]) -> None:
-    """Fork the supervisor, if the queue is in a folder here. It must not keep the master's listeners open.
+    """Fork the supervisor of a queue in a folder here. It must not keep the master's listeners open.
 
     `on_work` is the first that a worker does.
     """
     global _fork
-    if not jobs.queue.is_local:
-        return
     heard, bell = os.pipe()  # the master keeps both ends: the next supervisor hears what the last one did not
     for end in (heard, bell):
         os.set_blocking(end, False)
