@@ -276,7 +276,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             request = next(http.get_parser(self.cfg, connection.received(), connection.client))
             request._expected_100_continue = False  # that was said
             if connection.incoming.is_chunked:  # what is wrong with the chunks is found here, before the call
-                request.body = io.BytesIO(request.body.read(self._max_body + 1))
+                # Not by the body itself, which asks for more than that: of one that is cut, there is no more.
+                request.body = io.BytesIO(request.body.reader.read(self._max_body + 1))
             if connection.incoming.is_cut:
                 request.force_close()
             outgoing = Outgoing(connection.sock)

@@ -132,6 +132,13 @@ def test_too_many_chunks_are_refused_and_their_sender_gets_to_read_it(server: Se
     assert_error(answer, 413)
 
 
+def test_a_body_in_chunks_is_refused_with_its_first_byte_too_many(server: Server) -> None:
+    with connected(server) as connection:
+        connection.sendall(head("POST /caption/", f"Content-Type: {MULTIPART}", "Transfer-Encoding: chunked"))
+        connection.sendall(b"%x\r\n" % (2**25) + FORM_HEAD + bytes(2**24 + 1 - len(FORM_HEAD)))
+        assert statuses(read_all(connection)) == [413]
+
+
 def test_a_body_that_is_too_long_is_refused_and_its_sender_gets_to_read_it(server: Server) -> None:
     files = {"data": ("zeros.png", bytes(40 * 2**20))}
     assert_error(requests.post(server.url + "/caption/", files=files, timeout=PATIENCE), 413)
