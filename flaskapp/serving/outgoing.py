@@ -15,16 +15,16 @@ class Outgoing:
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
-        self._deadline = time.monotonic() + WRITE_SECONDS
+        self._patience = WRITE_SECONDS  # that the client may still let us wait; what it takes earns more
 
     def sendall(self, data: bytes) -> None:
         for start in range(0, len(data), PIECE):
             piece = data[start : start + PIECE]
-            now = time.monotonic()
-            self._deadline = min(self._deadline, now + WRITE_SECONDS)
-            self._socket.settimeout(max(0.001, self._deadline - now))
+            began = time.monotonic()
+            self._socket.settimeout(max(0.001, self._patience))
             self._socket.sendall(piece)
-            self._deadline += len(piece) / SLOWEST
+            left = self._patience - (time.monotonic() - began)
+            self._patience = min(WRITE_SECONDS, left + len(piece) / SLOWEST)
 
     def sendfile(self, file: BinaryIO, offset: int = 0, count: int | None = None) -> int:
         file.seek(offset)

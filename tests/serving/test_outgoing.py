@@ -3,7 +3,9 @@
 import io
 import socket
 import threading
+import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 
@@ -34,6 +36,16 @@ def test_all_of_an_answer_arrives(pair: tuple[socket.socket, socket.socket], way
     ours.shutdown(socket.SHUT_WR)
     reader.join(30)
     assert b"".join(arrived) == LARGE
+
+
+def test_the_time_that_an_answer_took_to_be_made_is_not_the_clients(
+    pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = Outgoing(pair[0])
+    an_hour_later = time.monotonic() + 3600
+    monkeypatch.setattr(outgoing, "time", SimpleNamespace(monotonic=lambda: an_hour_later))
+    answer.sendall(b"a caption")
+    assert pair[0].gettimeout() == outgoing.WRITE_SECONDS
 
 
 def test_a_client_that_takes_nothing_is_given_up(
