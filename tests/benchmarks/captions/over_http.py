@@ -17,11 +17,13 @@ PICTURE = Path(__file__).parent / "captions.svg"
 ONE, SIXTEEN, RANDOM = "1 client", "16 clients", "70% load"
 WARM_UP = 16
 REQUESTS = {ONE: 6, SIXTEEN: 32, RANDOM: 24}
+REQUESTS_FOR_BATCHES = 96
 
 
 def run(checkpoint: Path, rounds: int) -> None:
     """Print captions a second and latencies of each server, and how many times the best peer's they are; draw them."""
     best: dict[tuple[str, str], Load] = {}
+    mean_batches: dict[str, float] = {}
     images = map(image, count(1))
     for _ in range(rounds):
         for number, server in enumerate((*OURS, *THEIRS)):  # only one runs at a time: some are busy when idle
@@ -29,7 +31,11 @@ def run(checkpoint: Path, rounds: int) -> None:
                 for kind, load in _measure(client, images).items():
                     if (server.name, kind) not in best or load.rate > best[server.name, kind].rate:
                         best[server.name, kind] = load
+                if server in OURS and server.name not in mean_batches:
+                    mean_batches[server.name] = _mean_batch(client, images)
     _print(best)
+    for name, mean in mean_batches.items():
+        print(f"{name}: {mean:.1f} images in a batch on average, with {SIXTEEN}")
     _draw(best)
 
 
@@ -40,6 +46,14 @@ def _measure(client: Client, images: Iterator[bytes]) -> dict[str, Load]:
     sixteen = closed_loop(client.send, list(islice(images, REQUESTS[SIXTEEN])), clients=16)
     at_random = poisson(client.send, list(islice(images, REQUESTS[RANDOM])), 0.7 * sixteen.rate)
     return {ONE: one, SIXTEEN: sixteen, RANDOM: at_random}
+
+
+def _mean_batch(client: Client, images: Iterator[bytes]) -> float:
+    """How many images one of our servers has in a batch, with 16 clients for longer than the first ones count."""
+    batches, images_in_them = client.batches()
+    closed_loop(client.send, list(islice(images, REQUESTS_FOR_BATCHES)), clients=16)
+    batches_then, images_in_them_then = client.batches()
+    return (images_in_them_then - images_in_them) / (batches_then - batches)
 
 
 def _draw(best: dict[tuple[str, str], Load]) -> None:

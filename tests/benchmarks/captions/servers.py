@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.benchmarks.captions.images import image
 from tests.benchmarks.process import Serving, install_peers, serving
@@ -72,7 +73,7 @@ class Client:
         self.server, self.process = server, serving.process
         self.seconds_to_first = 0.0  # caption, from the start of the server
         self._started, self._log = serving.started, log
-        self._url = serving.url + server.path
+        self._url, self._metrics_url = serving.url + server.path, serving.url + "/metrics"
 
     def send(self, image: bytes) -> None:
         """One image, one caption. Raises if anything else comes back."""
@@ -82,6 +83,14 @@ class Client:
         answer.raise_for_status()
         if not self.server.caption_of(answer.json()):
             raise RuntimeError(f"{self.server.name} sent an empty caption")
+
+    def batches(self) -> tuple[float, float]:
+        """How many batches one of our servers has run, and how many images were in them."""
+        answer = requests.get(self._metrics_url, timeout=60)
+        answer.raise_for_status()
+        families = text_string_to_metric_families(answer.text)
+        found = {sample.name: sample.value for family in families for sample in family.samples}
+        return found["flaskapp_captioner_batch_images_count"], found["flaskapp_captioner_batch_images_sum"]
 
     def send_first(self) -> None:
         """Some listen before they have a model, and answer 503 until then."""
