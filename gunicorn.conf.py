@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from flaskapp import settings
+from flaskapp import metrics, settings
 from flaskapp.captioner import captioner
 from flaskapp.cpu import usable_cores
 from flaskapp.errors import CaptionerUnavailable
@@ -35,8 +35,7 @@ preload_app = True
 
 
 def on_starting(server: Any) -> None:
-    given = os.environ.get("PROMETHEUS_MULTIPROC_DIR")  # prometheus_client's own setting, if somebody has it
-    metrics_files.open(given, server.cfg.uid, server.cfg.gid)
+    metrics_files.open(metrics.given_folder(), server.cfg.uid, server.cfg.gid)
 
 
 def when_ready(server: Any) -> None:

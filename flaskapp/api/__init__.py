@@ -95,7 +95,7 @@ class Api(SmorestApi):
         self.spec.components.response("DEFAULT_ERROR", _document("Any other error", {"schema": Error}), lazy=True)
 
     def handle_http_exception(self, error: HTTPException) -> tuple[dict[str, Any], int, dict[str, str]]:
-        """As flask-smorest's, with the words and the headers that belong to the error: a 405 names the right methods."""
+        """As flask-smorest's, with the words and the headers that belong to the error: a 405 names what is allowed."""
         payload, status, headers = super().handle_http_exception(error)
         if "errors" not in payload and (message := _message(error)):
             payload.setdefault("message", message)
