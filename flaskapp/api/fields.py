@@ -138,7 +138,7 @@ class ImageFile(Upload):
 
 
 class ImageFiles(ma.fields.List[UploadedImage]):
-    """From one to MAX_IMAGES uploaded image files. What is wrong with one is named by its place among them."""
+    """From one to MAX_IMAGES uploaded image files. What is wrong with one is named by its place."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[UploadedImage | None]:
         bounds = self.keywords(current_app.config)
@@ -152,7 +152,8 @@ class ImageFiles(ma.fields.List[UploadedImage]):
             except ValidationError as error:
                 errors[index] = error.messages
             except UnsupportedImageFormat as error:  # has a status of its own
-                raise UnsupportedImageFormat(f"{attr}.{index}: {error}") from error
+                place = f"{attr}.{index}: " if len(value) > 1 else ""
+                raise UnsupportedImageFormat(f"{place}{error}") from error
         if errors:
             raise ValidationError(errors)
         return images

@@ -132,6 +132,9 @@ def test_one_bad_image_is_named_by_its_place(client: FlaskClient) -> None:
     answer = client.post("/caption/", data={"data": [asset("star.png"), unknown]})
     assert_error(answer, 415)
     assert answer.get_json()["message"].startswith("data.1: this is not an image")
+    alone = client.post("/caption/", data={"data": (io.BytesIO(b"<svg/>"), "drawing.svg")})
+    assert_error(alone, 415)
+    assert alone.get_json()["message"].startswith("this is not an image")
 
 
 def test_all_images_without_a_readable_header_are_named(client: FlaskClient) -> None:
