@@ -5,10 +5,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from flaskapp import settings
+from flaskapp import metrics, settings
 from flaskapp.captioner import captioner
 from flaskapp.cpu import usable_cores
-from flaskapp.errors import CaptionerUnavailable
+from flaskapp.errors import CaptionerUnavailable, InvalidSetting
 from flaskapp.jobs import embedded
 from flaskapp.serving import access_log, json_log, memory
 from flaskapp.serving.metrics_files import metrics_files
@@ -28,15 +28,15 @@ forwarder_headers = ""  # no client sets the application's variables, whatever p
 
 accesslog = "-"
 access_log_format = access_log.FORMAT
-logger_class = json_log.JSONLogger if settings.read_one("LOG_FORMAT") == "json" else access_log.AccessLogger
+with settings.exiting_on_error():
+    logger_class = json_log.JSONLogger if settings.read_one("LOG_FORMAT") == "json" else access_log.AccessLogger
 
 # The master makes the application and loads the model once; its workers share that memory until they write to it.
 preload_app = True
 
 
 def on_starting(server: Any) -> None:
-    given = os.environ.get("PROMETHEUS_MULTIPROC_DIR")  # prometheus_client's own setting, if somebody has it
-    metrics_files.open(given, server.cfg.uid, server.cfg.gid)
+    metrics_files.open(metrics.given_folder(), server.cfg.uid, server.cfg.gid)
 
 
 def when_ready(server: Any) -> None:
@@ -44,7 +44,10 @@ def when_ready(server: Any) -> None:
     captioner.prepare_to_fork()
     memory.share_arenas(usable_cores())
     try:
+        captioner.check_device()
         captioner.load()
+    except InvalidSetting as error:
+        server.halt(str(error), exit_status=1)
     except CaptionerUnavailable as error:
         server.log.error("%s", error)
     gc.collect()

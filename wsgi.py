@@ -2,8 +2,9 @@
 
 import logging
 
-from flaskapp import create_app
+from flaskapp import create_app, settings
 
 logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
 
-app = create_app()
+with settings.exiting_on_error():
+    app = create_app()

@@ -17,6 +17,7 @@ CONTENT_TYPE = prometheus_client.CONTENT_TYPE_LATEST
 UNKNOWN = "unknown"  # the route of a path that is none, and of what never became a request
 OTHER = "other"  # the method that nobody knows
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"))
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # the variable that prometheus_client reads
 PARTIAL = "partial"  # a file in the folder that says that some process has no files there
 MOST_SERIES = 300  # of method, route and status: the files that they are in must not grow
 
@@ -103,6 +104,11 @@ class Requests:
                 yield requests
 
 
+def given_folder() -> str | None:
+    """The folder that somebody looks after for prometheus_client, by its own setting, if there is one."""
+    return os.environ.get(FOLDER)
+
+
 values.ValueClass = values.MutexValue  # in memory until `share`, whatever the environment says
 current = Metrics()
 
@@ -114,6 +120,6 @@ def share(folder: Path | None, process: str) -> None:
     """
     global current
     if folder is not None:
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)  # for the library
+        os.environ[FOLDER] = str(folder)  # for the library
         values.ValueClass = values.MultiProcessValue(lambda: process)  # type: ignore[no-untyped-call]
     current = Metrics(folder, is_partial=folder is None)

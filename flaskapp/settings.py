@@ -2,7 +2,9 @@
 
 import difflib
 import logging
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -172,6 +174,15 @@ def read_environment(config: Config) -> None:
 def read_one(name: str) -> Any:
     """A setting, straight from the environment. Raises InvalidSetting for a value that cannot be used."""
     return next(_value(setting, _variables().get(name)) for setting in SETTINGS if setting.name == name)
+
+
+@contextmanager
+def exiting_on_error() -> Iterator[None]:
+    """End the process with one line on stderr for a value that cannot be used."""
+    try:
+        yield
+    except InvalidSetting as error:
+        sys.exit(str(error))
 
 
 def _variables() -> Config:

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -17,6 +16,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from flaskapp import create_app
+from tests.free_port import free_port
 
 ROOT = Path(__file__).parent.parent
 ASSETS = ROOT / "tests" / "assets"
@@ -119,9 +119,7 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
         ready: str = "Booting worker",
         **variables: str,
     ) -> Server:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         database = tmp_path_factory.mktemp("server") / "server.db"
         environment = {
             **clean_environment(),

@@ -1,7 +1,6 @@
 """A Redis server of the tests' own. It keeps nothing on disk: what it knew is lost when it stops."""
 
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,13 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import skip_unless_ci
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+from tests.free_port import free_port
 
 
 class RedisServer:

@@ -20,7 +20,8 @@ from tests.conftest import ROOT, Server
 
 ID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 README = (ROOT / "README.md").read_text()
-CALLS = re.findall(r"^\$ (curl .+)\n((?:[^$`\n].*\n)*)", README, flags=re.MULTILINE)
+OTHER_CALLS = (ROOT / "flaskapp/api/README.md").read_text()
+CALLS = re.findall(r"^\$ (curl .+)\n((?:[^$`\n].*\n)*)", README + OTHER_CALLS, flags=re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +151,7 @@ def test_every_requirement_is_pinned() -> None:
 
 
 def test_every_link_to_a_file_leads_to_one() -> None:
-    for name in ("README.md", "CONTRIBUTING.md"):
-        for target in re.findall(r"\]\(([^)]+)\)", (ROOT / name).read_text()):
-            assert target.startswith("http://localhost:8000/") or (ROOT / target).exists(), f"{name}: {target}"
+    for name in ("README.md", "CONTRIBUTING.md", "flaskapp/api/README.md"):
+        file = ROOT / name
+        for target in re.findall(r"\]\(([^)]+)\)", file.read_text()):
+            assert target.startswith("http://localhost:8000/") or (file.parent / target).exists(), f"{name}: {target}"

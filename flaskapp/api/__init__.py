@@ -7,7 +7,7 @@ import marshmallow as ma
 from flask import Flask
 from flask_smorest import Api as SmorestApi
 from flask_smorest.error_handler import ErrorSchema
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from flaskapp.api import (
     caption,
@@ -95,13 +95,26 @@ class Api(SmorestApi):
         self.spec.components.response("DEFAULT_ERROR", _document("Any other error", {"schema": Error}), lazy=True)
 
     def handle_http_exception(self, error: HTTPException) -> tuple[dict[str, Any], int, dict[str, str]]:
-        """As flask-smorest's, with the headers that belong to the error: a 405 names the methods that are allowed."""
+        """As flask-smorest's, with the words and the headers that belong to the error: a 405 names what is allowed."""
         payload, status, headers = super().handle_http_exception(error)
+        if "errors" not in payload and (message := _message(error)):
+            payload.setdefault("message", message)
         own = {name: value for name, value in error.get_headers() if name not in ("Content-Type", "Content-Length")}
         return payload, status, own | (headers or {})  # webargs says None
 
     def _register_pagination_header(self) -> None:
         """Nothing here comes in pages."""
+
+
+def _message(error: HTTPException) -> str | None:
+    """What to tell of an error that Werkzeug raises without words for an API, or of ours that is one of Werkzeug's."""
+    if isinstance(error, NotFound):
+        return "there is nothing at this address"
+    if isinstance(error, MethodNotAllowed):
+        *others, last = sorted(set(error.valid_methods or ()) - {"OPTIONS"}) or ["OPTIONS"]
+        return f"this address takes {', '.join(others)} and {last}" if others else f"this address takes {last}"
+    own: str | None = vars(error).get("description")  # not its class's
+    return own
 
 
 def _document(description: str, content: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from werkzeug.datastructures import FileStorage
 
 from flaskapp.api import strict_json
 from flaskapp.api.unprocessable import sentence
-from flaskapp.errors import MalformedJSON, UnreadableImage
+from flaskapp.errors import MalformedJSON, UnreadableImage, UnsupportedImageFormat
 from flaskapp.images import EncodedImage
 from flaskapp.jobs import NamedFile
 
@@ -138,13 +138,25 @@ class ImageFile(Upload):
 
 
 class ImageFiles(ma.fields.List[UploadedImage]):
-    """From one to MAX_IMAGES uploaded image files."""
+    """From one to MAX_IMAGES uploaded image files. What is wrong with one is named by its place."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[UploadedImage | None]:
         bounds = self.keywords(current_app.config)
         if len(value) > bounds["maxItems"]:
             raise ValidationError("Send at most {maxItems} images at once.".format(**bounds))
-        return super()._deserialize(value, attr, data, **kwargs)
+        images: list[UploadedImage | None] = []
+        errors: dict[int, Any] = {}
+        for index, file in enumerate(value):
+            try:
+                images.append(self.inner.deserialize(file, **kwargs))
+            except ValidationError as error:
+                errors[index] = error.messages
+            except UnsupportedImageFormat as error:  # has a status of its own
+                place = f"{attr}.{index}: " if len(value) > 1 else ""
+                raise UnsupportedImageFormat(f"{place}{error}") from error
+        if errors:
+            raise ValidationError(errors)
+        return images
 
     @staticmethod
     def keywords(config: Config) -> dict[str, Any]:

@@ -6,8 +6,6 @@ import sys
 import threading
 from contextlib import suppress
 
-import torch
-
 PLACES = 256  # of processes that can be told apart
 NICE, NICEST = 5, 19  # a captioning thread's niceness: of one that requests wait for, and of one that has time
 
@@ -47,6 +45,8 @@ class Cores:
 
     def claim(self) -> int:
         """Give the calling thread this process's part of the cores; again and again, since others come and go."""
+        import torch  # as late as can be: `flaskapp.captioner.loading` says why
+
         self._table[self._place] = BUSY
         part = max(1, self._cores // max(1, self._table[:].count(BUSY)))  # whoever has the same place may just leave it
         if part != torch.get_num_threads():  # setting it empties oneDNN's cache

@@ -1,56 +1,31 @@
 """The captioner that views call: it is configured, loads its model, and hands images to the batcher."""
 
+from __future__ import annotations
+
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from flaskapp import metrics
-from flaskapp.captioner import checkpoint as checkpoints
-from flaskapp.captioner.batcher import Batcher
+from flaskapp.captioner.configuration import Configuration
 from flaskapp.captioner.cores import Cores
-from flaskapp.captioner.engine import Engine
 from flaskapp.captioner.generation import GenerationSettings
 from flaskapp.counted import Counted
 from flaskapp.cpu import usable_cores
 from flaskapp.errors import CaptionerUnavailable
 from flaskapp.trace import Trace
 
+if TYPE_CHECKING:
+    from flaskapp.captioner.loading import Loaded  # others import it, and so torch, where it is needed first
+
 log = logging.getLogger(__name__)
 
 REASON = "there is no captioning model: it could not be loaded"  # the log has the details
 LOADING = "the model is being loaded"
-SUBSTITUTE = f"{checkpoints.DEFAULT_MODEL} could not be had: the small embedded model, for drawn shapes, serves instead"
-GPU_PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-@dataclass(frozen=True)
-class Configuration:
-    """The settings that begin with CAPTIONER_, by the rest of their names."""
-
-    model: str | None = None
-    revision: str | None = None
-    device: str = "auto"
-    precision: str = "fp32"
-    max_batch: int = 16  # images
-    queue: int = 64  # images
-    deadline: int = 30  # seconds
-
-
-class Loaded(NamedTuple):
-    """What `load` makes of a checkpoint."""
-
-    engine: Engine
-    batcher: Batcher
-    processor: Any
-    version: str  # of the checkpoint
 
 
 class Captioner:
@@ -76,7 +51,6 @@ class Captioner:
             self._forget()
 
     def _forget(self) -> None:
-        self._name: str | None = None
         self._loaded: Loaded | None = None
         self._is_on_device = False
         self._has_failed = False
@@ -84,12 +58,18 @@ class Captioner:
     @property
     def name(self) -> str:
         """What the answers' `model` says: the hub id, the folder's name, or "embedded". Known once it is loaded."""
-        return self._name or "none"
+        return self._loaded.name if self._loaded is not None else "none"
 
     @property
     def version(self) -> str | None:
         """What tells the model from others of that name. Known once it is loaded; never for clients to see."""
         return self._loaded.version if self._loaded is not None else None
+
+    def check_device(self) -> None:
+        """Raises InvalidSetting for a device that is not here, and for a precision that is not for it."""
+        from flaskapp.captioner import loading
+
+        loading.choose_device(self._configuration)
 
     def load(self) -> None:
         """Load the model, downloading it first if need be. Raises CaptionerUnavailable; the reason is in the log."""
@@ -121,8 +101,7 @@ class Captioner:
     @property
     def note(self) -> str | None:
         """What is to be known of the model that serves: that it is not the one that was meant."""
-        is_substitute = self._configuration.model is None and self._name == checkpoints.EMBEDDED
-        return SUBSTITUTE if is_substitute else None
+        return self._loaded.note if self._loaded is not None else None
 
     def close(self) -> None:
         """End the captioning thread, once it has captioned what it has. The next caption starts another."""
@@ -132,6 +111,8 @@ class Captioner:
     @staticmethod
     def prepare_to_fork() -> None:
         """Keep torch to one thread. OpenMP's others do not survive a fork: a child would wait for them for ever."""
+        import torch
+
         torch.set_num_threads(1)
 
     def continue_after_fork(self, number: int, on_death: Callable[[], None]) -> None:
@@ -171,7 +152,7 @@ class Captioner:
         loaded.engine.check(settings)
         if not images:
             return []
-        pixels = Counted(len(images), lambda: map(partial(_preprocess, loaded.processor), images))
+        pixels = Counted(len(images), lambda: map(loaded.preprocess, images))
         deadline = self._configuration.deadline if deadline is None else deadline
         captions = loaded.batcher.caption(pixels, settings, deadline, has_left, trace)
         metrics.current.count_captions(self.name, sum(map(len, captions)))
@@ -182,25 +163,11 @@ class Captioner:
             raise CaptionerUnavailable(REASON)
         if self._loaded is None:
             with self._failing_for_good():
-                self._loaded, self._name = self._make(self._configuration)
-                log.info("Captions come from the model %r", self._name)
-        return self._loaded
+                from flaskapp.captioner import loading
 
-    def _make(self, configuration: Configuration) -> tuple[Loaded, str]:
-        device = _choose_device(configuration.device)
-        if (configuration.precision in GPU_PRECISIONS) != (device.type == "cuda") and configuration.precision != "fp32":
-            raise ValueError(f"CAPTIONER_PRECISION={configuration.precision} is not for the device {device}")
-        found = checkpoints.find(configuration.model, configuration.revision)
-        checkpoint = checkpoints.load(found, GPU_PRECISIONS.get(configuration.precision, torch.float32))
-        engine = Engine(checkpoint, configuration.precision, device)
-        batcher = Batcher(
-            engine,
-            self._cores if device.type == "cpu" else Cores(1),  # on a GPU they make nothing faster
-            max_batch=configuration.max_batch,
-            max_waiting=configuration.queue,
-            on_death=lambda: self._on_death(),
-        )
-        return Loaded(engine, batcher, checkpoint.processor, found.version()), found.name
+                self._loaded = loading.load(self._configuration, self._cores, on_death=lambda: self._on_death())
+                log.info("Captions come from the model %r", self._loaded.name)
+        return self._loaded
 
     def _load_on_device(self) -> Loaded:
         """The weights move to the device with the first caption: CUDA, once used, does not survive a fork."""
@@ -219,20 +186,3 @@ class Captioner:
             self._has_failed = True
             log.exception("The captioning model cannot be loaded: /caption/ will answer 503")
             raise CaptionerUnavailable(REASON) from error
-
-
-def _choose_device(setting: str) -> torch.device:
-    """`device_count` leaves CUDA untouched, unlike `is_available`: the process may still fork."""
-    gpus = torch.cuda.device_count()
-    if setting == "auto":
-        return torch.device("cuda" if gpus else "cpu")
-    device = torch.device(setting)
-    if device.type == "cuda" and (device.index or 0) >= gpus:
-        raise ValueError(f"CAPTIONER_DEVICE={setting}: there are {gpus} GPUs here")
-    return device
-
-
-def _preprocess(processor: Any, image: np.ndarray) -> Tensor:
-    """An image -> what the model sees of it, fp32 [3, height, width]."""
-    pixels: Tensor = processor(image, return_tensors="pt", input_data_format="channels_last").pixel_values[0]
-    return pixels

@@ -14,7 +14,7 @@ from flaskapp.cli.terminal import printable
 from flaskapp.client import Client, ClientError, LoginRefused, RequestRefused, ServerUnreachable
 from flaskapp.counted import Counted
 from flaskapp.cpu import usable_cores
-from flaskapp.errors import CaptionerUnavailable, InvalidGeneration, UnreadableImage
+from flaskapp.errors import CaptionerUnavailable, InvalidGeneration, InvalidSetting, UnreadableImage
 from flaskapp.images import EncodedImage
 
 REQUESTS_IN_FLIGHT = 16
@@ -46,9 +46,10 @@ class LocalCaptioner:
     def __init__(self, config: Mapping[str, Any], settings: GenerationSettings) -> None:
         """Loads the model. Raises ClickException if there is none, or if it cannot do the settings."""
         try:
+            captioner.check_device()
             captioner.load()
             captioner.caption([], settings)
-        except CaptionerUnavailable as error:
+        except (InvalidSetting, CaptionerUnavailable) as error:
             raise _hopeless(error) from error
         except InvalidGeneration as error:
             raise click.ClickException(f"{option(error.field)}: {error}") from error

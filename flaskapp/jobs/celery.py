@@ -6,13 +6,14 @@ from typing import Any
 
 from celery.signals import setup_logging, worker_init
 
-from flaskapp import create_app
+from flaskapp import create_app, settings
 from flaskapp.captioner import GenerationSettings, captioner
-from flaskapp.errors import CaptionerUnavailable
+from flaskapp.errors import CaptionerUnavailable, InvalidSetting
 
 log = logging.getLogger(__name__)
 
-jobs = create_app().extensions["jobs"]
+with settings.exiting_on_error():
+    jobs = create_app().extensions["jobs"]
 jobs.queue.prepare()
 app = jobs.queue.celery
 
@@ -27,8 +28,9 @@ def log_as_the_server_does(**_: Any) -> None:
 def begin(**_: Any) -> None:
     """Load the model, onto its device, before the first message. A worker that has none takes none from the others."""
     try:
+        captioner.check_device()
         captioner.caption([], GenerationSettings())
-    except CaptionerUnavailable as error:
+    except (InvalidSetting, CaptionerUnavailable) as error:
         log.error("%s", error)
         sys.exit(1)
     jobs.keeper.start()

@@ -25,6 +25,13 @@ def expect_status(page: Page, text: str) -> None:
     expect(page.locator("#status")).to_have_text(text)
 
 
+def log_in(page: Page, username: str, password: str) -> None:
+    page.get_by_label("Name").fill(username)
+    page.get_by_label("Password").fill(password)
+    with page.expect_response("**/text_model/**"):
+        page.get_by_label("Password").press("Enter")
+
+
 def shown_lines(shown: Locator) -> list[str]:
     shown.get_by_text("The same with curl").click()
     expect(shown.locator("[data-part=curl-resize]")).to_be_visible()

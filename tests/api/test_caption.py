@@ -129,7 +129,19 @@ def test_one_bad_image_is_named_by_its_place(client: FlaskClient) -> None:
     answer = client.post("/caption/", data={"data": [asset("star.png"), broken]})
     assert_error(answer, 422, "multipart", "data", "1")
     unknown = io.BytesIO(b"<svg/>"), "drawing.svg"
-    assert_error(client.post("/caption/", data={"data": [asset("star.png"), unknown]}), 415)
+    answer = client.post("/caption/", data={"data": [asset("star.png"), unknown]})
+    assert_error(answer, 415)
+    assert answer.get_json()["message"].startswith("data.1: this is not an image")
+    alone = client.post("/caption/", data={"data": (io.BytesIO(b"<svg/>"), "drawing.svg")})
+    assert_error(alone, 415)
+    assert alone.get_json()["message"].startswith("this is not an image")
+
+
+def test_all_images_without_a_readable_header_are_named(client: FlaskClient) -> None:
+    files = [(io.BytesIO(b""), "empty.png"), asset("star.png"), (io.BytesIO(b"GIF89a"), "short.gif")]
+    answer = client.post("/caption/", data={"data": files})
+    assert_error(answer, 422, "multipart", "data")
+    assert answer.get_json()["errors"]["multipart"]["data"].keys() == {"0", "2"}
 
 
 def test_a_request_without_images_names_them(client: FlaskClient) -> None:

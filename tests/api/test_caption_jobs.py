@@ -16,8 +16,8 @@ from flaskapp.jobs.claims import ChunkId
 from flaskapp.jobs.queue import TASK
 from tests.api.test_caption import CIRCLE_AND_DIAMOND, STAR, asset
 from tests.conftest import assert_error
+from tests.free_port import free_port
 from tests.jobs.cluster import zip_of
-from tests.redis_server import free_port
 
 NOBODYS = "/caption_jobs/0b6ee9d2-6a4d-4bb6-9a5c-7f1d3c0a8e55"
 

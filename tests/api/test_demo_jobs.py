@@ -11,10 +11,9 @@ import requests
 from playwright.sync_api import Locator, Page, Request, Route, expect
 
 from tests.api.conftest import Watched
-from tests.api.demo_page import CIRCLE_AND_DIAMOND, STAR, card, choose, expect_caption, expect_status, wait_for
-from tests.api.test_demo_login import log_in
+from tests.api.demo_page import CIRCLE_AND_DIAMOND, STAR, card, choose, expect_caption, expect_status, log_in, wait_for
 from tests.conftest import ASSETS, Server
-from tests.redis_server import free_port
+from tests.free_port import free_port
 
 ONE_JOB = "Caption them as one job"
 STATUS = re.compile("/caption_jobs/[^/]+$")

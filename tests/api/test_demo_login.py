@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import requests
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Route, expect
 
 from tests.api.conftest import Watched
-from tests.api.demo_page import STAR, card, choose, expect_caption, expect_status, shown_lines, wait_for
+from tests.api.demo_page import STAR, card, choose, expect_caption, expect_status, log_in, shown_lines, wait_for
 from tests.conftest import ASSETS, Server
 
 
@@ -69,10 +69,3 @@ def test_a_login_that_stops_being_right_is_sent_no_more_and_typing_goes_on(
     log_in(page, **ada)
     expect_status(page, "12 images captioned.")
     assert watched.bugs == []
-
-
-def log_in(page: Page, username: str, password: str) -> None:
-    page.get_by_label("Name").fill(username)
-    page.get_by_label("Password").fill(password)
-    with page.expect_response("**/text_model/**"):
-        page.get_by_label("Password").press("Enter")

@@ -14,7 +14,8 @@ from flaskapp.accounts import Accounts
 from flaskapp.api.rate_limits import client_address
 from flaskapp.database import Database
 from tests.conftest import Server, assert_error
-from tests.redis_server import RedisServer, free_port, redis
+from tests.free_port import free_port
+from tests.redis_server import RedisServer, redis
 
 __all__ = ["redis"]  # a fixture
 

@@ -41,6 +41,20 @@ def test_an_unknown_path_and_a_wrong_method_have_the_shape_of_all_errors(client:
     assert_error(client.get("/caption/"), 405)
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "message"),
+    [("GET", "/nowhere", "there is nothing at this address"),
+     ("GET", "/docs/assets/nothing.js", "there is nothing at this address"),
+     ("POST", "/", "this address takes GET and HEAD"),
+     ("GET", "/caption/", "this address takes POST"),
+     ("PUT", "/text_model/", "this address takes GET, HEAD and POST")],
+)  # fmt: skip
+def test_an_unknown_path_and_a_wrong_method_say_so_in_words(
+    client: FlaskClient, method: str, path: str, message: str
+) -> None:
+    assert client.open(path, method=method).get_json()["message"] == message
+
+
 @pytest.mark.parametrize(("path", "methods"), [("/", {"GET", "HEAD", "OPTIONS"}), ("/caption/", {"POST", "OPTIONS"})])
 def test_a_wrong_method_is_told_the_right_ones(client: FlaskClient, path: str, methods: set[str]) -> None:
     answer = client.open(path, method="TRACE")

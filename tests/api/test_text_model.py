@@ -81,4 +81,6 @@ def test_json_has_a_largest_size(client: FlaskClient) -> None:
 
 
 def test_what_is_not_json_is_an_unsupported_media_type(client: FlaskClient) -> None:
-    assert_error(client.post("/text_model/", data=MLOPS), 415)
+    answer = client.post("/text_model/", data=MLOPS)
+    assert_error(answer, 415)
+    assert answer.get_json()["message"] == "Send JSON, with the content type application/json."

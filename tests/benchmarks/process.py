@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.free_port import free_port
+
 ROOT = Path(__file__).parents[2]
 PEERS = ROOT / ".venv-peers"
 REQUIREMENTS = (ROOT / "requirements.txt", Path(__file__).with_name("requirements.txt"))
@@ -42,7 +44,7 @@ def install_peers() -> Path:
 @contextmanager
 def serving(command: str, folder: Path, log: Path, variables: Mapping[str, str]) -> Iterator[Serving]:
     """Start a program of `folder` with {port} in its command, wait until it listens, and stop it in the end."""
-    port = _free_port()
+    port = free_port()
     program, *arguments = command.format(port=port).split()
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("FLASKAPP_")},
@@ -75,13 +77,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)  # some leave children behind
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def _wait_until_listening(port: int, process: subprocess.Popen[bytes], log: Path) -> None:

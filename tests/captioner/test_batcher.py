@@ -1,78 +1,22 @@
-"""The batcher with a stand-in engine that stops, fails and counts as each test needs it; no clock decides anything."""
+"""The batcher with a stand-in engine; no clock decides anything."""
 
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
-from typing import Any
 
 import pytest
 
 from flaskapp.captioner import GenerationSettings
 from flaskapp.captioner.batcher import Batcher
 from flaskapp.captioner.cores import Cores
-from flaskapp.captioner.pace import work_of
-from flaskapp.counted import Counted
 from flaskapp.errors import (
     CaptionerUnavailable,
     CaptionFailed,
-    ClientLeft,
-    DeadlineExceeded,
     InvalidGeneration,
-    TooBusy,
 )
+from tests.captioner.batching import SAMPLING, SETTINGS, ask, hold, teach, wait_until_waiting
 from tests.captioner.stand_in import StandIn
-
-SETTINGS = GenerationSettings(max_length=4)
-SAMPLING = GenerationSettings(do_sample=True, num_beams=1)
-
-
-@pytest.fixture
-def engine() -> StandIn:
-    return StandIn()
-
-
-@pytest.fixture
-def make(engine: StandIn) -> Iterator[Callable[..., Batcher]]:
-    batchers = []
-
-    def make(max_batch: int = 8, max_waiting: int = 8, on_death: Callable[[], None] = lambda: None) -> Batcher:
-        batchers.append(Batcher(engine, Cores(2), max_batch=max_batch, max_waiting=max_waiting, on_death=on_death))
-        return batchers[-1]
-
-    yield make
-    engine.gate.set()
-    for batcher in batchers:
-        batcher.close()
-
-
-@pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(16) as pool:
-        yield pool
-
-
-def ask(pool: ThreadPoolExecutor, batcher: Batcher, *words: str, **options: Any) -> Future[list[list[str]]]:
-    return pool.submit(batcher.caption, words, options.get("settings", SETTINGS), options.get("deadline", 30.0))
-
-
-def wait_until_waiting(batcher: Batcher, count: int) -> None:
-    """Until so many jobs wait. `_submit` notifies the condition that this waits for."""
-    with batcher._changed:
-        assert batcher._changed.wait_for(lambda: len(batcher._waiting) == count, 30)
-
-
-def teach(batcher: Batcher, seconds: float) -> None:
-    """Make it believe that one image of SETTINGS takes so long on one core, and that no batch runs."""
-    batcher._pace.give_up()
-    batcher._pace._measured.append(seconds / work_of([SETTINGS]))
-
-
-def hold(pool: ThreadPoolExecutor, batcher: Batcher, engine: StandIn) -> Future[list[list[str]]]:
-    """Send one word and return when the engine is in the middle of its first step."""
-    first = ask(pool, batcher, "first")
-    assert engine.has_begun.wait(30)
-    return first
 
 
 def test_as_many_captions_come_out_as_images_went_in_and_in_their_order(
@@ -100,42 +44,6 @@ def test_what_arrives_while_a_batch_runs_makes_the_next_one_together(
     assert (batcher.steps, batcher.steps_of_images) == (8, 12)
 
 
-def test_more_than_may_wait_are_refused_at_once_and_the_others_are_not(
-    make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor
-) -> None:
-    batcher = make(max_waiting=2)
-    first = hold(pool, batcher, engine)
-    with pytest.raises(TooBusy) as caught:
-        batcher.caption(["a", "b", "c"], SETTINGS, 30)
-    assert caught.value.retry_after > 0
-    fitting = ask(pool, batcher, "a", "b")
-    wait_until_waiting(batcher, 2)
-    with pytest.raises(TooBusy):
-        batcher.caption(["c"], SETTINGS, 30)
-    engine.gate.set()
-    assert first.result(30) == [["first"]]
-    assert fitting.result(30) == [["a"], ["b"]]
-
-
-def test_nobody_is_refused_while_there_is_nothing_to_do(make: Callable[..., Batcher], engine: StandIn) -> None:
-    engine.gate.set()
-    batcher = make()
-    teach(batcher, seconds=1000)
-    assert batcher.caption(["a"], SETTINGS, 30) == [["a"]]
-
-
-def test_what_nobody_waits_for_any_more_is_dropped_before_it_starts(
-    make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor
-) -> None:
-    batcher = make()
-    first = hold(pool, batcher, engine)
-    with pytest.raises(ClientLeft):
-        batcher.caption(["abandoned"], SETTINGS, 30, has_left=lambda: True)
-    engine.gate.set()
-    assert first.result(30) == [["first"]]
-    assert not any("abandoned" in batch for batch in engine.batches)
-
-
 def test_those_who_were_answered_together_are_waited_for_a_moment(
     make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,33 +58,6 @@ def test_those_who_were_answered_together_are_waited_for_a_moment(
     assert batcher.caption(["b"], SETTINGS, 30) == [["b"]]
     assert back.result(30) == [["a"]]
     assert [sorted(batch) for batch in engine.batches] == [["a", "b"]] * 8
-
-
-def test_a_deadline_that_passes_while_waiting_drops_the_work_before_it_starts(
-    make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor
-) -> None:
-    batcher = make()
-    first = hold(pool, batcher, engine)
-    with pytest.raises(DeadlineExceeded, match=r"within 0\.01 seconds"):
-        batcher.caption(["late"], SETTINGS, 0.01)
-    engine.gate.set()
-    assert first.result(30) == [["first"]]
-    assert not any("late" in batch for batch in engine.batches)
-
-
-def test_a_deadline_that_passes_while_running_frees_the_place_and_its_neighbours_go_on(
-    make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor
-) -> None:
-    batcher = make()
-    given_up = ask(pool, batcher, "late", deadline=0.01)
-    assert engine.has_begun.wait(30)
-    neighbour = ask(pool, batcher, "neighbour")
-    wait_until_waiting(batcher, 1)
-    with pytest.raises(DeadlineExceeded):
-        given_up.result(30)
-    engine.gate.set()
-    assert neighbour.result(30) == [["neighbour"]]
-    assert engine.batches == [["late"], *[["neighbour"]] * 4]
 
 
 @pytest.mark.parametrize("bad", ["bad picture", "bad step"])
@@ -207,53 +88,6 @@ def test_what_is_no_search_is_generated(make: Callable[..., Batcher], engine: St
     engine.gate.set()
     assert make().caption(["word"], SAMPLING, 30) == [["WORD"]]
     assert engine.batches == []
-
-
-def test_what_is_generated_for_nobody_breaks_off_and_the_rest_of_its_request_is_not_begun(
-    make: Callable[..., Batcher], engine: StandIn
-) -> None:
-    batcher = make()
-    with pytest.raises(DeadlineExceeded):
-        batcher.caption(["endless", "endless"], SAMPLING, 0.05)
-    engine.gate.set()
-    assert batcher.caption(["word"], SETTINGS, 30) == [["word"]]
-
-
-def test_what_takes_too_long_to_decode_is_given_up_and_holds_no_place(
-    make: Callable[..., Batcher], engine: StandIn
-) -> None:
-    batcher = make(max_waiting=2)
-
-    def decode() -> Iterator[str]:
-        yield "first"
-        threading.Event().wait(0.05)
-        yield "second"
-
-    with pytest.raises(DeadlineExceeded):
-        batcher.caption(Counted(2, decode), SETTINGS, 0.01)
-    engine.gate.set()
-    assert batcher.caption(["a", "b"], SETTINGS, 30) == [["a"], ["b"]]
-    assert not any("first" in batch for batch in engine.batches)
-
-
-def test_who_comes_while_nobody_waits_may_bring_more_than_may_wait(
-    make: Callable[..., Batcher], engine: StandIn
-) -> None:
-    engine.gate.set()
-    words = [str(number) for number in range(5)]
-    assert make(max_batch=2, max_waiting=2).caption(words, SETTINGS, 30) == [[word] for word in words]
-
-
-def test_those_that_were_given_up_take_no_place(
-    make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor
-) -> None:
-    batcher = make(max_waiting=1)
-    first = hold(pool, batcher, engine)
-    for _ in range(3):
-        with pytest.raises(DeadlineExceeded):
-            batcher.caption(["late"], SETTINGS, 0.01)
-    engine.gate.set()
-    assert first.result(30) == [["first"]]
 
 
 def test_a_setting_that_the_engine_refuses_is_the_client_s_to_know(

@@ -1,77 +1,25 @@
-"""`flask --app wsgi caption`"""
+"""`flask --app wsgi caption`, with the model of its own process."""
 
 import csv
 import json
 import os
-import pty
-import re
 import shutil
-import signal
-import subprocess
-import sys
-import termios
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from click.testing import Result
 from flask import Flask
 
 from flaskapp import images
 from flaskapp.captioner import captioner
-from flaskapp.captioner.checkpoint import EMBEDDED_FOLDER
-from flaskapp.captioner.service import Configuration
 from flaskapp.cli import captioners
-from flaskapp.client import Client
 from flaskapp.images import EncodedImage, Picture
 from flaskapp.turns import Turns
-from tests.client.scripted import ScriptedServer, answer
-from tests.conftest import ASSETS, ROOT, Server, clean_environment
+from tests.cli.captioning import CIRCLE_AND_DIAMOND, STAR, Run
+from tests.conftest import ASSETS
 from tests.photograph import photograph
-
-STAR = "a large pink star on a yellow background"
-CIRCLE_AND_DIAMOND = "a large red circle left of a small black diamond on a pink background"
-Run = Callable[..., Result]
-
-
-@pytest.fixture
-def app(make_app: Callable[..., Flask]) -> Flask:
-    return make_app()
-
-
-@pytest.fixture
-def run(app: Flask) -> Run:
-    def run(*arguments: object, password: str = "") -> Result:
-        result = app.test_cli_runner().invoke(args=["caption", *map(str, arguments)], input=password)
-        assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
-        return result
-
-    return run
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Two images, one of them further in, and what is none."""
-    folder = tmp_path / "images"
-    (folder / "a" / ".hidden").mkdir(parents=True)
-    shutil.copy(ASSETS / "star.png", folder / "star.PNG")
-    shutil.copy(ASSETS / "circle_and_diamond.png", folder / "a" / "both.jpg")  # the content decides its format
-    for name in ("notes.txt", ".star.png", "a/.hidden/star.png"):
-        (folder / name).write_text("not an image")
-    return folder
-
-
-def flask_caption(*arguments: object, **pipes: object) -> subprocess.Popen[bytes]:
-    environment = clean_environment() | {"FLASKAPP_CAPTIONER_MODEL": "embedded"}
-    flask = Path(sys.executable).with_name("flask")
-    command = [flask, "--app", "wsgi", "caption", *map(str, arguments)]
-    return subprocess.Popen(command, cwd=ROOT, env=environment, **pipes)  # type: ignore[call-overload, no-any-return]
-
-
-def entries(manifest: Path) -> list[dict[str, object]]:
-    return [json.loads(line) for line in manifest.read_text().splitlines()[1:]]
 
 
 def test_files_and_folders_are_captioned_in_the_order_of_their_names(run: Run, folder: Path) -> None:
@@ -189,106 +137,6 @@ def test_a_name_does_to_the_terminal_nothing_and_comes_whole_out_of_csv(run: Run
     assert image["input"] == str(folder / name)
 
 
-def test_a_second_run_takes_what_is_done_from_the_manifest(run: Run, folder: Path, tmp_path: Path) -> None:
-    output = tmp_path / "captions.csv"
-    (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    assert run(folder, "--csv", "--output", output).exit_code == 1
-    first = output.read_text()
-    shutil.copy(ASSETS / "star.png", folder / "broken.png")  # is repaired
-    shutil.copy(ASSETS / "star.png", folder / "a" / "both.jpg")  # is another image
-    result = run(folder, "--csv", "--output", output)
-    assert result.exit_code == 0
-    assert result.stderr.endswith("2 captioned, 1 done before\n")
-    assert output.read_text() == (
-        f"input,model,caption\n{folder}/broken.png,embedded,{STAR}\n"
-        f"{folder}/star.PNG,embedded,{STAR}\n{folder}/a/both.jpg,embedded,{STAR}\n"
-    )
-    assert output.read_text() != first
-    assert run(folder, "--csv", "--output", output).stderr.endswith("3 done before\n")
-
-
-def test_other_settings_or_another_precision_are_other_captions(
-    run: Run, make_app: Callable[..., Flask], folder: Path, tmp_path: Path
-) -> None:
-    def done(run: Run, *options: object) -> str:
-        return run(folder, "--manifest", tmp_path / "manifest", *options).stderr.splitlines()[-1]
-
-    assert done(run) == "2 captioned"
-    assert done(run, "--num-beams", 2) == "2 captioned"
-    assert done(run, "--num-beams", 8) == "2 done before", "the default, said aloud"
-    runner = make_app(CAPTIONER_PRECISION="int8").test_cli_runner()
-    result = runner.invoke(args=["caption", str(folder), "--manifest", str(tmp_path / "manifest")])
-    assert result.stderr.endswith("2 captioned\n")
-
-
-def test_another_model_of_the_same_name_is_another_model(
-    make_app: Callable[..., Flask], folder: Path, tmp_path: Path
-) -> None:
-    def done(model: Path) -> str:
-        runner = make_app(CAPTIONER_MODEL=str(model)).test_cli_runner()
-        result = runner.invoke(args=["caption", str(folder), "--manifest", str(tmp_path / "manifest")])
-        return result.stderr.splitlines()[-1]
-
-    first, second = (shutil.copytree(EMBEDDED_FOLDER, tmp_path / name / "model") for name in ("one", "two"))
-    assert done(first) == "2 captioned"
-    assert done(first) == "2 done before"
-    assert done(second) == "2 captioned"
-    captioner.configure(Configuration())  # what is loaded stays loaded otherwise
-    (first / "model.safetensors").touch()
-    assert done(first) == "2 captioned"
-
-
-def test_another_model_of_a_server_is_another_model(run: Run, folder: Path, tmp_path: Path) -> None:
-    captions = answer(200, {"model": "m", "results": [{"input": "x", "captions": ["a star"]}]})
-    for model in ("one", "two"):
-        with ScriptedServer([ready(model), captions]) as other:
-            address = other.url
-            result = run(folder / "star.PNG", "--url", other.url, "--manifest", tmp_path / "manifest")
-        assert result.stderr == "1 captioned\n"
-    recipes = [entry["recipe"] for entry in entries(tmp_path / "manifest")]
-    assert [recipe["model"] for recipe in recipes] == ["one", "two"]  # type: ignore[index]
-    assert recipes[1]["server"] == address  # type: ignore[index]
-
-
-def ready(model: str) -> bytes:
-    return answer(200, {"model": {"name": model, "message": "OK", "ready": True}})
-
-
-def test_a_manifest_with_lines_that_were_cut_short_is_used_and_continued(
-    run: Run, folder: Path, tmp_path: Path
-) -> None:
-    manifest = tmp_path / "manifest"
-    run(folder, "--manifest", manifest)
-    whole = manifest.read_text()
-    manifest.write_text(whole[:-20])
-    assert run(folder, "--manifest", manifest).stderr.endswith("1 captioned, 1 done before\n")
-    assert manifest.read_text().startswith(whole[:-20] + "\n{"), "what is there stays"
-    assert run(folder, "--manifest", manifest).stderr.endswith("2 done before\n")
-
-
-def test_a_manifest_is_not_written_over_another_file(run: Run, folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "list.manifest").write_text("of mine\n")
-    (tmp_path / "list").write_text("of mine as well\n")
-    assert run(folder, "--output", tmp_path / "list").exit_code == 2
-    assert (tmp_path / "list.manifest").read_text() == "of mine\n"
-    assert (tmp_path / "list").read_text() == "of mine as well\n"
-
-
-@pytest.mark.parametrize("option", ["--output", "--manifest"])
-def test_a_file_that_cannot_be_written_is_named(run: Run, folder: Path, tmp_path: Path, option: str) -> None:
-    result = run(folder, option, tmp_path / "nowhere" / "x")
-    assert (result.exit_code, result.stdout) == (1, "")
-    assert re.search(r"Error: .*/nowhere/x(\.manifest)?: No such file or directory\n$", result.stderr)
-
-
-def test_a_full_disk_ends_it(folder: Path) -> None:
-    with flask_caption(folder, "--output", "/dev/full", "--manifest", os.devnull, stderr=subprocess.PIPE) as process:
-        _, complaint = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert complaint.endswith(b"No space left on device\n")
-    assert b"Traceback" not in complaint
-
-
 def test_few_images_are_decoded_at_once_and_few_are_looked_for_ahead(
     make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -334,115 +182,3 @@ def test_large_images_wait_for_their_turn_as_long_as_it_takes(
     result = run(tmp_path)
     assert result.exit_code == 0, result.stderr
     assert result.stdout.count(STAR) == 32
-
-
-def test_ctrl_c_leaves_a_manifest_that_the_next_run_goes_on_with(tmp_path: Path) -> None:
-    (tmp_path / "many").mkdir()
-    for number in range(5000):
-        (tmp_path / "many" / f"{number:04}.png").hardlink_to(ASSETS / "star.png")
-    output, manifest = tmp_path / "captions", tmp_path / "manifest"
-    process = flask_caption(tmp_path / "many", "--manifest", manifest, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    with process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        process.send_signal(signal.SIGINT)
-        captions, complaint = process.communicate(timeout=30)
-    assert process.returncode == 130, complaint
-    assert re.search(rb"interrupted: \d+ captioned\n$", complaint), complaint
-    assert b"Traceback" not in complaint
-    done = len(entries(manifest))
-    assert 1 + len(captions.splitlines()) <= done < 5000
-    for path in sorted((tmp_path / "many").iterdir())[done + 50 :]:
-        path.unlink()
-    again = flask_caption(tmp_path / "many", "--manifest", manifest, "--output", output, stderr=subprocess.PIPE)
-    with again as process:
-        _, complaint = process.communicate(timeout=60)
-    assert re.search(rf", {done} done before\n$".encode(), complaint), complaint
-    assert [line[-len(STAR) :] for line in output.read_text().splitlines()] == [STAR] * (done + 50)
-
-
-def test_a_server_captions_with_the_same_words_and_is_another_model_to_the_manifest(
-    run: Run, server: Server, folder: Path, tmp_path: Path
-) -> None:
-    (folder / "broken.png").write_bytes((ASSETS / "star.png").read_bytes()[:3000])
-    local = run(folder, "--json", "--manifest", tmp_path / "manifest", "--num-beams", 4)
-    remote = run(folder, "--json", "--manifest", tmp_path / "manifest", "--num-beams", 4, "--url", server.url + "/")
-    assert remote.exit_code == local.exit_code == 1
-    assert remote.stdout == local.stdout
-    assert remote.stderr.splitlines() == [
-        f"{folder}/broken.png: 422: multipart.data.0: The png image is broken or cut short.",
-        "2 captioned, 1 failed",
-    ]
-    again = run(folder, "--json", "--manifest", tmp_path / "manifest", "--num-beams", 4, "--url", server.url)
-    assert again.stderr.endswith("2 done before, 1 failed\n")
-
-
-def test_a_server_that_wants_a_login_gets_the_password_from_a_pipe(
-    run: Run, start_server: Callable[..., Server], folder: Path, tmp_path: Path
-) -> None:
-    server = start_server("--workers", "1", FLASKAPP_REQUIRE_LOGIN="true", FLASKAPP_REGISTRATION="open")
-    run_remote = [folder, "--url", server.url, "--manifest", tmp_path / "manifest"]
-    assert run(*run_remote).stderr == "Error: 401: log in with a saved username and its password\n"
-    log_in(server, "ada", "canary")
-    assert run(*run_remote, "--username", "ada", password="wrong\n").exit_code == 1
-    result = run(*run_remote, "--username", "ada", password="canary\n")
-    assert result.exit_code == 0, result.stderr
-    assert "canary" not in result.output + (tmp_path / "manifest").read_text()
-
-
-def log_in(server: Server, username: str, password: str) -> None:
-    with Client(server.url) as client:
-        assert client.login(username, password) == "login saved"
-
-
-def test_a_server_that_refuses_the_settings_or_goes_away_is_not_asked_for_every_image(run: Run, folder: Path) -> None:
-    refused = answer(422, {"code": 422, "status": "x", "errors": {"multipart": {"config": {"num_beams": ["No."]}}}})
-    with ScriptedServer([ready("m"), refused]) as other:
-        result = run(folder, "--url", other.url, "--num-beams", 4)
-    assert (result.exit_code, result.stderr) == (1, "Error: 422: multipart.config.num_beams: No.\n")
-    assert len(other.asked) <= 3
-    result = run(folder, "--url", other.url)
-    assert result.exit_code == 1
-    assert result.stderr.endswith(f"Error: {other.url} cannot be reached: Connection refused\n")
-
-
-@pytest.mark.parametrize(
-    "odd",
-    [
-        answer(422, {"code": 422, "status": "x", "errors": "no", "message": "broken"}),
-        answer(422, {"code": 422, "status": "x", "errors": {"multipart": None}, "message": "broken"}),
-        answer(200, {"model": "m", "results": []}),
-        answer(200, {"model": "m", "results": [{"input": "x", "captions": []}]}),
-    ],
-)
-def test_an_odd_answer_is_the_failure_of_an_image(run: Run, odd: bytes) -> None:
-    with ScriptedServer([ready("m"), odd]) as other:
-        result = run(ASSETS / "star.png", "--url", other.url)
-    assert result.exit_code == 1
-    assert result.stderr.endswith("1 failed\n")
-    assert "422: broken" in result.stderr or "is not one of flaskapp's" in result.stderr
-
-
-def test_at_a_terminal_a_bar_shows_the_progress_and_the_password_is_asked_for_once(
-    server: Server,
-) -> None:
-    log_in(server, "caption-ada", "canary")
-    here, there = pty.openpty()
-    termios.tcsetwinsize(there, (24, 80))
-    process = flask_caption(
-        ASSETS, "--url", server.url, "--username", "caption-ada",
-        stdin=there, stdout=subprocess.PIPE, stderr=there, start_new_session=True,
-    )  # fmt: skip
-    os.close(there)
-    shown = b""
-    while not shown.endswith(b"Password: "):
-        shown += os.read(here, 1000)
-    os.write(here, b"canary\n")
-    out, _ = process.communicate(timeout=60)
-    while b"2 captioned" not in shown:
-        shown += os.read(here, 1000)
-    os.close(here)
-    assert process.returncode == 0
-    assert b"2/2" in shown
-    assert b"canary" not in shown
-    assert out.splitlines()[1] == f"{ASSETS}/star.png: {STAR}".encode()

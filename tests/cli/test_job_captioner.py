@@ -15,11 +15,9 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from flaskapp.cli import job_captioner
-from tests.cli.test_caption import CIRCLE_AND_DIAMOND, STAR, Run, app, entries, flask_caption, folder, ready, run
+from tests.cli.captioning import CIRCLE_AND_DIAMOND, STAR, Run, entries, flask_caption, ready
 from tests.client.scripted import ScriptedServer, answer
 from tests.conftest import ASSETS, Server
-
-__all__ = ["app", "folder", "run"]  # fixtures
 
 UNKNOWN = "this is not an image that can be read here: send JPEG, PNG, WebP, GIF or BMP"
 

@@ -1,0 +1,70 @@
+"""A configuration -> a model at work. Imported when a model is needed: torch and transformers take seconds."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flaskapp.captioner import checkpoint as checkpoints
+from flaskapp.captioner.batcher import Batcher
+from flaskapp.captioner.configuration import Configuration
+from flaskapp.captioner.cores import Cores
+from flaskapp.captioner.engine import Engine
+from flaskapp.errors import InvalidSetting
+
+SUBSTITUTE = f"{checkpoints.DEFAULT_MODEL} could not be had: the small embedded model, for drawn shapes, serves instead"
+PRECISIONS = {"cpu": ("fp32", "int8"), "cuda": ("fp32", "bf16", "fp16")}
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}  # of the weights; fp32 for the others
+
+
+class Loaded(NamedTuple):
+    """What `load` makes of a checkpoint."""
+
+    name: str
+    version: str
+    note: str | None  # that it is not the model that was meant
+    engine: Engine
+    batcher: Batcher
+    processor: Any
+
+    def preprocess(self, image: np.ndarray) -> Tensor:
+        """An image -> what the model sees of it, fp32 [3, height, width]."""
+        pixels: Tensor = self.processor(image, return_tensors="pt", input_data_format="channels_last").pixel_values[0]
+        return pixels
+
+
+def load(configuration: Configuration, cores: Cores, on_death: Callable[[], None]) -> Loaded:
+    """Find the checkpoint, downloading it if need be, and load it. The weights are not on a GPU yet."""
+    device = choose_device(configuration)
+    found = checkpoints.find(configuration.model, configuration.revision)
+    checkpoint = checkpoints.load(found, DTYPES.get(configuration.precision, torch.float32))
+    engine = Engine(checkpoint, configuration.precision, device)
+    batcher = Batcher(
+        engine,
+        cores if device.type == "cpu" else Cores(1),  # on a GPU they make nothing faster
+        max_batch=configuration.max_batch,
+        max_waiting=configuration.queue,
+        on_death=on_death,
+    )
+    is_substitute = configuration.model is None and found.name == checkpoints.EMBEDDED
+    note = SUBSTITUTE if is_substitute else None
+    return Loaded(found.name, found.version(), note, engine, batcher, checkpoint.processor)
+
+
+def choose_device(configuration: Configuration) -> torch.device:
+    """Raises InvalidSetting for a device that is not here, and for a precision that is not for it.
+
+    `device_count` leaves CUDA untouched, unlike `is_available`: the process may still fork.
+    """
+    gpus = torch.cuda.device_count()
+    name = configuration.device
+    device = torch.device(("cuda" if gpus else "cpu") if name == "auto" else name)
+    if device.type == "cuda" and (device.index or 0) >= gpus:
+        raise InvalidSetting(f"FLASKAPP_CAPTIONER_DEVICE must be a device that is here, not {name!r} (of {gpus} GPUs)")
+    possible, precision = PRECISIONS[device.type], configuration.precision
+    if precision not in possible:
+        names = ", ".join(possible)
+        raise InvalidSetting(f"FLASKAPP_CAPTIONER_PRECISION must be one of {names} on {device}, not {precision!r}")
+    return device

@@ -1,0 +1,35 @@
+"""How the tests of the batcher ask it, and wait for it."""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from flaskapp.captioner import GenerationSettings
+from flaskapp.captioner.batcher import Batcher
+from flaskapp.captioner.pace import work_of
+from tests.captioner.stand_in import StandIn
+
+SETTINGS = GenerationSettings(max_length=4)
+SAMPLING = GenerationSettings(do_sample=True, num_beams=1)
+
+
+def ask(pool: ThreadPoolExecutor, batcher: Batcher, *words: str, **options: Any) -> Future[list[list[str]]]:
+    return pool.submit(batcher.caption, words, options.get("settings", SETTINGS), options.get("deadline", 30.0))
+
+
+def wait_until_waiting(batcher: Batcher, count: int) -> None:
+    """Until so many jobs wait. `_submit` notifies the condition that this waits for."""
+    with batcher._changed:
+        assert batcher._changed.wait_for(lambda: len(batcher._waiting) == count, 30)
+
+
+def teach(batcher: Batcher, seconds: float) -> None:
+    """Make it believe that one image of SETTINGS takes so long on one core, and that no batch runs."""
+    batcher._pace.give_up()
+    batcher._pace._measured.append(seconds / work_of([SETTINGS]))
+
+
+def hold(pool: ThreadPoolExecutor, batcher: Batcher, engine: StandIn) -> Future[list[list[str]]]:
+    """Send one word and return when the engine is in the middle of its first step."""
+    first = ask(pool, batcher, "first")
+    assert engine.has_begun.wait(30)
+    return first

@@ -1,0 +1,96 @@
+"""`flask --app wsgi caption --url`"""
+
+import os
+import pty
+import subprocess
+import termios
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.captioning import STAR, Run, flask_caption, log_in, ready
+from tests.client.scripted import ScriptedServer, answer
+from tests.conftest import ASSETS, Server
+
+
+def test_a_server_captions_with_the_same_words_and_is_another_model_to_the_manifest(
+    run: Run, server: Server, folder: Path, tmp_path: Path
+) -> None:
+    (folder / "broken.png").write_bytes((ASSETS / "star.png").read_bytes()[:3000])
+    local = run(folder, "--json", "--manifest", tmp_path / "manifest", "--num-beams", 4)
+    remote = run(folder, "--json", "--manifest", tmp_path / "manifest", "--num-beams", 4, "--url", server.url + "/")
+    assert remote.exit_code == local.exit_code == 1
+    assert remote.stdout == local.stdout
+    assert remote.stderr.splitlines() == [
+        f"{folder}/broken.png: 422: multipart.data.0: The png image is broken or cut short.",
+        "2 captioned, 1 failed",
+    ]
+    again = run(folder, "--json", "--manifest", tmp_path / "manifest", "--num-beams", 4, "--url", server.url)
+    assert again.stderr.endswith("2 done before, 1 failed\n")
+
+
+def test_a_server_that_wants_a_login_gets_the_password_from_a_pipe(
+    run: Run, start_server: Callable[..., Server], folder: Path, tmp_path: Path
+) -> None:
+    server = start_server("--workers", "1", FLASKAPP_REQUIRE_LOGIN="true", FLASKAPP_REGISTRATION="open")
+    run_remote = [folder, "--url", server.url, "--manifest", tmp_path / "manifest"]
+    assert run(*run_remote).stderr == "Error: 401: log in with a saved username and its password\n"
+    log_in(server, "ada", "canary")
+    assert run(*run_remote, "--username", "ada", password="wrong\n").exit_code == 1
+    result = run(*run_remote, "--username", "ada", password="canary\n")
+    assert result.exit_code == 0, result.stderr
+    assert "canary" not in result.output + (tmp_path / "manifest").read_text()
+
+
+def test_a_server_that_refuses_the_settings_or_goes_away_is_not_asked_for_every_image(run: Run, folder: Path) -> None:
+    refused = answer(422, {"code": 422, "status": "x", "errors": {"multipart": {"config": {"num_beams": ["No."]}}}})
+    with ScriptedServer([ready("m"), refused]) as other:
+        result = run(folder, "--url", other.url, "--num-beams", 4)
+    assert (result.exit_code, result.stderr) == (1, "Error: 422: multipart.config.num_beams: No.\n")
+    assert len(other.asked) <= 3
+    result = run(folder, "--url", other.url)
+    assert result.exit_code == 1
+    assert result.stderr.endswith(f"Error: {other.url} cannot be reached: Connection refused\n")
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        answer(422, {"code": 422, "status": "x", "errors": "no", "message": "broken"}),
+        answer(422, {"code": 422, "status": "x", "errors": {"multipart": None}, "message": "broken"}),
+        answer(200, {"model": "m", "results": []}),
+        answer(200, {"model": "m", "results": [{"input": "x", "captions": []}]}),
+    ],
+)
+def test_an_odd_answer_is_the_failure_of_an_image(run: Run, odd: bytes) -> None:
+    with ScriptedServer([ready("m"), odd]) as other:
+        result = run(ASSETS / "star.png", "--url", other.url)
+    assert result.exit_code == 1
+    assert result.stderr.endswith("1 failed\n")
+    assert "422: broken" in result.stderr or "is not one of flaskapp's" in result.stderr
+
+
+def test_at_a_terminal_a_bar_shows_the_progress_and_the_password_is_asked_for_once(
+    server: Server,
+) -> None:
+    log_in(server, "caption-ada", "canary")
+    here, there = pty.openpty()
+    termios.tcsetwinsize(there, (24, 80))
+    process = flask_caption(
+        ASSETS, "--url", server.url, "--username", "caption-ada",
+        stdin=there, stdout=subprocess.PIPE, stderr=there, start_new_session=True,
+    )  # fmt: skip
+    os.close(there)
+    shown = b""
+    while not shown.endswith(b"Password: "):
+        shown += os.read(here, 1000)
+    os.write(here, b"canary\n")
+    out, _ = process.communicate(timeout=60)
+    while b"2 captioned" not in shown:
+        shown += os.read(here, 1000)
+    os.close(here)
+    assert process.returncode == 0
+    assert b"2/2" in shown
+    assert b"canary" not in shown
+    assert out.splitlines()[1] == f"{ASSETS}/star.png: {STAR}".encode()

@@ -1,0 +1,66 @@
+"""What starts with the application, and how a start ends that cannot succeed: in processes of their own."""
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ASSETS, ROOT, Server, clean_environment
+
+# Runs a command of flask, and says whether torch was imported for it.
+RUN_FLASK = """
+import sys
+from flask.cli import main
+sys.argv[0] = "flask"
+try:
+    main()
+except SystemExit as end:
+    print(f"exit {end.code or 0}, torch {'torch' in sys.modules or 'transformers' in sys.modules}")
+"""
+
+
+def run(program: list[str], folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = clean_environment() | {"FLASKAPP_DATABASE_URL": f"sqlite:///{folder / 'test.db'}"} | variables
+    return subprocess.run(program, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["gunicorn --bind 127.0.0.1:0 wsgi:app", "flask --app wsgi run --port 0", "flask --app wsgi users list",
+     "celery -A flaskapp.jobs worker"],
+)  # fmt: skip
+def test_a_bad_setting_ends_the_start_with_one_line(command: str, tmp_path: Path) -> None:
+    program, *arguments = shlex.split(command)
+    ended = run([str(Path(sys.executable).with_name(program)), *arguments], tmp_path, FLASKAPP_MAX_SIDE="x")
+    line = "FLASKAPP_MAX_SIDE must be a whole number of 1 or more, not 'x'\n"
+    assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", line)
+
+
+def test_so_does_one_that_gunicorn_s_configuration_needs(tmp_path: Path) -> None:
+    gunicorn = str(Path(sys.executable).with_name("gunicorn"))
+    ended = run([gunicorn, "--bind", "127.0.0.1:0", "wsgi:app"], tmp_path, FLASKAPP_LOG_FORMAT="xml")
+    line = "FLASKAPP_LOG_FORMAT must be one of text, json, not 'xml'\n"
+    assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", line)
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["gunicorn --bind 127.0.0.1:0 wsgi:app", "flask --app wsgi caption tests/assets/star.png"],
+)
+def test_a_precision_that_the_device_cannot_do_ends_the_start(command: str, tmp_path: Path) -> None:
+    program, *arguments = shlex.split(command)
+    variables = {"FLASKAPP_CAPTIONER_DEVICE": "cpu", "FLASKAPP_CAPTIONER_PRECISION": "fp16"}
+    ended = run([str(Path(sys.executable).with_name(program)), *arguments], tmp_path, **variables)
+    assert ended.returncode == 1
+    (*_, last) = ended.stderr.splitlines()
+    assert last.endswith(": FLASKAPP_CAPTIONER_PRECISION must be one of fp32, int8 on cpu, not 'fp16'")
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("command", ["users list", "db current", "caption {star} --url {url}"])
+def test_a_command_that_needs_no_model_does_not_import_torch(command: str, server: Server, tmp_path: Path) -> None:
+    arguments = command.format(star=ASSETS / "star.png", url=server.url).split()
+    ended = run([sys.executable, "-c", RUN_FLASK, "--app", "wsgi", *arguments], tmp_path)
+    assert ended.stdout.endswith("exit 0, torch False\n"), ended.stdout + ended.stderr
