@@ -1,0 +1,111 @@
+"""nginx as compose.yaml configures it, in front of servers that it finds by a DNS server of the tests' own."""
+
+import shutil
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.conftest import ROOT, skip_unless_ci
+from tests.redis_server import free_port
+
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
+
+MAIN = """
+user root;  # if it is started by root: the test's folder is root's alone
+daemon off;
+error_log stderr;
+pid {folder}/pid;
+events {{}}
+http {{
+    access_log off;
+    {temporary}
+    {server}
+}}
+"""
+TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+A = b"\0\1"  # the kind of question that asks for an IPv4 address
+
+
+class Nginx:
+    def __init__(self, process: subprocess.Popen[bytes], port: int) -> None:
+        self.process = process
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def started_nginx(folder: Path, addresses: Sequence[str], web_port: int) -> Iterator[Nginx]:
+    """With `addresses` for the name `web`. Debian's nginx need not be the version that compose.yaml takes."""
+    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+    if program is None:
+        skip_unless_ci("no nginx is installed")
+    assert program is not None
+    port = free_port()
+    with dns_server(addresses) as resolver:
+        server = COMPOSE["configs"]["nginx"]["content"].replace("$$", "$")
+        for here, there in {
+            "${NGINX_LOCAL_RESOLVERS}": resolver,
+            "listen 80;": f"listen 127.0.0.1:{port};",
+            "http://web;": f"http://web:{web_port};",
+        }.items():
+            assert here in server
+            server = server.replace(here, there)
+        temporary = "".join(f"{name}_temp_path {folder}/{name};" for name in TEMPORARY)
+        (folder / "nginx.conf").write_text(MAIN.format(folder=folder, temporary=temporary, server=server))
+        process = subprocess.Popen([program, "-e", "stderr", "-p", str(folder), "-c", str(folder / "nginx.conf")])
+        try:
+            wait_for_port(process, port)
+            yield Nginx(process, port)
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+def wait_for_port(process: subprocess.Popen[bytes], port: int) -> None:
+    while process.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+    raise AssertionError("nginx did not start")
+
+
+@contextmanager
+def dns_server(addresses: Sequence[str]) -> Iterator[str]:
+    """Answers every question for an IPv4 address with all of `addresses`. Yields where it listens."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
+        listener.bind(("127.0.0.1", 0))
+        host, port = listener.getsockname()
+
+        def serve() -> None:
+            while True:
+                question, client = listener.recvfrom(512)
+                if not question:
+                    return
+                listener.sendto(answer(question, addresses), client)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"{host}:{port}"
+        finally:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as farewell:
+                farewell.sendto(b"", (host, port))
+            thread.join()
+
+
+def answer(question: bytes, addresses: Sequence[str]) -> bytes:
+    end = question.index(0, 12) + 5  # of the name, the type and the class
+    found = addresses if question[end - 4 : end - 2] == A else ()
+    head = question[:2] + b"\x81\x80" + b"\0\1" + len(found).to_bytes(2) + b"\0\0\0\0"
+    name, lifetime = b"\xc0\x0c", b"\0\0\0\1"  # the question's name; seconds
+    return (
+        head
+        + question[12:end]
+        + b"".join(name + A + b"\0\1" + lifetime + b"\0\4" + socket.inet_aton(each) for each in found)
+    )

@@ -1,0 +1,128 @@
+"""compose.yaml, as far as it runs without containers: its nginx in front of two servers."""
+
+import http.client
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from tests.conftest import ASSETS, Server, assert_error
+from tests.nginx import COMPOSE, Nginx, started_nginx
+from tests.redis_server import free_port
+
+pytestmark = pytest.mark.nginx
+
+ADDRESSES = ("127.0.0.2", "127.0.0.3")
+MIB = 2**20
+
+
+@pytest.fixture(scope="module")
+def start_replicas(start_server: Callable[..., Server]) -> Callable[..., tuple[int, list[Server]]]:
+    def start(**variables: str) -> tuple[int, list[Server]]:
+        """Two servers as compose.yaml's, but for what they share. Returns the port of both."""
+        port = free_port()
+        proxies = COMPOSE["services"]["web"]["environment"]["FLASKAPP_TRUSTED_PROXIES"]
+        return port, [
+            start_server(
+                command=f"gunicorn --workers 1 --bind {address}:{port} wsgi:app",
+                FLASKAPP_TRUSTED_PROXIES=str(proxies),
+                **variables,
+            )
+            for address in ADDRESSES
+        ]
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def nginx(start_replicas: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
+    port, _ = start_replicas(FLASKAPP_RATE_LIMIT_LOGIN="3/minute")
+    with started_nginx(tmp_path_factory.mktemp("nginx"), ADDRESSES, port) as nginx:
+        yield nginx
+
+
+def caption(nginx: Nginx) -> requests.Response:
+    return requests.post(nginx.url + "/caption/", files={"data": (ASSETS / "star.png").read_bytes()}, timeout=60)
+
+
+def login(nginx: Nginx, address: str, forged: str) -> int:
+    """The status of a login from an address that claims to be another."""
+    connection = http.client.HTTPConnection("127.0.0.1", nginx.port, timeout=60, source_address=(address, 0))
+    body = json.dumps({"username": "ada", "password": "correct horse"})
+    headers = {"Content-Type": "application/json", "X-Forwarded-For": forged}
+    connection.request("POST", "/login/", body, headers)
+    status = connection.getresponse().status
+    connection.close()
+    return status
+
+
+def all_processes(parent: int) -> list[int]:
+    children = map(int, Path(f"/proc/{parent}/task/{parent}/children").read_text().split())
+    return [parent, *(each for child in children for each in all_processes(child))]
+
+
+def send_signal(server: Server, number: signal.Signals) -> None:
+    for process in all_processes(server.process.pid):
+        os.kill(process, number)
+
+
+def test_an_image_is_captioned_through_the_proxy(nginx: Nginx) -> None:
+    answer = caption(nginx)
+    assert answer.json()["caption"] == "a large pink star on a yellow background"
+    assert answer.headers["Server"] == "nginx"
+
+
+def test_a_body_that_is_a_little_too_large_is_refused_by_the_application_and_a_huge_one_by_the_proxy(
+    nginx: Nginx,
+) -> None:
+    for size, has_reached_the_application in {16 * MIB + 1: True, 18 * MIB: False}.items():
+        answer = requests.post(nginx.url + "/caption/", files={"data": b"\0" * size}, timeout=60)
+        assert_error(answer, 413)
+        assert ("X-Request-ID" in answer.headers) is has_reached_the_application
+
+
+def test_what_the_proxy_itself_refuses_has_the_one_shape_of_errors(nginx: Nginx) -> None:
+    assert_error(requests.get(nginx.url + "/" + "a" * 10_000, timeout=60), 414)
+    assert_error(requests.get(nginx.url + "/", headers={"X-A": "a" * 10_000}, timeout=60), 431)
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/metrics/", "//metrics", "/%6Detrics", "/items/../metrics"])
+def test_nobody_reads_the_metrics_through_the_proxy(nginx: Nginx, path: str) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", nginx.port, timeout=60)
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    assert (answer.status, json.loads(answer.read())["code"]) == (404, 404)
+    connection.close()
+
+
+def test_clients_are_told_apart_by_their_addresses_and_not_by_what_they_claim(nginx: Nginx) -> None:
+    statuses = [login(nginx, "127.0.0.1", forged=f"10.0.0.{number}") for number in range(10)]
+    assert statuses[-1] == 429, "each server has seen it more than three times, or never"
+    assert login(nginx, "127.0.0.9", forged="127.0.0.1") == 200
+
+
+def test_a_server_that_is_killed_takes_no_caption_with_it(start_replicas: Any, tmp_path: Path) -> None:
+    port, (victim, _) = start_replicas()
+    with started_nginx(tmp_path, ADDRESSES, port) as nginx, ThreadPoolExecutor(16) as clients:
+        send_signal(victim, signal.SIGSTOP)
+        asked = [clients.submit(caption, nginx) for _ in range(16)]
+        _, hanging = wait(asked, timeout=60, return_when=FIRST_COMPLETED)
+        assert hanging
+        send_signal(victim, signal.SIGKILL)
+        statuses = [each.result().status_code for each in asked]
+        statuses += [caption(nginx).status_code for _ in range(16)]
+        statuses += [requests.get(nginx.url + "/items/5", timeout=60).status_code for _ in range(16)]
+        assert set(statuses) == {200}
+
+
+def test_without_any_server_clients_are_asked_to_come_back(tmp_path: Path) -> None:
+    with started_nginx(tmp_path, ADDRESSES, free_port()) as nginx:
+        answer = caption(nginx)
+    assert_error(answer, 503)
+    assert int(answer.headers["Retry-After"]) > 0
