@@ -11,19 +11,25 @@ import pytest
 
 from tests.conftest import skip_unless_ci
 
+LOCAL = "127.0.0.1"
 
-def free_port() -> int:
+
+def free_port(address: str = LOCAL) -> int:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((address, 0))
         port: int = probe.getsockname()[1]
         return port
 
 
 class RedisServer:
-    def __init__(self, program: str, folder: Path) -> None:
-        self._port = free_port()
-        self._command = [program, "--port", str(self._port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
-        self.url = f"redis://127.0.0.1:{self._port}"
+    def __init__(self, program: str, folder: Path, address: str = LOCAL) -> None:
+        """Whoever reaches the address may use it."""
+        port = free_port(address)
+        self._command = [
+            program, "--port", str(port), "--bind", address, "--protected-mode", "no",
+            "--save", "", "--dir", str(folder),
+        ]  # fmt: skip
+        self.url = f"redis://{address}:{port}"
         self.start()
 
     def start(self) -> None:
@@ -39,13 +45,13 @@ class RedisServer:
 
 
 @contextmanager
-def started_redis(folder: Path) -> Iterator[RedisServer]:
+def started_redis(folder: Path, address: str = LOCAL) -> Iterator[RedisServer]:
     program = shutil.which("redis-server")
     if program is None:
         skip_unless_ci("no Redis server is installed")
     assert program is not None
     folder.mkdir(exist_ok=True)
-    server = RedisServer(program, folder)
+    server = RedisServer(program, folder, address)
     try:
         yield server
     finally:
