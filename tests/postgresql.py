@@ -35,6 +35,10 @@ class PostgreSQL:
     def stop(self) -> None:
         self._run("pg_ctl", "stop", "--wait", "--mode", "fast")
 
+    @property
+    def pid(self) -> int:
+        return int((self._folder / "data" / "postmaster.pid").read_text().splitlines()[0])
+
     def empty(self) -> None:
         """Drop what the tests before have made."""
         engine = create_engine(self.url)
