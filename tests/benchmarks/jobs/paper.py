@@ -18,25 +18,19 @@ STORE = 1.25e9  # bytes a second, each way: 10 Gbit/s
 IMAGE = 200_000  # bytes of a photograph
 FULL_SIZE = {"full size, fp32": 2.18 / 2, "full size, int8": 4.50 / 2}  # captions a second of a core, by the README
 
+AT_DATABASE = (
+    "larger chunks, rarer looks for what was lost, PgBouncer before it; then a database for each group of jobs"
+)
+AT_BROKER = "larger chunks; then a broker for each region"
+AT_STORE = "an object store instead of one file server, smaller images"
+
 
 def shared(measured: costs.Costs) -> list[Shared]:
     of_keeper = measured.of_renewal / RENEW + measured.of_sweep / SWEEP
     return [
-        Shared(
-            "PostgreSQL",
-            DATABASE_CORES,
-            measured.of_chunk / CHUNK,
-            of_keeper,
-            "larger chunks, rarer looks for what was lost, PgBouncer before it; then a database for each group of jobs",
-        ),
-        Shared("Redis", 1.0, measured.of_message / CHUNK, 0.0, "larger chunks; then a broker for each region"),
-        Shared(
-            "blob store",
-            STORE,
-            IMAGE + measured.overhead,
-            0.0,
-            "an object store instead of one file server, smaller images",
-        ),
+        Shared("PostgreSQL", DATABASE_CORES, measured.of_chunk / CHUNK, of_keeper, AT_DATABASE),
+        Shared("Redis", 1.0, measured.of_message / CHUNK, 0.0, AT_BROKER),
+        Shared("blob store", STORE, IMAGE + measured.overhead, 0.0, AT_STORE),
     ]
 
 
@@ -72,11 +66,5 @@ def _row(name: str, fleet: Fleet, parts: list[Shared]) -> list[str]:
     loads = [f"{part.load(fleet.images_per_second, fleet.all_workers):.0%}" for part in parts]
     first = first_full(fleet, parts)
     time = timedelta(seconds=round(seconds(IMAGES, fleet, parts)))
-    return [
-        name,
-        f"{fleet.images_per_second:,.0f}",
-        str(time),
-        *loads,
-        first.name,
-        f"{most_machines(fleet, first):,.0f}",
-    ]
+    most = f"{most_machines(fleet, first):,.0f}"
+    return [name, f"{fleet.images_per_second:,.0f}", str(time), *loads, first.name, most]

@@ -1,4 +1,4 @@
-"""The arithmetic of many machines: how long so many images take, and which part that all machines share is full first."""
+"""The arithmetic of many machines: how long so many images take, and which of the parts they share is full first."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
