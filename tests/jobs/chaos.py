@@ -172,20 +172,20 @@ def _keep_promises(host: Host, url: str, job: str) -> None:
     """Cut a web server off for a while, and ask it from its own host what it then still promises."""
 
     def ask(method: str, path: str, **body: Any) -> tuple[int, float]:
-        start = time.monotonic()
-        answer = requests.request(method, url + path, timeout=2 * REFUSAL, **body)
-        return answer.status_code, time.monotonic() - start
+        with host.entered():
+            start = time.monotonic()
+            answer = requests.request(method, url + path, timeout=2 * REFUSAL, **body)
+            return answer.status_code, time.monotonic() - start
 
-    with host.entered():
-        host.cut_off()
-        asked = [("GET", "/livez", 200), ("GET", "/readyz", 503), ("GET", job, 503), ("GET", job + "/results", 503)]
-        for method, path, expected in asked:
-            status, seconds = ask(method, path)
-            assert (status, seconds < REFUSAL) == (expected, True), f"{path}: {status} after {seconds:.1f} s"
-        status, seconds = ask("POST", "/caption_jobs/", files={"data": b"any"})
-        assert (status, seconds < REFUSAL) == (503, True), f"a job was not refused: {status} after {seconds:.1f} s"
-        host.join()
-        wait_until(lambda answer: answer[0] == 200, partial(ask, "GET", "/readyz"), REFUSAL)
+    host.cut_off()
+    asked = [("GET", "/livez", 200), ("GET", "/readyz", 503), ("GET", job, 503), ("GET", job + "/results", 503)]
+    for method, path, expected in asked:
+        status, seconds = ask(method, path)
+        assert (status, seconds < REFUSAL) == (expected, True), f"{path}: {status} after {seconds:.1f} s"
+    status, seconds = ask("POST", "/caption_jobs/", files={"data": b"any"})
+    assert (status, seconds < REFUSAL) == (503, True), f"a job was not refused: {status} after {seconds:.1f} s"
+    host.join()
+    wait_until(lambda answer: answer[0] == 200, partial(ask, "GET", "/readyz"), REFUSAL)
 
 
 @contextmanager

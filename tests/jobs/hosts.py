@@ -43,6 +43,7 @@ class Host:
                 _set_network(ours.fileno())
 
     def cut_off(self) -> None:
+        """Pull its cable; `join` plugs it in again. Both from outside: a host does not see where its cable ends."""
         _ip("link", "set", self.port, "nomaster")
 
     def join(self) -> None:

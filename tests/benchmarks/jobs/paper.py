@@ -18,9 +18,7 @@ STORE = 1.25e9  # bytes a second, each way: 10 Gbit/s
 IMAGE = 200_000  # bytes of a photograph
 FULL_SIZE = {"full size, fp32": 2.18 / 2, "full size, int8": 4.50 / 2}  # captions a second of a core, by the README
 
-AT_DATABASE = (
-    "larger chunks, rarer looks for what was lost, PgBouncer before it; then a database for each group of jobs"
-)
+AT_DATABASE = "larger chunks, rarer looks for what was lost, PgBouncer before it; then one for each group of jobs"
 AT_BROKER = "larger chunks; then a broker for each region"
 AT_STORE = "an object store instead of one file server, smaller images"
 
