@@ -45,6 +45,7 @@ class Ordeal:
     """What became of a job's images, and of the servers' promises meanwhile."""
 
     seconds: float
+    cut_off: float  # seconds that the worker was
     lost: set[int]
     doubled: set[int]
     results: list[dict[str, Any]]
@@ -117,13 +118,14 @@ def endure(cluster: Installation, images: Sequence[bytes], config: str, blows: i
         start = time.monotonic()
         job = submit(near.url, images, config)
         ask = partial(status_of, job)
-        held = _cut_off_at_work(cluster, ask)
+        held, cut = _cut_off_at_work(cluster, ask), time.monotonic()
         for host in cluster.hosts:
             cluster.others.start(host=host)
         promises = apart.submit(_keep_promises, cluster.far, far.url, job.replace(near.url, ""))
         _strike(cluster, ask, len(images), blows, random)
         wait_until(lambda claims: held.items().isdisjoint(claims.items()), cluster.claims, TAKE_OVER)
         cluster.lonely.join()
+        cut_off = time.monotonic() - cut
         wait_until(lambda logs: "or is another worker's" in logs, cluster.first.logs, TAKE_OVER)
         wait_until(lambda status: status["state"] == "done", ask, 2 * TAKE_OVER)
         seconds = time.monotonic() - start
@@ -131,7 +133,7 @@ def endure(cluster: Installation, images: Sequence[bytes], config: str, blows: i
     written = cluster.written()
     everything = set(range(len(images)))
     doubled = {number for number, times in written.items() if times > 1}
-    return Ordeal(seconds, everything - written.keys(), doubled, results(job), wrong)
+    return Ordeal(seconds, cut_off, everything - written.keys(), doubled, results(job), wrong)
 
 
 def work_alone(cluster: Installation, images: Sequence[bytes]) -> None:

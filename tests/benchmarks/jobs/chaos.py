@@ -25,7 +25,7 @@ def run(count: int) -> None:
         ordeal = endure(cluster, images, "{}", BLOWS, Random(SEED))
     captioned = sum("captions" in result for result in ordeal.results)
     print_table(
-        f"{count} images on 5 hosts, 2 of them cut off for a while, {BLOWS} kills and restarts",
+        f"{count} images on 5 hosts, a worker's cut off for {ordeal.cut_off:.0f} s, {BLOWS} kills and restarts",
         ["seconds", "captions", "lost", "doubled", "answers that failed"],
         [[f"{ordeal.seconds:.0f}", *map(str, (captioned, len(ordeal.lost), len(ordeal.doubled), len(ordeal.wrong)))]],
     )

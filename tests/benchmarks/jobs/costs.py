@@ -10,12 +10,12 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import redis
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, func, select, text
 
 from flaskapp.database import Database
 from flaskapp.jobs.blobs import Blobs
 from flaskapp.jobs.claims import ChunkId, Outcome
-from flaskapp.jobs.ledger import Ledger
+from flaskapp.jobs.ledger import LOOKING, Ledger
 from flaskapp.jobs.queue import QUEUE, Queue
 from tests.postgresql import PostgreSQL, started_postgresql
 from tests.redis_server import started_redis
@@ -44,6 +44,7 @@ class Costs:
     of_chunk: float  # core seconds of PostgreSQL, to take a chunk in, to claim and to save it
     of_renewal: float  # the same, to keep a claim
     of_sweep: float  # the same, to look for what was lost among all chunks of `backlog` images
+    of_glance: float  # the same, to see that another does so
     of_message: float  # core seconds of Redis, from sending to its acknowledgement
     overhead: float  # bytes that an image takes in the blob store beside its own
 
@@ -52,8 +53,8 @@ def measure(chunk: int, backlog: int) -> Costs:
     """Takes a minute. `chunk`: images of each."""
     with started_postgresql() as postgresql:
         cycles, transactions, of_chunk = _chunks(postgresql, chunk)
-        of_renewal, of_sweep = _keeping(postgresql, backlog // chunk)
-    return Costs(cycles, transactions, of_chunk, of_renewal, of_sweep, _message(), _overhead(chunk))
+        of_renewal, of_sweep, of_glance = _keeping(postgresql, backlog // chunk)
+    return Costs(cycles, transactions, of_chunk, of_renewal, of_sweep, of_glance, _message(), _overhead(chunk))
 
 
 def _chunks(postgresql: PostgreSQL, chunk: int) -> tuple[float, float, float]:
@@ -89,7 +90,7 @@ def _work(url: str, job: str, chunk: int) -> tuple[float, float]:
     return begin, end
 
 
-def _keeping(postgresql: PostgreSQL, chunks: int) -> tuple[float, float]:
+def _keeping(postgresql: PostgreSQL, chunks: int) -> tuple[float, float, float]:
     """With the jobs of so many chunks there, of which half are done."""
     jobs = chunks // JOB
     engine = create_engine(postgresql.url, isolation_level="AUTOCOMMIT")
@@ -106,11 +107,19 @@ def _keeping(postgresql: PostgreSQL, chunks: int) -> tuple[float, float]:
         for _ in range(10 * ASKED):
             assert ledger.renew(claim)
     with _cpu(postgresql) as to_sweep:
-        for _ in range(ASKED):
-            ledger.finish()
-            ledger.lost(is_queue_empty=False)
+        _sweep(ledger, ASKED)
+    with database.session() as another:
+        another.execute(select(func.pg_advisory_xact_lock(LOOKING)))
+        with _cpu(postgresql) as to_glance:
+            _sweep(ledger, 10 * ASKED)
     database.close()
-    return to_renew.seconds / (10 * ASKED), to_sweep.seconds / ASKED
+    return to_renew.seconds / (10 * ASKED), to_sweep.seconds / ASKED, to_glance.seconds / (10 * ASKED)
+
+
+def _sweep(ledger: Ledger, times: int) -> None:
+    for _ in range(times):
+        ledger.finish()
+        ledger.lost(is_queue_empty=False)
 
 
 def _message() -> float:
