@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 BUSY_TIMEOUT = 4.0  # seconds that a call waits for a lock, for a server, or for a connection of the pool
 POOL = 16  # connections; a call has one while it asks the database, not while it does something else
+SILENT = 10  # seconds after which the server gives up a client that fell silent, and takes its locks from it
 MIGRATING = 0x666C61736B  # any number: the key of PostgreSQL's lock
 
 
@@ -93,14 +94,34 @@ def _create_engine(database_url: str) -> Engine:
             # Its own journal, not WAL: two processes that switch a new file to WAL at once do not wait for each other.
             connect_args: dict[str, Any] = {"timeout": BUSY_TIMEOUT}
         case "postgresql":
-            limit = int(BUSY_TIMEOUT * 1000)
-            options = f"-c lock_timeout={limit} -c statement_timeout={limit}"
-            connect_args = {"connect_timeout": int(BUSY_TIMEOUT), "options": options}
+            connect_args = _postgresql_limits()
         case _:
             connect_args = {}
     return create_engine(
         database_url, pool_size=POOL, pool_timeout=BUSY_TIMEOUT, pool_pre_ping=True, connect_args=connect_args
     )
+
+
+def _postgresql_limits() -> dict[str, Any]:
+    """Limits on both sides: a machine that is cut off from the other gets no error from the network, but silence."""
+    patience, silent = int(BUSY_TIMEOUT * 1000), SILENT * 1000  # milliseconds
+    of_server = {
+        "lock_timeout": patience,
+        "statement_timeout": patience,
+        "idle_in_transaction_session_timeout": silent,
+        "tcp_user_timeout": silent,
+        "tcp_keepalives_idle": SILENT,
+        "tcp_keepalives_interval": SILENT // 2,
+        "tcp_keepalives_count": 2,
+    }
+    of_client = {
+        "connect_timeout": int(BUSY_TIMEOUT),
+        "tcp_user_timeout": patience,
+        "keepalives_idle": int(BUSY_TIMEOUT),
+        "keepalives_interval": 1,
+        "keepalives_count": 2,
+    }
+    return of_client | {"options": " ".join(f"-c {name}={value}" for name, value in of_server.items())}
 
 
 def _prepare_file(url: URL) -> None:

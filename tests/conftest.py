@@ -107,35 +107,36 @@ class Server:
         self.process.stdout.close()
 
 
+def launch(
+    *arguments: str,
+    command: str = "gunicorn --bind {address}:{port} wsgi:app",
+    address: str = "127.0.0.1",
+    folder: Path = ROOT,
+    **variables: str,
+) -> Server:
+    """Start a program that is to listen at a free port. It is the caller's to close."""
+    port = free_port(address)
+    program, *rest = command.format(address=address, port=port).split()
+    process = subprocess.Popen(
+        [Path(sys.executable).with_name(program), *rest, *arguments],
+        cwd=folder, env=clean_environment() | variables, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    return Server(process, f"http://{address}:{port}")
+
+
 @pytest.fixture(scope="session")
 def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
     """Starts servers with arguments and environment variables of their own; stops them when the tests are over."""
     servers = []
 
-    def start(
-        *arguments: str,
-        command: str = "gunicorn --bind 127.0.0.1:{port} wsgi:app",
-        folder: Path = ROOT,
-        ready: str = "Booting worker",
-        **variables: str,
-    ) -> Server:
-        port = free_port()
-        database = tmp_path_factory.mktemp("server") / "server.db"
-        environment = {
-            **clean_environment(),
+    def start(*arguments: str, ready: str = "Booting worker", **options: Any) -> Server:
+        defaults = {
             "FLASKAPP_CAPTIONER_MODEL": "embedded",
-            "FLASKAPP_DATABASE_URL": f"sqlite:///{database}",
-            **variables,
+            "FLASKAPP_DATABASE_URL": f"sqlite:///{tmp_path_factory.mktemp('server') / 'server.db'}",
         }
-        program, *rest = command.format(port=port).split()
-        process = subprocess.Popen(
-            [Path(sys.executable).with_name(program), *rest, *arguments],
-            cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-        server = Server(process, f"http://127.0.0.1:{port}")
-        servers.append(server)
-        server.wait_for(ready)
-        return server
+        servers.append(launch(*arguments, **defaults | options))
+        servers[-1].wait_for(ready)
+        return servers[-1]
 
     yield start
     for server in servers:

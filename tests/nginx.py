@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from tests.conftest import ROOT, skip_unless_ci
-from tests.redis_server import free_port
+from tests.free_port import free_port
 
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
 

@@ -15,20 +15,29 @@ from tests.conftest import skip_unless_ci
 
 
 class PostgreSQL:
-    """A server in a folder that the user postgres can reach. Nobody but it listens to its socket there."""
+    """A server in a folder that the user postgres can reach. It listens to its socket there, and to no network.
 
-    def __init__(self, programs: Path, folder: Path) -> None:
-        self._programs, self._folder = programs, folder
-        self.url = f"postgresql://flaskapp@/postgres?host={folder}"
+    With an address it listens there too, and trusts who is on that address's network.
+    """
+
+    def __init__(self, programs: Path, folder: Path, address: str = "") -> None:
+        self._programs, self._folder, self._address = programs, folder, address
+        self.url = f"postgresql://flaskapp@{address}/postgres" + ("" if address else f"?host={folder}")
         self._run("initdb", "--auth=trust", "--username=flaskapp")
+        with (folder / "data" / "pg_hba.conf").open("a") as rules:
+            rules.write("host all all samenet trust\n")
         self.start()
 
     def start(self) -> None:
-        options = f"-c listen_addresses='' -c unix_socket_directories={self._folder}"
+        options = f"-c listen_addresses='{self._address}' -c unix_socket_directories={self._folder}"
         self._run("pg_ctl", "start", "--wait", "--log", str(self._folder / "log"), "--options", options)
 
     def stop(self) -> None:
         self._run("pg_ctl", "stop", "--wait", "--mode", "fast")
+
+    @property
+    def pid(self) -> int:
+        return int((self._folder / "data" / "postmaster.pid").read_text().splitlines()[0])
 
     def empty(self) -> None:
         """Drop what the tests before have made."""
@@ -44,7 +53,7 @@ class PostgreSQL:
 
 
 @contextmanager
-def started_postgresql() -> Iterator[PostgreSQL]:
+def started_postgresql(address: str = "") -> Iterator[PostgreSQL]:
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     if not programs:
         skip_unless_ci("no PostgreSQL server is installed")
@@ -53,7 +62,7 @@ def started_postgresql() -> Iterator[PostgreSQL]:
     with tempfile.TemporaryDirectory(prefix="postgresql-") as name:  # not in pytest's, which is for root alone
         folder = Path(name)
         shutil.chown(folder, "postgres")
-        server = PostgreSQL(programs[-1], folder)
+        server = PostgreSQL(programs[-1], folder, address)
         try:
             yield server
         finally:

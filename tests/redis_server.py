@@ -11,12 +11,18 @@ import pytest
 from tests.conftest import skip_unless_ci
 from tests.free_port import free_port
 
+LOCAL = "127.0.0.1"
+
 
 class RedisServer:
-    def __init__(self, program: str, folder: Path) -> None:
-        self._port = free_port()
-        self._command = [program, "--port", str(self._port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
-        self.url = f"redis://127.0.0.1:{self._port}"
+    def __init__(self, program: str, folder: Path, address: str = LOCAL) -> None:
+        """Whoever reaches the address may use it."""
+        port = free_port(address)
+        self._command = [
+            program, "--port", str(port), "--bind", address, "--protected-mode", "no",
+            "--save", "", "--dir", str(folder),
+        ]  # fmt: skip
+        self.url = f"redis://{address}:{port}"
         self.start()
 
     def start(self) -> None:
@@ -32,13 +38,13 @@ class RedisServer:
 
 
 @contextmanager
-def started_redis(folder: Path) -> Iterator[RedisServer]:
+def started_redis(folder: Path, address: str = LOCAL) -> Iterator[RedisServer]:
     program = shutil.which("redis-server")
     if program is None:
         skip_unless_ci("no Redis server is installed")
     assert program is not None
     folder.mkdir(exist_ok=True)
-    server = RedisServer(program, folder)
+    server = RedisServer(program, folder, address)
     try:
         yield server
     finally:

@@ -13,8 +13,8 @@ import pytest
 import requests
 
 from tests.conftest import ASSETS, Server, assert_error
+from tests.free_port import free_port
 from tests.nginx import COMPOSE, Nginx, started_nginx
-from tests.redis_server import free_port
 
 pytestmark = pytest.mark.nginx
 

@@ -24,6 +24,7 @@ TIDY_EVERY = 600.0  # seconds
 QUEUE = "flaskapp-captions"
 PATIENCE = 2.0  # seconds that a broker may take to answer a request that submits a job
 LONGEST_RETRY = 60  # seconds
+SILENT = 5.0  # seconds after which a worker asks a broker that is silent, and then gives its connection up
 NOT_FOUND = "404"  # of AMQP
 
 Send = Callable[[Iterable[ChunkId]], None]
@@ -39,7 +40,13 @@ class Queue:
         self.celery = Celery("flaskapp", set_as_current=False)
         self.celery.conf.update(
             broker_url=f"{FOLDER}://localhost" if self.is_local else broker_url,
-            broker_transport_options={"visibility_timeout": 3600, "polling_interval": 0.5},
+            broker_transport_options={
+                "visibility_timeout": 3600,
+                "polling_interval": 0.5,
+                "socket_connect_timeout": SILENT,  # these are Redis's: a broker that is cut off sends no error
+                "socket_timeout": SILENT,
+                "health_check_interval": int(SILENT),
+            },
             broker_connection_retry_on_startup=True,
             broker_connection_max_retries=None,
             task_default_queue=QUEUE,

@@ -34,7 +34,7 @@ TOGETHER = 2  # attempts at a chunk as a whole; a worker that died in both may h
 ALONE = 3  # attempts at an image by itself
 LOST = 5  # attempts at a chunk whose images cannot be found, or that nothing else is known to help
 DEADLINE = 3600.0  # seconds for a chunk: nobody holds a connection
-SAVE_AGAIN = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds between tries: captions are dear
+SAVE_AGAIN = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)  # seconds between tries: captions are dear
 
 # One image's, and no other's. CaptionFailed is Unavailable as well, and the only one that will not pass.
 REASONS = (UnreadableImage, UnsupportedImageFormat, InvalidGeneration, CaptionFailed, DeadlineExceeded)

@@ -8,6 +8,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import requests
 
 from flaskapp.captioner.embedded.scenes import scene_at
 from tests.conftest import ROOT, clean_environment
+from tests.jobs.hosts import Host
 
 POLL = 0.2  # seconds: a job's progress is asked for, nothing announces it
 
@@ -25,35 +27,42 @@ class Workers:
     def __init__(self, settings: dict[str, str], folder: Path) -> None:
         self._environment = clean_environment() | settings
         self._folder = folder
+        self._folder.mkdir(exist_ok=True)
         self._started = 0
         self.processes: list[subprocess.Popen[bytes]] = []
+        self._hosts: list[Host | None] = []
 
-    def start(self, cores: set[int] | None = None) -> None:
+    def start(self, cores: set[int] | None = None, host: Host | None = None) -> None:
         self._started += 1
-        command = [Path(sys.executable).with_name("celery"), "-A", "flaskapp.jobs", "worker", "--hostname"]
-        with (self._folder / f"worker {self._started}.log").open("w") as log:
-            process = subprocess.Popen(
-                [*command, f"worker{self._started}@test"], cwd=ROOT, env=self._environment, stdout=log, stderr=log
-            )
+        name = f"worker{self._started}@{host.name if host else 'test'}"
+        command = [Path(sys.executable).with_name("celery"), "-A", "flaskapp.jobs", "worker", "--hostname", name]
+        with (self._folder / f"{name}.log").open("w") as log, host.entered() if host else nullcontext():
+            process = subprocess.Popen(command, cwd=ROOT, env=self._environment, stdout=log, stderr=log)
         if cores:
             os.sched_setaffinity(process.pid, cores)
         self.processes.append(process)
+        self._hosts.append(host)
 
-    def kill(self, number: int) -> None:
-        """As `kill -9` does, and the out-of-memory killer."""
-        process = self.processes.pop(number)
+    def replace(self, number: int) -> None:
+        """Kill one, as `kill -9` and the out-of-memory killer do, and start another in its place."""
+        process, host = self.processes.pop(number), self._hosts.pop(number)
         process.kill()
         process.wait(10)
+        self.start(host=host)
 
     def stop(self) -> None:
         for process in self.processes:
             process.terminate()
         for process in self.processes:
-            process.wait(30)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(30)
+            process.kill()
+            process.wait(10)
         self.processes.clear()
+        self._hosts.clear()
 
     def logs(self) -> str:
-        return "\n".join(f"{file.name}:\n{file.read_text()}" for file in sorted(self._folder.glob("worker *.log")))
+        return "\n".join(f"{file.name}:\n{file.read_text()}" for file in sorted(self._folder.glob("worker*.log")))
 
 
 def scene(number: int) -> tuple[bytes, str]:
@@ -80,19 +89,24 @@ def submit(url: str, images: Sequence[bytes], config: str = "{}") -> str:
     return url + str(answer.headers["Location"])
 
 
-def wait_until(condition: Callable[[dict[str, Any]], bool], job: str, seconds: float) -> dict[str, Any]:
-    """How a job stands, once a condition holds. While the database is away it cannot be told."""
+def status_of(job: str) -> dict[str, Any] | None:
+    """How the job at an address stands. None while the database is away: it cannot be told."""
+    answer = requests.get(job, timeout=30)
+    assert answer.status_code in (200, 503), answer.text
+    status: dict[str, Any] | None = answer.json() if answer.status_code == 200 else None
+    return status
+
+
+def wait_until(condition: Callable[[Any], bool], ask: Callable[[], Any], seconds: float) -> Any:
+    """What there is to be told once a condition holds of it; it does not of None."""
     until = time.monotonic() + seconds
-    status: dict[str, Any] = {}
+    told = None
     while time.monotonic() < until:
-        answer = requests.get(job, timeout=30)
-        assert answer.status_code in (200, 503), answer.text
-        if answer.status_code == 200:
-            status = answer.json()
-            if condition(status):
-                return status
+        told = ask()
+        if told is not None and condition(told):
+            return told
         time.sleep(POLL)
-    raise AssertionError(f"it never came to that: {status}")
+    raise AssertionError(f"it never came to that: {told}")
 
 
 def results(job: str) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
 from flaskapp.database import Database
 from flaskapp.errors import KeyReused, TooBusy
@@ -160,6 +160,23 @@ def test_a_message_is_lost_if_none_waits_or_later_ones_have_arrived(
     claimed(ledger, job_id, 1)
     assert ledger.lost(is_queue_empty=False) == chunks[:1], "chunk 1 came later and has been taken"
     assert ledger.lost(is_queue_empty=True) == chunks[:1]
+
+
+@pytest.mark.postgresql
+def test_one_worker_at_a_time_looks_through_all_jobs_and_the_others_do_not_wait_for_it(
+    postgresql: PostgreSQL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    postgresql.empty()
+    database = Database(postgresql.url)
+    ledger = Ledger(database)
+    monkeypatch.setattr(ledgers, "GRACE", -1.0)
+    job_id = make_job(ledger, 1)
+    with database.session() as another:
+        another.execute(select(func.pg_advisory_xact_lock(ledgers.LOOKING)))
+        assert ledger.lost(is_queue_empty=True) == []
+        ledger.finish()
+    assert ledger.lost(is_queue_empty=True) == [(job_id, 0)]
+    database.close()
 
 
 @pytest.mark.postgresql

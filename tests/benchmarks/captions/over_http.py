@@ -1,7 +1,5 @@
 """The server against its peers over HTTP, taking turns."""
 
-import json
-import subprocess
 from collections.abc import Iterator
 from itertools import count, islice
 from pathlib import Path
@@ -10,7 +8,7 @@ from flaskapp.cpu import usable_cores
 from tests.benchmarks.captions.images import image
 from tests.benchmarks.captions.load import Load, closed_loop, poisson
 from tests.benchmarks.captions.servers import OURS, THEIRS, Client, running
-from tests.benchmarks.process import ROOT, install_peers
+from tests.benchmarks.drawing import draw
 from tests.benchmarks.table import print_table
 
 PICTURE = Path(__file__).parent / "captions.svg"
@@ -61,8 +59,7 @@ def _draw(best: dict[tuple[str, str], Load]) -> None:
         kind: {server.name: best[server.name, kind].rate for server in (*OURS, *THEIRS)} for kind in (ONE, SIXTEEN)
     }
     title = f"ViT-B/16 + GPT-2 (239 M parameters), 8 beams, 16 tokens, {usable_cores()} CPU cores"
-    command = [install_peers() / "python", "-m", "tests.benchmarks.captions.picture", PICTURE]
-    subprocess.run(command, cwd=ROOT, input=json.dumps({"title": title, "rates": rates}), text=True, check=True)
+    draw(PICTURE, title, "captions a second", rates)
 
 
 def _print(best: dict[tuple[str, str], Load]) -> None:

@@ -1,0 +1,33 @@
+"""The ordeal of `tests/jobs/test_chaos.py` at full size."""
+
+import sys
+import tempfile
+from pathlib import Path
+from random import Random
+
+from tests.benchmarks.table import print_table
+from tests.jobs.chaos import endure, installed
+from tests.jobs.cluster import scene
+from tests.jobs.hosts import made_network
+
+CHUNK = 16  # images, as by default
+BLOWS = 8  # workers killed, Redis and PostgreSQL restarted, in turn
+SEED = 1
+
+
+def run(count: int) -> None:
+    images = [scene(number)[0] for number in range(count)]
+    with (
+        tempfile.TemporaryDirectory() as name,
+        made_network() as network,
+        installed(Path(name), network, CHUNK) as cluster,
+    ):
+        ordeal = endure(cluster, images, "{}", BLOWS, Random(SEED))
+    captioned = sum("captions" in result for result in ordeal.results)
+    print_table(
+        f"{count} images on 5 hosts, a worker's cut off for {ordeal.cut_off:.0f} s, {BLOWS} kills and restarts",
+        ["seconds", "captions", "lost", "doubled", "answers that failed"],
+        [[f"{ordeal.seconds:.0f}", *map(str, (captioned, len(ordeal.lost), len(ordeal.doubled), len(ordeal.wrong)))]],
+    )
+    if ordeal.lost or ordeal.doubled or ordeal.wrong or captioned < count:
+        sys.exit("\n".join(["a promise was not kept", *ordeal.wrong]))

@@ -1,0 +1,70 @@
+"""What 100 machines and 10 million images would take, from what each part is measured to take here.
+
+Left out, because they grow with their own replicas: web servers, and what clients ask of running jobs. Assumed, because
+it cannot be measured here: that PostgreSQL has cores like these and a disk that does not hold it up, and the network.
+"""
+
+from datetime import timedelta
+
+from flaskapp.jobs.keeper import RENEW, SWEEP
+from tests.benchmarks.jobs import costs, throughput
+from tests.benchmarks.jobs.plan import Fleet, Shared, first_full, most_machines, seconds
+from tests.benchmarks.table import print_table
+
+IMAGES, MACHINES, WORKERS = 10_000_000, 100, 16  # a worker a core
+CHUNK = 16  # images
+DATABASE_CORES = 16
+LOOKING = 1  # core of these, at most: one worker at a time looks for what was lost
+STORE = 1.25e9  # bytes a second, each way: 10 Gbit/s
+IMAGE = 200_000  # bytes of a photograph
+FULL_SIZE = {"full size, fp32": 2.18 / 2, "full size, int8": 4.50 / 2}  # captions a second of a core, by the README
+
+AT_DATABASE = "larger chunks, PgBouncer before it, rows partitioned by job; then a database for each group of jobs"
+AT_BROKER = "larger chunks; then a broker for each region"
+AT_STORE = "an object store instead of one file server, smaller images"
+
+
+def shared(measured: costs.Costs) -> list[Shared]:
+    of_keeper = measured.of_renewal / RENEW + measured.of_glance / SWEEP
+    return [
+        Shared("PostgreSQL", DATABASE_CORES - LOOKING, measured.of_chunk / CHUNK, of_keeper, AT_DATABASE),
+        Shared("Redis", 1.0, measured.of_message / CHUNK, 0.0, AT_BROKER),
+        Shared("blob store", STORE, IMAGE + measured.overhead, 0.0, AT_STORE),
+    ]
+
+
+def run() -> None:
+    measured = costs.measure(CHUNK, IMAGES)
+    (alone,) = throughput.measure(1000, [1])
+    parts = shared(measured)
+    print_table(
+        "Measured here",
+        ["", ""],
+        [
+            [f"chunks a second, {costs.CLIENTS} clients and PostgreSQL on the same cores", f"{measured.cycles:.0f}"],
+            ["transactions of a chunk", f"{measured.transactions:.1f}"],
+            ["core milliseconds of PostgreSQL, a chunk", f"{1000 * measured.of_chunk:.2f}"],
+            ["the same, a renewal", f"{1000 * measured.of_renewal:.2f}"],
+            ["the same, a look whether another looks", f"{1000 * measured.of_glance:.2f}"],
+            [f"the same, a look for lost chunks among {IMAGES // CHUNK:,}", f"{1000 * measured.of_sweep:.1f}"],
+            ["core microseconds of Redis, a message", f"{1e6 * measured.of_message:.0f}"],
+            ["bytes of an image in the blob store beside its own", f"{measured.overhead:.0f}"],
+            ["images a second of a worker, embedded model", f"{alone.rate:.0f}"],
+        ],
+    )
+    fleets = {name: Fleet(MACHINES, WORKERS, rate) for name, rate in ({"embedded": alone.rate} | FULL_SIZE).items()}
+    print_table(
+        f"{IMAGES:,} images on {MACHINES} machines of {WORKERS} workers",
+        ["model", "images/s, if nothing is full", "time", *(part.name for part in parts), "full first", "at machines"],
+        [_row(name, fleet, parts) for name, fleet in fleets.items()],
+    )
+    for part in parts:
+        print(f"\nWhere {part.name} is full: {part.remedy}.")
+
+
+def _row(name: str, fleet: Fleet, parts: list[Shared]) -> list[str]:
+    loads = [f"{part.load(fleet.images_per_second, fleet.all_workers):.0%}" for part in parts]
+    first = first_full(fleet, parts)
+    time = timedelta(seconds=round(seconds(IMAGES, fleet, parts)))
+    most = f"{most_machines(fleet, first):,.0f}"
+    return [name, f"{fleet.images_per_second:,.0f}", str(time), *loads, first.name, most]
