@@ -99,10 +99,11 @@ def _divide(score: float, length: int, penalty: float) -> float:
 def propose(logits: Tensor, searches: Sequence[Search]) -> list[list[Candidate]]:
     """The best candidates of each search from the logits of its beams' next tokens, [searches * beams, vocabulary].
 
-    All searches have the same number of beams.
+    All searches have the same number of beams. The logits are overwritten: they are the largest tensor that there is,
+    and another one of its size costs more, in fresh pages of memory, than what is computed.
     """
     is_greedy = searches[0].settings.num_beams == 1
-    scores = logits if is_greedy else logits.log_softmax(1)
+    scores = logits if is_greedy else torch.log_softmax(logits, 1, out=logits)
     beams = len(searches[0].beams)
     for rows, search in zip(scores.view(len(searches), beams, -1), searches, strict=True):
         constrain(rows, search)

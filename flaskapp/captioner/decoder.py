@@ -21,10 +21,11 @@ KeysValues = tuple[Tensor, Tensor]
 class Cache:
     """Keys and values of images that are decoded in step, `beams` beams each. Grows by a token for each beam and step.
 
-    `pictures` has each layer's keys and values of the encoded images, [images, heads, patches, head_dim].
+    `pictures` has each layer's keys and values of the encoded images, [images, heads, patches, head_dim], in a dtype
+    that may be smaller than the text's: every token reads all of them.
     """
 
-    def __init__(self, pictures: list[KeysValues], beams: int, max_length: int) -> None:
+    def __init__(self, pictures: list[KeysValues], beams: int, max_length: int, dtype: torch.dtype) -> None:
         keys, _ = pictures[0]
         self.images, heads, _, head_dim = keys.shape
         self.beams = (
@@ -33,12 +34,10 @@ class Cache:
         self.length = 0  # tokens that went through the decoder so far
         self.used = 0  # of the places below: one for the start token, then one for each beam and step
         places = 1 + beams * (max_length - 2)
+        shape = self.images, heads, places, head_dim
         self._pictures = pictures
-        self._texts = [
-            (keys.new_empty(self.images, heads, places, head_dim), keys.new_empty(self.images, heads, places, head_dim))
-            for _ in pictures
-        ]
-        self._mask = keys.new_full((self.images, 1, places), -torch.inf)  # 0 where a beam may look
+        self._texts = [(keys.new_empty(shape, dtype=dtype), keys.new_empty(shape, dtype=dtype)) for _ in pictures]
+        self._mask = keys.new_full((self.images, 1, places), -torch.inf, dtype=dtype)  # 0 where a beam may look
 
     @property
     def rows(self) -> int:
@@ -68,7 +67,7 @@ class Cache:
         """Look at the encoded images: [rows, width] -> [rows, width]."""
         keys, values = self._pictures[layer]
         seen = keys[: self.images], values[: self.images]
-        return self._by_row(attend(self._by_head(query), *seen, scale))
+        return self._by_row(attend(self._by_head(query.to(keys.dtype)), *seen, scale)).to(query.dtype)
 
     def reorder(self, parents: Tensor) -> None:
         """Each beam goes on from one of its image's beams: int64 [images, beams]. It sees what that one saw."""
@@ -112,10 +111,10 @@ class Block(nn.Module):
         self.widen, self.narrow = block.mlp.c_fc, block.mlp.c_proj
         self.activation = _fast(block.mlp.act)
 
-    def look_at(self, encoded: Tensor) -> KeysValues:
+    def look_at(self, encoded: Tensor, dtype: torch.dtype) -> KeysValues:
         """Keys and values of encoded images [images, patches, width] -> two of [images, heads, patches, head_dim]."""
         keys, values = (
-            part.unflatten(2, (self.heads, -1)).transpose(1, 2).contiguous()
+            part.unflatten(2, (self.heads, -1)).transpose(1, 2).contiguous().to(dtype)
             for part in self.picture_keys_values(encoded).chunk(2, dim=2)
         )
         return keys, values
@@ -140,10 +139,14 @@ class Block(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Runs on the layers of a `GPT2LMHeadModel` with cross-attention, whatever they were repacked to."""
+    """Runs on the layers of a `GPT2LMHeadModel` with cross-attention, whatever they were repacked to.
 
-    def __init__(self, gpt2: Any) -> None:
+    What it knows of pictures is kept in the dtype `memory`.
+    """
+
+    def __init__(self, gpt2: Any, memory: torch.dtype) -> None:
         super().__init__()
+        self.memory = memory
         body = gpt2.transformer
         self.token_embedding, self.position_embedding = body.wte, body.wpe
         self.norm, self.head = body.ln_f, gpt2.lm_head
@@ -151,7 +154,8 @@ class Decoder(nn.Module):
 
     def look_at(self, encoded: Tensor, beams: int, max_length: int) -> Cache:
         """A cache for captions of encoded images [images, patches, width], of at most `max_length` tokens."""
-        return Cache([block.look_at(encoded) for block in cast(list[Block], self.blocks)], beams, max_length)
+        pictures = [block.look_at(encoded, self.memory) for block in cast(list[Block], self.blocks)]
+        return Cache(pictures, beams, max_length, encoded.dtype)
 
     def forward(self, tokens: Tensor, caches: Sequence[Cache]) -> Tensor:
         """The last token of every beam of every cache, int64 [rows] -> logits of the next, [rows, vocabulary]."""
@@ -166,9 +170,10 @@ class Decoder(nn.Module):
 
 
 def attend(query: Tensor, keys: Tensor, values: Tensor, scale: float, mask: Tensor | None = None) -> Tensor:
-    """Attention of a few queries to many keys: [images, heads, beams, head_dim] like the query.
+    """Attention, [images, heads, queries, head_dim] like the query.
 
-    PyTorch's kernel for a CPU divides the work by blocks of queries; with so few of them, plain products are faster.
+    PyTorch's kernel for a CPU divides the work by blocks of queries. With a few of them plain products are faster, and
+    in bfloat16 with many as well.
     """
     if query.is_cuda:
         return scaled_dot_product_attention(query, keys, values, attn_mask=mask, scale=scale)

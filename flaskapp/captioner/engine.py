@@ -18,6 +18,7 @@ from transformers import GPT2LMHeadModel, StoppingCriteria, StoppingCriteriaList
 from flaskapp.captioner.beam_search import Search, propose
 from flaskapp.captioner.checkpoint import LoadedCheckpoint
 from flaskapp.captioner.decoder import Cache, Decoder
+from flaskapp.captioner.encoder import join_products
 from flaskapp.captioner.generation import GenerationSettings
 from flaskapp.captioner.linear import maker, repack
 from flaskapp.errors import InvalidGeneration
@@ -44,8 +45,10 @@ class Engine:
         self._model = checkpoint.model
         self._tokenizer = checkpoint.tokenizer
         self._device = device
+        attention = attention_dtype(precision, self._model.dtype)
+        join_products(self._model.encoder, attention)
         repack(self._model, maker(precision, device))
-        self._decoder = Decoder(self._model.decoder) if _is_plain_gpt2(self._model) else None
+        self._decoder = Decoder(self._model.decoder, attention) if _is_plain_gpt2(self._model) else None
         generation = self._model.generation_config
         start = generation.decoder_start_token_id
         self._start: int = generation.bos_token_id if start is None else start
@@ -178,6 +181,11 @@ def _remove(group: Group, place: int) -> None:
     group.cache.drop(place)
     group.searches[place] = group.searches[-1]
     group.searches.pop()
+
+
+def attention_dtype(precision: str, dtype: torch.dtype) -> torch.dtype:
+    """What pictures are looked at in: with int8, half as many bytes if the processor multiplies them as they are."""
+    return torch.bfloat16 if precision == "int8" and torch.cpu._is_avx512_bf16_supported() else dtype
 
 
 def _is_plain_gpt2(model: Any) -> bool:

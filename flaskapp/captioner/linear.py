@@ -65,12 +65,13 @@ class QuantizedLinear(nn.Module):
         self.bias = torch.zeros_like(self.sums) if bias is None else bias
 
     def forward(self, x: Tensor) -> Tensor:
-        rows = x.reshape(-1, x.shape[-1])
-        low, high = rows.amin(1, keepdim=True), rows.amax(1, keepdim=True)  # [rows, 1]; `aminmax` is 15 times slower
+        """Several plain passes: `aminmax`, `addcmul` of two columns and float to uint8 have no vector instructions."""
+        low, high = x.amin(-1, keepdim=True), x.amax(-1, keepdim=True)  # [..., 1]
         scale = (high - low).clamp_(min=1e-12).div_(self.LEVELS)
-        quantized = torch.addcmul(0.5 - low / scale, rows, 1 / scale).to(torch.uint8)  # cut off, so rounded
+        start = low.sub(scale, alpha=0.5)  # half a level lower: what is cut off to a whole number is rounded
+        levels = x.sub(start).mul_(scale.reciprocal()).to(torch.int32).to(torch.uint8)
         product: Tensor = torch.ops.onednn.qlinear_pointwise(
-            quantized,
+            levels,
             1.0,
             0,
             self.packed,
@@ -83,9 +84,8 @@ class QuantizedLinear(nn.Module):
             "none",
             [],
             "",
-        )  # [rows, out]
-        product = torch.addcmul(self.bias, product, scale, out=product).addcmul_(low, self.sums)
-        return product.view(*x.shape[:-1], -1)
+        )  # [..., out]
+        return torch.addcmul(self.bias, product, scale, out=product).addcmul_(low, self.sums)
 
 
 def repack(module: nn.Module, make_linear: MakeLinear) -> None:

@@ -1,0 +1,38 @@
+"""The encoder with its products joined, against transformers' own."""
+
+from copy import deepcopy
+
+import pytest
+import torch
+from torch import nn
+from transformers import BeitConfig, BeitModel, ViTModel
+
+from flaskapp.captioner.encoder import SelfAttention, join_products
+from tests.captioner.tiny import small_vit
+
+
+@pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)], ids=str)
+@pytest.mark.parametrize("has_bias", [True, False])
+def test_one_product_gives_what_three_gave(dtype: torch.dtype, error: float, has_bias: bool) -> None:
+    torch.manual_seed(0)
+    config = small_vit()
+    config.qkv_bias = has_bias
+    theirs = ViTModel(config).eval()
+    for parameter in theirs.parameters():
+        nn.init.normal_(parameter, std=0.2)  # fresh biases are zero
+    ours = deepcopy(theirs)
+    join_products(ours, dtype)
+    assert sum(isinstance(module, SelfAttention) for module in ours.modules()) == config.num_hidden_layers
+    pixels = torch.randn(3, 3, 32, 32)
+    with torch.inference_mode():
+        expected, seen = (model(pixel_values=pixels).last_hidden_state for model in (theirs, ours))
+    assert seen.dtype == torch.float32
+    assert (seen - expected).norm() <= error * expected.norm()
+
+
+def test_an_encoder_of_another_kind_stays_as_it_is() -> None:
+    small = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+    model = BeitModel(BeitConfig(image_size=32, patch_size=16, **small))
+    before = [type(module) for module in model.modules()]
+    join_products(model, torch.float32)
+    assert [type(module) for module in model.modules()] == before
