@@ -178,11 +178,12 @@ def read_one(name: str) -> Any:
 
 @contextmanager
 def exiting_on_error() -> Iterator[None]:
-    """End the process with one line on stderr for a value that cannot be used."""
+    """End the process for a value that cannot be used, with one line in the log, of whatever form that has."""
     try:
         yield
     except InvalidSetting as error:
-        sys.exit(str(error))
+        log.critical("%s", error)
+        sys.exit(1)
 
 
 def _variables() -> Config:
