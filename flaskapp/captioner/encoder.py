@@ -22,8 +22,10 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor, attention_mask: None = None, **_: Any) -> tuple[Tensor, None]:
         """[images, patches, width] -> the same shape, and no weights."""
-        parts = self.queries_keys_values(x).to(self.dtype).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        seen = attend(*parts, self.scale)  # [images, heads, patches, head_dim]
+        query, keys, values = (
+            self.queries_keys_values(x).to(self.dtype).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        )
+        seen = attend(query, keys, values, self.scale)  # [images, heads, patches, head_dim]
         return self.out(seen.transpose(1, 2).flatten(2).to(x.dtype)), None
 
 
