@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from flaskapp.errors import DatabaseUnavailable
 from flaskapp.jobs import Limits, NamedFile, embedded
 from flaskapp.jobs.queue import QUEUE
 from tests.conftest import Server
-from tests.jobs.cluster import results, scene, submit, wait_until
+from tests.jobs.cluster import results, scene, status_of, submit, wait_until
 from tests.serving.test_metrics_files import total
 
 IMAGES = 96
@@ -42,7 +43,7 @@ def supervisor_of(server: Server) -> int:
 
 def finished(server: Server) -> None:
     """Have a job of one image done."""
-    wait_until(lambda status: status["state"] == "done", submit(server.url, [scene(0)[0]]), 120)
+    wait_until(lambda status: status["state"] == "done", partial(status_of, submit(server.url, [scene(0)[0]])), 120)
 
 
 def is_alive(pid: int) -> bool:
@@ -66,7 +67,7 @@ def test_a_job_is_done_by_a_modest_worker_that_comes_with_the_first_and_goes_wit
     assert children(supervisor) == {}, "no job, no worker"
     scenes = [scene(number) for number in range(20)]
     job = submit(server.url, [image for image, _ in scenes])
-    wait_until(lambda status: status["state"] == "done", job, 120)
+    wait_until(lambda status: status["state"] == "done", partial(status_of, job), 120)
     right = sum(result["captions"] == [caption] for result, (_, caption) in zip(results(job), scenes, strict=True))
     assert right >= 19
     (worker,) = children(supervisor)
@@ -86,11 +87,11 @@ def test_a_job_survives_the_death_of_its_worker_and_of_the_whole_server(
     supervisor = supervisor_of(server)
     images = [scene(number)[0] for number in range(IMAGES)]
     job = submit(server.url, images)
-    wait_until(lambda status: status["done"] >= IMAGES // 6, job, 120)
+    wait_until(lambda status: status["done"] >= IMAGES // 6, partial(status_of, job), 120)
     (worker,) = children(supervisor)
     os.kill(worker, signal.SIGKILL)
     server.wait_for("The worker for caption jobs died")
-    wait_until(lambda status: status["done"] >= IMAGES // 2, job, 120)
+    wait_until(lambda status: status["done"] >= IMAGES // 2, partial(status_of, job), 120)
     (worker,) = children(supervisor)
     server.process.kill()
     server.process.wait(10)
@@ -98,7 +99,7 @@ def test_a_job_survives_the_death_of_its_worker_and_of_the_whole_server(
     assert not is_alive(worker)
     assert not is_alive(supervisor)
     job = job.replace(server.url, again.url)
-    status = wait_until(lambda status: status["state"] == "done", job, 120)
+    status = wait_until(lambda status: status["state"] == "done", partial(status_of, job), 120)
     assert (status["done"], status["failed"]) == (IMAGES, 0)
     assert [result["index"] for result in results(job)] == list(range(IMAGES))
 
