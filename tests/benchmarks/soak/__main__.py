@@ -1,9 +1,9 @@
 """Mixed traffic for a while, a tenth of it bad: `python -m tests.benchmarks.soak --minutes 10`.
 
 Starts the bare `gunicorn wsgi:app` with the embedded model and two workers, and sends to 127.0.0.1 alone. Prints the
-requests by kind and status, and what the processes held after the first fifth and in the end. Exits with 1, and prints
-what it was, if one request was answered in another way than is right for its kind, if a worker did not live through it,
-if a file was left behind, or if the log has a traceback.
+requests by kind and status, and what the processes held after each fifth of the time. Exits with 1, and prints what it
+was, if one request was answered in another way than is right for its kind, if a worker did not live through it, if a
+file was left behind, or if the log has a traceback.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from tests.benchmarks.soak.traffic import ADA, Client, Kind, draw
 from tests.benchmarks.table import print_table
 
 WORKERS, CLIENTS = 2, 8
-WARM_UP = 0.2  # of the time
+PARTS = 5  # of the time; the first one is the warm-up
 COMMAND = f"gunicorn --bind 127.0.0.1:{{port}} --workers {WORKERS} wsgi:app"
 
 
@@ -84,8 +84,8 @@ def main() -> None:
         with serving(COMMAND, Path(sys.executable).parent, log, variables) as server:
             tally.send(Client(server.url, Random()), ADA)
             states, files = [], []
-            for part, share in enumerate((WARM_UP, 1 - WARM_UP)):
-                drive(server.url, tally, options.minutes * 60 * share, options.seed + part)
+            for part in range(PARTS):
+                drive(server.url, tally, options.minutes * 60 / PARTS, options.seed + part)
                 states.append(state.when_quiet(server.process.pid))
                 files.append(sum(1 for _ in folder.rglob("*")))
         tracebacks = log.read_text().count("Traceback")
@@ -98,10 +98,10 @@ def main() -> None:
 def problems(states: Sequence[Sequence[state.Process]], files: Sequence[int], tracebacks: int) -> list[str]:
     """What is wrong after all requests, whatever their answers were."""
     found = []
-    if [process.id for process in states[0]] != [process.id for process in states[1]]:
+    if [process.id for process in states[0]] != [process.id for process in states[-1]]:
         found.append("a worker did not live through it")
-    if files[1] > files[0]:
-        found.append(f"{files[1] - files[0]} temporary files were left behind")
+    if files[-1] > files[0]:
+        found.append(f"{files[-1] - files[0]} temporary files were left behind")
     if tracebacks:
         found.append(f"the log has {tracebacks} tracebacks")
     return found
@@ -111,16 +111,12 @@ def report(tally: Tally, states: Sequence[Sequence[state.Process]], files: Seque
     title = f"{tally.outcomes.total()} requests of {CLIENTS} clients in {minutes:g} minutes, {WORKERS} workers"
     rows = [[kind, status, str(count)] for (kind, status), count in sorted(tally.outcomes.items())]
     print_table(title, ["", "status", "requests"], rows)
+    names = ["master", "supervisor of the jobs' worker", *(f"worker {number + 1}" for number in range(WORKERS))]
     rows = []
-    for before, after in zip(*states, strict=False):
-        rows.append(
-            [
-                "master" if not rows else f"worker {len(rows)}",
-                *(f"{a:.0f} -> {b:.0f}" for a, b in ((before.rss, after.rss), (before.pss, after.pss))),
-                *(f"{a} -> {b}" for a, b in ((before.descriptors, after.descriptors), (before.threads, after.threads))),
-            ]
-        )
-    title = f"After the warm-up -> in the end; temporary files: {files[0]} -> {files[1]}"
+    for name, then in zip(names, zip(*states, strict=True), strict=True):
+        held = zip(*((process.rss, process.pss, process.descriptors, process.threads) for process in then), strict=True)
+        rows.append([name, *(" ".join(f"{amount:.0f}" for amount in amounts) for amounts in held)])
+    title = f"After each fifth of the time; temporary files: {' '.join(map(str, files))}"
     print_table(title, ["", "RSS, MB", "PSS, MB", "descriptors", "threads"], rows)
 
 
