@@ -8,6 +8,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
+import requests
+
 from tests.benchmarks.http.resize import jpeg
 from tests.benchmarks.process import serving
 from tests.benchmarks.table import print_table
@@ -56,6 +58,8 @@ def run(folder: Path, peers: Path, rounds: int) -> None:
             variables = {"FLASKAPP_CAPTIONER_MODEL": "embedded"}
             log = folder / f"server-{number}.log"
             urls[name] = stack.enter_context(serving(command, programs, log, variables)).url
+        for url in urls.values():  # some listen before they can answer
+            requests.get(url + calls[0].path, timeout=60).raise_for_status()
         for call in calls:
             servers = COMMANDS if call.path == "/items/5" else (THEIRS, OURS)
             rates: dict[str, list[float]] = {name: [] for name in servers}
