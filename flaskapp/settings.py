@@ -2,6 +2,7 @@
 
 import difflib
 import logging
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
@@ -75,8 +76,7 @@ def one_of(*choices: str) -> Callable[[str], str]:
 
 
 def device(text: str) -> str:
-    kind, _, index = text.partition(":")
-    if text in ("auto", "cpu", "cuda") or (kind == "cuda" and index.isdecimal()):
+    if re.fullmatch("auto|cpu|cuda|cuda:(0|[1-9][0-9]?)", text):
         return text
     raise ValueError("auto, cpu, cuda or cuda:<number>")
 

@@ -4,6 +4,7 @@ import shutil
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,8 @@ http {{
 """
 TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 A = b"\0\1"  # the kind of question that asks for an IPv4 address
+
+PATIENCE = 30  # seconds
 
 
 class Nginx:
@@ -68,10 +71,12 @@ def started_nginx(folder: Path, addresses: Sequence[str], web_port: int) -> Iter
 
 
 def wait_for_port(process: subprocess.Popen[bytes], port: int) -> None:
-    while process.poll() is None:
+    until = time.monotonic() + PATIENCE
+    while process.poll() is None and time.monotonic() < until:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
+        time.sleep(0.05)  # nothing tells when it listens
     raise AssertionError("nginx did not start")
 
 

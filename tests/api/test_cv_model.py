@@ -104,7 +104,9 @@ def test_two_files_or_an_unknown_part_are_refused(client: FlaskClient) -> None:
 
 def test_a_body_of_too_many_bytes_is_refused(make_app: Callable[..., Flask]) -> None:
     client = make_app(MAX_UPLOAD_MB=1).test_client()
-    assert_error(resize(client, b"\x89PNG\r\n\x1a\n" + bytes(2**20)), 413)
+    answer = resize(client, b"\x89PNG\r\n\x1a\n" + bytes(2**20))
+    assert_error(answer, 413)
+    assert answer.get_json()["message"] == "the request is larger than this server takes"
 
 
 def test_concurrent_users_get_their_own_image(server: Server) -> None:

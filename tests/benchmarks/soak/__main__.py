@@ -113,7 +113,7 @@ def report(tally: Tally, states: Sequence[Sequence[state.Process]], files: Seque
     print_table(title, ["", "status", "requests"], rows)
     names = ["master", "supervisor of the jobs' worker", *(f"worker {number + 1}" for number in range(WORKERS))]
     rows = []
-    for name, then in zip(names, zip(*states, strict=True), strict=True):
+    for name, then in zip(names, zip(*states, strict=False), strict=False):
         held = zip(*((process.rss, process.pss, process.descriptors, process.threads) for process in then), strict=True)
         rows.append([name, *(" ".join(f"{amount:.0f}" for amount in amounts) for amounts in held)])
     title = f"After each fifth of the time; temporary files: {' '.join(map(str, files))}"
