@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Protocol
+from typing import Any
 
 from flaskapp import metrics
 from flaskapp.captioner.admission import Admission
@@ -21,6 +21,7 @@ from flaskapp.captioner.cores import Cores, give_way
 from flaskapp.captioner.generation import GenerationSettings
 from flaskapp.captioner.job import Job, note
 from flaskapp.captioner.pace import Pace, work_of
+from flaskapp.captioner.protocol import Engine
 from flaskapp.errors import CaptionerUnavailable, CaptionFailed, ClientLeft, DeadlineExceeded, FlaskappError
 from flaskapp.trace import Trace
 
@@ -32,20 +33,6 @@ LOOK = 0.5  # seconds between two looks whether a client has left
 # After a batch, the next one waits so long for as many images: a part of the last one's time, and seconds at most.
 SHARE_TO_RETURN = 0.05
 LONGEST_TO_RETURN = 0.1
-
-
-class Engine(Protocol):
-    """What the batcher needs of an engine. A search is any object that its `results` are read from when it is done."""
-
-    def can_search(self, settings: GenerationSettings) -> bool: ...
-    def add(self, pixels: Sequence[Any], settings: Sequence[GenerationSettings]) -> Sequence[Any]: ...
-    def step(self) -> Sequence[Any]: ...
-    def drop(self, search: Any) -> None: ...
-    def clear(self) -> None: ...
-    def generate(
-        self, pixels: Any, settings: GenerationSettings, is_given_up: Callable[[], bool]
-    ) -> list[list[int]]: ...
-    def to_text(self, sequences: list[list[int]]) -> list[str]: ...
 
 
 class Batcher:

@@ -3,10 +3,21 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import requests
 from playwright.sync_api import Locator, Page, expect
+
+from tests.conftest import Server
 
 STAR = "a large pink star on a yellow background"
 CIRCLE_AND_DIAMOND = "a large red circle left of a small black diamond on a pink background"
+ADA = {"username": "ada", "password": "correct horse"}
+
+
+def start_asking_for_logins(start_server: Callable[..., Server]) -> Server:
+    """A server that asks for a login, and knows Ada's."""
+    server = start_server("--workers", "1", FLASKAPP_REQUIRE_LOGIN="true", FLASKAPP_REGISTRATION="open")
+    requests.post(server.url + "/login/", json=ADA, timeout=30).raise_for_status()
+    return server
 
 
 def choose(page: Page, *files: Path) -> None:

@@ -7,11 +7,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import requests
 from playwright.sync_api import Locator, Page, Request, Route, expect
 
 from tests.api.conftest import Watched
-from tests.api.demo_page import CIRCLE_AND_DIAMOND, STAR, card, choose, expect_caption, expect_status, log_in, wait_for
+from tests.api.demo_page import (
+    ADA,
+    CIRCLE_AND_DIAMOND,
+    STAR,
+    card,
+    choose,
+    expect_caption,
+    expect_status,
+    log_in,
+    start_asking_for_logins,
+    wait_for,
+)
 from tests.conftest import ASSETS, Server
 from tests.free_port import free_port
 
@@ -166,10 +176,7 @@ def test_a_job_that_cannot_be_taken_is_refused_in_words(
 def test_a_job_waits_for_a_login_and_goes_on_with_it(
     watched: Watched, start_server: Callable[..., Server], tmp_path: Path
 ) -> None:
-    settings = {"FLASKAPP_REQUIRE_LOGIN": "true", "FLASKAPP_REGISTRATION": "open"}
-    server = start_server("--workers", "1", **settings)
-    ada = {"username": "ada", "password": "correct horse"}
-    assert requests.post(server.url + "/login/", json=ada, timeout=30).status_code == 200
+    server = start_asking_for_logins(start_server)
     page = watched.page
     page.set_viewport_size({"width": 360, "height": 740})
     page.goto(server.url + "/demo")
@@ -177,7 +184,7 @@ def test_a_job_waits_for_a_login_and_goes_on_with_it(
     choose(page, *stars(tmp_path, 3))
     expect(words(page)).to_have_text("Log in first: then it is captioned.")
     expect(page.get_by_label("Name")).to_be_focused()
-    log_in(page, **ada)
+    log_in(page, **ADA)
     expect(words(page)).to_have_text("3 of 3 images captioned.")
     expect_caption(page, "2.png", STAR)
     rows = list(csv.DictReader(save(page, "CSV", "captions.csv").splitlines()))

@@ -8,7 +8,18 @@ import requests
 from playwright.sync_api import Route, expect
 
 from tests.api.conftest import Watched
-from tests.api.demo_page import STAR, card, choose, expect_caption, expect_status, log_in, shown_lines, wait_for
+from tests.api.demo_page import (
+    ADA,
+    STAR,
+    card,
+    choose,
+    expect_caption,
+    expect_status,
+    log_in,
+    shown_lines,
+    start_asking_for_logins,
+    wait_for,
+)
 from tests.conftest import ASSETS, Server
 
 
@@ -43,13 +54,10 @@ def test_where_a_login_is_wanted_the_page_asks_for_it_and_goes_on(
 def test_a_login_that_stops_being_right_is_sent_no_more_and_typing_goes_on(
     watched: Watched, start_server: Callable[..., Server], tmp_path: Path
 ) -> None:
-    settings = {"FLASKAPP_REQUIRE_LOGIN": "true", "FLASKAPP_REGISTRATION": "open"}
-    server = start_server("--workers", "1", **settings)
-    ada = {"username": "ada", "password": "correct horse"}
-    assert requests.post(server.url + "/login/", json=ada, timeout=30).status_code == 200
+    server = start_asking_for_logins(start_server)
     page = watched.page
     page.goto(server.url + "/demo")
-    log_in(page, **ada)
+    log_in(page, **ADA)
     held: list[Route] = []
     page.route("**/caption/", lambda route: held.append(route))
     paths = [tmp_path / f"{number}.png" for number in range(12)]
@@ -66,6 +74,6 @@ def test_a_login_that_stops_being_right_is_sent_no_more_and_typing_goes_on(
     expect(page.locator("#login .said")).to_have_text("This login is not right any more. Log in again.")
     expect(page.get_by_label("Password")).to_be_focused()
     page.unroute("**/caption/")
-    log_in(page, **ada)
+    log_in(page, **ADA)
     expect_status(page, "12 images captioned.")
     assert watched.bugs == []
