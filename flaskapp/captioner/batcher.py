@@ -1,10 +1,10 @@
 """Requests of many threads -> one model, in the thread that owns it.
 
-While a batch runs, arrivals queue, and when it ends, all that fit make the next one. Whoever finds it idle is begun at
-once; only those that were answered together get a moment, a twentieth of their batch's time, to return together.
-(Joining a running batch at its next token was tried, and was slower: searches that are not in step share less of each
-step's work. `python -m tests.benchmarks.captions --part batching` compares both.) A request is refused at once when too
-many wait, or too much to be done in time, and given up when its deadline has passed or its client has left.
+Whoever finds it idle is begun at once. While a batch is decoded, arrivals queue; while it is still being encoded, they
+join it, as many as fit: pictures are encoded one by one at no loss, and what is dear alone is decoding.
+(Joining at the next token was tried, and was slower: searches that are not in step share less of each step's work.
+`python -m tests.benchmarks.captions --part batching` compares both.) A request is refused at once when too many wait,
+or too much to be done in time, and given up when its deadline has passed or its client has left.
 """
 
 import logging
@@ -30,10 +30,6 @@ log = logging.getLogger(__name__)
 LEFT = "nobody waits for the captions any more"
 LOOK = 0.5  # seconds between two looks whether a client has left
 
-# After a batch, the next one waits so long for as many images: a part of the last one's time, and seconds at most.
-SHARE_TO_RETURN = 0.05
-LONGEST_TO_RETURN = 0.1
-
 
 class Batcher:
     def __init__(
@@ -52,7 +48,6 @@ class Batcher:
         self._pace = Pace()
         self._admission = Admission(self._pace, max_batch=max_batch, max_waiting=max_waiting)
         self._part = 1  # of the cores, at the last step
-        self._last_size, self._last_start = 0, time.monotonic()  # of the last batch: its images, when it began
         self.steps = 0  # steps that were run, and how many images took part in all of them together
         self.steps_of_images = 0
 
@@ -139,11 +134,11 @@ class Batcher:
         try:
             give_way(self._cores.niceness)
             while not self._is_over():
-                jobs = self._collect()
-                self._part = self._cores.claim()
-                self._start(jobs)
+                if not self._running:
+                    self._gather()
                 self._drop_abandoned()
                 if self._running:
+                    self._part = self._cores.claim()
                     self._step()
         except BaseException:
             log.exception("The captioning thread died")
@@ -163,38 +158,46 @@ class Batcher:
         with self._changed:
             return self._is_closed and not self._waiting and not self._running
 
-    def _collect(self) -> list[Job]:
-        """The next batch, once the last is done; while nobody asks, it waits for somebody, or for the end."""
+    def _gather(self) -> None:
+        """The next batch, once there is somebody. Who comes while it is being encoded belongs to it."""
+        jobs = self._wait_for_somebody()
+        images = 0
+        while jobs:
+            images += len(jobs)
+            self._part = self._cores.claim()
+            self._start(jobs)
+            jobs = self._take_waiting(self._max_batch - images, self._engine.can_search)
+            self._pace.grow(work_of(job.settings for job in jobs))
+        if self._running:
+            self._note_batch(list(self._running.values()))
+
+    def _wait_for_somebody(self) -> list[Job]:
+        """Nobody, if this is to be the end."""
         with self._changed:
-            if self._running:
-                return []
             self._pace.end(self._part)
             self._cores.release()
-            self._wait_for_the_last_to_return()
             self._changed.wait_for(lambda: self._waiting or self._is_closed)
-            jobs = self._take_waiting()
+            jobs = self._take_waiting(self._max_batch)
             if jobs:
-                self._last_size, self._last_start = len(jobs), time.monotonic()
                 self._pace.begin(work_of(job.settings for job in jobs))
-                metrics.current.batch.observe(len(jobs))
-                for job in jobs:
-                    job.begin(len(jobs))
             return jobs
 
-    def _wait_for_the_last_to_return(self) -> None:
-        """Those who were answered together come back together, a moment apart: they get that moment."""
-        moment = min(SHARE_TO_RETURN * (time.monotonic() - self._last_start), LONGEST_TO_RETURN)
-        self._changed.wait_for(lambda: len(self._waiting) >= self._last_size or self._is_closed, moment)
-
-    def _take_waiting(self) -> list[Job]:
-        """As many as there is room for, in their order, without those that were given up."""
+    def _take_waiting(self, room: int, may_join: Callable[[GenerationSettings], bool] = lambda _: True) -> list[Job]:
+        """In their order, without those that were given up, up to the first that may not join."""
         jobs: list[Job] = []
-        while self._waiting and len(self._running) + len(jobs) < self._max_batch:
-            job = self._waiting.popleft()
-            if not job.is_abandoned:
-                jobs.append(job)
-        metrics.current.waiting.set(len(self._waiting))
+        with self._changed:
+            while self._waiting and len(jobs) < room and may_join(self._waiting[0].settings):
+                job = self._waiting.popleft()
+                if not job.is_abandoned:
+                    job.begin()
+                    jobs.append(job)
+            metrics.current.waiting.set(len(self._waiting))
         return jobs
+
+    def _note_batch(self, jobs: Collection[Job]) -> None:
+        metrics.current.batch.observe(len(jobs))
+        for job in jobs:
+            job.batch_size = len(jobs)
 
     def _start(self, jobs: Sequence[Job]) -> None:
         searching = []
@@ -203,6 +206,7 @@ class Batcher:
                 searching.append(job)
             elif not job.is_abandoned:
                 self._pace.give_up()
+                self._note_batch([job])
                 self._finish(job, lambda job=job: self._generate(job))  # type: ignore[misc]
         if searching:
             self._join(searching)

@@ -1,6 +1,6 @@
 """The model at work. Images may join at any time; each step writes one more token for all that are in.
 
-    add      encode the pictures, and begin a search for each
+    add      encode the pictures; their searches begin, in step with one another, at the next step
     step     run the decoder on the last token of every beam, choose what to go on with, let go of what is done
 
 What is not a search, or not by GPT-2, goes through transformers' `generate`, on the same weights.
@@ -54,6 +54,7 @@ class Engine:
         self._start: int = generation.bos_token_id if start is None else start
         ends = generation.eos_token_id
         self._ends = frozenset([] if ends is None else np.atleast_1d(ends).tolist())
+        self._added: list[tuple[Search, Tensor]] = []  # with what the encoder made of the pictures, until the next step
         self._groups: list[Group] = []
 
     def move_to_device(self) -> None:
@@ -73,21 +74,14 @@ class Engine:
     @property
     def running(self) -> int:
         """How many images are in."""
-        return sum(len(group.searches) for group in self._groups)
+        return len(self._added) + sum(len(group.searches) for group in self._groups)
 
     @torch.inference_mode()
     def add(self, pixels: Sequence[Tensor], settings: Sequence[GenerationSettings]) -> list[Search]:
-        """Begin a search for each image, [3, height, width] as the preprocessing gives it. All or none are begun."""
-        assert self._decoder is not None, "ask can_search"
+        """A search for each image, [3, height, width] as the preprocessing gives it. All or none are added."""
         encoded = self._encode(torch.stack(list(pixels)))
         searches = [Search(each, self._start, self._ends) for each in settings]
-        groups = []
-        for beams in sorted({each.num_beams for each in settings}):
-            places = [place for place, each in enumerate(settings) if each.num_beams == beams]
-            longest = max(settings[place].max_length for place in places)
-            cache = self._decoder.look_at(encoded[places], beams, longest)
-            groups.append(Group([searches[place] for place in places], cache))
-        self._groups += groups
+        self._added += zip(searches, encoded, strict=True)
         return searches
 
     def _encode(self, pixels: Tensor) -> Tensor:
@@ -104,6 +98,7 @@ class Engine:
     def step(self) -> list[Search]:
         """One more token for every beam of every image. Returns the searches that are done with it."""
         assert self._decoder is not None, "ask can_search"
+        self._groups += self._begin(self._decoder)
         last = [beam[-1] for group in self._groups for search in group.searches for beam in search.beams]
         tokens = torch.tensor(last, device=self._device)
         logits = self._decoder(tokens, [group.cache for group in self._groups]).float()
@@ -115,9 +110,21 @@ class Engine:
         self._groups = [group for group in self._groups if group.searches]
         return done
 
+    def _begin(self, decoder: Decoder) -> list[Group]:
+        """What was added since the last step: a group for each number of beams."""
+        groups = []
+        for beams in sorted({search.settings.num_beams for search, _ in self._added}):
+            added = [(search, picture) for search, picture in self._added if search.settings.num_beams == beams]
+            searches, pictures = map(list, zip(*added, strict=True))
+            longest = max(search.settings.max_length for search in searches)
+            groups.append(Group(searches, decoder.look_at(torch.stack(pictures), beams, longest)))
+        self._added = []
+        return groups
+
     @torch.inference_mode()
     def drop(self, search: Search) -> None:
         """Forget a search that nobody waits for any more."""
+        self._added = [(added, picture) for added, picture in self._added if added is not search]
         for group in self._groups:
             if search in group.searches:
                 _remove(group, group.searches.index(search))
@@ -125,7 +132,7 @@ class Engine:
 
     def clear(self) -> None:
         """Forget all searches, after one of them failed."""
-        self._groups = []
+        self._added, self._groups = [], []
 
     @torch.inference_mode()
     def generate(

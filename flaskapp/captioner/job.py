@@ -19,11 +19,11 @@ class Job:
     future: Future[list[str]] = field(default_factory=Future)
     is_abandoned: bool = False
     submitted: float = field(default_factory=time.perf_counter)
-    began: float | None = None  # with the batch that it is in, of so many images
-    batch_size: int = 0
+    began: float | None = None
+    batch_size: int = 1  # images that went through the model together, this one and others
 
-    def begin(self, batch_size: int) -> None:
-        self.began, self.batch_size = time.perf_counter(), batch_size
+    def begin(self) -> None:
+        self.began = time.perf_counter()
 
 
 def note(trace: Trace, jobs: Sequence[Job]) -> None:
@@ -31,4 +31,4 @@ def note(trace: Trace, jobs: Sequence[Job]) -> None:
     now = time.perf_counter()
     began = min((job.began for job in jobs if job.began is not None), default=now)
     trace.seconds |= {"queue": began - jobs[-1].submitted, "model": now - began}
-    trace.batch_size = max(job.batch_size for job in jobs) or None
+    trace.batch_size = max((job.batch_size for job in jobs if job.began is not None), default=None)

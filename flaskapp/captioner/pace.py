@@ -33,6 +33,10 @@ class Pace:
         """A batch begins."""
         self._began, self._work = time.monotonic(), work
 
+    def grow(self, work: int) -> None:
+        """More work joins the batch that began."""
+        self._work += work
+
     def give_up(self) -> None:
         """The batch that began will not do all its work: its time would say nothing."""
         self._began = None

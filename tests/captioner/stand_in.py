@@ -28,12 +28,14 @@ class StandIn:
     batches: list[list[str]] = field(default_factory=list)
     gate: threading.Event = field(default_factory=threading.Event)
     has_begun: threading.Event = field(default_factory=threading.Event)
+    on_add: Callable[[], None] = lambda: None
     on_step: Callable[[], None] = lambda: None
 
     def can_search(self, settings: GenerationSettings) -> bool:
         return not settings.do_sample
 
     def add(self, pixels: Sequence[str], settings: Sequence[GenerationSettings]) -> list[Word]:
+        self.on_add()
         if "bad picture" in pixels:
             raise ValueError("secret details")
         words = [Word(word, each) for word, each in zip(pixels, settings, strict=True)]

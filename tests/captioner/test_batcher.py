@@ -2,8 +2,7 @@
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from importlib import import_module
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
@@ -13,10 +12,13 @@ from flaskapp.captioner.cores import Cores
 from flaskapp.errors import (
     CaptionerUnavailable,
     CaptionFailed,
+    DeadlineExceeded,
     InvalidGeneration,
 )
 from tests.captioner.batching import SAMPLING, SETTINGS, ask, hold, teach, wait_until_waiting
 from tests.captioner.stand_in import StandIn
+
+Answer = Future[list[list[str]]]
 
 
 def test_as_many_captions_come_out_as_images_went_in_and_in_their_order(
@@ -44,20 +46,45 @@ def test_what_arrives_while_a_batch_runs_makes_the_next_one_together(
     assert (batcher.steps, batcher.steps_of_images) == (8, 12)
 
 
-def test_those_who_were_answered_together_are_waited_for_a_moment(
-    make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    module = import_module("flaskapp.captioner.batcher")
-    monkeypatch.setattr(module, "SHARE_TO_RETURN", 1e9)
-    monkeypatch.setattr(module, "LONGEST_TO_RETURN", 30)
+def begin_slowly(pool: ThreadPoolExecutor, batcher: Batcher, engine: StandIn) -> tuple[Answer, threading.Event]:
+    """Send one word and return when the engine is encoding it; it goes on when the event is set."""
+    is_encoding, may_go_on = threading.Event(), threading.Event()
+
+    def encode() -> None:
+        is_encoding.set()
+        assert may_go_on.wait(30)
+
+    engine.on_add = encode
     engine.gate.set()
+    first = ask(pool, batcher, "first")
+    assert is_encoding.wait(30)
+    return first, may_go_on
+
+
+def test_what_arrives_while_a_batch_is_encoded_belongs_to_it(
+    make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor
+) -> None:
+    batcher = make(max_batch=3)
+    first, may_go_on = begin_slowly(pool, batcher, engine)
+    others = [ask(pool, batcher, word) for word in ("second", "third", "fourth")]
+    wait_until_waiting(batcher, 3)
+    may_go_on.set()
+    assert [each.result(30) for each in (first, *others)] == [[["first"]], [["second"]], [["third"]], [["fourth"]]]
+    assert [len(batch) for batch in engine.batches] == [3] * 4 + [1] * 4
+    assert "first" in engine.batches[0]
+
+
+def test_what_is_generated_does_not_delay_a_batch_that_has_begun(
+    make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor
+) -> None:
     batcher = make()
-    assert batcher.caption(["a", "b"], SETTINGS, 30) == [["a"], ["b"]]
-    back = ask(pool, batcher, "a")
+    first, may_go_on = begin_slowly(pool, batcher, engine)
+    endless = ask(pool, batcher, "endless", settings=SAMPLING, deadline=1)
     wait_until_waiting(batcher, 1)
-    assert batcher.caption(["b"], SETTINGS, 30) == [["b"]]
-    assert back.result(30) == [["a"]]
-    assert [sorted(batch) for batch in engine.batches] == [["a", "b"]] * 8
+    may_go_on.set()
+    assert first.result(30) == [["first"]]
+    with pytest.raises(DeadlineExceeded):
+        endless.result(30)
 
 
 @pytest.mark.parametrize("bad", ["bad picture", "bad step"])

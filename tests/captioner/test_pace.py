@@ -58,6 +58,14 @@ def test_what_is_left_of_the_batch_that_runs_comes_first(set_clock: Callable[[fl
     assert pace.estimate(50, 1) == pytest.approx(5)
 
 
+def test_work_that_joins_a_batch_counts_to_it(set_clock: Callable[[float], None]) -> None:
+    pace = Pace()
+    learn(pace, set_clock, 10)
+    pace.begin(40)
+    pace.grow(60)
+    assert pace.estimate(50, 1) == pytest.approx(10 + 5)
+
+
 def test_a_batch_that_was_given_up_teaches_nothing(set_clock: Callable[[float], None]) -> None:
     pace = Pace()
     learn(pace, set_clock)

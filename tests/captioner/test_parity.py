@@ -101,6 +101,21 @@ def test_images_that_join_later_change_nothing_of_those_that_run(engine: Engine,
     assert [search.results for search in searches] == alone
 
 
+def test_images_that_are_added_one_by_one_before_a_step_are_searched_in_step(engine: Engine, pixels: Tensor) -> None:
+    settings = [GenerationSettings(num_beams=2 + index % 2) for index in range(6)]
+    together = search(engine, pixels[:6], settings)
+    searches = []
+    for image, each in zip(pixels, settings, strict=False):
+        searches += engine.add([image], [each])
+    engine.drop(engine.add([pixels[6]], settings[:1])[0])
+    assert engine.running == 6
+    engine.step()
+    assert [group.cache.images for group in engine._groups] == [3, 3]
+    while engine.running:
+        engine.step()
+    assert [search.results for search in searches] == together
+
+
 def test_a_search_that_is_dropped_changes_nothing_of_the_others(engine: Engine, pixels: Tensor) -> None:
     whole = search(engine, pixels[:5], [GenerationSettings()] * 5)
     searches = engine.add(list(pixels[:5]), [GenerationSettings()] * 5)
