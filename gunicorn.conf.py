@@ -24,7 +24,11 @@ keepalive = 5  # seconds
 
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # the sign of life is a file: not on a slow disk
 control_socket_disable = True
-forwarder_headers = ""  # no client sets the application's variables, whatever proxy it comes through
+# No header sets the application's variables or the scheme, whoever sends it (TRUSTED_PROXIES is the application's own):
+# so it need not be looked up for each request whether its sender may.
+forwarder_headers = ""
+secure_scheme_headers: dict[str, str] = {}
+forwarded_allow_ips = "*"
 
 accesslog = "-"
 access_log_format = access_log.FORMAT

@@ -17,14 +17,13 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     # Imported here for `import flaskapp.client` to need neither torch nor Flask.
     from pathlib import Path
 
-    from flask import Flask
-
     from flaskapp import api, cli, jobs, settings
     from flaskapp.accounts import Accounts
+    from flaskapp.api.application import Application
     from flaskapp.captioner import Configuration, captioner
     from flaskapp.database import Database
 
-    app = Flask(__name__, static_folder=None)
+    app = Application(__name__, static_folder=None)
     settings.read_environment(app.config)
     app.config.update(config or {})
     settings.apply(app.config)

@@ -29,7 +29,6 @@ from flaskapp.api import (
     text_model,
 )
 from flaskapp.api.error_answer import answer_error
-from flaskapp.api.request import Request
 from flaskapp.errors import FlaskappError
 
 DESCRIPTION = "Captions for images, and the other endpoints of an MLOps course, in Flask."
@@ -125,7 +124,6 @@ def _document(description: str, content: dict[str, Any]) -> dict[str, Any]:
 
 def init_app(app: Flask) -> None:
     """Register every resource, their documentation and the one mapping of errors to answers."""
-    app.request_class = Request
     app.config.from_mapping(OPENAPI)
     app.url_map.strict_slashes = False  # a trailing slash never matters
     app.extensions["database_check"] = probes.watch_database(app.extensions["accounts"])

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, NoReturn, TypeVar
 
+import flask
 import flask_smorest
 import marshmallow as ma
 from flask import Request
@@ -33,6 +34,15 @@ class Parser(FlaskParser):
         "credentials": ma.RAISE,
         "inputs": ma.RAISE,
     }
+
+    def get_default_request(self) -> Request:
+        """The request itself: at each look, webargs' proxy would find out anew which one is meant."""
+        request: Request = flask.request._get_current_object()  # type: ignore[attr-defined]
+        return request
+
+    def load_querystring(self, req: Request, schema: ma.Schema) -> Any:
+        """The first of each name: no schema has a list here, and webargs' own look for one is dear."""
+        return req.args.to_dict()
 
     def _raw_load_json(self, req: Request) -> Any:
         body = req.get_data()
@@ -96,8 +106,8 @@ class Blueprint(flask_smorest.Blueprint):
         """Document that an operation can answer these errors, each in the one shape that all errors have."""
 
         def decorate(view: View) -> View:
-            for status in statuses:
-                view = self.alt_response(status.value, status.name)(view)
+            for status in statuses:  # without flask-smorest's wrapper, which only carries this and calls the view
+                view._apidoc = self.alt_response(status.value, status.name)(view)._apidoc  # type: ignore[attr-defined]
             return view
 
         return decorate

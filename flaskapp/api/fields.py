@@ -23,12 +23,15 @@ Config = Mapping[str, Any]
 MAX_QUERY = 320
 
 
+NO_TEXT = re.compile("[\0\ud800-\udfff]")
+
+
 class Text(ma.fields.String):
     """Text that can be stored and sent on: no NUL, and no half of a surrogate pair (JSON can spell both)."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = str(super()._deserialize(value, attr, data, **kwargs))
-        if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        if NO_TEXT.search(text):
             raise ValidationError("Not valid text.")
         return text
 

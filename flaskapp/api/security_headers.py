@@ -1,19 +1,31 @@
 """What every answer tells a browser not to do with it."""
 
-from flask import Flask, Response
+from collections.abc import Callable, Iterable
+from typing import Any
 
-HEADERS = (
+from flask import Flask
+
+HEADERS = [
     ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "no-referrer"),
-)
-POLICY = "default-src 'none'; frame-ancestors 'none'"  # an answer is no page; those that are have policies of their own
+]
+NAME, POLICY = "Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"
+
+Headers = list[tuple[str, str]]
 
 
 def init_app(app: Flask) -> None:
-    app.after_request(add)
+    app.wsgi_app = adding(app.wsgi_app)  # type: ignore[method-assign]
 
 
-def add(response: Response) -> Response:
-    response.headers.extend(HEADERS)
-    response.headers.setdefault("Content-Security-Policy", POLICY)
-    return response
+def adding(application: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
+    """A WSGI application that adds them to what another answers."""
+
+    def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        def start(status: str, headers: Headers, *exc_info: Any) -> Any:
+            has_policy = any(name == NAME for name, _ in headers)  # pages have their own; other answers are no pages
+            return start_response(status, headers + HEADERS + [(NAME, POLICY)] * (not has_policy), *exc_info)
+
+        return application(environ, start)
+
+    return answer

@@ -30,7 +30,7 @@ def loads_file(data: bytes) -> Any:
 def _parse(data: bytes | str) -> Any:
     try:
         text = data if isinstance(data, str) else data.decode()
-        value = json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_refuse)
+        value = DECODER.decode(text)
     except UnicodeDecodeError:
         raise MalformedJSON("The JSON is not encoded in UTF-8.") from None
     except RecursionError:
@@ -51,6 +51,9 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no JSON number")
+
+
+DECODER = json.JSONDecoder(object_pairs_hook=_without_duplicates, parse_constant=_refuse)
 
 
 def _is_deeper(value: Any, levels: int) -> bool:

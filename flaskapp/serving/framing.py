@@ -58,6 +58,11 @@ class Incoming:
         """Method and path, for a log: without the query, and quoted, so that it stays one line."""
         return repr(bytes(self.data[:LINE_LIMIT]).partition(b"\r\n")[0].partition(b"?")[0].decode("latin-1"))
 
+    @property
+    def body(self) -> memoryview:
+        """Of a complete request that is not chunked."""
+        return memoryview(self.data)[self._body : self.end]
+
     def feed(self, data: bytes) -> None:
         """Add what came. Raises Refused."""
         searched = max(0, len(self.data) - len(END))

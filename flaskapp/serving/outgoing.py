@@ -2,6 +2,7 @@
 
 import socket
 import time
+from contextlib import suppress
 from typing import Any, BinaryIO
 
 from flaskapp.serving.connection import SLOWEST
@@ -11,13 +12,41 @@ PIECE = 2**16  # bytes
 
 
 class Outgoing:
-    """Raises TimeoutError, an OSError, where a thread would wait for longer than the bytes are worth."""
+    """Raises TimeoutError, an OSError, where a thread would wait for longer than the bytes are worth.
+
+    The head, which gunicorn sends first, is held back for the beginning of the body, so that they are one packet.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
+        self._head: bytes | None = None
         self._patience = WRITE_SECONDS  # that the client may still let us wait; what it takes earns more
 
     def sendall(self, data: bytes) -> None:
+        if self._head is None and len(data) <= PIECE:
+            self._head = data
+        elif self._head and len(data) <= PIECE:
+            data, self._head = self._head + data, b""
+            self._send(data)
+        else:
+            self.flush()
+            self._send(data)
+
+    def flush(self) -> None:
+        """Send a head that has waited in vain for a body."""
+        head, self._head = self._head, b""
+        if head:
+            self._send(head)
+
+    def _send(self, data: bytes) -> None:
+        """At once what finds room: to ask for room first would cost small answers as much as to send them."""
+        sent = 0
+        with suppress(BlockingIOError):
+            sent = self._socket.send(data, socket.MSG_DONTWAIT)
+        if sent < len(data):
+            self._send_patiently(memoryview(data)[sent:])
+
+    def _send_patiently(self, data: memoryview) -> None:
         for start in range(0, len(data), PIECE):
             piece = data[start : start + PIECE]
             began = time.monotonic()
@@ -25,6 +54,7 @@ class Outgoing:
             self._socket.sendall(piece)
             left = self._patience - (time.monotonic() - began)
             self._patience = min(WRITE_SECONDS, left + len(piece) / SLOWEST)
+        self._socket.setblocking(False)
 
     def sendfile(self, file: BinaryIO, offset: int = 0, count: int | None = None) -> int:
         file.seek(offset)

@@ -275,13 +275,17 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         try:
             request = next(http.get_parser(self.cfg, connection.received(), connection.client))
             request._expected_100_continue = False  # that was said
+            # Not gunicorn's body, which is read by kilobytes, and asks a reader of chunks that were cut for more.
             if connection.incoming.is_chunked:  # what is wrong with the chunks is found here, before the call
-                # Not by the body itself, which asks for more than that: of one that is cut, there is no more.
                 request.body = io.BytesIO(request.body.reader.read(self._max_body + 1))
+            else:
+                request.body = io.BytesIO(connection.incoming.body)
             if connection.incoming.is_cut:
                 request.force_close()
             outgoing = Outgoing(connection.sock)
-            return bool(self.handle_request(request, Answering(outgoing, connection.client, connection.server)))
+            may_go_on = self.handle_request(request, Answering(outgoing, connection.client, connection.server))
+            outgoing.flush()
+            return bool(may_go_on)
         except (http.errors.NoMoreData, StopIteration) as error:
             self.log.debug("%s: not a request: %s", _address(connection), error)
         except OSError as error:

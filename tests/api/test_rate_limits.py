@@ -116,7 +116,7 @@ def test_a_light_request_does_not_pass_the_limiter(make_app: Callable[..., Flask
     for hooks in (app.before_request_funcs, app.teardown_request_funcs):
         assert not hooks[None]
     hooks = [hook.__module__ for hook in app.after_request_funcs[None]]
-    assert hooks == ["flaskapp.api.observed", "flaskapp.api.security_headers"]
+    assert hooks == ["flaskapp.api.observed"]
 
 
 def test_while_the_storage_is_down_a_worker_counts_for_itself(

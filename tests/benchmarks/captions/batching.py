@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from flaskapp.captioner.batcher import Batcher, Job
+from flaskapp.captioner.batcher import Batcher
 from flaskapp.captioner.cores import Cores
 from flaskapp.captioner.engine import Engine
 from flaskapp.cpu import usable_cores
@@ -25,9 +25,10 @@ PATIENCE = 600  # seconds
 class JoiningBatcher(Batcher):
     """Lets images join a running batch at its next token."""
 
-    def _collect(self) -> list[Job]:
-        with self._changed:
-            return self._take_waiting() if self._running else super()._collect()
+    def _step(self) -> None:
+        super()._step()
+        if self._running and (jobs := self._take_waiting(self._max_batch - len(self._running))):
+            self._start(jobs)
 
 
 def run(folder: Path, rounds: int) -> None:

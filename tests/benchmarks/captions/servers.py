@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import requests
 from prometheus_client.parser import text_string_to_metric_families
@@ -66,6 +66,13 @@ def running(server: Server, checkpoint: Path, log: Path) -> Iterator["Client"]:
         yield client
 
 
+class Batches(NamedTuple):
+    """So many batches, with so many images in all of them together."""
+
+    batches: float
+    images: float
+
+
 class Client:
     """Sends images to one running server."""
 
@@ -84,13 +91,15 @@ class Client:
         if not self.server.caption_of(answer.json()):
             raise RuntimeError(f"{self.server.name} sent an empty caption")
 
-    def batches(self) -> tuple[float, float]:
-        """How many batches one of our servers has run, and how many images were in them."""
+    def batches(self) -> Batches | None:
+        """What one of our servers has run so far; the others do not tell."""
+        if self.server in THEIRS:
+            return None
         answer = requests.get(self._metrics_url, timeout=60)
         answer.raise_for_status()
         families = text_string_to_metric_families(answer.text)
         found = {sample.name: sample.value for family in families for sample in family.samples}
-        return found["flaskapp_captioner_batch_images_count"], found["flaskapp_captioner_batch_images_sum"]
+        return Batches(found["flaskapp_captioner_batch_images_count"], found["flaskapp_captioner_batch_images_sum"])
 
     def send_first(self) -> None:
         """Some listen before they have a model, and answer 503 until then."""
