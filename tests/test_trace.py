@@ -1,3 +1,5 @@
+import multiprocessing
+
 import pytest
 
 from flaskapp import trace
@@ -18,6 +20,12 @@ def test_another_one_gets_a_new_id(given: str) -> None:
 
 def test_each_request_without_one_gets_its_own() -> None:
     assert trace.begin({}).id != trace.begin({}).id
+
+
+def test_forked_processes_make_ids_of_their_own() -> None:
+    fork = multiprocessing.get_context("fork")
+    with fork.Pool(1) as first, fork.Pool(1) as second:
+        assert first.apply(trace.new_id) != second.apply(trace.new_id)
 
 
 def test_the_trace_is_in_the_environment_for_whoever_writes_the_log() -> None:

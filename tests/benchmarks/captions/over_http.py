@@ -14,7 +14,7 @@ from tests.benchmarks.table import print_table
 PICTURE = Path(__file__).parent / "captions.svg"
 ONE, SIXTEEN, RANDOM = "1 client", "16 clients", "70% load"
 WARM_UP = 16
-REQUESTS = {ONE: 12, SIXTEEN: 96, RANDOM: 24}  # with few of them, the first and the last batches, which are small, count
+REQUESTS = {ONE: 12, SIXTEEN: 96, RANDOM: 24}  # many: the first and the last batches are small
 
 
 def run(checkpoint: Path, rounds: int) -> None:

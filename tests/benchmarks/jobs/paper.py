@@ -17,7 +17,8 @@ DATABASE_CORES = 16
 LOOKING = 1  # core of these, at most: one worker at a time looks for what was lost
 STORE = 1.25e9  # bytes a second, each way: 10 Gbit/s
 IMAGE = 200_000  # bytes of a photograph
-FULL_SIZE = {"full size, fp32": 2.14 / 2, "full size, int8": 3.76 / 2}  # captions a second of a core, by the README
+# Captions a second of a core, by `python -m tests.benchmarks.captions` on two cores of Zen 4.
+FULL_SIZE = {"full size, fp32": 2.14 / 2, "full size, int8": 3.76 / 2}
 
 AT_DATABASE = "larger chunks, PgBouncer before it, rows partitioned by job; then a database for each group of jobs"
 AT_BROKER = "larger chunks; then a broker for each region"
