@@ -1,7 +1,7 @@
 """Requests of many threads -> one model, in the thread that owns it.
 
-Whoever finds it idle is begun at once. While a batch is decoded, arrivals queue; while it is still being encoded, they
-join it, as many as fit: pictures are encoded one by one at no loss, and what is dear alone is decoding.
+Whoever finds it idle is begun at once. Who comes while a batch is still being encoded joins it, if there is room: to
+encode pictures one by one loses nothing, to write tokens together gains much. Who comes later waits for the next batch.
 (Joining at the next token was tried, and was slower: searches that are not in step share less of each step's work.
 `python -m tests.benchmarks.captions --part batching` compares both.) A request is refused at once when too many wait,
 or too much to be done in time, and given up when its deadline has passed or its client has left.

@@ -276,11 +276,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             request = next(http.get_parser(self.cfg, connection.received(), connection.client))
             request._expected_100_continue = False  # that was said
             # Not gunicorn's body, which is read by kilobytes, and asks a reader of chunks that were cut for more.
-            if connection.incoming.is_chunked:  # what is wrong with the chunks is found here, before the call
-                request.body = io.BytesIO(request.body.reader.read(self._max_body + 1))
-            else:
-                request.body = io.BytesIO(connection.incoming.body)
-            if connection.incoming.is_cut:
+            # What is wrong with chunks is found here, before the call.
+            incoming = connection.incoming
+            body = request.body.reader.read(self._max_body + 1) if incoming.is_chunked else incoming.body
+            request.body = io.BytesIO(body)
+            if incoming.is_cut:
                 request.force_close()
             outgoing = Outgoing(connection.sock)
             may_go_on = self.handle_request(request, Answering(outgoing, connection.client, connection.server))
