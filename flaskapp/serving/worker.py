@@ -275,8 +275,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         try:
             request = next(http.get_parser(self.cfg, connection.received(), connection.client))
             request._expected_100_continue = False  # that was said
-            # Not gunicorn's body, which is read by kilobytes, and asks a reader of chunks that were cut for more.
-            # What is wrong with chunks is found here, before the call.
+            # All of it, before the call: gunicorn reads by kilobytes, and would ask for more than chunks that are cut.
             incoming = connection.incoming
             body = request.body.reader.read(self._max_body + 1) if incoming.is_chunked else incoming.body
             request.body = io.BytesIO(body)
