@@ -33,8 +33,8 @@ def test_of_many_images_only_those_near_the_screen_are_decoded(demo: Page, tmp_p
 
 @pytest.mark.browser
 def test_the_keyboard_alone_is_enough(demo: Page) -> None:
-    walk_to(demo, "#drop")
-    with demo.expect_file_chooser() as chooser:
+    with demo.expect_file_chooser() as chooser:  # from here on the browser has to tell, which it must learn in time
+        walk_to(demo, "#drop")
         demo.keyboard.press("Enter")
     chooser.value.set_files(ASSETS / "star.png")
     expect_caption(demo, "star.png", STAR)
