@@ -22,7 +22,6 @@ Config = Mapping[str, Any]
 # character may need twelve of them ("%F0%9F%98%80").
 MAX_QUERY = 320
 
-
 NO_TEXT = re.compile("[\0\ud800-\udfff]")
 
 

@@ -65,13 +65,27 @@ def test_every_schema_has_an_example_that_it_allows(spec: dict[str, Any]) -> Non
         assert not problems, f"{name}: {problems[0].message}"
 
 
+def parameters(spec: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Those of every operation, with its method and path."""
+    return [
+        (f"{method} {path}: {parameter['name']}", parameter)
+        for path, item in spec["paths"].items()
+        for method, operation in item.items()
+        if method != "parameters"
+        for parameter in operation.get("parameters", [])
+    ]
+
+
 def test_every_parameter_has_a_description_and_all_but_the_deprecated_an_example(spec: dict[str, Any]) -> None:
-    for path, item in spec["paths"].items():
-        for method, operation in item.items():
-            for parameter in operation.get("parameters", []) if method != "parameters" else []:
-                where = f"{method} {path}: {parameter['name']}"
-                assert parameter.get("description"), where
-                assert parameter.get("deprecated") or parameter["schema"].get("examples"), where
+    for where, parameter in parameters(spec):
+        assert parameter.get("description"), where
+        assert parameter.get("deprecated") or parameter["schema"].get("examples"), where
+
+
+def test_no_parameter_is_a_list_since_only_the_first_of_each_name_is_read(spec: dict[str, Any]) -> None:
+    types = {where: parameter["schema"].get("type") for where, parameter in parameters(spec)}
+    assert types["get /query_items: item_id"] == "integer"
+    assert [where for where, type_ in types.items() if type_ == "array"] == []
 
 
 def test_the_caption_form_has_both_parts(spec: dict[str, Any]) -> None:

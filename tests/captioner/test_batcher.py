@@ -12,7 +12,6 @@ from flaskapp.captioner.cores import Cores
 from flaskapp.errors import (
     CaptionerUnavailable,
     CaptionFailed,
-    DeadlineExceeded,
     InvalidGeneration,
 )
 from tests.captioner.batching import SAMPLING, SETTINGS, ask, hold, teach, wait_until_waiting
@@ -74,17 +73,23 @@ def test_what_arrives_while_a_batch_is_encoded_belongs_to_it(
     assert "first" in engine.batches[0]
 
 
-def test_what_is_generated_does_not_delay_a_batch_that_has_begun(
-    make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor
+def test_what_is_generated_waits_for_a_batch_that_has_begun(
+    make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    steps_before: list[int] = []
+
+    def generate(*_: object) -> list[list[int]]:
+        steps_before.append(len(engine.batches))
+        return [[ord("x")]]
+
+    monkeypatch.setattr(engine, "generate", generate)
     batcher = make()
     first, may_go_on = begin_slowly(pool, batcher, engine)
-    endless = ask(pool, batcher, "endless", settings=SAMPLING, deadline=1)
+    generated = ask(pool, batcher, "generated", settings=SAMPLING)
     wait_until_waiting(batcher, 1)
     may_go_on.set()
-    assert first.result(30) == [["first"]]
-    with pytest.raises(DeadlineExceeded):
-        endless.result(30)
+    assert [first.result(30), generated.result(30)] == [[["first"]], [["x"]]]
+    assert steps_before == [SETTINGS.max_length]
 
 
 @pytest.mark.parametrize("bad", ["bad picture", "bad step"])

@@ -93,3 +93,9 @@ def test_with_neither_a_setting_nor_a_network_the_embedded_model_serves(
     server = start_server("--workers", "1", FLASKAPP_CAPTIONER_MODEL="", HF_HOME=str(tmp_path), HF_HUB_OFFLINE="1")
     assert "EMBEDDED" in server.wait_for("EMBEDDED")
     assert post_star(server.url).json()["model"] == "embedded"
+
+
+def test_no_header_changes_the_scheme_the_mount_point_or_the_address(start_server: Callable[..., Server]) -> None:
+    server = start_server(command="gunicorn --workers 1 --bind {address}:{port} tests.serving.environ_app:app")
+    headers = {"X-Forwarded-Proto": "https", "X-Forwarded-Ssl": "on", "Script-Name": "/a", "X-Forwarded-For": "1.2.3.4"}
+    assert requests.get(server.url, headers=headers, timeout=30).text == "http '' 127.0.0.1"
