@@ -7,14 +7,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flaskapp.captioner import checkpoint as checkpoints
 from flaskapp.captioner.batcher import Batcher
+from flaskapp.captioner.checkpoints import hub
+from flaskapp.captioner.checkpoints.load import load as load_checkpoint
 from flaskapp.captioner.configuration import Configuration
 from flaskapp.captioner.cores import Cores
-from flaskapp.captioner.engine import Engine
+from flaskapp.captioner.engine.engine import Engine
 from flaskapp.errors import InvalidSetting
 
-SUBSTITUTE = f"{checkpoints.DEFAULT_MODEL} could not be had: the small embedded model, for drawn shapes, serves instead"
+SUBSTITUTE = f"{hub.DEFAULT_MODEL} could not be had: the small embedded model, for drawn shapes, serves instead"
 PRECISIONS = {"cpu": ("fp32", "int8"), "cuda": ("fp32", "bf16", "fp16")}
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}  # of the weights; fp32 for the others
 
@@ -38,8 +39,8 @@ class Loaded(NamedTuple):
 def load(configuration: Configuration, cores: Cores, on_death: Callable[[], None]) -> Loaded:
     """Find the checkpoint, downloading it if need be, and load it. The weights are not on a GPU yet."""
     device = choose_device(configuration)
-    found = checkpoints.find(configuration.model, configuration.revision)
-    checkpoint = checkpoints.load(found, DTYPES.get(configuration.precision, torch.float32))
+    found = hub.find(configuration.model, configuration.revision)
+    checkpoint = load_checkpoint(found, DTYPES.get(configuration.precision, torch.float32))
     engine = Engine(checkpoint, configuration.precision, device)
     batcher = Batcher(
         engine,
@@ -48,7 +49,7 @@ def load(configuration: Configuration, cores: Cores, on_death: Callable[[], None
         max_waiting=configuration.queue,
         on_death=on_death,
     )
-    is_substitute = configuration.model is None and found.name == checkpoints.EMBEDDED
+    is_substitute = configuration.model is None and found.name == hub.EMBEDDED
     note = SUBSTITUTE if is_substitute else None
     return Loaded(found.name, found.version(), note, engine, batcher, checkpoint.processor)
 

@@ -7,7 +7,8 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from flaskapp.captioner import captioner, checkpoint
+from flaskapp.captioner import captioner
+from flaskapp.captioner.checkpoints import hub
 from tests.api.test_caption import asset
 from tests.conftest import assert_error
 
@@ -68,8 +69,8 @@ def test_a_model_that_cannot_be_loaded_is_said_without_its_path(make_app: Callab
 def test_the_embedded_model_says_that_it_stands_in_for_another(
     make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpoint, "_find_in_cache", lambda *_: None)
-    monkeypatch.setattr(checkpoint, "_hub_answers", lambda *_: False)
+    monkeypatch.setattr(hub, "_find_in_cache", lambda *_: None)
+    monkeypatch.setattr(hub, "_hub_answers", lambda *_: False)
     client = make_app(CAPTIONER_MODEL=None).test_client()
     captioner.load()
     answer = client.get("/readyz")

@@ -10,7 +10,7 @@ import torch
 from transformers import GPT2Tokenizer, VisionEncoderDecoderModel, ViTImageProcessorPil
 
 from flaskapp.captioner import Captioner, Configuration, GenerationSettings
-from flaskapp.captioner.checkpoint import EMBEDDED_FOLDER
+from flaskapp.captioner.checkpoints.hub import EMBEDDED_FOLDER
 from flaskapp.captioner.embedded.scenes import scene_at
 from flaskapp.errors import CaptionerUnavailable, InvalidGeneration
 

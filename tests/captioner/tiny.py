@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from transformers import GPT2Config, VisionEncoderDecoderConfig, VisionEncoderDecoderModel, ViTConfig
 
-from flaskapp.captioner.checkpoint import EMBEDDED_FOLDER
+from flaskapp.captioner.checkpoints.hub import EMBEDDED_FOLDER
 
 
 def make_model(encoder: Any) -> VisionEncoderDecoderModel:

@@ -12,7 +12,7 @@ import pytest
 from flask import Flask
 
 from flaskapp.captioner import Configuration, captioner
-from flaskapp.captioner.checkpoint import EMBEDDED_FOLDER
+from flaskapp.captioner.checkpoints.hub import EMBEDDED_FOLDER
 from tests.cli.captioning import STAR, Run, entries, flask_caption, ready
 from tests.client.scripted import ScriptedServer, answer
 from tests.conftest import ASSETS

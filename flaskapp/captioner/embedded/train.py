@@ -33,7 +33,7 @@ from transformers import (
     ViTImageProcessorPil,
 )
 
-from flaskapp.captioner.checkpoint import EMBEDDED_FOLDER
+from flaskapp.captioner.checkpoints.hub import EMBEDDED_FOLDER
 from flaskapp.captioner.embedded.muon import Muon
 from flaskapp.captioner.embedded.scenes import COLOURS, RELATIONS, SHAPES, SIZES, Scene, picture_at, scene_at
 

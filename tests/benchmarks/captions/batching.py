@@ -12,7 +12,7 @@ from torch import Tensor
 
 from flaskapp.captioner.batcher import Batcher
 from flaskapp.captioner.cores import Cores
-from flaskapp.captioner.engine import Engine
+from flaskapp.captioner.engine.engine import Engine
 from flaskapp.cpu import usable_cores
 from tests.benchmarks.captions.in_process import SETTINGS, load_checkpoint
 from tests.benchmarks.captions.load import closed_loop, poisson

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 
 from flaskapp.captioner import GenerationSettings
-from flaskapp.captioner.checkpoint import Checkpoint, LoadedCheckpoint, load
-from flaskapp.captioner.engine import Engine
+from flaskapp.captioner.checkpoints.hub import Checkpoint
+from flaskapp.captioner.checkpoints.load import LoadedCheckpoint, load
+from flaskapp.captioner.engine.engine import Engine
 from tests.benchmarks.table import print_table
 
 SETTINGS = GenerationSettings(max_length=16, min_length=16, num_beams=8)

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 from transformers import GPT2Tokenizer
 
-from flaskapp.captioner.checkpoint import EMBEDDED_FOLDER
+from flaskapp.captioner.checkpoints.hub import EMBEDDED_FOLDER
 from flaskapp.captioner.embedded.scenes import CLEARLY, COLOURS, RANDOM_STREAMS, SHAPES, Scene, imagine, scene_at
 from tests.conftest import ASSETS
 

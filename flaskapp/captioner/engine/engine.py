@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 from transformers import GPT2LMHeadModel, StoppingCriteria, StoppingCriteriaList
 
-from flaskapp.captioner.beam_search import Search, propose
-from flaskapp.captioner.checkpoint import LoadedCheckpoint
-from flaskapp.captioner.decoder import Cache, Decoder
-from flaskapp.captioner.encoder import join_products
+from flaskapp.captioner.checkpoints.load import LoadedCheckpoint
+from flaskapp.captioner.engine.beam_search import Search, propose
+from flaskapp.captioner.engine.decoder import Cache, Decoder
+from flaskapp.captioner.engine.encoder import join_products
+from flaskapp.captioner.engine.linear import maker, repack
 from flaskapp.captioner.generation import GenerationSettings
-from flaskapp.captioner.linear import maker, repack
 from flaskapp.errors import InvalidGeneration
 
 # What a checkpoint's generation_config may say without changing what a search does here.

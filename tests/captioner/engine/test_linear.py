@@ -10,7 +10,7 @@ from torch.nn.functional import linear
 
 from flaskapp.captioner import Captioner, Configuration, GenerationSettings
 from flaskapp.captioner.embedded.scenes import scene_at
-from flaskapp.captioner.linear import PackedLinear, QuantizedLinear, plain_linear
+from flaskapp.captioner.engine.linear import PackedLinear, QuantizedLinear, plain_linear
 
 SCENES = 1000
 

@@ -13,14 +13,15 @@ import pytest
 from flask import Flask, Response, jsonify, send_file
 from werkzeug.serving import make_server
 
-from flaskapp.captioner.checkpoint import DEFAULT_MODEL, DEFAULT_REVISION, EMBEDDED
+from flaskapp.captioner.checkpoints.hub import DEFAULT_MODEL, DEFAULT_REVISION, EMBEDDED
 from tests.captioner.tiny import make_model, small_vit, write_like_the_hub
 
 FIND_AND_LOAD = """
 import json, sys, torch
-from flaskapp.captioner import checkpoint
-found = checkpoint.find(*json.loads(sys.argv[1]))
-checkpoint.load(found, torch.float32)
+from flaskapp.captioner.checkpoints import hub
+from flaskapp.captioner.checkpoints.load import load
+found = hub.find(*json.loads(sys.argv[1]))
+load(found, torch.float32)
 print(found.name, *sorted(file.name for file in found.folder.iterdir()))
 """
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from flaskapp.captioner import GenerationSettings
-from flaskapp.captioner.beam_search import Search, propose, top_k
+from flaskapp.captioner.engine.beam_search import Search, propose, top_k
 
 
 @pytest.mark.parametrize("n", [40, 512, 50_257])

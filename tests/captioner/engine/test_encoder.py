@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from transformers import BeitConfig, BeitModel, ViTModel
 
-from flaskapp.captioner.encoder import SelfAttention, join_products
+from flaskapp.captioner.engine.encoder import SelfAttention, join_products
 from tests.captioner.tiny import small_vit
 
 

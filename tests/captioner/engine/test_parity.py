@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from flaskapp.captioner import GenerationSettings
-from flaskapp.captioner.checkpoint import EMBEDDED, LoadedCheckpoint, find, load
+from flaskapp.captioner.checkpoints.hub import EMBEDDED, find
+from flaskapp.captioner.checkpoints.load import LoadedCheckpoint, load
 from flaskapp.captioner.embedded.scenes import scene_at
-from flaskapp.captioner.engine import Engine
+from flaskapp.captioner.engine.engine import Engine
 from tests.captioner import full_size
 
 SCENES = 200

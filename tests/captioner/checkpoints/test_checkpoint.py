@@ -12,8 +12,10 @@ import torch
 from huggingface_hub import constants
 from transformers import GPT2Tokenizer, SwinConfig, ViTImageProcessorPil
 
-from flaskapp.captioner import Captioner, Configuration, GenerationSettings, checkpoint
-from flaskapp.captioner.checkpoint import DEFAULT_MODEL, DEFAULT_REVISION, EMBEDDED, EMBEDDED_FOLDER
+from flaskapp.captioner import Captioner, Configuration, GenerationSettings
+from flaskapp.captioner.checkpoints import hub
+from flaskapp.captioner.checkpoints.hub import DEFAULT_MODEL, DEFAULT_REVISION, EMBEDDED, EMBEDDED_FOLDER
+from flaskapp.captioner.checkpoints.load import load
 from flaskapp.errors import CaptionerUnavailable
 from tests.captioner.tiny import make_model, small_vit, write_like_the_hub
 
@@ -52,13 +54,13 @@ def test_the_hub_s_file_layout_loads_and_captions_like_the_model_that_was_saved(
 
 def test_a_folder_is_named_by_its_last_part_and_never_by_its_path(tmp_path: Path) -> None:
     (tmp_path / "my-model").mkdir()
-    found = checkpoint.find(str(tmp_path / "my-model"), None)
+    found = hub.find(str(tmp_path / "my-model"), None)
     assert (found.name, found.folder) == ("my-model", tmp_path / "my-model")
 
 
 def test_a_folder_that_is_not_there_is_an_error_and_not_looked_for_on_the_hub(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        checkpoint.find(str(tmp_path / "my-model"), None)
+        hub.find(str(tmp_path / "my-model"), None)
 
 
 def test_another_encoder_loads_as_well(tmp_path: Path) -> None:
@@ -110,23 +112,23 @@ def test_a_pickle_that_would_run_code_is_refused_and_runs_nothing(tmp_path: Path
 def test_without_a_setting_and_without_the_hub_it_is_the_embedded_model_and_the_log_says_so(
     offline: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert checkpoint.find(None, None).name == EMBEDDED
+    assert hub.find(None, None).name == EMBEDDED
     assert "EMBEDDED" in caplog.text
     assert not any(offline.rglob("*"))
 
 
 def test_without_a_setting_a_cached_default_model_is_taken(offline: Path, tmp_path: Path) -> None:
     put_into_cache(offline, write_like_the_hub(tmp_path / "tiny", make_model(small_vit())))
-    found = checkpoint.find(None, None)
+    found = hub.find(None, None)
     assert found.name == DEFAULT_MODEL
-    assert checkpoint.load(found, torch.float32).model.config.decoder.n_positions == 32
+    assert load(found, torch.float32).model.config.decoder.n_positions == 32
 
 
 def test_a_download_that_was_cut_off_does_not_count_as_cached(offline: Path, tmp_path: Path) -> None:
     folder = write_like_the_hub(tmp_path / "tiny", make_model(small_vit()))
     (folder / "pytorch_model.bin").unlink()
     put_into_cache(offline, folder)
-    assert checkpoint.find(None, None).name == EMBEDDED
+    assert hub.find(None, None).name == EMBEDDED
 
 
 def test_code_in_a_checkpoint_is_refused_and_not_asked_about(tmp_path: Path) -> None:
@@ -153,7 +155,7 @@ def test_a_model_that_is_asked_for_by_name_is_that_model_or_none(offline: Path) 
 
 @pytest.mark.parametrize(("precision", "dtype"), [(torch.float32, torch.float32), (torch.bfloat16, torch.bfloat16)])
 def test_weights_are_loaded_in_the_precision_asked_for(precision: torch.dtype, dtype: torch.dtype) -> None:
-    loaded = checkpoint.load(checkpoint.find(EMBEDDED, None), precision)
+    loaded = load(hub.find(EMBEDDED, None), precision)
     assert {weights.dtype for weights in loaded.model.parameters()} == {dtype}
     assert not loaded.model.training
 

@@ -11,13 +11,10 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 
-import torch
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 from huggingface_hub.utils.tqdm import enable_progress_bars
-from transformers import AutoImageProcessor, AutoTokenizer, VisionEncoderDecoderModel
 from transformers.utils.logging import disable_progress_bar
 
 log = logging.getLogger(__name__)
@@ -29,12 +26,11 @@ for library in ("transformers", "huggingface_hub"):
     logging.getLogger(library).handlers.clear()
     logging.getLogger(library).propagate = True
 
-LOCALLY: Any = {"local_files_only": True, "trust_remote_code": False}
 
 DEFAULT_MODEL = "nlpconnect/vit-gpt2-image-captioning"
 DEFAULT_REVISION = "dc68f91c06a1ba6f15268e5b9c13ae7a7c514084"
 EMBEDDED = "embedded"
-EMBEDDED_FOLDER = Path(__file__).parent / "embedded" / "checkpoint"
+EMBEDDED_FOLDER = Path(__file__).parents[1] / "embedded" / "checkpoint"
 
 FILES = ("*.json", "*.txt", "*.safetensors", "*.bin")  # that decide what a model says
 WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")  # pickled ones only where there are no others
@@ -56,15 +52,6 @@ class Checkpoint:
         stats = [(path.name, path.stat()) for each in FILES for path in sorted(folder.glob(each)) if path.is_file()]
         files = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
         return hashlib.sha256(repr((str(folder), files)).encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class LoadedCheckpoint:
-    """The three parts of a captioner. The tokenizer must never be used by two threads at once."""
-
-    model: Any  # VisionEncoderDecoderModel; its `generate` has no usable type
-    tokenizer: Any
-    processor: Any
 
 
 def find(model: str | None, revision: str | None) -> Checkpoint:
@@ -139,17 +126,3 @@ def _snapshot(model: str, revision: str, weights: str, *, local_files_only: bool
     files = ["*.json", "*.txt", weights]
     folder = snapshot_download(model, revision=revision, allow_patterns=files, local_files_only=local_files_only)
     return Path(folder)
-
-
-def load(checkpoint: Checkpoint, dtype: torch.dtype) -> LoadedCheckpoint:
-    """Load a checkpoint into memory without asking the hub. Raises ValueError if its weights do not fill the model."""
-    # Typed as the model alone, with output_loading_info it returns a pair.
-    model, report = cast(Any, VisionEncoderDecoderModel).from_pretrained(
-        checkpoint.folder, dtype=dtype, weights_only=True, output_loading_info=True, **LOCALLY
-    )
-    if report["missing_keys"]:
-        raise ValueError(f"the checkpoint lacks {len(report['missing_keys'])} weights")
-    # The PIL back end by name: the other one appears where torchvision is installed, and changes the pixels.
-    processor = cast(Any, AutoImageProcessor).from_pretrained(checkpoint.folder, backend="pil", **LOCALLY)
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint.folder, **LOCALLY)
-    return LoadedCheckpoint(model.eval(), tokenizer, processor)

@@ -1,0 +1,1 @@
+"""A model at work: its decoder, its searches, and `generate` for what has no description."""
