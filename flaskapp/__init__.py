@@ -20,6 +20,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     from flaskapp import api, cli, jobs, settings
     from flaskapp.accounts import Accounts
     from flaskapp.api.application import Application
+    from flaskapp.api.caption import default_settings
     from flaskapp.captioner import Configuration, captioner
     from flaskapp.database import Database
 
@@ -27,7 +28,8 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     settings.read_environment(app.config)
     app.config.update(config or {})
     settings.apply(app.config)
-    captioner.configure(Configuration(**settings.of_captioner(app.config)))
+    defaults = default_settings(app.config["CAPTIONER_DEFAULTS"])
+    captioner.configure(Configuration(**settings.of_captioner(app.config) | {"defaults": defaults}))
     app.config["DATABASE_URL"] = app.config["DATABASE_URL"] or f"sqlite:///{Path(app.instance_path) / 'flaskapp.db'}"
     database = Database(app.config["DATABASE_URL"])
     app.extensions["accounts"] = Accounts(database)

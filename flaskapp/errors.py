@@ -2,6 +2,7 @@
 
 FlaskappError
 ├── InvalidSetting             at start only: a variable's value cannot be used
+├── UnusableCheckpoint         at load only: a model's files lack something, or are not served
 ├── UsernameTaken              at the command line only: the name is saved already
 ├── UnknownUsername            at the command line only: the name is not saved
 ├── MalformedJSON              400
@@ -38,6 +39,10 @@ class FlaskappError(Exception):
 
 
 class InvalidSetting(FlaskappError):
+    pass
+
+
+class UnusableCheckpoint(FlaskappError):
     pass
 
 

@@ -47,7 +47,14 @@ class Metrics:
         self._refusals = counter("http_refusals_total", "What never became a request and was refused", ["status"])
         self._errors = counter("errors_total", "Requests that got an error of ours, by its name", ["error"])
         self._captions = counter("captions_total", "Captions that were made", ["model"])
-        self.tokens = counter("captioner_tokens_total", "Tokens of the captions that were made")
+        self._images = counter("captioner_images_total", "Images that were captioned, by the decoder", ["decoder"])
+        self._decoder = gauge(
+            "captioner_decoder",
+            "1 for the decoder that takes the default settings",
+            ["model", "decoder"],
+            multiprocess_mode="livemax",
+        )
+        self._tokens = counter("captioner_tokens_total", "Tokens of the captions that were made")
         self.batch = histogram("captioner_batch_images", "Images that began together", buckets=IMAGES)
         self.waiting = gauge("captioner_waiting_images", "Images that wait for a batch")
 
@@ -67,6 +74,15 @@ class Metrics:
 
     def count_captions(self, model: str, number: int) -> None:
         self._captions.labels(model).inc(number)
+
+    def count_image(self, is_fast: bool, tokens: int) -> None:
+        """An image was captioned, by the fast decoder or by `generate`."""
+        self._images.labels("fast" if is_fast else "generate").inc()
+        self._tokens.inc(tokens)
+
+    def set_decoder(self, model: str, decoder: str) -> None:
+        """The model that was loaded, and the decoder that takes its default settings."""
+        self._decoder.labels(model, decoder).set(1)
 
     def _add_series(self, method: str, route: str, status: int) -> Histogram:
         if len(self._series) >= MOST_SERIES:

@@ -1,6 +1,7 @@
 """The settings: one table, read from `FLASKAPP_<NAME>` variables and checked once, when the application starts."""
 
 import difflib
+import json
 import logging
 import re
 import sys
@@ -64,6 +65,16 @@ def side(text: str) -> int:
     if pixels > LARGEST_SIDE:
         raise ValueError(f"at most {LARGEST_SIDE}, the side of the largest WebP")
     return pixels
+
+
+def json_object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise ValueError('a JSON object such as {"max_length": 16, "num_beams": 8}')
+    return value
 
 
 def one_of(*choices: str) -> Callable[[str], str]:
@@ -139,6 +150,7 @@ SETTINGS = (
     Setting("CAPTIONER_REVISION", str, None, "Commit of the hub model. Unset: a pinned one for the default model, else `main`"),
     Setting("CAPTIONER_DEVICE", device, "auto", "`cpu`, `cuda`, `cuda:1`; `auto` takes the first GPU if there is one"),
     Setting("CAPTIONER_PRECISION", one_of("fp32", "int8", "bf16", "fp16"), "fp32", "`fp32`; `int8` on a CPU; `bf16` or `fp16` on a GPU"),
+    Setting("CAPTIONER_DEFAULTS", json_object, {}, "Generation settings for what a request does not say, as JSON in the form of `config`. They go before the model's own defaults"),
     Setting("CAPTIONER_MAX_BATCH", positive, 16, "Images that go through the model at once"),
     Setting("CAPTIONER_QUEUE", positive, 64, "Images that may wait in a worker; more get 503"),
     Setting("CAPTIONER_DEADLINE", positive, 30, "Seconds after which captions that are not ready get 504"),
@@ -222,7 +234,7 @@ def _value(setting: Setting, given: Any) -> Any:
     if given is None or given == "":
         return setting.default
     try:
-        return setting.parse(str(given))
+        return setting.parse(json.dumps(given) if isinstance(given, dict) else str(given))
     except ValueError as error:
         instead_of = "" if setting.secret else f", not {str(given)!r}"
         raise InvalidSetting(f"{PREFIX}_{setting.name} must be {error}{instead_of}") from None

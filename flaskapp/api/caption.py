@@ -1,6 +1,7 @@
 """Caption images."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 
@@ -10,69 +11,110 @@ from flask import request
 from marshmallow import ValidationError, post_load, validate
 
 from flaskapp.api.cv_model import FILE
-from flaskapp.api.fields import EarlyStopping, Flag, ImageFile, ImageFiles, JSONPart, Number, UploadedImage, WholeNumber
+from flaskapp.api.fields import (
+    EarlyStopping,
+    Flag,
+    ImageFile,
+    ImageFiles,
+    JSONPart,
+    Number,
+    Text,
+    UploadedImage,
+    WholeNumber,
+)
 from flaskapp.api.observed import trace_of_request
 from flaskapp.api.protected import ProtectedBlueprint
 from flaskapp.api.status import OK, Status
 from flaskapp.api.unprocessable import refusing
 from flaskapp.captioner import GenerationSettings, captioner
-from flaskapp.captioner.generation import MAX_BEAMS, MAX_LENGTH
+from flaskapp.captioner.generation import MAX_BEAMS, MAX_LENGTH, MAX_PROMPT, Caption
 from flaskapp.counted import Counted
-from flaskapp.errors import InvalidGeneration
+from flaskapp.errors import InvalidSetting
 from flaskapp.serving import departure
 
 CAPTION = {"description": "The best caption of the first image", "examples": ["a small red star on a grey background"]}
 IMAGE_TYPES = "image/jpeg, image/png, image/webp, image/gif, image/bmp"
 
 
-def integer(default: int | None, low: int, high: int, description: str, example: int) -> WholeNumber:
-    return WholeNumber(
-        load_default=default,
-        validate=validate.Range(low, high),
-        metadata={"description": description, "examples": [example]},
-    )
+PROMPT = {
+    "description": "Text that the caption goes on from, a task or an instruction, for models that take text",
+    "examples": ["a photograph of"],
+}
 
 
-def _number(default: float, low: float, high: float, description: str, example: float) -> Number:
-    return Number(
-        load_default=default,
-        validate=validate.Range(low, high),
-        metadata={"description": description, "examples": [example]},
-    )
+def integer(low: int, high: int, description: str, example: int) -> WholeNumber:
+    return WholeNumber(validate=validate.Range(low, high), metadata={"description": description, "examples": [example]})
+
+
+def _number(low: float, high: float, description: str, example: float) -> Number:
+    return Number(validate=validate.Range(low, high), metadata={"description": description, "examples": [example]})
+
+
+def _flag(description: str) -> Flag:
+    return Flag(metadata={"description": description, "examples": [False]})
 
 
 class Generation(ma.Schema):
-    """The names, meaning and defaults are those of transformers' `generate`, or the course's."""
+    """Names and meaning are those of transformers' `generate`. `/readyz` tells the defaults, which are the model's."""
 
-    max_length = integer(16, 2, MAX_LENGTH, "Tokens of a caption, start and end included", 16)
-    num_beams = integer(8, 1, MAX_BEAMS, "Beams of the search; 1 is greedy", 8)
-    num_return_sequences = integer(1, 1, MAX_BEAMS, "Captions for each image, the best first", 1)
-    min_length = integer(0, 0, MAX_LENGTH, "Tokens that a caption has at least", 0)
-    length_penalty = _number(1.0, -10, 10, "Above 0 favours longer captions (beams only)", 1.0)
-    early_stopping = EarlyStopping(
-        load_default=False, metadata={"description": "When a beam search ends", "examples": [False]}
-    )
-    no_repeat_ngram_size = integer(0, 0, MAX_LENGTH, "No run of so many tokens comes twice; 0: off", 0)
-    repetition_penalty = _number(1.0, 0.1, 10, "Above 1 discourages a token from coming again", 1.0)
-    do_sample = Flag(load_default=False, metadata={"description": "Draw tokens at random", "examples": [False]})
-    temperature = _number(1.0, 0.01, 100, "Above 1 draws more evenly (with do_sample)", 1.0)
-    top_k = integer(50, 0, 1_000_000, "Draw from the likeliest so many tokens; 0: all (with do_sample)", 50)
-    top_p = _number(1.0, 0.01, 1, "Draw from the likeliest tokens that sum to this (with do_sample)", 1.0)
-    seed = integer(None, 0, 2**32 - 1, "Makes a draw repeatable (with do_sample)", 7)
+    max_length = integer(2, MAX_LENGTH, "Tokens of a caption, start, prompt and end included", 16)
+    max_new_tokens = integer(1, MAX_LENGTH - 1, "Tokens after the start and the prompt; goes before `max_length`", 15)
+    num_beams = integer(1, MAX_BEAMS, "Beams of the search; 1 is greedy", 8)
+    num_return_sequences = integer(1, MAX_BEAMS, "Captions for each image, the best first", 1)
+    min_length = integer(0, MAX_LENGTH, "Tokens that a caption has at least", 0)
+    length_penalty = _number(-10, 10, "Above 0 favours longer captions (beams only)", 1.0)
+    early_stopping = EarlyStopping(metadata={"description": "When a beam search ends", "examples": [False]})
+    no_repeat_ngram_size = integer(0, MAX_LENGTH, "No run of so many tokens comes twice; 0: off", 0)
+    repetition_penalty = _number(0.1, 10, "Above 1 discourages a token from coming again", 1.0)
+    do_sample = _flag("Draw tokens at random")
+    temperature = _number(0.01, 100, "Above 1 draws more evenly (with do_sample)", 1.0)
+    top_k = integer(0, 1_000_000, "Draw from the likeliest so many tokens; 0: all (with do_sample)", 50)
+    top_p = _number(0.01, 1, "Draw from the likeliest tokens that sum to this (with do_sample)", 1.0)
+    seed = integer(0, 2**32 - 1, "Makes a draw repeatable (with do_sample)", 7)
+    prompt = Text(validate=validate.Length(max=MAX_PROMPT), metadata=PROMPT)
+    scores = _flag("Answer with each caption's log-probability and its number of tokens")
 
 
 class CaptionConfig(Generation):
     @post_load
     def make(self, data: dict[str, Any], **_: Any) -> GenerationSettings:
-        try:
-            return GenerationSettings(**data)
-        except InvalidGeneration as error:
-            raise ValidationError(str(error), error.field) from error
+        return GenerationSettings(**data)
+
+
+def default_settings(given: Mapping[str, Any]) -> GenerationSettings:
+    """The setting CAPTIONER_DEFAULTS. Raises InvalidSetting for what a request could not ask for."""
+    try:
+        settings: GenerationSettings = CaptionConfig(exclude=("seed", "scores")).load(given)
+    except ValidationError as error:
+        problems = "; ".join(f"{name}: {' '.join(messages)}" for name, messages in error.messages_dict.items())
+        raise InvalidSetting(f"FLASKAPP_CAPTIONER_DEFAULTS must hold settings of `config`: {problems}") from None
+    return settings
 
 
 class CaptionForm(ma.Schema):
     data = ImageFiles(ImageFile(), required=True, metadata=FILE)
     config = JSONPart(CaptionConfig, load_default=GenerationSettings())
+    prompt = Text(
+        validate=validate.Length(max=MAX_PROMPT),
+        metadata=PROMPT | {"description": "The same as `prompt` in `config`, and goes before it"},
+    )
+
+    @post_load
+    def make(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+        if (prompt := data.pop("prompt", None)) is not None:
+            data["config"] = replace(data["config"], prompt=prompt)
+        return data
+
+
+class Score(ma.Schema):
+    log_probability = ma.fields.Float(
+        required=True,
+        allow_none=True,
+        metadata={"description": "The mean over the caption's tokens, by the model alone", "examples": [-0.42]},
+    )
+    tokens = ma.fields.Integer(
+        required=True, metadata={"description": "Tokens that were generated, the end included", "examples": [9]}
+    )
 
 
 class ImageCaptions(ma.Schema):
@@ -84,6 +126,9 @@ class ImageCaptions(ma.Schema):
         required=True,
         metadata={"description": "The best first", "examples": [["a small red star on a grey background"]]},
     )
+    scores = ma.fields.List(
+        ma.fields.Nested(Score), metadata={"description": "One for each caption, if `scores` was asked for"}
+    )
 
 
 class CaptionAnswer(Status):
@@ -93,6 +138,12 @@ class CaptionAnswer(Status):
     caption = ma.fields.String(required=True, metadata=CAPTION)
     results = ma.fields.List(
         ma.fields.Nested(ImageCaptions), required=True, metadata={"description": "One for each file, in their order"}
+    )
+    warning = ma.fields.String(
+        metadata={
+            "description": "Only while another model serves than the one that was meant",
+            "examples": ["the small embedded model, for drawn shapes, serves instead"],
+        }
     )
 
 
@@ -122,9 +173,24 @@ def caption(data: list[UploadedImage], config: GenerationSettings) -> dict[str, 
     """Describe one or more images in words"""
     with refusing("config"):
         images = Counted(len(data), lambda: _decode_one_by_one(data))
-        captions = captioner.caption(images, config, departure.watch(request.environ), trace=trace_of_request())
-    results = [{"input": image.filename, "captions": texts} for image, texts in zip(data, captions, strict=True)]
-    return OK | {"model": captioner.name, "caption": captions[0][0], "results": results}
+        described = captioner.describe(images, config, departure.watch(request.environ), trace=trace_of_request())
+    results = [_result(image.filename, each, config.scores) for image, each in zip(data, described, strict=True)]
+    best = described[0][0].text
+    return OK | {"model": captioner.name, "caption": best, "results": results} | warning()
+
+
+def _result(filename: str, captions: list[Caption], with_scores: bool) -> dict[str, object]:
+    result: dict[str, object] = {"input": filename, "captions": [caption.text for caption in captions]}
+    if with_scores:
+        result["scores"] = [
+            {"log_probability": caption.log_probability, "tokens": caption.tokens} for caption in captions
+        ]
+    return result
+
+
+def warning() -> dict[str, str]:
+    """What an answer with captions says of the model that wrote them, if it is not the one that was meant."""
+    return {"warning": captioner.note} if captioner.note else {}
 
 
 def _decode_one_by_one(data: list[UploadedImage]) -> Iterator[np.ndarray]:

@@ -12,13 +12,13 @@ from marshmallow import ValidationError, post_load, pre_load
 from webargs.flaskparser import is_json_request
 
 from flaskapp.api import strict_json
-from flaskapp.api.caption import CAPTION, CaptionConfig, Generation, integer
+from flaskapp.api.caption import CAPTION, CaptionConfig, Generation, Score, warning
 from flaskapp.api.cv_model import BINARY
 from flaskapp.api.observed import trace_of_request
 from flaskapp.api.protected import ProtectedBlueprint
 from flaskapp.api.unprocessable import refusing, sentence
 from flaskapp.captioner import GenerationSettings, captioner
-from flaskapp.captioner.generation import MAX_LENGTH
+from flaskapp.captioner.generation import Caption
 from flaskapp.counted import Counted
 from flaskapp.errors import MalformedJSON, UnreadableImage
 from flaskapp.images import EncodedImage
@@ -54,33 +54,19 @@ def _number_or_flag(text: str) -> Any:
     return value if isinstance(value, bool | int | float) else text
 
 
-class GenerationParameters(Generation):
-    """The settings of `/caption/`, and Hugging Face's word for the length, which is taken for `max_length`."""
-
-    max_new_tokens = integer(
-        None, 1, MAX_LENGTH - 1, "Tokens of a caption without its start; goes before `max_length`, which counts it", 15
-    )
-
-    @post_load
-    def make(self, data: dict[str, Any], **_: Any) -> Any:
-        if (tokens := data.pop("max_new_tokens", None)) is not None:
-            data["max_length"] = tokens + 1  # as transformers has it: a decoder begins with one token
-        return data
-
-
-class Parameters(GenerationParameters):
+class Parameters(Generation):
     """Settings here, or in one of two members, which go before those beside them."""
 
-    generation_parameters = ma.fields.Nested(GenerationParameters(partial=True))
-    generate_kwargs = ma.fields.Nested(GenerationParameters(partial=True))
+    generation_parameters = ma.fields.Nested(Generation)
+    generate_kwargs = ma.fields.Nested(Generation)
 
     @post_load
-    def make(self, data: dict[str, Any], **options: Any) -> Any:
+    def make(self, data: dict[str, Any], **_: Any) -> GenerationSettings:
         inner = [data.pop(name, {}) for name in ("generation_parameters", "generate_kwargs")]
-        settings = super().make(data)
+        settings = GenerationSettings(**data)
         for each in inner:
-            settings |= each
-        return CaptionConfig().make(settings, **options)
+            settings = GenerationSettings(**each).over(settings)
+        return settings
 
 
 class ImageFileOrBase64(ma.fields.Field[EncodedImage]):
@@ -110,7 +96,10 @@ class ImageToTextInput(ma.Schema):
     parameters = ma.fields.Nested(Parameters)
 
 
-class ImageToTextOutput(ma.Schema):
+class ImageToTextOutput(Score):
+    class Meta:
+        fields = ("generated_text", "log_probability", "tokens", "warning")
+
     generated_text = ma.fields.String(required=True, metadata=CAPTION | {"description": "A caption"})
 
 
@@ -136,17 +125,24 @@ blp = ProtectedBlueprint("image_to_text", __name__, description="The captioner, 
 )
 def image_to_text(
     config: GenerationSettings, inputs: EncodedImage, parameters: GenerationSettings | None = None
-) -> list[dict[str, str]]:
+) -> list[dict[str, object]]:
     """Describe an image in words, as Hugging Face's clients ask for it
 
     The body is the image, of whatever content type, or JSON that holds it. `parameters` in JSON replace the query's.
     """
     with refusing(location="query") if parameters is None else refusing("parameters", location="json"):
         images = Counted(1, lambda: _decode(inputs))
-        captions = captioner.caption(
+        (captions,) = captioner.describe(
             images, parameters or config, departure.watch(request.environ), trace=trace_of_request()
         )
-    return [{"generated_text": text} for text in captions[0]]
+    return [_output(caption, with_score=(parameters or config).scores) for caption in captions]
+
+
+def _output(caption: Caption, *, with_score: bool) -> dict[str, object]:
+    output: dict[str, object] = {"generated_text": caption.text, **warning()}
+    if with_score:
+        output |= {"log_probability": caption.log_probability, "tokens": caption.tokens}
+    return output
 
 
 def _decode(image: EncodedImage) -> Iterator[np.ndarray]:

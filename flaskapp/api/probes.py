@@ -27,6 +27,28 @@ class ModelState(PartState):
         required=True, metadata={"description": "The model that writes captions", "examples": ["embedded"]}
     )
 
+    decoder = ma.fields.String(
+        metadata={
+            "description": "What decodes requests with the default settings: the fast decoder or `generate`",
+            "enum": ["fast", "generate"],
+            "examples": ["fast"],
+        },
+    )
+    reason = ma.fields.String(
+        metadata={
+            "description": "Why it is not the fast decoder",
+            "examples": ["there is no description of GitForCausalLM"],
+        }
+    )
+    takes_prompt = ma.fields.Boolean(metadata={"description": "Whether `prompt` may be given", "examples": [False]})
+    defaults = ma.fields.Dict(
+        keys=ma.fields.String(),
+        metadata={
+            "description": "The settings of a request that gives none",
+            "examples": [{"max_length": 16, "num_beams": 8}],
+        },
+    )
+
 
 class Ready(Status):
     model = ma.fields.Nested(ModelState, required=True)
@@ -80,7 +102,7 @@ def ready() -> Any:
     """
     captioner.load_in_background()
     parts = {
-        "model": _part(captioner.problem, captioner.note) | {"name": captioner.name},
+        "model": _part(captioner.problem, captioner.note) | {"name": captioner.name} | _how_it_decodes(),
         "database": _part(current_app.extensions["database_check"].problem()),
     }
     problems = [str(part["message"]) for part in parts.values() if not part["ready"]]
@@ -89,6 +111,18 @@ def ready() -> Any:
 
 def _part(problem: str | None, note: str | None = None) -> dict[str, object]:
     return {"ready": problem is None, "message": problem or note or "OK"}
+
+
+def _how_it_decodes() -> dict[str, object]:
+    """Nothing, until the model is loaded."""
+    if captioner.defaults is None:
+        return {}
+    how: dict[str, object] = {
+        "decoder": captioner.decoder,
+        "takes_prompt": captioner.takes_prompt,
+        "defaults": captioner.defaults.shown(),
+    }
+    return how | ({"reason": captioner.decoder_reason} if captioner.decoder_reason else {})
 
 
 def _refuse(problems: list[str], parts: dict[str, dict[str, object]]) -> Response:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from flaskapp.captioner.generation import GenerationSettings
+from flaskapp.captioner.generation import Generation
 from flaskapp.captioner.pace import Pace, work_of
 from flaskapp.errors import TooBusy
 
@@ -21,10 +21,8 @@ class Admission:
         self._max_batch = max_batch
         self._max_waiting = max_waiting
 
-    def check(
-        self, new: Sequence[GenerationSettings], waiting: Sequence[GenerationSettings], cores: int, deadline: float
-    ) -> None:
-        """For each image that comes and each that waits before it, its settings; `deadline` in seconds from now.
+    def check(self, new: Sequence[Generation], waiting: Sequence[Generation], cores: int, deadline: float) -> None:
+        """The generations of the images that come and of those that wait before them; `deadline` in seconds from now.
 
         Raises TooBusy, which says when to come back.
         """

@@ -18,9 +18,10 @@ from typing import Any
 from flaskapp import metrics
 from flaskapp.captioner.admission import Admission
 from flaskapp.captioner.cores import Cores, give_way
-from flaskapp.captioner.generation import GenerationSettings
+from flaskapp.captioner.generation import Caption, Generation
 from flaskapp.captioner.job import Job, note
 from flaskapp.captioner.pace import Pace, work_of
+from flaskapp.captioner.progress import Progress
 from flaskapp.captioner.protocol import Engine
 from flaskapp.errors import CaptionerUnavailable, CaptionFailed, ClientLeft, DeadlineExceeded, FlaskappError
 from flaskapp.trace import Trace
@@ -39,13 +40,14 @@ class Batcher:
         self._cores = cores
         self._max_batch = max_batch
         self._on_death = on_death
-        self._expected: list[GenerationSettings] = []  # of images that are admitted and still being decoded
+        self._expected: list[Generation] = []  # of images that are admitted and still being decoded
         self._waiting: deque[Job] = deque()
         self._running: dict[Any, Job] = {}  # by their searches
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._is_closed = False
         self._pace = Pace()
+        self._progress = Progress()
         self._admission = Admission(self._pace, max_batch=max_batch, max_waiting=max_waiting)
         self._part = 1  # of the cores, at the last step
         self.steps = 0  # steps that were run, and how many images took part in all of them together
@@ -54,11 +56,11 @@ class Batcher:
     def caption(
         self,
         pixels: Collection[Any],
-        settings: GenerationSettings,
+        generation: Generation,
         deadline: float,
         has_left: Callable[[], bool] = lambda: False,
         trace: Trace | None = None,
-    ) -> list[list[str]]:
+    ) -> list[list[Caption]]:
         """The captions of each image, by `deadline` seconds from now. There must be room before the first is decoded.
 
         Raises TooBusy at once if they cannot all wait or be done by then, DeadlineExceeded, CaptionFailed if the model
@@ -67,9 +69,9 @@ class Batcher:
         expires = time.monotonic() + deadline
         trace = trace or Trace()
         jobs: list[Job] = []
-        with self._room_for(len(pixels), settings, deadline), trace.timing("decode"):
+        with self._room_for(len(pixels), generation, deadline), trace.timing("decode"):
             for each in pixels:
-                jobs.append(Job(each, settings))
+                jobs.append(Job(each, generation))
                 _check_patience(expires, deadline, has_left)
         self._submit(jobs)
         try:
@@ -82,9 +84,9 @@ class Batcher:
             note(trace, jobs)
 
     @contextmanager
-    def _room_for(self, images: int, settings: GenerationSettings, deadline: float) -> Iterator[None]:
+    def _room_for(self, images: int, generation: Generation, deadline: float) -> Iterator[None]:
         """Keep places in the queue until the images are in it."""
-        expected = [settings] * images
+        expected = [generation] * images
         with self._changed:
             self._admit(expected, deadline)
             self._expected += expected
@@ -95,7 +97,7 @@ class Batcher:
                 for each in expected:
                     self._expected.remove(each)
 
-    def _wait_for(self, job: Job, expires: float, has_left: Callable[[], bool]) -> list[str]:
+    def _wait_for(self, job: Job, expires: float, has_left: Callable[[], bool]) -> list[Caption]:
         while (left := expires - time.monotonic()) > LOOK:
             with suppress(TimeoutError):
                 return job.future.result(LOOK)
@@ -113,9 +115,9 @@ class Batcher:
             metrics.current.waiting.set(len(self._waiting))
             self._changed.notify_all()
 
-    def _admit(self, new: Sequence[GenerationSettings], deadline: float) -> None:
+    def _admit(self, new: Sequence[Generation], deadline: float) -> None:
         """Raises TooBusy for what would wait in vain. Whoever finds nothing to do is never refused."""
-        waiting = [*(job.settings for job in self._waiting if not job.is_abandoned), *self._expected]
+        waiting = [*(job.generation for job in self._waiting if not job.is_abandoned), *self._expected]
         if waiting or self._running:
             self._admission.check(new, waiting, self._cores.least_part, deadline)
 
@@ -166,8 +168,8 @@ class Batcher:
             images += len(jobs)
             self._part = self._cores.claim()
             self._start(jobs)
-            jobs = self._take_waiting(self._max_batch - images, self._engine.can_search)
-            self._pace.grow(work_of(job.settings for job in jobs))
+            jobs = self._take_waiting(self._max_batch - images, _is_fast)
+            self._pace.grow(work_of(job.generation for job in jobs))
         if self._running:
             self._note_batch(list(self._running.values()))
 
@@ -179,14 +181,14 @@ class Batcher:
             self._changed.wait_for(lambda: self._waiting or self._is_closed)
             jobs = self._take_waiting(self._max_batch)
             if jobs:
-                self._pace.begin(work_of(job.settings for job in jobs))
+                self._pace.begin(work_of(job.generation for job in jobs))
             return jobs
 
-    def _take_waiting(self, room: int, may_join: Callable[[GenerationSettings], bool] = lambda _: True) -> list[Job]:
+    def _take_waiting(self, room: int, may_join: Callable[[Job], bool] = lambda _: True) -> list[Job]:
         """In their order, without those that were given up, up to the first that may not join."""
         jobs: list[Job] = []
         with self._changed:
-            while self._waiting and len(jobs) < room and may_join(self._waiting[0].settings):
+            while self._waiting and len(jobs) < room and may_join(self._waiting[0]):
                 job = self._waiting.popleft()
                 if not job.is_abandoned:
                     job.begin()
@@ -200,24 +202,56 @@ class Batcher:
             job.batch_size = len(jobs)
 
     def _start(self, jobs: Sequence[Job]) -> None:
-        searching = []
-        for job in jobs:
-            if self._engine.can_search(job.settings):
-                searching.append(job)
-            elif not job.is_abandoned:
-                self._pace.give_up()
-                self._note_batch([job])
-                self._finish(job, lambda job=job: self._generate(job))  # type: ignore[misc]
+        for group in _compatible([job for job in jobs if not _is_fast(job)]):
+            self._pace.give_up()
+            self._note_batch(group)
+            self._generate(group)
+        searching = [job for job in jobs if _is_fast(job)]
         if searching:
             self._join(searching)
 
-    def _generate(self, job: Job) -> list[list[int]]:
-        return self._engine.generate(job.pixels, job.settings, lambda: job.is_abandoned)
+    def _generate(self, jobs: Sequence[Job]) -> None:
+        """By `generate`, a whole batch at once. If that fails, one at a time, so that a bad one fails alone."""
+        jobs = [job for job in jobs if not job.is_abandoned]
+        if not jobs:
+            return
+
+        def is_given_up() -> bool:
+            self._progress.step()
+            return all(job.is_abandoned for job in jobs)
+
+        try:
+            with self._making_progress(len(jobs)):
+                results = self._engine.generate([job.pixels for job in jobs], jobs[0].generation, is_given_up)
+        except Exception as error:
+            if len(jobs) == 1:
+                _fail(jobs[0], error)
+                return
+            log.exception("A batch of %d images failed: they are tried again one by one", len(jobs))
+            for job in jobs:
+                self._generate([job])
+        else:
+            for job, result in zip(jobs, results, strict=True):
+                self._finish(job, lambda result=result: result)  # type: ignore[misc]
+
+    @contextmanager
+    def _making_progress(self, images: int) -> Iterator[None]:
+        self._progress.begin(images)
+        try:
+            yield
+        finally:
+            self._progress.end()
+
+    @property
+    def has_stalled(self) -> bool:
+        """Whether the model has made no step for far longer than it ever took."""
+        return self._progress.has_stalled
 
     def _join(self, jobs: Sequence[Job]) -> None:
         """Add jobs to those that run. If that fails, one at a time, so that a bad one fails alone."""
         try:
-            searches = self._engine.add([job.pixels for job in jobs], [job.settings for job in jobs])
+            with self._making_progress(1):  # images are encoded one by one
+                searches = self._add(jobs)
         except Exception as error:
             if len(jobs) == 1:
                 _fail(jobs[0], error)
@@ -226,6 +260,10 @@ class Batcher:
                     self._join([job])
         else:
             self._running.update(zip(searches, jobs, strict=True))
+
+    def _add(self, jobs: Sequence[Job]) -> Sequence[Any]:
+        pixels, generations = [job.pixels for job in jobs], [job.generation for job in jobs]
+        return self._engine.add(pixels, generations, self._progress.step)
 
     def _drop_abandoned(self) -> None:
         for search in [search for search, job in self._running.items() if job.is_abandoned]:
@@ -238,7 +276,8 @@ class Batcher:
         self.steps += 1
         self.steps_of_images += len(self._running)
         try:
-            done = self._engine.step()
+            with self._making_progress(len(self._running)):
+                done = self._engine.step()
         except Exception:
             log.exception("A batch of %d images failed: they are tried again one by one", len(self._running))
             jobs = list(self._running.values())
@@ -251,29 +290,29 @@ class Batcher:
             for search in done:
                 self._finish(self._running.pop(search), lambda search=search: search.results)  # type: ignore[misc]
 
-    def _run_alone(self, job: Job) -> list[list[int]]:
+    def _run_alone(self, job: Job) -> Any:
         try:
-            (search,) = self._engine.add([job.pixels], [job.settings])
-            while not self._engine.step():
-                if job.is_abandoned:
-                    raise ClientLeft(LEFT)
+            with self._making_progress(1):
+                (search,) = self._add([job])
+                while not self._engine.step():
+                    self._progress.step()
+                    if job.is_abandoned:
+                        raise ClientLeft(LEFT)
         finally:
             self._engine.clear()
-        results: list[list[int]] = search.results
-        return results
+        return search.results
 
-    def _finish(self, job: Job, run: Callable[[], list[list[int]]]) -> None:
+    def _finish(self, job: Job, run: Callable[[], Any]) -> None:
         """Give a job its captions, or the error of making them."""
         try:
-            sequences = run()
-            captions = self._engine.to_text(sequences)
-            if len(captions) != job.settings.num_return_sequences:
-                raise RuntimeError(f"{len(captions)} captions came out, not {job.settings.num_return_sequences}")
+            captions = self._engine.to_captions(run(), job.generation)
+            if len(captions) != job.generation.num_return_sequences:
+                raise RuntimeError(f"{len(captions)} captions came out, not {job.generation.num_return_sequences}")
         except Exception as error:
             _fail(job, error)
         else:
             job.future.set_result(captions)
-            metrics.current.tokens.inc(sum(len(sequence) - 1 for sequence in sequences))  # the first one is given
+            metrics.current.count_image(_is_fast(job), sum(caption.tokens for caption in captions))
 
 
 def _too_late(deadline: float) -> DeadlineExceeded:
@@ -292,3 +331,19 @@ def _fail(job: Job, error: Exception) -> None:
         log.error("An image could not be captioned", exc_info=error)
         error = CaptionFailed("the model failed at this image")
     job.future.set_exception(error)
+
+
+def _is_fast(job: Job) -> bool:
+    """Whether the fast decoder takes it; else `generate` does."""
+    return job.generation.fallback is None
+
+
+def _compatible(jobs: Sequence[Job]) -> Iterator[list[Job]]:
+    """Groups that one call of `generate` can take: those with the same generation, in the order of their first."""
+    groups: dict[Generation, list[Job]] = {}
+    for job in jobs:
+        if job.generation.can_share_a_batch:
+            groups.setdefault(job.generation, []).append(job)
+        else:
+            yield [job]
+    yield from groups.values()

@@ -1,6 +1,8 @@
 """What the settings say of the captioner."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from flaskapp.captioner.generation import GenerationSettings
 
 
 @dataclass(frozen=True)
@@ -14,3 +16,4 @@ class Configuration:
     max_batch: int = 16  # images
     queue: int = 64  # images
     deadline: int = 30  # seconds
+    defaults: GenerationSettings = field(default_factory=GenerationSettings)  # for what a request does not say

@@ -6,7 +6,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from flaskapp.captioner.generation import GenerationSettings
+from flaskapp.captioner.generation import Caption, Generation
 from flaskapp.trace import Trace
 
 
@@ -15,8 +15,8 @@ class Job:
     """It is abandoned when its request is given up."""
 
     pixels: Any
-    settings: GenerationSettings
-    future: Future[list[str]] = field(default_factory=Future)
+    generation: Generation
+    future: Future[list[Caption]] = field(default_factory=Future)
     is_abandoned: bool = False
     submitted: float = field(default_factory=time.perf_counter)
     began: float | None = None

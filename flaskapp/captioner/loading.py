@@ -5,15 +5,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from flaskapp.captioner.batcher import Batcher
 from flaskapp.captioner.checkpoints import hub
+from flaskapp.captioner.checkpoints.inputs import ModelInputs
 from flaskapp.captioner.checkpoints.load import load as load_checkpoint
 from flaskapp.captioner.configuration import Configuration
 from flaskapp.captioner.cores import Cores
 from flaskapp.captioner.engine.engine import Engine
-from flaskapp.errors import InvalidSetting
+from flaskapp.captioner.generation import COURSE, Generation, GenerationSettings
+from flaskapp.errors import InvalidGeneration, InvalidSetting, UnusableCheckpoint
 
 SUBSTITUTE = f"{hub.DEFAULT_MODEL} could not be had: the small embedded model, for drawn shapes, serves instead"
 PRECISIONS = {"cpu": ("fp32", "int8"), "cuda": ("fp32", "bf16", "fp16")}
@@ -28,12 +29,16 @@ class Loaded(NamedTuple):
     note: str | None  # that it is not the model that was meant
     engine: Engine
     batcher: Batcher
-    processor: Any
+    inputs: ModelInputs
+    defaults: Generation  # what a request amounts to that gives no settings
 
-    def preprocess(self, image: np.ndarray) -> Tensor:
-        """An image -> what the model sees of it, fp32 [3, height, width]."""
-        pixels: Tensor = self.processor(image, return_tensors="pt", input_data_format="channels_last").pixel_values[0]
-        return pixels
+    def preprocess(self, image: np.ndarray) -> Any:
+        """An image, uint8 [height, width, 3] -> what the engine takes."""
+        return self.inputs.preprocess(image)
+
+    @property
+    def takes_prompt(self) -> bool:
+        return self.inputs.encode_prompt is not None
 
 
 def load(configuration: Configuration, cores: Cores, on_death: Callable[[], None]) -> Loaded:
@@ -41,7 +46,11 @@ def load(configuration: Configuration, cores: Cores, on_death: Callable[[], None
     device = choose_device(configuration)
     found = hub.find(configuration.model, configuration.revision)
     checkpoint = load_checkpoint(found, DTYPES.get(configuration.precision, torch.float32))
-    engine = Engine(checkpoint, configuration.precision, device)
+    engine = Engine(checkpoint, configuration.precision, device, _pinned(found.name, configuration.defaults))
+    try:
+        defaults = engine.defaults.effective
+    except InvalidGeneration as error:
+        raise UnusableCheckpoint(f"its default generation settings: {error.field}: {error}") from error
     batcher = Batcher(
         engine,
         cores if device.type == "cpu" else Cores(1),  # on a GPU they make nothing faster
@@ -51,7 +60,13 @@ def load(configuration: Configuration, cores: Cores, on_death: Callable[[], None
     )
     is_substitute = configuration.model is None and found.name == hub.EMBEDDED
     note = SUBSTITUTE if is_substitute else None
-    return Loaded(found.name, found.version(), note, engine, batcher, checkpoint.processor)
+    return Loaded(found.name, found.version(), note, engine, batcher, checkpoint.inputs, defaults)
+
+
+def _pinned(name: str, configured: GenerationSettings) -> GenerationSettings:
+    """What goes before the checkpoint's own defaults: the configured ones and, for two models, the course's."""
+    ours = COURSE if name in (hub.DEFAULT_MODEL, hub.EMBEDDED) else GenerationSettings()
+    return configured.over(ours)
 
 
 def choose_device(configuration: Configuration) -> torch.device:

@@ -5,15 +5,15 @@ from collections import deque
 from collections.abc import Iterable
 from statistics import median
 
-from flaskapp.captioner.generation import GenerationSettings
+from flaskapp.captioner.generation import Generation
 
 ENCODER = 150  # what an image costs before its first token, in tokens of one beam (ViT-B and GPT-2: 20 of 37 GMAC)
 MEMORY = 5  # batches
 
 
-def work_of(settings: Iterable[GenerationSettings]) -> int:
-    """The work of one image for each of these settings, in tokens of one beam."""
-    return sum(ENCODER + each.num_beams * each.max_length for each in settings)
+def work_of(generations: Iterable[Generation]) -> int:
+    """The work of one image for each of these generations, in tokens of one beam."""
+    return sum(ENCODER + each.rows * each.max_length for each in generations)
 
 
 class Pace:

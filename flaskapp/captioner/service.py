@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -13,10 +14,10 @@ import numpy as np
 from flaskapp import metrics
 from flaskapp.captioner.configuration import Configuration
 from flaskapp.captioner.cores import Cores
-from flaskapp.captioner.generation import GenerationSettings
+from flaskapp.captioner.generation import Caption, Generation, GenerationSettings
 from flaskapp.counted import Counted
 from flaskapp.cpu import usable_cores
-from flaskapp.errors import CaptionerUnavailable
+from flaskapp.errors import CaptionerUnavailable, FlaskappError, UnusableCheckpoint
 from flaskapp.trace import Trace
 
 if TYPE_CHECKING:
@@ -26,6 +27,10 @@ log = logging.getLogger(__name__)
 
 REASON = "there is no captioning model: it could not be loaded"  # the log has the details
 LOADING = "the model is being loaded"
+WARMING_UP = "the model is warming up"
+STALLED = "the model makes no progress"
+WARM_UP_TOKENS = 4  # after the prompt: later ones take no longer
+WARM_UP_SIDE = 224  # pixels of the image
 
 
 class Captioner:
@@ -54,6 +59,7 @@ class Captioner:
         self._loaded: Loaded | None = None
         self._is_on_device = False
         self._has_failed = False
+        self._warm_up_problem: str | None = None
 
     @property
     def name(self) -> str:
@@ -88,15 +94,54 @@ class Captioner:
         try:
             with suppress(CaptionerUnavailable):  # the log says why
                 self.load()
+                self.warm_up()
         finally:
             self._begins.release()
+
+    def warm_up(self) -> None:
+        """Caption one image of no interest, so that the first request finds everything allocated and started.
+
+        A model that fails at it is not ready. It is tried again by the requests that come.
+        """
+        self._warm_up_problem = WARMING_UP
+        image = np.full((WARM_UP_SIDE, WARM_UP_SIDE, 3), 128, np.uint8)
+        settings = GenerationSettings(max_new_tokens=WARM_UP_TOKENS)
+        try:
+            self.describe([image], settings, deadline=math.inf)
+        except FlaskappError as error:
+            log.error("The model failed at its warm-up: %s", error)
+            self._warm_up_problem = f"the model failed at its warm-up: {error}"
 
     @property
     def problem(self) -> str | None:
         """Why there are no captions, if so. Never waits, unlike whoever wants one while the model is loaded."""
         if self._has_failed:
             return REASON
-        return None if self._loaded is not None else LOADING
+        if self._loaded is None:
+            return LOADING
+        return STALLED if self._loaded.batcher.has_stalled else self._warm_up_problem
+
+    @property
+    def decoder(self) -> str | None:
+        """What decodes requests with the default settings: "fast" or "generate". Known once the model is loaded."""
+        if self._loaded is None:
+            return None
+        return "fast" if self._loaded.defaults.fallback is None else "generate"
+
+    @property
+    def decoder_reason(self) -> str | None:
+        """Why it is not the fast decoder, if so."""
+        return self._loaded.defaults.fallback if self._loaded is not None else None
+
+    @property
+    def defaults(self) -> Generation | None:
+        """What a request amounts to that gives no settings. Known once the model is loaded."""
+        return self._loaded.defaults if self._loaded is not None else None
+
+    @property
+    def takes_prompt(self) -> bool | None:
+        """Whether the model takes text. Known once it is loaded."""
+        return self._loaded.takes_prompt if self._loaded is not None else None
 
     @property
     def note(self) -> str | None:
@@ -119,6 +164,9 @@ class Captioner:
         """Go on in a forked worker with a number of its own. `on_death` is called should its captioning thread die."""
         self._cores.take_place(number)
         self._on_death = on_death
+        if self._loaded is not None:
+            self._warm_up_problem = WARMING_UP
+            threading.Thread(target=self.warm_up, name="warm-up", daemon=True).start()
 
     def continue_in_background(self) -> None:
         """Go on in a forked process that has time: with one core, which the others do not count, and last of all."""
@@ -137,6 +185,19 @@ class Captioner:
         deadline: float | None = None,
         trace: Trace | None = None,
     ) -> list[list[str]]:
+        """The texts of `describe`."""
+        described = self.describe(images, settings, has_left, deadline=deadline, trace=trace)
+        return [[caption.text for caption in captions] for captions in described]
+
+    def describe(
+        self,
+        images: Collection[np.ndarray],
+        settings: GenerationSettings,
+        has_left: Callable[[], bool] = lambda: False,
+        *,
+        deadline: float | None = None,
+        trace: Trace | None = None,
+    ) -> list[list[Caption]]:
         """Caption RGB images, uint8 [height, width, 3] of any sizes.
 
         They are taken one after the other, once there is room: a collection may decode each as it is asked for.
@@ -149,12 +210,13 @@ class Captioner:
         """
         with self._lock:
             loaded = self._load_on_device()
-        loaded.engine.check(settings)
+        generation = loaded.engine.resolve(settings)
         if not images:
             return []
         pixels = Counted(len(images), lambda: map(loaded.preprocess, images))
         deadline = self._configuration.deadline if deadline is None else deadline
-        captions = loaded.batcher.caption(pixels, settings, deadline, has_left, trace)
+        captions = loaded.batcher.caption(pixels, generation, deadline, has_left, trace)
+        self._warm_up_problem = None
         metrics.current.count_captions(self.name, sum(map(len, captions)))
         return captions
 
@@ -166,8 +228,15 @@ class Captioner:
                 from flaskapp.captioner import loading
 
                 self._loaded = loading.load(self._configuration, self._cores, on_death=lambda: self._on_death())
-                log.info("Captions come from the model %r", self._loaded.name)
+                self._report(self._loaded)
         return self._loaded
+
+    def _report(self, loaded: Loaded) -> None:
+        if loaded.defaults.fallback is None:
+            log.info("Captions come from the model %r by the fast decoder", loaded.name)
+        else:
+            reason = loaded.defaults.fallback
+            log.warning("Captions come from the model %r by transformers' generate: %s", loaded.name, reason)
 
     def _load_on_device(self) -> Loaded:
         """The weights move to the device with the first caption: CUDA, once used, does not survive a fork."""
@@ -182,6 +251,10 @@ class Captioner:
     def _failing_for_good(self) -> Iterator[None]:
         try:
             yield
+        except UnusableCheckpoint as error:
+            self._has_failed = True
+            log.error("The captioning model cannot be used: %s. /caption/ will answer 503", error)
+            raise CaptionerUnavailable(REASON) from error
         except Exception as error:
             self._has_failed = True
             log.exception("The captioning model cannot be loaded: /caption/ will answer 503")

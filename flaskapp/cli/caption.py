@@ -84,7 +84,7 @@ def caption(
             captioner = stack.enter_context(closing(LocalCaptioner(current_app.config, settings)))
         known = stack.enter_context(_manifest(manifest, {**captioner.identity, "settings": asdict(settings)}))
         stream = stack.enter_context(_stream(output))
-        lines = Output(stream, format or "text", settings.num_return_sequences)
+        lines = Output(stream, format or "text", settings.num_return_sequences or 1)
         sys.exit(_caption(paths, _outcomes_of(captioner), known, lines))
 
 

@@ -58,6 +58,7 @@ class LocalCaptioner:
             "model": captioner.name,
             "version": captioner.version,
             "precision": config["CAPTIONER_PRECISION"],
+            "defaults": captioner.defaults.shown() if captioner.defaults else None,
         }
         self._settings = settings
         self._max_bytes = config["MAX_UPLOAD_MB"] * 2**20

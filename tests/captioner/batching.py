@@ -3,17 +3,22 @@
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from flaskapp.captioner import GenerationSettings
 from flaskapp.captioner.batcher import Batcher
+from flaskapp.captioner.generation import Caption, Generation
 from flaskapp.captioner.pace import work_of
 from tests.captioner.stand_in import StandIn
 
-SETTINGS = GenerationSettings(max_length=4)
-SAMPLING = GenerationSettings(do_sample=True, num_beams=1)
+SETTINGS = Generation(max_length=4, num_beams=8)
+FALLBACK = Generation(fallback="there is no description of it")
 
 
 def ask(pool: ThreadPoolExecutor, batcher: Batcher, *words: str, **options: Any) -> Future[list[list[str]]]:
-    return pool.submit(batcher.caption, words, options.get("settings", SETTINGS), options.get("deadline", 30.0))
+    generation, deadline = options.get("generation", SETTINGS), options.get("deadline", 30.0)
+    return pool.submit(lambda: texts(batcher.caption(words, generation, deadline)))
+
+
+def texts(captions: list[list[Caption]]) -> list[list[str]]:
+    return [[caption.text for caption in each] for each in captions]
 
 
 def wait_until_waiting(batcher: Batcher, count: int) -> None:

@@ -12,6 +12,9 @@ from transformers import (
     ViTImageProcessorPil,
 )
 
+from flaskapp.captioner.checkpoints.inputs import PixelInputs
+from flaskapp.captioner.checkpoints.load import LoadedCheckpoint
+
 END = 50_256
 
 
@@ -21,6 +24,11 @@ def make_model() -> VisionEncoderDecoderModel:
         ViTConfig(), GPT2Config(), decoder_start_token_id=END, pad_token_id=END, eos_token_id=END
     )
     return VisionEncoderDecoderModel(config).eval()
+
+
+def load() -> LoadedCheckpoint:
+    """The model without files. It has no tokenizer and no preprocessing."""
+    return LoadedCheckpoint(make_model(), None, PixelInputs(None, None, (END,)))
 
 
 def write(folder: Path) -> Path:

@@ -4,20 +4,20 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from flaskapp.captioner import GenerationSettings
+from flaskapp.captioner.generation import Caption, Generation
 
 
 @dataclass(eq=False)
 class Word:
-    """A search for an image that is a word: it takes `settings.max_length` steps and finds the word's letters."""
+    """A search for an image that is a word: it takes `max_length` steps and finds the word's letters."""
 
     word: str
-    settings: GenerationSettings
+    generation: Generation
     steps: int = 0
 
     @property
     def results(self) -> list[list[int]]:
-        return [[ord(letter) for letter in self.word]] * self.settings.num_return_sequences
+        return [[ord(letter) for letter in self.word]] * self.generation.num_return_sequences
 
 
 @dataclass
@@ -26,19 +26,20 @@ class StandIn:
 
     running: list[Word] = field(default_factory=list)
     batches: list[list[str]] = field(default_factory=list)
+    generated: list[list[str]] = field(default_factory=list)  # the batches of `generate`
     gate: threading.Event = field(default_factory=threading.Event)
     has_begun: threading.Event = field(default_factory=threading.Event)
     on_add: Callable[[], None] = lambda: None
     on_step: Callable[[], None] = lambda: None
 
-    def can_search(self, settings: GenerationSettings) -> bool:
-        return not settings.do_sample
-
-    def add(self, pixels: Sequence[str], settings: Sequence[GenerationSettings]) -> list[Word]:
+    def add(
+        self, images: Sequence[str], generations: Sequence[Generation], on_progress: Callable[[], object]
+    ) -> list[Word]:
         self.on_add()
-        if "bad picture" in pixels:
+        if "bad picture" in images:
             raise ValueError("secret details")
-        words = [Word(word, each) for word, each in zip(pixels, settings, strict=True)]
+        words = [Word(word, each) for word, each in zip(images, generations, strict=True)]
+        on_progress()
         self.running += words
         return words
 
@@ -51,7 +52,7 @@ class StandIn:
             raise ValueError("secret details")
         for search in self.running:
             search.steps += 1
-        done = [search for search in self.running if search.steps == search.settings.max_length]
+        done = [search for search in self.running if search.steps == search.generation.max_length]
         self.running = [search for search in self.running if search not in done]
         return done
 
@@ -61,12 +62,18 @@ class StandIn:
     def clear(self) -> None:
         self.running = []
 
-    def generate(self, pixels: str, settings: GenerationSettings, is_given_up: Callable[[], bool]) -> list[list[int]]:
-        if pixels == "endless":
+    def generate(
+        self, images: Sequence[str], generation: Generation, on_step: Callable[[], bool]
+    ) -> list[list[list[int]]]:
+        self.generated.append(list(images))
+        if "bad picture" in images:
+            raise ValueError("secret details")
+        if "endless" in images:
             self.has_begun.set()
-            while not is_given_up():
+            while not on_step():
                 threading.Event().wait(0.001)
-        return [[ord(letter) for letter in pixels.upper()]] * settings.num_return_sequences
+        on_step()
+        return [[[ord(letter) for letter in word.upper()]] * generation.num_return_sequences for word in images]
 
-    def to_text(self, sequences: list[list[int]]) -> list[str]:
-        return ["".join(map(chr, sequence)) for sequence in sequences]
+    def to_captions(self, results: list[list[int]], generation: Generation) -> list[Caption]:
+        return [Caption("".join(map(chr, result)), tuple(result), len(result)) for result in results]

@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import pytest
 
-from flaskapp.captioner import GenerationSettings
 from flaskapp.captioner.admission import Admission
+from flaskapp.captioner.generation import Generation
 from flaskapp.captioner.pace import Pace, work_of
 from flaskapp.errors import TooBusy
 
-ONE = [GenerationSettings()]
+ONE = [Generation()]
 Teach = Callable[[float], None]
 
 

@@ -3,18 +3,19 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
-from flaskapp.captioner import GenerationSettings
 from flaskapp.captioner.batcher import Batcher
 from flaskapp.captioner.cores import Cores
+from flaskapp.captioner.generation import Caption, Generation
 from flaskapp.errors import (
     CaptionerUnavailable,
     CaptionFailed,
     InvalidGeneration,
 )
-from tests.captioner.batching import SAMPLING, SETTINGS, ask, hold, teach, wait_until_waiting
+from tests.captioner.batching import FALLBACK, SETTINGS, ask, hold, teach, texts, wait_until_waiting
 from tests.captioner.stand_in import StandIn
 
 Answer = Future[list[list[str]]]
@@ -74,22 +75,46 @@ def test_what_arrives_while_a_batch_is_encoded_belongs_to_it(
 
 
 def test_what_is_generated_waits_for_a_batch_that_has_begun(
-    make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor
 ) -> None:
-    steps_before: list[int] = []
-
-    def generate(*_: object) -> list[list[int]]:
-        steps_before.append(len(engine.batches))
-        return [[ord("x")]]
-
-    monkeypatch.setattr(engine, "generate", generate)
     batcher = make()
     first, may_go_on = begin_slowly(pool, batcher, engine)
-    generated = ask(pool, batcher, "generated", settings=SAMPLING)
+    generated = ask(pool, batcher, "generated", generation=FALLBACK)
     wait_until_waiting(batcher, 1)
+    assert engine.generated == []
     may_go_on.set()
-    assert [first.result(30), generated.result(30)] == [[["first"]], [["x"]]]
-    assert steps_before == [SETTINGS.max_length]
+    assert [first.result(30), generated.result(30)] == [[["first"]], [["GENERATED"]]]
+    assert len(engine.batches) == SETTINGS.max_length
+
+
+def test_compatible_requests_are_generated_in_one_batch(
+    make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor
+) -> None:
+    batcher = make()
+    _, may_go_on = begin_slowly(pool, batcher, engine)
+    seeded = replace(FALLBACK, do_sample=True, seed=1)
+    asked = [
+        ask(pool, batcher, word, generation=generation)
+        for word, generation in [("a", FALLBACK), ("b", FALLBACK), ("c", replace(FALLBACK, num_beams=2)), ("d", seeded)]
+    ]
+    wait_until_waiting(batcher, len(asked))
+    may_go_on.set()
+    assert [each.result(30) for each in asked] == [[["A"]], [["B"]], [["C"]], [["D"]]]
+    assert sorted(map(sorted, engine.generated)) == [["a", "b"], ["c"], ["d"]]
+
+
+def test_an_image_that_generate_fails_at_fails_alone(
+    make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor
+) -> None:
+    batcher = make()
+    _, may_go_on = begin_slowly(pool, batcher, engine)
+    good = ask(pool, batcher, "good", generation=FALLBACK)
+    bad = ask(pool, batcher, "bad picture", generation=FALLBACK)
+    wait_until_waiting(batcher, 2)
+    may_go_on.set()
+    assert good.result(30) == [["GOOD"]]
+    with pytest.raises(CaptionFailed):
+        bad.result(30)
 
 
 @pytest.mark.parametrize("bad", ["bad picture", "bad step"])
@@ -111,14 +136,14 @@ def test_an_engine_that_gives_too_few_captions_is_found_out(
     make: Callable[..., Batcher], engine: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine.gate.set()
-    monkeypatch.setattr(engine, "to_text", lambda sequences: ["one"])
+    monkeypatch.setattr(engine, "to_captions", lambda *_: [Caption("one", (0,), 1)])
     with pytest.raises(CaptionFailed):
-        make().caption(["word"], GenerationSettings(num_return_sequences=2), 30)
+        make().caption(["word"], Generation(num_beams=2, num_return_sequences=2), 30)
 
 
 def test_what_is_no_search_is_generated(make: Callable[..., Batcher], engine: StandIn) -> None:
     engine.gate.set()
-    assert make().caption(["word"], SAMPLING, 30) == [["WORD"]]
+    assert texts(make().caption(["word"], FALLBACK, 30)) == [["WORD"]]
     assert engine.batches == []
 
 
@@ -130,7 +155,7 @@ def test_a_setting_that_the_engine_refuses_is_the_client_s_to_know(
 
     monkeypatch.setattr(engine, "generate", refuse)
     with pytest.raises(InvalidGeneration, match="Not like this"):
-        make().caption(["word"], SAMPLING, 30)
+        make().caption(["word"], FALLBACK, 30)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -156,7 +181,7 @@ def test_the_thread_s_death_is_told_to_all_who_wait_and_the_next_request_starts_
     thread.join(30)  # its last words belong to this test
     engine.on_step = lambda: None
     engine.clear()
-    assert batcher.caption(["again"], SETTINGS, 30) == [["again"]]
+    assert texts(batcher.caption(["again"], SETTINGS, 30)) == [["again"]]
 
 
 def test_cores_are_claimed_while_there_is_work_and_released_when_there_is_none(engine: StandIn) -> None:
@@ -181,7 +206,7 @@ def test_cores_are_claimed_while_there_is_work_and_released_when_there_is_none(e
 
     engine.gate.set()
     batcher = Batcher(engine, cores, max_batch=8, max_waiting=8, on_death=lambda: None)
-    assert batcher.caption(["word"], SETTINGS, 30) == [["word"]]
+    assert texts(batcher.caption(["word"], SETTINGS, 30)) == [["word"]]
     assert cores.is_idle.wait(30)
     batcher.close()
 

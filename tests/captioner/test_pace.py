@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from flaskapp.captioner import GenerationSettings
+from flaskapp.captioner.generation import Generation
 from flaskapp.captioner.pace import Pace, work_of
 
 
@@ -16,9 +16,9 @@ def set_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
 
 def test_more_beams_more_tokens_and_more_images_are_more_work() -> None:
-    base = GenerationSettings(num_beams=4, max_length=16)
-    assert work_of([base]) < work_of([GenerationSettings(num_beams=8, max_length=16)])
-    assert work_of([base]) < work_of([GenerationSettings(num_beams=4, max_length=32)])
+    base = Generation(num_beams=4, max_length=16)
+    assert work_of([base]) < work_of([Generation(num_beams=8, max_length=16)])
+    assert work_of([base]) < work_of([Generation(num_beams=4, max_length=32)])
     assert work_of([base, base]) == 2 * work_of([base])
 
 

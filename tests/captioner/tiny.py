@@ -12,7 +12,7 @@ from flaskapp.captioner.checkpoints.hub import EMBEDDED_FOLDER
 
 def make_model(encoder: Any) -> VisionEncoderDecoderModel:
     torch.manual_seed(0)
-    decoder = GPT2Config(vocab_size=512, n_positions=32, n_embd=32, n_layer=1, n_head=2, bos_token_id=0, eos_token_id=0)
+    decoder = GPT2Config(vocab_size=384, n_positions=32, n_embd=32, n_layer=1, n_head=2, bos_token_id=0, eos_token_id=0)
     config = VisionEncoderDecoderConfig.from_encoder_decoder_configs(
         encoder, decoder, decoder_start_token_id=0, pad_token_id=0, eos_token_id=0
     )

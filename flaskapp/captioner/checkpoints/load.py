@@ -1,34 +1,155 @@
-"""A checkpoint on this machine -> model, tokenizer and preprocessing in memory."""
+"""A checkpoint on this machine -> model, tokenizer and preprocessing in memory.
 
+Any model will do that transformers knows as an image-to-text model. Nothing in a checkpoint is ever run: weights are
+read as safetensors or with `weights_only`, and code of its own (`trust_remote_code`) is refused. What cannot work is
+said here, in one line, and not at the first caption.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import torch
-from transformers import AutoImageProcessor, AutoTokenizer, VisionEncoderDecoderModel
+from transformers import (
+    AutoImageProcessor,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+)
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
 from flaskapp.captioner.checkpoints.hub import Checkpoint
+from flaskapp.captioner.checkpoints.inputs import ModelInputs, PixelInputs, ProcessorInputs
+from flaskapp.captioner.checkpoints.tokenizer import load_tokenizer
+from flaskapp.errors import UnusableCheckpoint
 
 LOCALLY: Any = {"local_files_only": True, "trust_remote_code": False}
+NAMED = 5  # missing weights that an error names
 
 
 @dataclass(frozen=True)
 class LoadedCheckpoint:
-    """The three parts of a captioner. The tokenizer must never be used by two threads at once."""
+    """The parts of a captioner. The tokenizer must never be used by two threads at once."""
 
-    model: Any  # VisionEncoderDecoderModel; its `generate` has no usable type
+    model: Any  # a transformers model; its `generate` has no usable type
     tokenizer: Any
-    processor: Any
+    inputs: ModelInputs
 
 
 def load(checkpoint: Checkpoint, dtype: torch.dtype) -> LoadedCheckpoint:
-    """Load a checkpoint into memory without asking the hub. Raises ValueError if its weights do not fill the model."""
-    # Typed as the model alone, with output_loading_info it returns a pair.
-    model, report = cast(Any, VisionEncoderDecoderModel).from_pretrained(
-        checkpoint.folder, dtype=dtype, weights_only=True, output_loading_info=True, **LOCALLY
-    )
-    if report["missing_keys"]:
-        raise ValueError(f"the checkpoint lacks {len(report['missing_keys'])} weights")
+    """Load a checkpoint into memory without asking the hub. Raises UnusableCheckpoint, which says why in one line."""
+    model_type = _check_model_type(checkpoint.folder)
+    model = _load_model(checkpoint.folder, dtype)
+    maker = MAKERS.get(model_type)
+    if maker is None:
+        processor = _load_part(AutoProcessor, "processor", checkpoint.folder)
+        tokenizer = getattr(processor, "tokenizer", None) or load_tokenizer(checkpoint.folder, vocabulary_of(model))
+        inputs: ModelInputs = ProcessorInputs(
+            processor, tokenizer, model_type, is_encoder_decoder=model.config.is_encoder_decoder
+        )
+        return LoadedCheckpoint(model, tokenizer, inputs)
+    tokenizer = load_tokenizer(checkpoint.folder, vocabulary_of(model))
     # The PIL back end by name: the other one appears where torchvision is installed, and changes the pixels.
-    processor = cast(Any, AutoImageProcessor).from_pretrained(checkpoint.folder, backend="pil", **LOCALLY)
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint.folder, **LOCALLY)
-    return LoadedCheckpoint(model.eval(), tokenizer, processor)
+    processor = _load_part(AutoImageProcessor, "image processor", checkpoint.folder, backend="pil")
+    return LoadedCheckpoint(model, tokenizer, maker(model, processor, tokenizer))
+
+
+def _check_model_type(folder: Path) -> str:
+    """The type that config.json names, if it is one of those that are served."""
+    try:
+        config = json.loads((folder / "config.json").read_text())
+    except FileNotFoundError:
+        raise UnusableCheckpoint("the checkpoint has no config.json") from None
+    except ValueError as error:
+        raise UnusableCheckpoint(f"the checkpoint's config.json is not JSON: {error}") from None
+    served = sorted(MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES)
+    model_type = config.get("model_type") if isinstance(config, dict) else None
+    if model_type not in served:
+        raise UnusableCheckpoint(f"models of type {model_type!r} are not served; those served: {', '.join(served)}")
+    return cast(str, model_type)
+
+
+def _load_model(folder: Path, dtype: torch.dtype) -> Any:
+    with _naming("weights"):
+        # Typed as the model alone, with output_loading_info it returns a pair.
+        model, report = cast(Any, AutoModelForImageTextToText).from_pretrained(
+            folder, dtype=dtype, weights_only=True, output_loading_info=True, **LOCALLY
+        )
+    # Poolers are for classification: no caption depends on one, and some checkpoints were saved without.
+    missing = sorted(str(name) for name in report["missing_keys"] if ".pooler." not in str(name))
+    if missing:
+        more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
+        raise UnusableCheckpoint(f"the checkpoint lacks weights: {', '.join(missing[:NAMED])}{more}")
+    return model.eval()
+
+
+def _load_part(factory: Any, name: str, folder: Path, **options: Any) -> Any:
+    with _naming(name):
+        return factory.from_pretrained(folder, **options, **LOCALLY)
+
+
+@contextmanager
+def _naming(part: str) -> Iterator[None]:
+    """Say in one line which part of the checkpoint cannot be loaded. transformers' own words take several."""
+    try:
+        yield
+    except Exception as error:
+        raise UnusableCheckpoint(f"the {part} cannot be loaded: {' '.join(str(error).split())}") from error
+
+
+def vocabulary_of(model: Any) -> int:
+    """How many tokens the decoder knows."""
+    return int(model.get_input_embeddings().weight.shape[0])
+
+
+def _vision_encoder_decoder(model: Any, processor: Any, tokenizer: Any) -> PixelInputs:
+    start = (_start_token(model, tokenizer),)
+    # Donut's prompts are tasks, which take the place of the start token. The other decoders take no text.
+    takes_task = "donut" in model.config.encoder.model_type
+    prompt_name = "decoder_input_ids" if takes_task else None
+    return PixelInputs(processor, tokenizer, start, prompt_name, keeps_start=False)
+
+
+def _blip(model: Any, processor: Any, tokenizer: Any) -> PixelInputs:
+    """Its `generate` puts the start token over the prompt's first one, and cuts off the last."""
+    text = model.config.text_config
+    return PixelInputs(processor, tokenizer, (text.bos_token_id,), "input_ids", after=(text.sep_token_id,))
+
+
+def _git(model: Any, processor: Any, tokenizer: Any) -> PixelInputs:
+    start = model.generation_config.bos_token_id
+    if start is None:
+        start = tokenizer.cls_token_id
+    return PixelInputs(processor, tokenizer, (start,), "input_ids")
+
+
+def _start_token(model: Any, tokenizer: Any) -> int:
+    """What the decoder begins with: asked of the generation configuration, the decoder, the model and the tokenizer."""
+    generation, decoder, config = model.generation_config, model.config.decoder, model.config
+    candidates = [
+        generation.decoder_start_token_id,
+        generation.bos_token_id,
+        getattr(decoder, "decoder_start_token_id", None),
+        getattr(decoder, "bos_token_id", None),
+        getattr(config, "decoder_start_token_id", None),
+        getattr(config, "bos_token_id", None),
+        tokenizer.bos_token_id,
+        tokenizer.cls_token_id,
+    ]
+    start = next((token for token in candidates if token is not None), None)
+    if start is None:
+        raise UnusableCheckpoint(
+            "the checkpoint has no start token: set decoder_start_token_id in its generation_config.json"
+        )
+    generation.decoder_start_token_id = start  # for `generate`, which asks nobody else
+    return int(start)
+
+
+# How models that take pixels of one size are given them. The others have a processor for images and text.
+MAKERS: dict[str, Callable[[Any, Any, Any], PixelInputs]] = {
+    "vision-encoder-decoder": _vision_encoder_decoder,
+    "blip": _blip,
+    "git": _git,
+}

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from transformers.models.vit.modeling_vit import ViTAttention
 
-from flaskapp.captioner.engine.decoder import attend
+from flaskapp.captioner.engine.kv_cache import attend
 
 
 class SelfAttention(nn.Module):

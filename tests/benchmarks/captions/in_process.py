@@ -57,7 +57,7 @@ def load_checkpoint(folder: Path) -> LoadedCheckpoint:
 def _generate(checkpoint: LoadedCheckpoint) -> Callable[[torch.Tensor], Any]:
     @torch.inference_mode()
     def caption(pixels: torch.Tensor) -> list[list[int]]:
-        tokens: list[list[int]] = checkpoint.model.generate(pixels, **SETTINGS.for_generate()).tolist()
+        tokens: list[list[int]] = checkpoint.model.generate(pixels, **SETTINGS.given()).tolist()
         return tokens
 
     return caption
@@ -67,9 +67,9 @@ def _search(folder: Path, precision: str) -> Callable[[torch.Tensor], Any]:
     engine = Engine(load_checkpoint(folder), precision, torch.device("cpu"))
 
     def caption(pixels: torch.Tensor) -> list[list[int]]:
-        searches = engine.add(list(pixels), [SETTINGS] * len(pixels))
+        searches = engine.add(list(pixels), [engine.resolve(SETTINGS)] * len(pixels))
         while engine.running:
             engine.step()
-        return [tokens for search in searches for tokens in search.results]
+        return [result.token_ids for search in searches for result in search.results]
 
     return caption

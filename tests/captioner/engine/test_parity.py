@@ -13,6 +13,8 @@ from flaskapp.captioner.checkpoints.hub import EMBEDDED, find
 from flaskapp.captioner.checkpoints.load import LoadedCheckpoint, load
 from flaskapp.captioner.embedded.scenes import scene_at
 from flaskapp.captioner.engine.engine import Engine
+from flaskapp.captioner.engine.search import Search
+from flaskapp.captioner.generation import COURSE
 from tests.captioner import full_size
 
 SCENES = 200
@@ -44,28 +46,32 @@ def checkpoint() -> LoadedCheckpoint:
 @pytest.fixture(scope="module")
 def engine() -> Engine:
     """On weights of its own: it lays them out anew."""
-    return Engine(load(find(EMBEDDED, None), torch.float32), "fp32", torch.device("cpu"))
+    return Engine(load(find(EMBEDDED, None), torch.float32), "fp32", torch.device("cpu"), COURSE)
 
 
 @pytest.fixture(scope="module")
 def pixels(checkpoint: LoadedCheckpoint) -> Tensor:
     scenes = [np.asarray(scene_at("held-out", index)[0]) for index in range(SCENES)]
-    return checkpoint.processor(scenes, return_tensors="pt", input_data_format="channels_last").pixel_values
+    return checkpoint.inputs.processor(scenes, return_tensors="pt", input_data_format="channels_last").pixel_values
 
 
 def search(engine: Engine, pixels: Tensor, settings: list[GenerationSettings]) -> list[list[list[int]]]:
-    searches = engine.add(list(pixels), settings)
+    searches = engine.add(list(pixels), [engine.resolve(each) for each in settings])
     while engine.running:
         engine.step()
-    return [search.results for search in searches]
+    return tokens_of(searches)
+
+
+def tokens_of(searches: list[Search]) -> list[list[list[int]]]:
+    return [[result.token_ids for result in search.results] for search in searches]
 
 
 def generate(checkpoint: LoadedCheckpoint, pixels: Tensor, settings: GenerationSettings) -> list[list[list[int]]]:
     """What `generate` gives for each image, without the padding."""
     with torch.inference_mode():
-        rows = checkpoint.model.generate(pixels, **settings.for_generate()).tolist()
+        rows = checkpoint.model.generate(pixels, **settings.over(COURSE).given()).tolist()
     sequences = iter([_without_padding(row, checkpoint.model.generation_config.eos_token_id) for row in rows])
-    return [list(islice(sequences, settings.num_return_sequences)) for _ in pixels]
+    return [list(islice(sequences, settings.num_return_sequences or 1)) for _ in pixels]
 
 
 def _without_padding(row: list[int], end: int) -> list[int]:
@@ -95,11 +101,11 @@ def test_images_that_join_later_change_nothing_of_those_that_run(engine: Engine,
     alone = [search(engine, image[None], [each])[0] for image, each in zip(pixels, settings, strict=False)]
     searches = []
     for image, each in zip(pixels, settings, strict=False):
-        searches += engine.add([image], [each])
+        searches += engine.add([image], [engine.resolve(each)])
         engine.step()
     while engine.running:
         engine.step()
-    assert [search.results for search in searches] == alone
+    assert tokens_of(searches) == alone
 
 
 def test_images_that_are_added_one_by_one_before_a_step_are_searched_in_step(engine: Engine, pixels: Tensor) -> None:
@@ -107,19 +113,19 @@ def test_images_that_are_added_one_by_one_before_a_step_are_searched_in_step(eng
     together = search(engine, pixels[:6], settings)
     searches = []
     for image, each in zip(pixels, settings, strict=False):
-        searches += engine.add([image], [each])
-    engine.drop(engine.add([pixels[6]], settings[:1])[0])
+        searches += engine.add([image], [engine.resolve(each)])
+    engine.drop(engine.add([pixels[6]], [engine.resolve(settings[0])])[0])
     assert engine.running == 6
     engine.step()
     assert [group.cache.images for group in engine._groups] == [3, 3]
     while engine.running:
         engine.step()
-    assert [search.results for search in searches] == together
+    assert tokens_of(searches) == together
 
 
 def test_a_search_that_is_dropped_changes_nothing_of_the_others(engine: Engine, pixels: Tensor) -> None:
     whole = search(engine, pixels[:5], [GenerationSettings()] * 5)
-    searches = engine.add(list(pixels[:5]), [GenerationSettings()] * 5)
+    searches = engine.add(list(pixels[:5]), [engine.resolve(GenerationSettings())] * 5)
     engine.step()
     engine.drop(searches[1])
     engine.step()
@@ -127,7 +133,7 @@ def test_a_search_that_is_dropped_changes_nothing_of_the_others(engine: Engine, 
     while engine.running:
         engine.step()
     kept = [0, 2, 3]
-    assert [searches[place].results for place in kept] == [whole[place] for place in kept]
+    assert tokens_of([searches[place] for place in kept]) == [whole[place] for place in kept]
 
 
 @pytest.mark.slow
@@ -137,9 +143,9 @@ def test_a_search_that_is_dropped_changes_nothing_of_the_others(engine: Engine, 
 def test_a_model_of_full_size_gives_the_tokens_of_generate(values: dict[str, Any]) -> None:
     """Random weights, forced to the full length: the candidates lie far closer together than a trained model's."""
     settings = GenerationSettings(min_length=16, **values)
-    theirs, ours = (LoadedCheckpoint(full_size.make_model(), None, None) for _ in range(2))
+    theirs, ours = (full_size.load() for _ in range(2))
     torch.manual_seed(1)
     pixels = torch.randn(2, 3, 224, 224)
-    assert search(Engine(ours, "fp32", torch.device("cpu")), pixels, [settings] * 2) == generate(
+    assert search(Engine(ours, "fp32", torch.device("cpu"), COURSE), pixels, [settings] * 2) == generate(
         theirs, pixels, settings
     )

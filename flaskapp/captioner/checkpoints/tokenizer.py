@@ -1,0 +1,99 @@
+"""The tokenizer of a checkpoint, and whether it can be the one of its decoder.
+
+transformers makes a tokenizer with no words of a folder that lacks the vocabulary: every caption would be empty.
+"""
+
+import re
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, cast
+
+from transformers import AutoTokenizer
+
+from flaskapp.errors import UnusableCheckpoint
+
+# How far the tokenizer's size may be from the decoder's: heads are padded, and added tokens were not always trained.
+TOLERANCE = 0.25
+
+LFS_POINTER = b"version https://git-lfs"  # what such a file begins with while its content has not been fetched
+
+# Packages that tokenizers of transformers may need, by the names that they are imported by, and are installed by.
+PACKAGES = {
+    "sentencepiece": "sentencepiece",
+    "tiktoken": "tiktoken",
+    "google.protobuf": "protobuf",
+    "fugashi": "fugashi",
+    "unidic_lite": "unidic-lite",
+    "unidic": "unidic",
+    "ipadic": "ipadic",
+    "sudachipy": "sudachipy",
+    "rhoknp": "rhoknp",
+    "sacremoses": "sacremoses",
+    "jieba": "jieba",
+    "mistral_common": "mistral-common",
+}
+
+
+def load_tokenizer(folder: Path, vocabulary: int) -> Any:
+    """Load the tokenizer for a decoder of so many tokens.
+
+    Raises UnusableCheckpoint, which names the missing files or packages, for one that cannot be loaded or does not fit.
+    """
+    try:
+        tokenizer = cast(Any, AutoTokenizer).from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # ImportError, ValueError, OSError and those of the tokenizers' library
+        raise UnusableCheckpoint(_why_not(folder, error)) from error
+    check_tokenizer(tokenizer, folder, vocabulary)
+    return tokenizer
+
+
+def check_tokenizer(tokenizer: Any, folder: Path, vocabulary: int) -> None:
+    """Raises UnusableCheckpoint if it has far fewer or far more tokens than the decoder."""
+    size = len(tokenizer)
+    if abs(size - vocabulary) <= TOLERANCE * vocabulary:
+        return
+    problem = f"the tokenizer has {size} tokens, and the decoder {vocabulary}"
+    raise UnusableCheckpoint(f"{problem}: {_files(folder) or 'they do not belong together'}")
+
+
+def _why_not(folder: Path, error: Exception) -> str:
+    words = " ".join(str(error).split())
+    packages = [
+        package
+        for name, package in PACKAGES.items()
+        if re.search(rf"\b{re.escape(name.split('.')[-1])}\b", words) and not _is_installed(name)
+    ]
+    if packages:
+        return f"the tokenizer needs a package that is not installed: pip install {' '.join(packages)}"
+    return f"the tokenizer cannot be loaded: {_files(folder) or words}"
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # the package that it would be in
+        return False
+
+
+# The files that a vocabulary is in, where there is no tokenizer.json: any of these sets.
+VOCABULARIES = (("vocab.json", "merges.txt"), ("vocab.txt",), ("*.model",), ("*.tiktoken",))
+
+
+def _files(folder: Path) -> str | None:
+    """Which file of a vocabulary is not there, or was not fetched, if any."""
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and _is_lfs_pointer(path):
+            return f"{path.name} is a Git LFS pointer, not the file itself (git lfs pull)"
+    if (folder / "tokenizer.json").exists():
+        return None
+    lacking = [[name for name in names if not any(folder.glob(name))] for names in VOCABULARIES]
+    if not all(lacking):
+        return None
+    begun = [names for names, expected in zip(lacking, VOCABULARIES, strict=True) if len(names) < len(expected)]
+    missing = " or ".join(" and ".join(names) for names in begun or lacking)
+    return f"tokenizer.json is missing, and so is {missing}"
+
+
+def _is_lfs_pointer(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(LFS_POINTER)) == LFS_POINTER

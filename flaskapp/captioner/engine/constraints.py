@@ -1,0 +1,73 @@
+"""What may not, or must, come next: the constraints of a generation, applied to the scores of the next tokens.
+
+Their order is that of transformers' `generate`.
+
+Reference: transformers/generation/logits_process.py.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from flaskapp.captioner.generation import Generation
+
+
+def constrain(scores: Tensor, generation: Generation, sequences: Sequence[list[int]]) -> None:
+    """Apply them in place to [beams, vocabulary]: logits, or log-probabilities in a beam search.
+
+    `sequences` are the beams' tokens so far, all of the same length.
+    """
+    length = len(sequences[0])
+    if generation.repetition_penalty != 1:
+        _penalise_repetition(scores, generation.repetition_penalty, sequences)
+    if generation.no_repeat_ngram_size:
+        for row, sequence in zip(scores, sequences, strict=True):
+            row[_completions(sequence, generation.no_repeat_ngram_size)] = -torch.inf
+    if generation.bad_words_ids:
+        for row, sequence in zip(scores, sequences, strict=True):
+            row[_last_of_bad_words(sequence, generation.bad_words_ids)] = -torch.inf
+    if length < generation.min_length:
+        scores[:, list(generation.eos_token_ids)] = -torch.inf
+    if generation.forced_bos_token_id is not None and length == 1:
+        _force(scores, [generation.forced_bos_token_id])
+    if generation.forced_eos_token_ids and length == generation.max_length - 1:
+        _force(scores, generation.forced_eos_token_ids)
+    if generation.suppress_tokens:
+        scores[:, list(generation.suppress_tokens)] = -torch.inf
+    if generation.begin_suppress_tokens and length == _begin(generation):
+        scores[:, list(generation.begin_suppress_tokens)] = -torch.inf
+
+
+def _penalise_repetition(scores: Tensor, penalty: float, sequences: Sequence[list[int]]) -> None:
+    for row, sequence in zip(scores, sequences, strict=True):
+        seen = row[sequence]
+        row[sequence] = torch.where(seen < 0, seen * penalty, seen / penalty)
+
+
+def _force(scores: Tensor, tokens: Sequence[int]) -> None:
+    scores.fill_(-torch.inf)
+    scores[:, list(tokens)] = 0
+
+
+def _begin(generation: Generation) -> int:
+    """The length of a sequence whose first token is chosen: after the prompt, and after a token that is forced."""
+    begin = len(generation.prompt_ids)
+    return begin if begin > 1 or generation.forced_bos_token_id is None else begin + 1
+
+
+def _completions(sequence: list[int], size: int) -> list[int]:
+    """The tokens that would make the last ones a run of `size` tokens that is in the sequence already."""
+    start = sequence[len(sequence) - size + 1 :]
+    return [
+        sequence[place + size - 1]
+        for place in range(len(sequence) - size + 1)
+        if sequence[place : place + size - 1] == start
+    ]
+
+
+def _last_of_bad_words(sequence: list[int], bad_words: Sequence[tuple[int, ...]]) -> list[int]:
+    """The last tokens of those bad words whose other tokens the sequence ends with."""
+    return [
+        last for *others, last in bad_words if not others or sequence[max(0, len(sequence) - len(others)) :] == others
+    ]

@@ -1,0 +1,125 @@
+"""What a decoder consists of: the parts in which architectures differ, as data for the one decoder that they share.
+
+The parts are modules of the transformers model, which go on working: `generate` runs on the same weights.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from flaskapp.captioner.engine.linear import MakeLinear
+
+Projection = Callable[[Tensor], Tensor]
+
+
+class NotDescribed(Exception):
+    """The fast decoder does not know this model. The text says why."""
+
+
+@dataclass(frozen=True)
+class SelfAttention:
+    query_key_value: Projection  # [rows, width] -> [rows, 3 * width], side by side
+    out: Projection
+    norm: Projection
+    scale: float
+
+
+@dataclass(frozen=True)
+class CrossAttention:
+    query: Projection
+    key_value: Projection  # [images, patches, encoder width] -> [images, patches, 2 * width]
+    out: Projection
+    norm: Projection
+    scale: float
+
+
+@dataclass(frozen=True)
+class FeedForward:
+    widen: Projection
+    activation: Projection
+    narrow: Projection
+    norm: Projection
+
+
+@dataclass(frozen=True)
+class Layer:
+    self_attention: SelfAttention
+    cross_attention: CrossAttention
+    feed_forward: FeedForward
+
+
+@dataclass(frozen=True)
+class Positions:
+    """A table of embeddings. A sequence's first token has row `offset`; tokens `padding` have row `padding`."""
+
+    table: Tensor  # [rows, width]
+    offset: int = 0
+    padding: int | None = None
+
+    @property
+    def length(self) -> int:
+        """The longest sequence."""
+        return len(self.table) - self.offset
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderDescription:
+    heads: int
+    embed_tokens: Projection  # int64 [rows] -> [rows, width], scaled
+    positions: Positions
+    token_type: Tensor | None = None  # [width], added to every token's embedding
+    embedding_norm: Projection | None = None
+    layers: Sequence[Layer]
+    norm_first: bool  # whether a norm comes before its attention or feed-forward network, or after the residual
+    final_norm: Projection | None = None
+    head: Projection  # [rows, width] -> [rows, vocabulary]
+
+
+class Packer:
+    """Replaces a model's linear layers by others of the same weights, made by `make`."""
+
+    def __init__(self, make: MakeLinear) -> None:
+        self._make = make
+
+    def one(self, parent: nn.Module, name: str) -> nn.Module:
+        """Replace `parent.name`, a Linear or GPT-2's Conv1D."""
+        weight, bias = _weight_and_bias(getattr(parent, name))
+        packed = self._make(weight, bias)
+        setattr(parent, name, packed)
+        return packed
+
+    def joined(self, parent: nn.Module, *names: str) -> nn.Module:
+        """One layer in the place of several with the same input. The parent's become slices of its output."""
+        parts = [_weight_and_bias(getattr(parent, name)) for name in names]
+        weight = torch.cat([weight for weight, _ in parts])
+        bias = None
+        if any(bias is not None for _, bias in parts):
+            bias = torch.cat([weight.new_zeros(len(weight)) if bias is None else bias for weight, bias in parts])
+        packed = self._make(weight, bias)
+        start = 0
+        for name, (part, _) in zip(names, parts, strict=True):
+            setattr(parent, name, OutputSlice(packed, start, start + len(part)))
+            start += len(part)
+        return packed
+
+
+class OutputSlice(nn.Module):
+    """Some outputs of a layer, in the place of the layer that had only them."""
+
+    def __init__(self, joined: nn.Module, start: int, stop: int) -> None:
+        super().__init__()
+        self.joined, self.start, self.stop = joined, start, stop
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs: Tensor = self.joined(x)
+        return outputs[..., self.start : self.stop]
+
+
+def _weight_and_bias(layer: nn.Module) -> tuple[Tensor, Tensor | None]:
+    """[out, in] and [out]. Conv1D is GPT-2's linear layer, with its weight stored as [in, out]."""
+    weight = layer.weight.detach()  # type: ignore[operator]
+    bias = None if layer.bias is None else layer.bias.detach()  # type: ignore[operator]
+    return (weight.T if isinstance(layer, Conv1D) else weight), bias

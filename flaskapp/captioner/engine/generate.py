@@ -1,0 +1,103 @@
+"""transformers' `generate`, in batches: for models without a description, and for what the fast decoder does not do."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
+
+from flaskapp.captioner.checkpoints.inputs import ModelInputs
+from flaskapp.captioner.engine.search import Result
+from flaskapp.captioner.generation import Generation
+from flaskapp.errors import CaptionFailed
+
+
+@torch.inference_mode()
+def generate(
+    model: Any,
+    tokenizer: Any,
+    inputs: ModelInputs,
+    images: Sequence[Any],
+    generation: Generation,
+    on_step: Callable[[], bool] = lambda: False,
+) -> list[list[Result]]:
+    """The captions of preprocessed images, all with one generation; for each image `num_return_sequences` of them.
+
+    `on_step` is called at each step; once it is true, the generation breaks off.
+    Raises CaptionFailed for logits that are not finite numbers.
+    """
+    given = _on_device(inputs.collate(images, generation.prompt, generation.prompt_ids), model)
+    with _seeded(generation):
+        output = model.generate(
+            **given,
+            **dict(generation.arguments),
+            tokenizer=tokenizer,  # for stop strings
+            logits_processor=LogitsProcessorList([FiniteCheck()]),
+            stopping_criteria=StoppingCriteriaList([Stop(on_step)]),
+            return_dict_in_generate=True,
+            output_logits=generation.scores,
+        )
+    skipped = inputs.prompt_length(given)
+    sums = _log_probabilities(model, output) if generation.scores else None
+    results = [
+        _result(ids[skipped:], None if sums is None else sums[number], generation)
+        for number, ids in enumerate(output.sequences.tolist())
+    ]
+    count = generation.num_return_sequences
+    return [results[start : start + count] for start in range(0, len(results), count)]
+
+
+def _on_device(given: dict[str, Tensor], model: Any) -> dict[str, Tensor]:
+    return {
+        name: value.to(model.device, model.dtype) if value.is_floating_point() else value.to(model.device)
+        for name, value in given.items()
+    }
+
+
+def _result(token_ids: list[int], log_probabilities: Tensor | None, generation: Generation) -> Result:
+    """Without the padding: up to the first end after the start, which may be the same token."""
+    ends = (number for number, token in enumerate(token_ids[1:], 2) if token in generation.eos_token_ids)
+    length = next(ends, len(token_ids))
+    generated = 0.0
+    if log_probabilities is not None:
+        generated = float(log_probabilities[: len(log_probabilities) - (len(token_ids) - length)].sum())
+    return Result(token_ids[:length], generated)
+
+
+def _log_probabilities(model: Any, output: Any) -> Tensor:
+    """Of each generated token, by the model alone: [sequences, generated]."""
+    beams = getattr(output, "beam_indices", None)
+    scores: Tensor = model.compute_transition_scores(output.sequences, output.logits, beams, normalize_logits=True)
+    return scores
+
+
+class Stop(StoppingCriteria):
+    """Asks at each step whether to break off."""
+
+    def __init__(self, on_step: Callable[[], bool]) -> None:
+        self._on_step = on_step
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **_: Any) -> Tensor:
+        return input_ids.new_full((len(input_ids),), self._on_step(), dtype=torch.bool)
+
+
+class FiniteCheck(LogitsProcessor):
+    """Raises CaptionFailed for what is not a finite number. Minus infinity is what other processors put there."""
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        if not bool((scores.amax(-1) < torch.inf).all()):
+            raise CaptionFailed("the model's output is not a finite number")
+        return scores
+
+
+@contextmanager
+def _seeded(generation: Generation) -> Iterator[None]:
+    """Draw from a random stream of the request's own, and leave the process's stream as it was."""
+    with torch.random.fork_rng(enabled=generation.do_sample):
+        if generation.do_sample and generation.seed is None:
+            torch.seed()
+        elif generation.do_sample:
+            torch.manual_seed(generation.seed)
+        yield

@@ -1,0 +1,174 @@
+"""The keys and values that a decoder attends to: those of the encoded images, and those of the tokens so far.
+
+All beams of an image attend to the same encoded image, so its keys and values are computed and kept once, not once a
+beam. Nothing is moved when beams are reordered: what was computed for any beam of an image stays where it is, and a
+mask says which of it are a beam's own ancestors.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+KeysValues = tuple[Tensor, Tensor]
+
+STEPS = 32  # that the first allocation has room for
+COMPACT_FROM = 128  # positions of the tokens' cache, below which dead ones are not looked for
+
+
+class KVCache:
+    """Keys and values of images that are decoded in step, from a prompt of `prompt_length` tokens on.
+
+    The first step takes the whole prompt (prefill), each later one a token for every beam. Until the first `reorder`
+    an image has one beam. The positions of a beam's tokens are masked for all others; those that no beam attends to
+    any more are dropped now and then, so that long captions cost no more than their length.
+
+    `cross` has each layer's keys and values of the encoded images, [images, heads, patches, head_dim], in a dtype that
+    may be smaller than the tokens': every step reads all of them.
+    """
+
+    def __init__(self, cross: list[KeysValues], beams: int, prompt_length: int, dtype: torch.dtype) -> None:
+        keys, _ = cross[0]
+        self.images, self._heads, _, self._head_dim = keys.shape
+        self.beams = 1
+        self.length = 0  # tokens of each sequence that are in
+        self._prompt_length = prompt_length
+        self._queries = 0  # tokens of each image in this step
+        self._new = slice(0, 0)  # and their positions in the cache
+        self._cross = cross
+        capacity = prompt_length + beams * STEPS
+        shape = self.images, self._heads, capacity, self._head_dim
+        self._self = [(keys.new_empty(shape, dtype=dtype), keys.new_empty(shape, dtype=dtype)) for _ in cross]
+        self._mask = keys.new_full((self.images, 1, capacity), -torch.inf, dtype=dtype)  # 0 where a beam may attend
+        self._step_mask = self._mask  # of this step, [images, 1, queries, positions]
+        self._compacted = prompt_length  # positions in use after the last compaction
+
+    @property
+    def rows(self) -> int:
+        """Tokens of all images in this step."""
+        return self.images * self._queries
+
+    @property
+    def is_prefill(self) -> bool:
+        """Whether this step takes the prompt."""
+        return self.length == self._prompt_length
+
+    def begin_step(self) -> None:
+        """Make room for the tokens of a step: the prompt's, or one for each beam."""
+        is_first = self.length == 0
+        self._queries = self._prompt_length if is_first else self.beams
+        used = self._new.stop
+        if used >= max(COMPACT_FROM, 2 * self._compacted):
+            used = self._compact(used)
+        self._new = slice(used, used + self._queries)
+        self._grow(self._new.stop)
+        if is_first:
+            self._mask[:, :, self._new] = 0
+            causal = self._mask.new_full((self._queries, self._queries), -torch.inf).triu(1)
+            self._step_mask = causal.expand(self.images, 1, -1, -1)
+        else:
+            self._mask[:, range(self.beams), range(self._new.start, self._new.stop)] = 0
+            self._step_mask = self._mask[: self.images, None, :, : self._new.stop]
+        self.length += self._prompt_length if is_first else 1
+
+    def sequence_positions(self) -> list[int]:
+        """Where in its sequence each token of this step is, [rows]."""
+        if self.is_prefill:
+            return list(range(self._prompt_length)) * self.images
+        return [self.length - 1] * self.rows
+
+    def last_of_each_sequence(self, x: Tensor) -> Tensor:
+        """[rows, width] -> [images * beams, width]"""
+        return x.view(self.images, -1, x.shape[1])[:, -1] if self.is_prefill else x
+
+    def self_attention(self, layer: int, query_key_value: Tensor, scale: float) -> Tensor:
+        """Store the new tokens' keys and values, and attend to those of the ancestors.
+
+        Queries, keys and values side by side, [rows, 3 * width] -> [rows, width].
+        """
+        query, key, value = query_key_value.chunk(3, dim=1)
+        keys, values = self._self[layer]
+        keys[: self.images, :, self._new] = self._by_head(key)
+        values[: self.images, :, self._new] = self._by_head(value)
+        seen = keys[: self.images, :, : self._new.stop], values[: self.images, :, : self._new.stop]
+        return _by_row(attend(self._by_head(query), *seen, scale, self._step_mask))
+
+    def cross_attention(self, layer: int, query: Tensor, scale: float) -> Tensor:
+        """Attend to the encoded images: [rows, width] -> [rows, width]."""
+        keys, values = self._cross[layer]
+        seen = keys[: self.images], values[: self.images]
+        return _by_row(attend(self._by_head(query.to(keys.dtype)), *seen, scale)).to(query.dtype)
+
+    def reorder(self, parents: Tensor) -> None:
+        """Each beam goes on from one of its image's beams: int64 [images, beams]. It attends to what that one did."""
+        self.beams = parents.shape[1]
+        mask = self._mask[: self.images]
+        self._mask = mask.gather(1, parents[..., None].expand(-1, -1, mask.shape[2]))
+
+    def drop(self, image: int) -> None:
+        """Forget an image. The last one takes its place."""
+        last = self.images - 1
+        if image != last:
+            for keys, values in (*self._cross, *self._self):
+                keys[image], values[image] = keys[last], values[last]
+            self._mask[image] = self._mask[last]
+        self.images = last
+
+    def _compact(self, used: int) -> int:
+        """Drop the positions that no beam attends to. Returns how many are in use then."""
+        mask = self._mask[: self.images, :, :used]
+        alive = (mask == 0).any(1)  # [images, used]
+        self._compacted = int(alive.sum(1).max())
+        if self._compacted < used:
+            # The living ones first, in their order; where an image has fewer, the rest of them are dead and masked.
+            order = alive.logical_not().to(torch.int8).argsort(dim=1, stable=True)[:, : self._compacted]
+            self._mask[: self.images, :, : self._compacted] = mask.gather(
+                2, order[:, None].expand(-1, mask.shape[1], -1)
+            )
+            self._mask[: self.images, :, self._compacted :] = -torch.inf
+            index = order[:, None, :, None].expand(-1, self._heads, -1, self._head_dim)
+            for pair in self._self:
+                for each in pair:
+                    each[: self.images, :, : self._compacted] = each[: self.images].gather(2, index)
+        return self._compacted
+
+    def _grow(self, needed: int) -> None:
+        capacity = self._mask.shape[2]
+        if needed <= capacity:
+            return
+        self._mask = _extended(self._mask, 2, max(needed, 2 * capacity), -torch.inf)
+        self._self = [
+            (_extended(keys, 2, self._mask.shape[2]), _extended(values, 2, self._mask.shape[2]))
+            for keys, values in self._self
+        ]
+
+    def _by_head(self, x: Tensor) -> Tensor:
+        """[rows, width] -> [images, heads, queries, head_dim]"""
+        return x.view(self.images, self._queries, self._heads, self._head_dim).transpose(1, 2)
+
+
+def _by_row(x: Tensor) -> Tensor:
+    """[images, heads, queries, head_dim] -> [rows, width]"""
+    return x.transpose(1, 2).flatten(0, 1).flatten(1)
+
+
+def _extended(x: Tensor, dim: int, size: int, fill: Any = 0) -> Tensor:
+    """The same tensor with more room along a dimension."""
+    shape = list(x.shape)
+    shape[dim] = size - shape[dim]
+    return torch.cat([x, x.new_full(shape, fill)], dim)
+
+
+def attend(query: Tensor, keys: Tensor, values: Tensor, scale: float, mask: Tensor | None = None) -> Tensor:
+    """Attention, [images, heads, queries, head_dim] like the query.
+
+    PyTorch's kernel for a CPU divides the work by blocks of queries. With a few of them plain products are faster, and
+    in bfloat16 with many as well.
+    """
+    if query.is_cuda:
+        return scaled_dot_product_attention(query, keys, values, attn_mask=mask, scale=scale)
+    scores = torch.matmul(query, keys.mT).mul_(scale)
+    if mask is not None:
+        scores += mask
+    return torch.matmul(scores.softmax(-1), values)

@@ -1,0 +1,35 @@
+"""Random draws of tokens: temperature, top-k and top-p, and draws without replacement.
+
+Reference: transformers/generation/logits_process.py; The Curious Case of Neural Text Degeneration (Holtzman et al.,
+2020) for top-p; Stochastic Beams and Where to Find Them (Kool et al., 2019) for the Gumbel draws.
+"""
+
+import torch
+from torch import Tensor
+
+from flaskapp.captioner.generation import Generation
+
+
+def warp(scores: Tensor, generation: Generation) -> Tensor:
+    """[rows, vocabulary] -> the same with what may not be drawn at minus infinity, divided by the temperature."""
+    # A beam search needs a candidate that does not end for each that may.
+    at_least = 1 if generation.num_beams == 1 else 1 + max(1, len(generation.eos_token_ids))
+    scores = scores / generation.temperature
+    if 0 < generation.top_k < scores.shape[1]:
+        smallest = scores.topk(max(generation.top_k, at_least)).values[:, -1:]
+        scores = scores.masked_fill(scores < smallest, -torch.inf)
+    if generation.top_p < 1:
+        ordered, order = scores.sort(dim=1)
+        unlikely = ordered.softmax(1).cumsum(1) <= 1 - generation.top_p
+        unlikely[:, -at_least:] = False
+        scores = scores.masked_fill(unlikely.scatter(1, order, unlikely), -torch.inf)
+    return scores
+
+
+def draw(scores: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Draw `count` of n without replacement from the softmax of each row: [rows, n] -> int64 [rows, count].
+
+    The largest of scores with Gumbel noise are such a draw.
+    """
+    noise = torch.empty_like(scores).exponential_(generator=generator).log_().neg_()
+    return (scores + noise).topk(count).indices

@@ -1,0 +1,148 @@
+"""The bookkeeping of one image's captions: which beams go on, which are finished, and when it is done.
+
+Only a few candidates for each beam come here; the decoder's arithmetic and its cache are elsewhere.
+
+Reference: transformers/generation/utils.py (`_beam_search`, `_sample`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import inf
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from flaskapp.captioner.generation import Generation
+
+
+class Candidate(NamedTuple):
+    """One more token for one of the beams."""
+
+    score: float  # of the whole sequence: the sum of what the search adds up
+    beam: int
+    token: int
+    log_probability: float = 0.0  # of this token, by the model alone; only with `scores`
+
+
+class Result(NamedTuple):
+    """One caption as token ids, and the sum of the log-probabilities of the generated ones, by the model alone."""
+
+    token_ids: list[int]
+    log_probability: float
+
+
+@dataclass(eq=False)
+class Search:
+    """The search for one image's captions: sequences from the prompt to an end token, or to max_length.
+
+    Greedy search is a search with one beam. With `do_sample` and several beams the candidates were drawn.
+    """
+
+    generation: Generation
+    beams: list[list[int]] = field(init=False)
+    scores: list[float] = field(init=False)
+    log_probabilities: list[float] = field(init=False)
+    finished: list[tuple[float, Result]] = field(init=False, default_factory=list)  # the best first
+    is_done: bool = field(init=False, default=False)
+    generator: torch.Generator | None = field(init=False, default=None)  # of the request's own random numbers
+
+    def __post_init__(self) -> None:
+        # The one prompt branches into all beams at the first step.
+        self.beams, self.scores, self.log_probabilities = [list(self.generation.prompt_ids)], [0.0], [0.0]
+        if self.generation.do_sample:
+            self.generator = torch.Generator()
+            if self.generation.seed is None:
+                self.generator.seed()
+            else:
+                self.generator.manual_seed(self.generation.seed)
+
+    @property
+    def width(self) -> int:
+        """Candidates that a step needs: enough that as many go on as there are beams, whatever of them end."""
+        if self.generation.num_beams == 1:
+            return self.generation.rows
+        return max(2, 1 + len(self.generation.eos_token_ids)) * self.generation.num_beams
+
+    @property
+    def results(self) -> list[Result]:
+        """Once it is done, its captions, the best first."""
+        return [result for _, result in self.finished[: self.generation.num_return_sequences]]
+
+    def advance(self, candidates: Sequence[Candidate]) -> list[int]:
+        """Go on with the best of `width` candidates. Returns the beams that they come from."""
+        length = len(self.beams[0])  # of the sequences, without the new token
+        is_last = length + 1 >= self.generation.max_length
+        ended: list[tuple[float, Result]] = []
+        live: list[Candidate] = []
+        for rank, candidate in enumerate(candidates):
+            if is_last or candidate.token in self.generation.eos_token_ids:
+                # The others are there to take the place of those that end; what may not come ends nothing.
+                if rank < self.generation.num_beams and (is_last or candidate.score > -inf):
+                    ended.append((candidate.score, Result(*self._extended(candidate))))
+            else:
+                live.append(candidate)
+        live = sorted(live, key=lambda each: -each.score)[: self.generation.num_beams]  # drawn ones are in no order
+        self._finish(ended, length)
+        self.is_done = is_last or self._has_found_enough([each.score for each in live], length)
+        if not self.is_done:
+            extended = [self._extended(each) for each in live]
+            self.beams, self.scores = [beam for beam, _ in extended], [each.score for each in live]
+            self.log_probabilities = [log_probability for _, log_probability in extended]
+        return [each.beam for each in live]
+
+    def _extended(self, candidate: Candidate) -> tuple[list[int], float]:
+        beam = [*self.beams[candidate.beam], candidate.token]
+        return beam, self.log_probabilities[candidate.beam] + candidate.log_probability
+
+    def _finish(self, ended: list[tuple[float, Result]], length: int) -> None:
+        penalised = [(self._penalised(score, length), result) for score, result in ended]
+        best = sorted(self.finished + penalised, key=lambda each: -each[0])
+        self.finished = best[: self.generation.num_beams]
+
+    def _has_found_enough(self, scores: list[float], length: int) -> bool:
+        """Whether nothing that is still running may beat the worst of what is finished."""
+        generation = self.generation
+        if len(self.finished) < generation.num_beams:
+            return False
+        if generation.num_beams == 1 or generation.early_stopping is True or not scores:
+            return True
+        if generation.early_stopping == "never" and generation.length_penalty > 0:
+            length = generation.max_length - 1  # where a running one could still get to
+        worst, _ = self.finished[-1]
+        return self._penalised(scores[0], length) <= worst
+
+    def _penalised(self, score: float, length: int) -> float:
+        """A score by the number of its new tokens to the power of the penalty, in fp32 as `generate` has it."""
+        tokens = length + 1 - len(self.generation.prompt_ids)
+        return float(np.float32(score) / np.float32(tokens**self.generation.length_penalty))
+
+
+@dataclass(eq=False)
+class FreeDraws(Search):
+    """Captions that are drawn independently of each other: a beam is a caption, whatever the others do.
+
+    The beam of a finished caption goes on decoding, for nothing, until all are finished.
+    """
+
+    _ended: dict[int, Result] = field(init=False, default_factory=dict)  # by their beams
+
+    def advance(self, candidates: Sequence[Candidate]) -> list[int]:
+        """Go on with one candidate for each caption, in their order."""
+        is_last = len(self.beams[0]) + 1 >= self.generation.max_length
+        results = [Result(*self._extended(candidate)) for candidate in candidates]
+        for beam, (candidate, result) in enumerate(zip(candidates, results, strict=True)):
+            if is_last or candidate.token in self.generation.eos_token_ids:
+                self._ended.setdefault(beam, result)
+        self.beams = [result.token_ids for result in results]
+        self.log_probabilities = [result.log_probability for result in results]
+        self.scores = [0.0] * len(results)
+        self.is_done = len(self._ended) == len(results)
+        if self.is_done:
+            self.finished = [(0.0, self._ended[beam]) for beam in range(len(results))]
+        return [candidate.beam for candidate in candidates]
+
+
+def begin(generation: Generation) -> Search:
+    """The search that a generation asks for."""
+    return FreeDraws(generation) if generation.draws_freely else Search(generation)

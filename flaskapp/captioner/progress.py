@@ -1,0 +1,38 @@
+"""Whether a model still makes progress."""
+
+import time
+
+SLACK = 4  # a step may take so many times as long as the longest so far, for each image in it
+LEAST = 5.0  # seconds without a step that are never taken for a standstill
+
+
+class Progress:
+    """Times the steps of the one thread that runs the model; other threads ask whether it stands still."""
+
+    def __init__(self) -> None:
+        self._longest = 0.0  # seconds of a step, for each image in it
+        self._began: float | None = None  # the step that runs, if one does
+        self._images = 1
+
+    def begin(self, images: int) -> None:
+        """A step begins that so many images take part in."""
+        self._images, self._began = max(1, images), time.monotonic()
+
+    def step(self) -> None:
+        """A step ends, and the next one begins with the same images."""
+        if self._began is not None:
+            self._longest = max(self._longest, (time.monotonic() - self._began) / self._images)
+        self._began = time.monotonic()
+
+    def end(self) -> None:
+        """A step ends, and none begins."""
+        self.step()
+        self._began = None
+
+    @property
+    def has_stalled(self) -> bool:
+        """Whether the step that runs takes far longer than any did."""
+        began = self._began
+        if began is None:
+            return False
+        return time.monotonic() - began > max(LEAST, SLACK * self._longest * self._images)

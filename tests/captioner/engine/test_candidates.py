@@ -1,0 +1,61 @@
+"""From logits to candidates. The words that come of them are compared with `generate`'s in test_parity.py."""
+
+import pytest
+import torch
+
+from flaskapp.captioner.engine.candidates import propose, top_k
+from flaskapp.captioner.engine.search import Search, begin
+from flaskapp.captioner.generation import Generation
+from flaskapp.errors import CaptionFailed
+
+
+def search(**values: object) -> Search:
+    return begin(Generation(eos_token_ids=(0,), **{"num_beams": 8, **values}))
+
+
+@pytest.mark.parametrize("n", [40, 512, 50_257])
+def test_the_best_by_blocks_are_the_best_of_all(n: int) -> None:
+    torch.manual_seed(0)
+    scores = torch.randn(3, n)
+    (values, indices), expected = top_k(scores, 16), scores.topk(16)
+    assert torch.equal(values, expected.values)
+    assert torch.equal(indices, expected.indices)
+
+
+def test_scores_are_log_probabilities_though_they_take_the_place_of_the_logits() -> None:
+    torch.manual_seed(0)
+    logits = 5 * torch.randn(2, 50_257)
+    expected = logits.log_softmax(1).topk(16)
+    with torch.inference_mode():
+        proposed = propose(logits.clone(), [search(), search()])
+    assert [[each.score for each in one] for one in proposed] == expected.values.tolist()
+    assert [[each.token for each in one] for one in proposed] == expected.indices.tolist()
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("values", [{}, {"num_beams": 1}, {"num_beams": 1, "do_sample": True}, {"do_sample": True}])
+def test_a_logit_that_is_no_finite_number_fails_the_caption(bad: float, values: dict[str, object]) -> None:
+    logits = torch.randn(1, 1000)
+    logits[0, 500] = bad
+    with pytest.raises(CaptionFailed), torch.inference_mode():
+        propose(logits, [search(**values)])
+
+
+def test_a_token_that_may_not_come_is_no_failure() -> None:
+    logits = torch.full((1, 1000), -torch.inf)
+    logits[0, :20] = 0
+    with torch.inference_mode():
+        (candidates,) = propose(logits, [search()])
+    assert {each.token for each in candidates} <= set(range(20))
+
+
+def test_the_model_s_own_log_probability_is_told_whatever_the_search_adds_up() -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(1, 1000)
+    expected = logits.log_softmax(1)[0]
+    prompt = (int(expected.argmax()),)
+    for values in ({"num_beams": 1}, {"repetition_penalty": 5.0}, {"do_sample": True, "num_beams": 1, "top_k": 3}):
+        with torch.inference_mode():
+            (candidates,) = propose(logits.clone(), [search(scores=True, prompt_ids=prompt, **values)])
+        for each in candidates:
+            assert each.log_probability == pytest.approx(float(expected[each.token]))
