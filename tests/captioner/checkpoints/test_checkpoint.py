@@ -44,7 +44,7 @@ def test_the_hub_s_file_layout_loads_and_captions_like_the_model_that_was_saved(
 
     captioner = Captioner()
     captioner.configure(Configuration(model=str(folder)))
-    ((caption,),) = captioner.caption([PICTURE], GenerationSettings(max_length=8))
+    ((caption,),) = captioner.caption([PICTURE], GenerationSettings(max_length=8, num_beams=8))
 
     pixels = ViTImageProcessorPil(size={"height": 32, "width": 32})([PICTURE], return_tensors="pt").pixel_values
     tokens = model.generate(pixels, max_length=8, num_beams=8)
