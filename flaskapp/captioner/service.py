@@ -58,7 +58,7 @@ class Captioner:
         if configuration != self._configuration:
             self.close()
             self._abandoned.set()
-            with self._lock:  # waits for a try that runs, whose outcome is not the new configuration's
+            with self._lock:  # wait for a running try: its outcome belongs to the old configuration
                 self._configuration = configuration
                 self._abandoned = threading.Event()
                 self._forget()
@@ -196,7 +196,7 @@ class Captioner:
         return captions
 
     def _check_refusal(self) -> None:
-        """Let no caption wait for a hub that did not offer the model. Raises ModelUnavailable."""
+        """Refuse captions at once while the hub does not offer the model. Raises ModelUnavailable."""
         refusal = self._refusal
         if refusal is not None and self._loaded is None:
             self.load_in_background()
@@ -215,7 +215,7 @@ class Captioner:
         return self._loaded
 
     def _choose(self) -> Configuration:
-        """A hub that answered can be reached: from then on, the embedded model replaces the default one no more."""
+        """Once the hub answered, it can be reached: the embedded model no longer replaces the default one."""
         if self._configuration.model is None and self._refusal is not None:
             from flaskapp.captioner.checkpoints.hub import DEFAULT_MODEL
 

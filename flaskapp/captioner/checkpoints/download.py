@@ -73,8 +73,6 @@ def _finish(result: Result) -> None:
 
 
 def main(model: str, revision: str) -> None:
-    if not sys.stderr.isatty():
-        os.environ.setdefault("TQDM_MININTERVAL", "5")  # seconds between updates of a progress bar in a log file
     logging.basicConfig(level=logging.WARNING, handlers=[_Records()])
     log.setLevel(logging.INFO)
     logging.getLogger("huggingface_hub").handlers.clear()

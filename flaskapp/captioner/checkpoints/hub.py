@@ -39,6 +39,8 @@ EMBEDDED_FOLDER = Path(__file__).parents[1] / "embedded" / "checkpoint"
 DOWNLOAD = [sys.executable, "-m", "flaskapp.captioner.checkpoints.download"]
 IMPORTS = os.pathsep.join([str(Path(__file__).parents[3]), *filter(None, sys.path)])  # where that finds its modules
 
+PROGRESS_IN_FILES = {"TQDM_MININTERVAL": "5"}  # seconds between updates of a progress bar that is not on a terminal
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -109,8 +111,8 @@ def _download(model: str, revision: str) -> Path:
     """
     with subprocess.Popen(
         [*DOWNLOAD, model, revision],
-        env=os.environ | {"PYTHONPATH": IMPORTS},
-        stdin=subprocess.PIPE,  # closed when this process ends, however it does
+        env=os.environ | {"PYTHONPATH": IMPORTS} | ({} if sys.stderr.isatty() else PROGRESS_IN_FILES),
+        stdin=subprocess.PIPE,  # the download ends when this closes, so also when this process is killed
         stdout=subprocess.PIPE,
         process_group=0,  # a terminal's Ctrl-C is for this process
     ) as process:
