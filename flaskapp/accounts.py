@@ -57,11 +57,14 @@ class Accounts:
         known_hash = self._find_hash(username)
         if not passwords.is_hash_of(known_hash or passwords.NOBODY, password) or known_hash is None:
             raise WrongPassword(WRONG_PAIR)
-        self._remembered.add(username, password)
 
-    def remembers(self, username: str, password: str) -> bool:
-        """Whether this process found this pair right a moment ago."""
-        return (username, password) in self._remembered
+    def remember(self, client: str, username: str, password: str) -> None:
+        """Note that a pair from this client was right."""
+        self._remembered.add(client, username, password)
+
+    def remembers(self, client: str, username: str, password: str) -> bool:
+        """Whether this process found this pair right a moment ago, from this client."""
+        return (client, username, password) in self._remembered
 
     def add(self, username: str, password: str) -> None:
         """Save a new login. Raises UsernameTaken where one with this name is saved."""

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 PREFIX = "FLASKAPP"
 LARGEST_SIDE = 16_383  # pixels
 OFF = "off"
+PER_USERNAME = "100/hour"  # wrong passwords; NIST SP 800-63B allows 100 in a row
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,7 @@ SETTINGS = (
     Setting("REGISTRATION", one_of("open", "closed"), None, "`open`: `/login/` saves new names; `closed`: it only checks. Unset: `closed` with `REQUIRE_LOGIN`, else `open`"),
     Setting("RATE_LIMIT_LOGIN", rate, "300/minute", "Calls of `/login/` from one address, or `off`; more get 429"),
     Setting("RATE_LIMIT_FAILURES", rate, "30/minute", "Wrong passwords from one address, at `/login/` and by HTTP Basic, or `off`; more get 429"),
+    Setting("RATE_LIMIT_USERNAME", rate, None, "Wrong passwords for one username from all addresses, or `off`; more get 429, except from addresses that logged in under it within 30 days. Unset: `100/hour`, or `off` with `RATE_LIMIT_FAILURES=off`"),
     Setting("RATE_LIMIT_STORAGE_URL", storage_url, SHARED, "Where these are counted: `shared://`, in the memory of this server's workers; `redis://host:6379`, for several servers", secret=True),
     Setting("TRUSTED_PROXIES", whole, 0, "Proxies in front whose `X-Forwarded-For` is believed; 0: none is"),
     Setting("LOG_FORMAT", one_of("text", "json"), "text", "`text`: readable lines; `json`: an object a line, also of what is no request (under gunicorn)"),
@@ -200,6 +202,9 @@ def apply(config: MutableMapping[str, Any]) -> None:
     for setting in SETTINGS:
         config[setting.name] = _value(setting, config.get(setting.name))
     config["REGISTRATION"] = config["REGISTRATION"] or ("closed" if config["REQUIRE_LOGIN"] else "open")
+    config["RATE_LIMIT_USERNAME"] = config["RATE_LIMIT_USERNAME"] or (
+        OFF if config["RATE_LIMIT_FAILURES"] == OFF else PER_USERNAME
+    )
     config["MAX_CONTENT_LENGTH"] = config["MAX_UPLOAD_MB"] * 2**20
 
 
