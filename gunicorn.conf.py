@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from gunicorn.util import set_owner_process
+
 from flaskapp import metrics, settings
 from flaskapp.captioner import captioner
 from flaskapp.cpu import usable_cores
@@ -60,7 +62,12 @@ def when_ready(server: Any) -> None:
     jobs = getattr(server.app.wsgi(), "extensions", {}).get("jobs")  # an application of others has none
     if jobs is not None and jobs.queue.is_local:
         server.metrics_places = [metrics_files.make_room([])]
-        embedded.start(jobs, server.LISTENERS, on_work=lambda: metrics_files.enter(*server.metrics_places))
+        embedded.start(
+            jobs,
+            server.LISTENERS,
+            on_work=lambda: metrics_files.enter(*server.metrics_places),
+            drop_privileges=lambda: set_owner_process(server.cfg.uid, server.cfg.gid, server.cfg.initgroups),
+        )
 
 
 def pre_fork(server: Any, worker: Any) -> None:

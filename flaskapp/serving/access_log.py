@@ -1,6 +1,9 @@
 """The line that gunicorn writes for each request: method, path, status and id, never the query string."""
 
+import logging
+import os
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from gunicorn.glogging import Logger
@@ -15,6 +18,26 @@ class AccessLogger(Logger):  # type: ignore[misc]
 
     Whoever sends metrics to statsd adds `--logger-class gunicorn.instrument.statsd.Statsd` to the command line.
     """
+
+    def reopen_files(self) -> None:
+        """On SIGUSR1. The master gives the new files to its workers' user, which gunicorn does at the start only.
+
+        A worker that may not open its file keeps the old one. gunicorn's own would end it.
+        """
+        files = {
+            Path(handler.baseFilename)
+            for logger in (self.error_log, self.access_log)
+            for handler in logger.handlers
+            if isinstance(handler, logging.FileHandler)
+        }
+        for file in sorted(files):
+            if not os.access(file if file.exists() else file.parent, os.W_OK):
+                self.warning("The log goes on in the file that was open: %s cannot be opened", file)
+                return
+        super().reopen_files()
+        if os.geteuid() == 0:
+            for file in files:
+                os.chown(file, self.cfg.uid, self.cfg.gid)
 
     def atoms(self, resp: Any, req: Any, environ: dict[str, Any], request_time: timedelta) -> dict[str, Any]:
         if self.cfg.access_log_format != FORMAT:  # somebody's own may use any of them
