@@ -13,6 +13,16 @@ from flaskapp.trace import KEY
 FORMAT = '%(h)s %(t)s "%(m)s %(U)s %(H)s" %(s)s %(b)s %(M)sms "%(a)s" %({x-request-id}o)s'
 
 
+def _path(address: str) -> str:
+    return address.partition("?")[0]
+
+
+def _without_queries(environ: dict[str, Any]) -> dict[str, Any]:
+    """The variables without query strings: the deprecated way of a login has the password there."""
+    addresses = {name: _path(environ[name]) for name in ("RAW_URI", "HTTP_REFERER") if name in environ}
+    return environ | addresses | {"QUERY_STRING": ""}
+
+
 class AccessLogger(Logger):  # type: ignore[misc]
     """gunicorn's own, without a copy of every header and variable of each request.
 
@@ -41,14 +51,14 @@ class AccessLogger(Logger):  # type: ignore[misc]
 
     def atoms(self, resp: Any, req: Any, environ: dict[str, Any], request_time: timedelta) -> dict[str, Any]:
         if self.cfg.access_log_format != FORMAT:  # somebody's own may use any of them
-            atoms: dict[str, Any] = super().atoms(resp, req, environ, request_time)
-            return atoms
+            atoms: dict[str, Any] = super().atoms(resp, req, _without_queries(environ), request_time)
+            return atoms | {"{referer}i": _path(environ.get("HTTP_REFERER", "-"))}
         trace = environ.get(KEY)
         return {
             "h": environ.get("REMOTE_ADDR", "-"),
             "t": self.now(),
             "m": environ["REQUEST_METHOD"],
-            "U": environ["RAW_URI"].partition("?")[0],  # still percent-encoded: no line breaks in it
+            "U": _path(environ["RAW_URI"]),  # still percent-encoded: no line breaks in it
             "H": environ["SERVER_PROTOCOL"],
             "s": str(resp.status).partition(" ")[0],
             "b": resp.sent,

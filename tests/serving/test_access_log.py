@@ -23,7 +23,7 @@ def line(access_log_format: str, **variables: Any) -> str:
     config = Config()
     config.set("access_log_format", access_log_format)
     response: Any = SimpleNamespace(status="200 OK", sent=14, headers=[("X-Answer", "42")])
-    request: Any = SimpleNamespace(headers=[("ACCEPT", "*/*")])
+    request: Any = SimpleNamespace(headers=[("ACCEPT", "*/*"), ("REFERER", "http://localhost/?secret")])
     logger = AccessLogger(config)
     atoms = logger.atoms(response, request, ENVIRON | variables, timedelta(milliseconds=1234.5))
     return access_log_format % logger.atoms_wrapper_class(atoms)
@@ -69,6 +69,14 @@ def test_a_file_that_cannot_be_opened_anew_stays_in_use(
 def test_a_path_cannot_begin_another_line() -> None:
     assert "\n" not in line(FORMAT, PATH_INFO="/a\nforged", RAW_URI="/a%0aforged?q=secret")
     assert '"GET /a%0aforged HTTP/1.1"' in line(FORMAT, PATH_INFO="/a\nforged", RAW_URI="/a%0aforged?q=secret")
+
+
+@pytest.mark.parametrize(
+    "access_log_format", ["%(r)s", "%(q)s", "%(f)s", "%({referer}i)s", "%({raw_uri}e)s", "%({query_string}e)s"]
+)
+def test_no_format_has_a_query_string(access_log_format: str) -> None:
+    written = line(access_log_format, HTTP_REFERER="http://localhost/login/?password=secret")
+    assert "secret" not in written
 
 
 @pytest.mark.parametrize(
