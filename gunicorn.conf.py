@@ -2,12 +2,13 @@
 
 import gc
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
 from gunicorn.util import set_owner_process
 
-from flaskapp import metrics, settings
+from flaskapp import metrics, settings, unvetted_logins
 from flaskapp.captioner import captioner
 from flaskapp.cpu import usable_cores
 from flaskapp.errors import CaptionerUnavailable, InvalidSetting
@@ -84,6 +85,14 @@ def post_fork(server: Any, worker: Any) -> None:
     metrics_files.enter(worker.metrics_place)
     captioner.continue_after_fork(worker.age, on_death=leave)
     embedded.watch(on_loss=leave)
+
+
+def post_worker_init(worker: Any) -> None:
+    """In the first worker, not in the master: it has the user that the database's file shall belong to."""
+    extensions = getattr(worker.wsgi, "extensions", {})
+    if worker.age == 1 and "accounts" in extensions:
+        arguments = (worker.wsgi.config, extensions["accounts"])
+        threading.Thread(target=unvetted_logins.warn, args=arguments, daemon=True).start()
 
 
 def child_exit(server: Any, worker: Any) -> None:
