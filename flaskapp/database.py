@@ -3,12 +3,25 @@
 import logging
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import URL, Connection, Engine, MetaData, create_engine, make_url, text
+from sqlalchemy import (
+    URL,
+    Connection,
+    CursorResult,
+    Engine,
+    MetaData,
+    Update,
+    create_engine,
+    func,
+    make_url,
+    select,
+    text,
+)
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Session
@@ -86,6 +99,33 @@ class Database:
             if not self._file_is_ready:
                 _prepare_file(self.engine.url)
                 self._file_is_ready = True
+
+
+def current_time(session: Session) -> float:
+    """Seconds since 1970 by the database's clock: those of its clients differ. SQLite's is this machine's."""
+    if session.get_bind().dialect.name == "postgresql":
+        return float(session.scalar(text("SELECT extract(epoch FROM clock_timestamp())")) or 0.0)
+    return time.time()
+
+
+def exclude_others(session: Session, key: int) -> None:
+    """Until the end of the transaction, which must not have begun to write, let no other pass here with this key."""
+    match session.get_bind().dialect.name:
+        case "sqlite":
+            session.connection().exec_driver_sql("BEGIN IMMEDIATE")
+        case "postgresql":
+            session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+
+
+def is_alone(session: Session, key: int) -> bool:
+    """Whether no other transaction is in a section with this key, on PostgreSQL; until its end, none gets in."""
+    has_locks = session.get_bind().dialect.name == "postgresql"
+    return not has_locks or bool(session.scalar(select(func.pg_try_advisory_xact_lock(key))))
+
+
+def found_a_row(session: Session, statement: Update) -> bool:
+    """Execute an update, and tell whether there was a row for it."""
+    return cast(CursorResult[Any], session.execute(statement)).rowcount > 0
 
 
 def _create_engine(database_url: str) -> Engine:

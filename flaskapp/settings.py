@@ -154,6 +154,8 @@ SETTINGS = (
     Setting("MAX_JOB_IMAGES", positive, 5000, "Images in one caption job"),
     Setting("MAX_JOB_MB", positive, 64, "Size of the images of one caption job, unpacked, in MiB"),
     Setting("MAX_JOBS_MB", positive, 2048, "Size of the images of all caption jobs that have not ended, unpacked, in MiB"),
+    Setting("MAX_CLIENT_JOBS", positive, 100, "Caption jobs of one login, or of one address without logins, that have not ended; more get 429"),
+    Setting("MAX_CLIENT_JOB_IMAGES", positive, 10000, "Images of these that wait for captions; more get 429. A first job always fits"),
     Setting("JOB_TTL", positive, 86400, "Seconds that a caption job may take, and that its results are kept after its end"),
     Setting("BROKER_URL", broker_url, None, "Celery's broker for caption jobs, such as `redis://host:6379/0`; `rediss://` verifies the certificate, unless `?ssl_cert_reqs=none`. Unset: a folder, and a worker that the server runs", secret=True),
     Setting("BLOB_STORE", blob_store, None, "Where the images of caption jobs wait: a folder or any fsspec URL, the same for all servers and workers. Unset: a folder beside the SQLite file, or in the instance folder", secret=True),
