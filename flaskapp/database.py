@@ -5,7 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,11 +22,11 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Session
 
-from flaskapp import migrations
+from flaskapp import migrations, postgresql
 from flaskapp.errors import DatabaseUnavailable
 
 log = logging.getLogger(__name__)
@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 BUSY_TIMEOUT = 4.0  # seconds that a call waits for a lock, for a server, or for a connection of the pool
 POOL = 16  # connections; a call has one while it asks the database, not while it does something else
 SILENT = 10  # seconds after which the server gives up a client that fell silent, and takes its locks from it
+WAL_PAUSE = 0.05  # seconds between two tries to switch an SQLite file to WAL
 MIGRATING = 0x666C61736B  # any number: the key of PostgreSQL's lock
 
 
@@ -95,10 +96,12 @@ class Database:
         self._is_ready = True
 
     def _prepare_file(self) -> None:
+        if self._file_is_ready or self.engine.dialect.name != "sqlite":
+            return
         with self._file_lock:
-            if not self._file_is_ready:
-                _prepare_file(self.engine.url)
-                self._file_is_ready = True
+            _make_file(self.engine.url)
+        _use_wal(self.engine)
+        self._file_is_ready = True
 
 
 def current_time(session: Session) -> float:
@@ -129,47 +132,47 @@ def found_a_row(session: Session, statement: Update) -> bool:
 
 
 def _create_engine(database_url: str) -> Engine:
-    match make_url(database_url).get_backend_name():
+    url = make_url(database_url)
+    match url.get_backend_name():
         case "sqlite":
-            # Its own journal, not WAL: two processes that switch a new file to WAL at once do not wait for each other.
-            connect_args: dict[str, Any] = {"timeout": BUSY_TIMEOUT}
+            defaults: dict[str, Any] = {"timeout": BUSY_TIMEOUT}
         case "postgresql":
-            connect_args = _postgresql_limits()
+            defaults = postgresql.arguments(url, BUSY_TIMEOUT)
         case _:
-            connect_args = {}
-    return create_engine(
-        database_url, pool_size=POOL, pool_timeout=BUSY_TIMEOUT, pool_pre_ping=True, connect_args=connect_args
-    )
+            defaults = {}
+    given = {name: value for name, value in defaults.items() if name not in url.query}  # what the URL says goes first
+    engine = create_engine(url, pool_size=POOL, pool_timeout=BUSY_TIMEOUT, pool_pre_ping=True, connect_args=given)
+    if url.get_backend_name() == "postgresql":
+        postgresql.limit(engine, BUSY_TIMEOUT, SILENT)
+    return engine
 
 
-def _postgresql_limits() -> dict[str, Any]:
-    """Limits on both sides: a machine that is cut off from the other gets no error from the network, but silence."""
-    patience, silent = int(BUSY_TIMEOUT * 1000), SILENT * 1000  # milliseconds
-    of_server = {
-        "lock_timeout": patience,
-        "statement_timeout": patience,
-        "idle_in_transaction_session_timeout": silent,
-        "tcp_user_timeout": silent,
-        "tcp_keepalives_idle": SILENT,
-        "tcp_keepalives_interval": SILENT // 2,
-        "tcp_keepalives_count": 2,
-    }
-    of_client = {
-        "connect_timeout": int(BUSY_TIMEOUT),
-        "tcp_user_timeout": patience,
-        "keepalives_idle": int(BUSY_TIMEOUT),
-        "keepalives_interval": 1,
-        "keepalives_count": 2,
-    }
-    return of_client | {"options": " ".join(f"-c {name}={value}" for name, value in of_server.items())}
-
-
-def _prepare_file(url: URL) -> None:
+def _make_file(url: URL) -> None:
     """Make an SQLite file that nobody else can read; SQLite gives its journal the same mode.
 
-    Before this process opens it: closing a file would drop the locks that SQLite has on it.
+    One that exists is left alone: closing it would drop the locks that SQLite has on it in this process.
     """
-    if url.get_backend_name() == "sqlite" and url.database:
+    if url.database and not url.database.startswith("file:"):
         path = Path(url.database)
         path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+
+
+def _use_wal(engine: Engine) -> None:
+    """Let an SQLite file be read while it is written to. The file keeps this mode.
+
+    Tried again while other processes do the same: SQLite does not wait for them then.
+    """
+    until = time.monotonic() + BUSY_TIMEOUT
+    while True:
+        try:
+            with engine.connect() as connection:
+                mode = connection.exec_driver_sql("PRAGMA journal_mode = WAL").scalar()
+            break
+        except OperationalError as error:
+            if "locked" not in str(error.orig) or time.monotonic() >= until:
+                raise
+        time.sleep(WAL_PAUSE)
+    if mode != "wal":
+        log.warning("The database has no write-ahead log here: its readers and its writer wait for each other")

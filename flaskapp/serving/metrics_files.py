@@ -48,7 +48,7 @@ class MetricsFiles:
         place = next(number for number in count() if number not in taken)
         try:
             for kind, size in ROOM.items():
-                if not self._file(kind, place).exists():
+                if not self._file(kind, place).exists() or metrics.damage_of(self._file(kind, place)):
                     _make_file(self._file(kind, place), size, self._owner)
         except OSError as error:
             log.error("There is no room for a worker's metrics, so that /metrics answers 503: %s", error.strerror)

@@ -47,6 +47,16 @@ def test_the_files_belong_to_the_user_of_the_workers() -> None:
         files.close()
 
 
+def test_a_torn_file_of_an_earlier_server_is_made_anew(tmp_path: Path) -> None:
+    files = MetricsFiles()
+    files.open(str(tmp_path), os.getuid(), os.getgid())
+    place = files.make_room([])
+    assert place is not None
+    files._file("counter", place).write_bytes(b"torn")
+    assert files.make_room([]) == place
+    assert metrics.damage_of(files._file("counter", place)) is None
+
+
 def ask(server: Server, times: int) -> None:
     for _ in range(times):
         assert requests.get(server.url + "/items/5", timeout=30).status_code == 200
