@@ -88,7 +88,7 @@ def post_fork(server: Any, worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """In the first worker, not in the master: it has the user that the database's file shall belong to."""
+    """Warn in the first worker, not in the master, which may be root: an SQLite file would belong to root."""
     extensions = getattr(worker.wsgi, "extensions", {})
     if worker.age == 1 and "accounts" in extensions:
         arguments = (worker.wsgi.config, extensions["accounts"])

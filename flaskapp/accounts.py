@@ -43,7 +43,7 @@ class Saved(NamedTuple):
 
 
 class Unvetted(NamedTuple):
-    """How many logins no operator added, by origin, and when the first of them was saved, if that is known."""
+    """Counts of the logins that no operator added, by origin. `since`: the first known time."""
 
     registered: int
     unknown: int
@@ -86,11 +86,11 @@ class Accounts:
             raise WrongPassword(WRONG_PAIR)
 
     def remember(self, client: str, username: str, password: str) -> None:
-        """Note that a pair from this client was right."""
+        """Skip the check of this pair from this client for a while."""
         self._remembered.add(client, username, password)
 
     def remembers(self, client: str, username: str, password: str) -> bool:
-        """Whether this process found this pair right a moment ago, from this client."""
+        """Whether this process checked this pair from this client a moment ago."""
         return (client, username, password) in self._remembered
 
     def add(self, username: str, password: str, origin: str | None = ADDED) -> None:
@@ -103,7 +103,7 @@ class Accounts:
             raise UsernameTaken(f"{username!r} is saved already") from error
 
     def replace(self, username: str, password: str) -> None:
-        """Give a saved login another password: an operator's, so it counts as added. Raises UnknownUsername."""
+        """Set another password; the origin becomes ADDED. Raises UnknownUsername."""
         new_hash = passwords.hash_of(password)
         with self._database.session() as session:
             login = _find(session, username)

@@ -1,7 +1,7 @@
-"""A Celery broker's URL, taken apart into what kombu wants to be told apart from it.
+"""Parse a Celery broker's URL: the URL itself, TLS settings and transport options.
 
-kombu takes every parameter of a URL for an argument of its own, fails at the first message for one that is none, and
-trusts any certificate behind `rediss://`. Here certificates are verified unless the URL says otherwise.
+kombu passes every query parameter to its Connection, which fails at the first message if it does not know the name,
+and it accepts any certificate for `rediss://`. Here certificates are verified unless the URL turns that off.
 """
 
 import ssl
@@ -31,7 +31,7 @@ class Broker:
 
 
 def parse(text: str) -> Broker:
-    """Raises ValueError, whose text is not for users, for a URL that cannot be used. Nothing is connected to."""
+    """Raises ValueError for a URL that cannot be used. Opens no connection."""
     urls = [urlsplit(part) for part in text.split(";")]
     schemes = {url.scheme for url in urls}
     given: dict[str, str] = {}
@@ -49,14 +49,14 @@ def _is_taken(name: str) -> bool:
 
 
 def _without_ours(url: str) -> str:
-    """The URL without the parameters that kombu is told apart from it."""
+    """The URL without the parameters that are passed separately."""
     base, _, query = url.partition("?")
     others = [(name, value) for name, value in parse_qsl(query) if not _is_taken(name)]
     return f"{base}?{urlencode(others)}" if others else base
 
 
 def _tls(schemes: Iterable[str], given: dict[str, str]) -> dict[str, Any] | None:
-    """Verifies the certificate and its host name by default."""
+    """Celery's `broker_use_ssl`. Verifies the certificate and its host name by default."""
     options: dict[str, Any] = {name: value for name, value in given.items() if name.startswith("ssl_")}
     if not options and not any(scheme in WITH_TLS for scheme in schemes):
         return None
@@ -92,7 +92,7 @@ def _check(broker: Broker, urls: Iterable[SplitResult]) -> None:
             raise ValueError("Redis's databases have numbers")
         resolve_transport(url.scheme)
     try:
-        for each in broker.url.split(";"):  # kombu itself looks at the others when the first has failed
+        for each in broker.url.split(";"):  # kombu parses the others after a failure only
             Connection(each, ssl=broker.use_ssl or False)  # type: ignore[no-untyped-call]
     except (TypeError, KeyError) as error:
         raise ValueError("a parameter that kombu does not know") from error

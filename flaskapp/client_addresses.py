@@ -1,10 +1,10 @@
-"""Client addresses as proxies write them, reduced to one spelling for each client."""
+"""Normalise client addresses, which proxies write in several ways."""
 
 import ipaddress
 import re
 
-UNKNOWN = "unknown"  # all clients whose address cannot be read count as this one
-IPV6_PREFIX = 64  # bits; a subscriber usually has all addresses below one /64
+UNKNOWN = "unknown"  # one key for all addresses that cannot be parsed
+IPV6_PREFIX = 64  # bits; a subscriber usually has a whole /64
 
 # 192.0.2.1:41000, [2001:db8::1]:41000, [2001:db8::1]
 WITH_PORT = re.compile(r"\[(?P<bracketed>[^\[\]]*)\](:\d+)?|(?P<plain>[\d.]+):\d+")

@@ -105,14 +105,14 @@ class Database:
 
 
 def current_time(session: Session) -> float:
-    """Seconds since 1970 by the database's clock: those of its clients differ. SQLite's is this machine's."""
+    """Seconds since 1970 by the database's clock. The clocks of its clients may differ; SQLite's is this machine's."""
     if session.get_bind().dialect.name == "postgresql":
         return float(session.scalar(text("SELECT extract(epoch FROM clock_timestamp())")) or 0.0)
     return time.time()
 
 
 def exclude_others(session: Session, key: int) -> None:
-    """Until the end of the transaction, which must not have begun to write, let no other pass here with this key."""
+    """Take a lock until the end of the transaction. Call it before the transaction reads or writes."""
     match session.get_bind().dialect.name:
         case "sqlite":
             session.connection().exec_driver_sql("BEGIN IMMEDIATE")
@@ -121,13 +121,13 @@ def exclude_others(session: Session, key: int) -> None:
 
 
 def is_alone(session: Session, key: int) -> bool:
-    """Whether no other transaction is in a section with this key, on PostgreSQL; until its end, none gets in."""
+    """Try to take a lock until the end of the transaction. False if another transaction has it. PostgreSQL only."""
     has_locks = session.get_bind().dialect.name == "postgresql"
     return not has_locks or bool(session.scalar(select(func.pg_try_advisory_xact_lock(key))))
 
 
 def found_a_row(session: Session, statement: Update) -> bool:
-    """Execute an update, and tell whether there was a row for it."""
+    """Execute an update. Returns whether it changed a row."""
     return cast(CursorResult[Any], session.execute(statement)).rowcount > 0
 
 
@@ -140,7 +140,7 @@ def _create_engine(database_url: str) -> Engine:
             defaults = postgresql.arguments(url, BUSY_TIMEOUT)
         case _:
             defaults = {}
-    given = {name: value for name, value in defaults.items() if name not in url.query}  # what the URL says goes first
+    given = {name: value for name, value in defaults.items() if name not in url.query}  # the URL takes precedence
     engine = create_engine(url, pool_size=POOL, pool_timeout=BUSY_TIMEOUT, pool_pre_ping=True, connect_args=given)
     if url.get_backend_name() == "postgresql":
         postgresql.limit(engine, BUSY_TIMEOUT, SILENT)
@@ -160,9 +160,9 @@ def _make_file(url: URL) -> None:
 
 
 def _use_wal(engine: Engine) -> None:
-    """Let an SQLite file be read while it is written to. The file keeps this mode.
+    """Switch an SQLite file to WAL, so that readers and the writer do not block each other. The file keeps the mode.
 
-    Tried again while other processes do the same: SQLite does not wait for them then.
+    Retried, because SQLite ignores its busy timeout when several processes switch at once.
     """
     until = time.monotonic() + BUSY_TIMEOUT
     while True:
@@ -175,4 +175,4 @@ def _use_wal(engine: Engine) -> None:
                 raise
         time.sleep(WAL_PAUSE)
     if mode != "wal":
-        log.warning("The database has no write-ahead log here: its readers and its writer wait for each other")
+        log.warning("The SQLite file cannot be switched to WAL: readers and the writer block each other")

@@ -29,7 +29,7 @@ Answer = TypeVar("Answer")
 
 class LoginGuard:
     def __init__(self, rate: str, strategy: Callable[[], RateLimiter], known_clients: Storage) -> None:
-        """`strategy` returns where wrong passwords are counted now. `known_clients` must not share its keys."""
+        """`strategy` counts wrong passwords. `known_clients` is a storage of its own, without counters in it."""
         self._limits = [] if rate == OFF else parse_many(rate)
         self._strategy, self._known_clients = strategy, known_clients
         self._fallback = FixedWindowRateLimiter(MemoryStorage())
@@ -74,7 +74,7 @@ class LoginGuard:
 
 
 def _digest(username: str) -> str:
-    """A database may take other cases and widths for the same name. Hashed: names do not belong in other storages."""
+    """Folds case and width, which some databases ignore. Hashed, so that no other storage holds usernames."""
     folded = unicodedata.normalize("NFKC", username).casefold().strip()
     return hashlib.sha256(folded.encode(errors="surrogatepass")).hexdigest()
 

@@ -90,7 +90,7 @@ class Metrics:
 
 
 def damage_of(file: str | Path) -> Exception | None:
-    """Why a file of metrics cannot be read, if it cannot."""
+    """The error if a metrics file cannot be read, else None."""
     try:
         MultiProcessCollector.merge([str(file)], accumulate=False)  # type: ignore[no-untyped-call]
     except Exception as error:  # there are many kinds
@@ -99,9 +99,9 @@ def damage_of(file: str | Path) -> Exception | None:
 
 
 class WholeFilesCollector(MultiProcessCollector):
-    """Adds up the files that can be read. One may be empty or cut short: of a killed process, or of a full disk."""
+    """Skips files that are empty or torn, which a killed process or a full disk leaves behind."""
 
-    _skipped: ClassVar[set[str]] = set()  # files that the log has named
+    _skipped: ClassVar[set[str]] = set()  # files that were logged
 
     def collect(self) -> Iterable[Metric]:
         files = glob.glob(os.path.join(glob.escape(self._path), "*.db"))  # noqa: PTH118, PTH207 - as prometheus_client

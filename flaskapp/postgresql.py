@@ -1,7 +1,7 @@
-"""Limits on connections to PostgreSQL, on both sides: a machine that is cut off gets no error, but silence.
+"""Timeouts of PostgreSQL connections, on both sides: a lost network sends no error.
 
-Nothing is set by start-up options, which PgBouncer, Neon and Supabase refuse. Timeouts are set in each transaction, so
-that they hold under transaction pooling as well, where a connection is another one after each commit.
+No start-up options are sent, because PgBouncer, Neon and Supabase refuse them. Timeouts are set in each transaction, so
+that they hold under transaction pooling, too, where each transaction may get another server connection.
 """
 
 import logging
@@ -28,14 +28,14 @@ def arguments(url: URL, patience: float) -> dict[str, Any]:
         "keepalives_interval": 1,
         "keepalives_count": 2,
     }
-    # A prepared statement would stay on a server's connection that the next transaction need not get.
+    # A prepared statement belongs to one server connection, and the next transaction may get another.
     return limits | ({"prepare_threshold": None} if driver == "psycopg" else {})
 
 
 def limit(engine: Engine, patience: float, silent: int) -> None:
-    """Have the server give up a call after `patience` seconds, and a client that fell silent after `silent` seconds.
+    """Have the server cancel calls after `patience` seconds, and drop silent clients after `silent` seconds.
 
-    What the options in the URL set stays as it is.
+    Settings in the URL's options take precedence.
     """
     own = {name.replace("-", "_").lower() for name in OPTION.findall(str(engine.url.query.get("options", "")))}
     of_transactions = _settings(
@@ -56,9 +56,9 @@ def limit(engine: Engine, patience: float, silent: int) -> None:
         try:
             connection.cursor().execute(_select(of_connections, is_local="false"))
             connection.commit()
-        except engine.dialect.loaded_dbapi.Error as error:  # some services that speak PostgreSQL lack these
+        except engine.dialect.loaded_dbapi.Error as error:  # some compatible servers lack these settings
             connection.rollback()
-            log.info("The server does not look after silent connections: %s", error)
+            log.info("TCP keepalives cannot be set at the database server: %s", error)
 
     def begun(connection: Connection) -> None:
         connection.exec_driver_sql(_select(of_transactions, is_local="true"))
@@ -74,5 +74,5 @@ def _settings(own: set[str], **values: int) -> dict[str, int]:
 
 
 def _select(settings: dict[str, int], is_local: str) -> str:
-    """All in one statement: each is a round trip."""
+    """One statement for all, to save round trips."""
     return "SELECT " + ", ".join(f"set_config('{name}', '{value}', {is_local})" for name, value in settings.items())

@@ -1,4 +1,4 @@
-"""Logins that were right a moment ago, by client, so that not every request of a client pays for argon2."""
+"""Cache of recently checked logins by client, so that not every request pays for argon2."""
 
 import hashlib
 import secrets

@@ -1,4 +1,4 @@
-"""A warning at the start: which saved logins are let in now, though anybody could have registered them."""
+"""Warn at the start of saved logins that anybody may have registered."""
 
 import logging
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 
 def warn(config: Mapping[str, Any], accounts: Accounts) -> None:
-    """Log how many there are where logins are required and registration is closed, since when, and what to do."""
+    """Log how many there are, since when, and what to do, if logins are required and registration is closed."""
     if not config["REQUIRE_LOGIN"] or config["REGISTRATION"] != "closed":
         return
     try:

@@ -84,7 +84,8 @@ def started_pgbouncer(server: PostgreSQL, mode: str) -> Iterator[str]:
         (folder / "users").write_text('"flaskapp" ""\n')
         (folder / "pgbouncer.ini").write_text(
             f"[databases]\npostgres = host={server.folder}\n[pgbouncer]\n"
-            f"listen_addr = 127.0.0.1\nlisten_port = {port}\nauth_type = trust\nauth_file = {folder}/users\nunix_socket_dir = {folder}\npool_mode = {mode}\n"
+            f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir = {folder}\n"
+            f"auth_type = trust\nauth_file = {folder}/users\npool_mode = {mode}\n"
             f"default_pool_size = {2 if mode == 'transaction' else 20}\n"
         )
         command = ["runuser", "-u", "postgres", "--", str(program), str(folder / "pgbouncer.ini")]

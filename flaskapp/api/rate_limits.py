@@ -27,7 +27,7 @@ def init_app(app: Flask, login: Blueprint, protected: list[Blueprint]) -> None:
     accounts = app.extensions["accounts"]
 
     def check(username: str, password: str) -> None:
-        """Check a pair from this request's client, and remember it. The limit by address comes before this."""
+        """Check a pair from this request's client. The limit by address is checked before this is called."""
         client = client_address()
         if not accounts.remembers(client, username, password):
             guard.admit(client, username, lambda: accounts.check(username, password))
@@ -46,7 +46,7 @@ def init_app(app: Flask, login: Blueprint, protected: list[Blueprint]) -> None:
 
 
 def client_address() -> str:
-    """What this request's client is counted by: see `client_addresses`. Clients of a Unix socket are one."""
+    """The key of this request's client in rate limits and quotas; see `client_addresses`."""
     return normalise(request.remote_addr)
 
 

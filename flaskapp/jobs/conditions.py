@@ -1,4 +1,4 @@
-"""Conditions on the rows of jobs, as they stand in several statements."""
+"""Conditions on chunks and images that several SQL statements share."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Which chunk is next: clients take turns, so that one with many images does not hold up the others."""
+"""Round-robin between clients: a client with many images does not delay the others."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from flaskapp.jobs.claims import ChunkId
 from flaskapp.jobs.conditions import is_chunk, is_free
 from flaskapp.jobs.tables import ACTIVE, Chunk, Job
 
-MEMORY = 60.0  # seconds for which a job that ended counts as its client's turn
+MEMORY = 60.0  # seconds; ended jobs count as their client's last turn
 
 
 class Candidate(NamedTuple):
@@ -20,9 +20,9 @@ class Candidate(NamedTuple):
 
 
 def next_chunk(session: Session, announced: ChunkId, now: float) -> ChunkId | None:
-    """The free chunk of the client whose last claim is the longest ago; None where no chunk is free.
+    """A free chunk of the client with the oldest last claim; None if no chunk is free.
 
-    The chunk that a message announced goes first among its client's own. The row is locked, where the database can.
+    Within a client, the announced chunk comes first, then the oldest job. Locks the row if the database supports it.
     """
     for candidate in _in_turn(session, announced.job_id, now):
         free = (Chunk.job_id == candidate.job_id, Chunk.is_done.is_(False), is_free(now))
@@ -32,13 +32,13 @@ def next_chunk(session: Session, announced: ChunkId, now: float) -> ChunkId | No
                 select(Chunk.number).where(*free).order_by(and_(*is_chunk(announced)).desc(), Chunk.number).limit(1)
             )
         number = session.scalar(chosen.with_for_update(skip_locked=True, of=Chunk))
-        if number is not None:  # or other workers have taken the last ones in this moment
+        if number is not None:  # None: other workers have just claimed the rest
             return ChunkId(candidate.job_id, number)
     return None
 
 
 def _in_turn(session: Session, announced: str, now: float) -> list[Candidate]:
-    """The jobs with free chunks: first the client that has waited longest for its turn, of it the announced job."""
+    """Jobs with free chunks, sorted by their client's last claim; within a client the announced job is first."""
     has_free = exists().where(Chunk.job_id == Job.id, Chunk.is_done.is_(False), is_free(now))
     last = select(func.max(Chunk.claimed_until)).where(Chunk.job_id == Job.id).scalar_subquery()
     is_active = Job.state.in_(ACTIVE)

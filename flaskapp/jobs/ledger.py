@@ -129,9 +129,9 @@ class Ledger:
     # Work
 
     def claim_next(self, announced: ChunkId) -> Claim | None:
-        """The right to work at the chunk whose client's turn it is; None where no chunk is free.
+        """Claim the next chunk in fair order; None if no chunk is free.
 
-        A message is worth one chunk: the one that it announced, or another, whose own message comes later.
+        Each message entitles a worker to one chunk, not necessarily the announced one: another message covers that.
         """
         with self._database.session() as session:
             self._hear(session, announced)
@@ -140,7 +140,7 @@ class Ledger:
             return chunk and self._claim(session, chunk, now)
 
     def claim(self, chunk: ChunkId) -> Claim | None:
-        """The right to work at this chunk; None where nothing is left to do, or another worker has it."""
+        """Claim this chunk; None if it is done or another worker has it."""
         with self._database.session() as session:
             self._hear(session, chunk)
             return self._claim(session, chunk, current_time(session))
@@ -242,7 +242,7 @@ class Ledger:
                 heard = (Chunk.is_heard, Chunk.job_id.in_(open_jobs))
                 newest = session.scalar(select(func.max(Chunk.sent_at)).where(*heard))
                 is_overtaken = Chunk.sent_at < min(now - GRACE, (newest or 0) - OVERTAKEN)
-                # A chunk whose message was spent on another one waits for that one's message.
+                # A message that was used for another chunk is not lost: that chunk's message is still queued.
                 is_lost = and_(is_overtaken, or_(~Chunk.is_heard, Chunk.claimed_until.is_not(None)))
             chosen = (
                 select(Chunk.job_id, Chunk.number)
@@ -264,7 +264,7 @@ class Ledger:
             return session.scalar(select(Job.id).where(Job.state.in_(ACTIVE)).limit(1)) is not None
 
     def expire(self, age: float) -> list[str]:
-        """End the jobs that are not done after `age` seconds. Returns the ids of all that ended so long ago."""
+        """Expire jobs older than `age` seconds. Returns the ids of all jobs that ended longer ago than that."""
         with self._database.session() as session:
             before = current_time(session) - age
             old = Job.created_at < before

@@ -28,7 +28,7 @@ PATIENCE = 2.0  # seconds that a broker may take to answer a request that submit
 LONGEST_RETRY = 60  # seconds
 SILENT = 5.0  # seconds after which a worker asks a broker that is silent, and then gives its connection up
 NOT_FOUND = "404"  # of AMQP
-MAX_CAUSES = 10  # of an error, in the log
+MAX_CAUSES = 10  # logged for one error
 
 Send = Callable[[Iterable[ChunkId]], None]
 
@@ -143,7 +143,7 @@ class Queue:
 
 
 def _unavailable(error: BaseException) -> BrokerUnavailable:
-    """Log what failed by the names of the errors: their texts may have the URL, but for TLS's."""
+    """Log the types of the errors only, and the reasons of TLS errors: other messages may contain the URL."""
     causes: list[str] = []
     cause: BaseException | None = error
     while cause is not None and len(causes) < MAX_CAUSES:

@@ -1,4 +1,4 @@
-"""How much may wait: bytes of all clients together, and images and jobs of each. Checked under one lock, so exactly."""
+"""Quotas of waiting caption jobs: bytes of all clients, and images and jobs of each client."""
 
 import math
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ class Quotas:
     client_jobs: float = math.inf  # of one client that have not ended
 
     def check(self, session: Session, new: Job) -> None:
-        """Check a job that this transaction has just added, under a lock that all such transactions take.
+        """Check a job that this transaction has just added. The caller holds a lock, so the quotas are exact.
 
-        A client that has nothing waiting, and a job that is alone, are always within the quotas: the limits of a single
-        job are others. Raises TooBusy or QuotaExceeded.
+        A client's only job never exceeds its quota of images, nor the only job of all the quota of bytes: single jobs
+        have limits of their own. Raises TooBusy or QuotaExceeded.
         """
         has_not_ended = Job.state.in_([*ACTIVE, RECEIVING])
         used = session.scalar(select(func.sum(Job.size)).where(has_not_ended)) or 0
@@ -43,7 +43,7 @@ class Quotas:
 
     @staticmethod
     def _waiting(session: Session, *of_jobs: object) -> int:
-        """Images that have neither captions nor an error. Those of a job that is being received have no rows yet."""
+        """Number of images without captions or an error. Jobs that are being received have no image rows yet."""
         receiving = select(func.sum(Job.total)).where(*of_jobs, Job.state == RECEIVING)  # type: ignore[arg-type]
         active = select(Job.id).where(*of_jobs, Job.state.in_(ACTIVE))  # type: ignore[arg-type]
         waiting = select(func.count()).select_from(Image).where(Image.job_id.in_(active), is_open())

@@ -27,7 +27,7 @@ class Job(Base):
 
     id: Mapped[str] = mapped_column(JobId, primary_key=True)
     owner: Mapped[str] = mapped_column(String(MAX_USERNAME))  # "": nobody in particular
-    client: Mapped[str] = mapped_column(String(MAX_USERNAME), server_default="")  # owner or address: quotas, turns
+    client: Mapped[str] = mapped_column(String(MAX_USERNAME), server_default="")  # owner or address, for quotas
     key: Mapped[str | None] = mapped_column(String(MAX_KEY))
     fingerprint: Mapped[str] = mapped_column(String(64))
     config: Mapped[dict[str, Any]] = mapped_column(JSON)
@@ -52,7 +52,7 @@ class Chunk(Base):
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     is_done: Mapped[bool] = mapped_column(default=False)
     sent_at: Mapped[float] = mapped_column(Time)  # the last message about it
-    is_heard: Mapped[bool] = mapped_column(default=False, server_default=false())  # that message has arrived
+    is_heard: Mapped[bool] = mapped_column(default=False, server_default=false())  # a worker received that message
     claim: Mapped[str | None] = mapped_column(String(32))  # of the last worker that took it
     claimed_until: Mapped[float | None] = mapped_column(Time)  # by that worker, or nobody's before then
     attempts: Mapped[int] = mapped_column(default=0)  # claims that have not ended in order

@@ -50,7 +50,7 @@ class Work:
         self._max_megapixels = max_megapixels
 
     def caption_chunk(self, job_id: str, number: int) -> None:
-        """Caption this chunk, or another whose turn it is. Raises DatabaseUnavailable: call it again."""
+        """Caption this chunk, or the next one in fair order. Raises DatabaseUnavailable: retry then."""
         claim = self._ledger.claim_next(ChunkId(job_id, number))
         if claim is None:
             return

@@ -18,7 +18,7 @@ def _path(address: str) -> str:
 
 
 def _without_queries(environ: dict[str, Any]) -> dict[str, Any]:
-    """The variables without query strings: the deprecated way of a login has the password there."""
+    """The environment without query strings: the deprecated login has the password there."""
     addresses = {name: _path(environ[name]) for name in ("RAW_URI", "HTTP_REFERER") if name in environ}
     return environ | addresses | {"QUERY_STRING": ""}
 
@@ -30,9 +30,9 @@ class AccessLogger(Logger):  # type: ignore[misc]
     """
 
     def reopen_files(self) -> None:
-        """On SIGUSR1. The master gives the new files to its workers' user, which gunicorn does at the start only.
+        """On SIGUSR1. The master gives new files to the workers' user, which gunicorn itself does at the start only.
 
-        A worker that may not open its file keeps the old one. gunicorn's own would end it.
+        A worker that cannot open its file keeps the old one; with gunicorn's own method it would exit.
         """
         files = {
             Path(handler.baseFilename)
@@ -42,7 +42,7 @@ class AccessLogger(Logger):  # type: ignore[misc]
         }
         for file in sorted(files):
             if not os.access(file if file.exists() else file.parent, os.W_OK):
-                self.warning("The log goes on in the file that was open: %s cannot be opened", file)
+                self.warning("The log file %s cannot be reopened: the old one stays in use", file)
                 return
         super().reopen_files()
         if os.geteuid() == 0:

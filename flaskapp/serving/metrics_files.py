@@ -105,7 +105,7 @@ def _make_folder(owner: tuple[int, int]) -> Path | None:
 
 
 def _give(path: Path, owner: tuple[int, int]) -> None:
-    """Let the workers use it, which may run as another user than the server's master."""
+    """Make the workers' user its owner."""
     if os.geteuid() == 0:
         os.chown(path, *owner)
 
