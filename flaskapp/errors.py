@@ -16,6 +16,7 @@ FlaskappError
 ├── UnreadableUpload           422  the images of a job cannot be told apart, or are too many
 ├── KeyReused                  409  an Idempotency-Key that belongs to another job
 ├── TooManyAttempts            429  one client too often; again after `retry_after` seconds
+│   └── QuotaExceeded               too many caption jobs or images of one client wait
 ├── DeadlineExceeded           504  the captions were not ready in time
 ├── ClientLeft                 504  and nobody reads it
 └── Unavailable                503  come back later, after `retry_after` seconds
@@ -109,6 +110,10 @@ class TooManyAttempts(FlaskappError):
     def __init__(self, message: str, retry_after: int) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class QuotaExceeded(TooManyAttempts):
+    pass
 
 
 class DeadlineExceeded(FlaskappError):

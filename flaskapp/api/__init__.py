@@ -14,6 +14,7 @@ from flaskapp.api import (
     caption_jobs,
     cv_model,
     demo,
+    development_log,
     docs,
     fields,
     image_to_text,
@@ -139,3 +140,4 @@ def init_app(app: Flask) -> None:
         app, login.blp, [text_model.blp, cv_model.blp, caption.blp, caption_jobs.blp, image_to_text.blp]
     )
     security_headers.init_app(app)
+    development_log.init_app()

@@ -16,6 +16,7 @@ from flaskapp.api.blueprint import Blueprint
 from flaskapp.api.caption import IMAGE_TYPES, CaptionConfig
 from flaskapp.api.fields import DecimalInteger, JobFiles, JobId, JSONPart
 from flaskapp.api.protected import ProtectedBlueprint, username
+from flaskapp.api.rate_limits import client_address
 from flaskapp.api.unprocessable import refusing
 from flaskapp.captioner import GenerationSettings, captioner
 from flaskapp.jobs import Jobs, JobStatus, Limits, NamedFile
@@ -123,6 +124,7 @@ blp = ProtectedBlueprint("caption_jobs", __name__, description="Captions for man
     HTTPStatus.CONFLICT,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    HTTPStatus.TOO_MANY_REQUESTS,
     HTTPStatus.SERVICE_UNAVAILABLE,
 )
 def submit(data: list[NamedFile], config: GenerationSettings, key: str | None = None) -> Any:
@@ -134,7 +136,7 @@ def submit(data: list[NamedFile], config: GenerationSettings, key: str | None = 
     with refusing("config"):
         captioner.caption([], config)
     with refusing("data"):
-        job = _jobs().submit(data, _limits(), config, username(), key)
+        job = _jobs().submit(data, _limits(), config, username(), key, username() or client_address())
     return _shown(job), {"Location": url_for("caption_jobs.find", job_id=job.id)}
 
 

@@ -50,8 +50,8 @@ class Work:
         self._max_megapixels = max_megapixels
 
     def caption_chunk(self, job_id: str, number: int) -> None:
-        """Raises DatabaseUnavailable, after which it shall be called again."""
-        claim = self._ledger.claim(ChunkId(job_id, number))
+        """Caption this chunk, or the next one in fair order. Raises DatabaseUnavailable: retry then."""
+        claim = self._ledger.claim_next(ChunkId(job_id, number))
         if claim is None:
             return
         with self._keeper.holding(claim) as is_gone:

@@ -1,9 +1,11 @@
 """What a worker does with a chunk, with the real model; the deaths it must survive are left claims."""
 
 import io
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +121,7 @@ def test_what_will_pass_gives_the_chunk_back_for_later(
         work(jobs, job_id)
     assert outcomes(jobs, job_id) == [None]
     assert jobs.ledger.claim(ChunkId(job_id, 0)) is None, "it waits a moment"
-    monkeypatch.setattr(ledgers, "_is_free", lambda _: True)
+    let_leases_end(monkeypatch)
     work(jobs, job_id)
     assert outcomes(jobs, job_id) == [[STAR]]
 
@@ -134,7 +136,7 @@ def test_an_image_by_itself_is_not_failed_for_what_its_worker_outlived(
         raise error("not now")
 
     monkeypatch.setattr(works, "TOGETHER", 0)
-    monkeypatch.setattr(ledgers, "_is_free", lambda _: True)
+    let_leases_end(monkeypatch)
     with monkeypatch.context() as away:
         away.setattr(captioner, "caption", fail)
         for _ in range(ALONE + 1):
@@ -189,9 +191,15 @@ def test_a_chunk_at_which_a_worker_fails_in_no_known_way_fails_in_the_end(
     assert fails_in_the_end(jobs, job_id) == "the image could not be captioned"
 
 
+def let_leases_end(patch: pytest.MonkeyPatch) -> None:
+    """Each time that the clock is asked, leases and delays of before are over."""
+    hours = count(1)
+    patch.setattr(ledgers, "current_time", lambda _: time.time() + 3600 * next(hours))
+
+
 def fails_in_the_end(jobs: Jobs, job_id: str) -> list[str] | str | None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ledgers, "_is_free", lambda _: True)
+        let_leases_end(patch)
         for _ in range(LOST - 1):
             work(jobs, job_id)
             assert outcomes(jobs, job_id) == [None]
