@@ -5,7 +5,6 @@ Pixels are uint8 arrays [height, width, 3] (RGB) or [height, width, 4] (RGBA, wh
 
 import io
 import logging
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -48,9 +47,8 @@ RUN_LENGTHS, SLOWER = (1, 2), 10
 PIXELS_AT_ONCE = 60_000_000
 turns = Turns(PIXELS_AT_ONCE, wait=10, busy="too many large images at once")
 
-# How much larger a JPEG is at least decoded than it will be. With this, a photograph keeps 50 decibels (peak signal to
-# noise) against one that is decoded whole; pixels of pure noise keep 33.
-SPARE = 1.5
+# A JPEG is decoded with sides of at least so many times the side that it will be resized to.
+SPARE = 2
 
 BACKGROUND = "white"  # what shows through where transparency cannot be kept
 QUALITY = 90  # of JPEG and WebP
@@ -107,7 +105,7 @@ class EncodedImage:
         """
         with _finding_memory(), self._open() as image:
             if for_side is not None:
-                needed = math.ceil(SPARE * for_side)
+                needed = SPARE * for_side
                 image.draft(None, (needed, needed))
             image.load()
             with suppress(Exception):  # an orientation that cannot be read counts as 1, upright

@@ -128,7 +128,7 @@ def caption(data: list[UploadedImage], config: GenerationSettings) -> dict[str, 
 
 
 def _decode_one_by_one(data: list[UploadedImage]) -> Iterator[np.ndarray]:
-    """Pixels in RGB. Of many images they do not lie in memory at once."""
+    """Pixels in RGB. Of many images they do not lie in memory at once. Call it when the model is loaded."""
     for index, upload in enumerate(data):
-        with refusing("data", index), upload.image.decoded() as picture:
+        with refusing("data", index), upload.image.decoded(captioner.input_side) as picture:
             yield picture.flatten()

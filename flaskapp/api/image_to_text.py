@@ -151,7 +151,7 @@ def image_to_text(
 
 def _decode(image: EncodedImage) -> Iterator[np.ndarray]:
     refusal = refusing("inputs", location="json") if is_json_request(request) else refusing(location="body")
-    with refusal, image.decoded() as picture:
+    with refusal, image.decoded(captioner.input_side) as picture:
         yield picture.flatten()
 
 

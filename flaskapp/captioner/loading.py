@@ -9,6 +9,7 @@ from torch import Tensor
 
 from flaskapp.captioner.batcher import Batcher
 from flaskapp.captioner.checkpoints import hub
+from flaskapp.captioner.checkpoints.input_side import input_side
 from flaskapp.captioner.checkpoints.load import load as load_checkpoint
 from flaskapp.captioner.configuration import Configuration
 from flaskapp.captioner.cores import Cores
@@ -29,6 +30,11 @@ class Loaded(NamedTuple):
     engine: Engine
     batcher: Batcher
     processor: Any
+
+    @property
+    def input_side(self) -> int | None:
+        """See `Captioner.input_side`."""
+        return input_side(self.processor)
 
     def preprocess(self, image: np.ndarray) -> Tensor:
         """An image -> what the model sees of it, fp32 [3, height, width]."""
