@@ -1,6 +1,6 @@
 """Caption images."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from typing import Any
 
@@ -19,10 +19,11 @@ from flaskapp.captioner import GenerationSettings, captioner
 from flaskapp.captioner.generation import MAX_BEAMS, MAX_LENGTH
 from flaskapp.counted import Counted
 from flaskapp.errors import InvalidGeneration
+from flaskapp.images import MEDIA_TYPES
 from flaskapp.serving import departure
 
 CAPTION = {"description": "The best caption of the first image", "examples": ["a small red star on a grey background"]}
-IMAGE_TYPES = "image/jpeg, image/png, image/webp, image/gif, image/bmp"
+IMAGE_TYPES = ", ".join(f"image/{name}" for name in MEDIA_TYPES)
 
 
 def integer(default: int | None, low: int, high: int, description: str, example: int) -> WholeNumber:
@@ -120,15 +121,16 @@ blp = ProtectedBlueprint("caption", __name__, description="The captioner")
 )
 def caption(data: list[UploadedImage], config: GenerationSettings) -> dict[str, object]:
     """Describe one or more images in words"""
+    has_left = departure.watch(request.environ)
     with refusing("config"):
-        images = Counted(len(data), lambda: _decode_one_by_one(data))
-        captions = captioner.caption(images, config, departure.watch(request.environ), trace=trace_of_request())
+        images = Counted(len(data), lambda: _decode_one_by_one(data, has_left))
+        captions = captioner.caption(images, config, has_left, trace=trace_of_request())
     results = [{"input": image.filename, "captions": texts} for image, texts in zip(data, captions, strict=True)]
     return OK | {"model": captioner.name, "caption": captions[0][0], "results": results}
 
 
-def _decode_one_by_one(data: list[UploadedImage]) -> Iterator[np.ndarray]:
+def _decode_one_by_one(data: list[UploadedImage], has_left: Callable[[], bool]) -> Iterator[np.ndarray]:
     """Pixels in RGB. Of many images they do not lie in memory at once. Call it when the model is loaded."""
     for index, upload in enumerate(data):
-        with refusing("data", index), upload.image.decoded(captioner.input_side) as picture:
+        with refusing("data", index), upload.image.decoded(captioner.input_side, has_left=has_left) as picture:
             yield picture.flatten()
