@@ -12,6 +12,7 @@ SLOWNESS = 10  # a file of 30 kB, whose rows are mostly left out, could take Pil
 BIT_FIELDS, BIT_FIELDS_WITH_ALPHA = 3, 6
 MASKS = FILE_HEADER + SMALLEST  # where they are, within the image header or after it
 USUAL = (0xFF0000, 0xFF00, 0xFF, 0xFF000000)  # masks of red, green, blue and alpha in 32 bits
+USUAL_IN_16_BITS = (0x7C00, 0x3E0, 0x1F, 0)
 ROWS = 256  # converted at once
 
 
@@ -35,7 +36,8 @@ def clean(data: bytes) -> Container:
         raise broken("bmp")
     rows = np.frombuffer(data, np.uint8, stride * abs(height), offset).reshape(abs(height), stride)
     words = rows.view("<u2" if depth == 16 else "<u4")[:, :width]
-    pixels = _channels(words, masks if any(masks) else list(USUAL))
+    usual = USUAL if depth == 32 else USUAL_IN_16_BITS
+    pixels = _channels(words, masks if any(masks) else list(usual))
     return Container(_bmp(pixels, height))
 
 
