@@ -297,3 +297,11 @@ def test_what_is_not_read_is_named(data: bytes, name: str) -> None:
 def test_what_is_unknown_is_no_image(data: bytes) -> None:
     with pytest.raises(UnsupportedImageFormat, match="this is not an image that can be read here: send JPEG"):
         decode(data)
+
+
+def test_a_broken_tiff_writes_nothing_past_the_log(capfd: pytest.CaptureFixture[str]) -> None:
+    data = bytearray(to_bytes(photograph(90, 70), "TIFF", compression="tiff_lzw"))
+    data[100:200] = bytes(100)
+    with pytest.raises(UnreadableImage, match="tiff image is broken"):
+        decode(bytes(data))
+    assert capfd.readouterr() == ("", "")

@@ -3,6 +3,7 @@
 Pixels are uint8 arrays [height, width, 3] (RGB) or [height, width, 4] (RGBA, where the upload had transparency).
 """
 
+import ctypes
 import io
 import logging
 from collections.abc import Callable, Iterator
@@ -29,6 +30,10 @@ Image.MAX_IMAGE_PIXELS = None
 # Pillow keeps pixels in blocks. Those of 64 MiB go back to the system when they are freed; at the default size of 16,
 # each thread's allocator keeps them for later: a worker with many threads would grow by as many images.
 Image.core.set_block_size(2**26)  # type: ignore[attr-defined]
+
+# libtiff writes what is wrong with a file to stderr, past the log, unless it has no handler of errors.
+with suppress(AttributeError, OSError):  # a Pillow that is linked in another way
+    ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)  # type: ignore[attr-defined]
 
 # One thread for each image, as with all other formats. An embedded preview need not show what the image shows.
 pillow_heif.register_heif_opener(decode_threads=1, thumbnails=False, depth_images=False, aux_images=False)
