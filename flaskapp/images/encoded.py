@@ -24,7 +24,7 @@ from flaskapp.turns import Turns
 
 log = logging.getLogger(__name__)
 
-# Our own limit, from the settings, replaces Pillow's warning and its error: uploads are opened in this module alone.
+# The limit of the settings replaces Pillow's warning and its error: uploads are opened in this module alone.
 Image.MAX_IMAGE_PIXELS = None
 
 # Pillow keeps pixels in blocks. Those of 64 MiB go back to the system when they are freed; at the default size of 16,
@@ -39,10 +39,10 @@ with suppress(AttributeError, OSError):  # a Pillow that is linked in another wa
 pillow_heif.register_heif_opener(decode_threads=1, thumbnails=False, depth_images=False, aux_images=False)
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
-# Pixels. A JPEG has no longer side. OpenCV's tables for resizing take 24 bytes for each pixel of a side.
+# Pixels, as in a JPEG. OpenCV's tables for resizing take some dozens of bytes for each pixel of a side.
 LONGEST_SIDE = 65_535
 
-# Bytes for each decoded pixel, at the most, from Pillow's image to the flattened array.
+# Most bytes for each decoded pixel, from Pillow's image to the flattened array, as measured.
 BYTES_OF_PIXEL = {"webp": 26, "avif": 24, "heif": 24}
 BYTES_OF_OTHER_PIXEL = 16
 BYTES_OF_COMPARISON = 6  # more, of a JPEG without its end
@@ -57,7 +57,7 @@ CODED_THUMBNAILS = 2**20  # pixels
 SPARE = 2
 SCALES = (1, 2, 4, 8)  # 8: an eighth of each side
 
-# Garbage that takes the place of a missing end: it shows in the pixels if more than the end is missing.
+# Bytes to replace a missing end of a JPEG. They change the pixels if more than the end is missing.
 PADDING = (b"\x2a" * 64, b"\xd5" * 64)
 END = b"\xff\xd9"
 
@@ -65,10 +65,10 @@ XMP = ("xmp", "XML:com.adobe.xmp")
 
 
 class EncodedImage:
-    """The bytes of an image file, of which so far only the header was read. `format` is its name.
+    """The bytes of an image file. Only the header is read until it is decoded. `format` is the format's name.
 
-    Raises UnsupportedImageFormat for other content, UnreadableImage for a broken header, one that tells of more pixels
-    than `max_megapixels` million or of a side beyond LONGEST_SIDE, or a file that would take too long to decode.
+    Raises UnsupportedImageFormat for other content. Raises UnreadableImage for a broken header, for more pixels than
+    `max_megapixels` million, for a side beyond LONGEST_SIDE, and for a file that would take too long to decode.
     """
 
     def __init__(self, data: bytes, max_megapixels: float) -> None:
@@ -87,10 +87,9 @@ class EncodedImage:
     def decoded(
         self, for_side: int | None = None, *, patient: bool = False, has_left: Callable[[], bool] = lambda: False
     ) -> Iterator[Picture]:
-        """`decode` when its turn comes. When the block ends, the memory is others': keep nothing as large beyond it.
+        """Wait until there is memory, then `decode`. The memory is released with the block: keep nothing as large.
 
-        Raises UnreadableImage, or TooBusy where others have all the memory for too long, unless it is `patient`, and
-        what `decode` does.
+        Raises what `decode` does, and TooBusy after waiting too long, unless it is `patient`.
         """
         with turns.take(self.memory(for_side), patient=patient), _finding_memory():
             if has_left():
@@ -152,7 +151,7 @@ class EncodedImage:
 
 
 class _File(io.BytesIO):
-    """Decoders read most formats in blocks: whether anybody waits for the image is asked before each."""
+    """A file that decoders read in blocks. Each read checks whether the client has left."""
 
     def __init__(self, data: bytes, has_left: Callable[[], bool]) -> None:
         super().__init__(data)
