@@ -10,7 +10,7 @@ FlaskappError
 ├── WrongPassword              401
 ├── UnknownJob                 404  there is none with this id, or it is another's
 ├── LoginRequired              401  with the header that makes a browser ask for a name and a password
-├── UnsupportedImageFormat     415  not JPEG, PNG, WebP, GIF or BMP
+├── UnsupportedImageFormat     415  not JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC or AVIF
 ├── UnreadableImage            422  a known format, but broken, cut short or too large
 ├── InvalidGeneration          422  a generation setting that cannot be obeyed; names it
 ├── UnreadableUpload           422  the images of a job cannot be told apart, or are too many

@@ -1,6 +1,6 @@
 """Caption images."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
@@ -30,10 +30,11 @@ from flaskapp.captioner import GenerationSettings, captioner
 from flaskapp.captioner.generation import MAX_BEAMS, MAX_LENGTH, MAX_PROMPT, Caption
 from flaskapp.counted import Counted
 from flaskapp.errors import InvalidSetting
+from flaskapp.images import MEDIA_TYPES
 from flaskapp.serving import departure
 
 CAPTION = {"description": "The best caption of the first image", "examples": ["a small red star on a grey background"]}
-IMAGE_TYPES = "image/jpeg, image/png, image/webp, image/gif, image/bmp"
+IMAGE_TYPES = ", ".join(f"image/{name}" for name in MEDIA_TYPES)
 
 
 PROMPT = {
@@ -171,9 +172,10 @@ blp = ProtectedBlueprint("caption", __name__, description="The captioner")
 )
 def caption(data: list[UploadedImage], config: GenerationSettings) -> dict[str, object]:
     """Describe one or more images in words"""
+    has_left = departure.watch(request.environ)
     with refusing("config"):
-        images = Counted(len(data), lambda: _decode_one_by_one(data))
-        described = captioner.describe(images, config, departure.watch(request.environ), trace=trace_of_request())
+        images = Counted(len(data), lambda: _decode_one_by_one(data, has_left))
+        described = captioner.describe(images, config, has_left, trace=trace_of_request())
     results = [_result(image.filename, each, config.scores) for image, each in zip(data, described, strict=True)]
     best = described[0][0].text
     return OK | {"model": captioner.name, "caption": best, "results": results} | warning()
@@ -193,8 +195,8 @@ def warning() -> dict[str, str]:
     return {"warning": captioner.note} if captioner.note else {}
 
 
-def _decode_one_by_one(data: list[UploadedImage]) -> Iterator[np.ndarray]:
-    """Pixels in RGB. Of many images they do not lie in memory at once."""
+def _decode_one_by_one(data: list[UploadedImage], has_left: Callable[[], bool]) -> Iterator[np.ndarray]:
+    """Pixels in RGB. Of many images they do not lie in memory at once. Call it when the model is loaded."""
     for index, upload in enumerate(data):
-        with refusing("data", index), upload.image.decoded() as picture:
+        with refusing("data", index), upload.image.decoded(captioner.input_side, has_left=has_left) as picture:
             yield picture.flatten()

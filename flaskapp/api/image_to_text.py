@@ -1,7 +1,7 @@
 """Caption one image as Hugging Face's `InferenceClient.image_to_text` asks for it: by its bytes, or by JSON."""
 
 import base64
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -130,11 +130,10 @@ def image_to_text(
 
     The body is the image, of whatever content type, or JSON that holds it. `parameters` in JSON replace the query's.
     """
+    has_left = departure.watch(request.environ)
     with refusing(location="query") if parameters is None else refusing("parameters", location="json"):
-        images = Counted(1, lambda: _decode(inputs))
-        (captions,) = captioner.describe(
-            images, parameters or config, departure.watch(request.environ), trace=trace_of_request()
-        )
+        images = Counted(1, lambda: _decode(inputs, has_left))
+        (captions,) = captioner.describe(images, parameters or config, has_left, trace=trace_of_request())
     return [_output(caption, with_score=(parameters or config).scores) for caption in captions]
 
 
@@ -145,9 +144,9 @@ def _output(caption: Caption, *, with_score: bool) -> dict[str, object]:
     return output
 
 
-def _decode(image: EncodedImage) -> Iterator[np.ndarray]:
+def _decode(image: EncodedImage, has_left: Callable[[], bool]) -> Iterator[np.ndarray]:
     refusal = refusing("inputs", location="json") if is_json_request(request) else refusing(location="body")
-    with refusal, image.decoded() as picture:
+    with refusal, image.decoded(captioner.input_side, has_left=has_left) as picture:
         yield picture.flatten()
 
 

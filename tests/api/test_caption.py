@@ -131,10 +131,10 @@ def test_one_bad_image_is_named_by_its_place(client: FlaskClient) -> None:
     unknown = io.BytesIO(b"<svg/>"), "drawing.svg"
     answer = client.post("/caption/", data={"data": [asset("star.png"), unknown]})
     assert_error(answer, 415)
-    assert answer.get_json()["message"].startswith("data.1: this is not an image")
+    assert answer.get_json()["message"].startswith("data.1: this is SVG, which cannot be read here: send JPEG")
     alone = client.post("/caption/", data={"data": (io.BytesIO(b"<svg/>"), "drawing.svg")})
     assert_error(alone, 415)
-    assert alone.get_json()["message"].startswith("this is not an image")
+    assert alone.get_json()["message"].startswith("this is SVG, which cannot be read here")
 
 
 def test_all_images_without_a_readable_header_are_named(client: FlaskClient) -> None:

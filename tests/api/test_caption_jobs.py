@@ -90,7 +90,7 @@ def test_a_bad_image_fails_alone_with_its_reason(client: FlaskClient) -> None:
     assert [result.get("captions") for result in results] == [[STAR], None, None, None, [STAR]]
     assert [result.get("error") for result in results] == [
         None,
-        "this is not an image that can be read here: send JPEG, PNG, WebP, GIF or BMP",
+        "this is not an image that can be read here: send JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC or AVIF",
         "the png image is broken or cut short",
         "the file is empty",
         None,

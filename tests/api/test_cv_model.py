@@ -40,7 +40,8 @@ def test_h_is_the_height_and_w_the_width(client: FlaskClient) -> None:
     ("upload", "asked", "format", "ending"),
     [("PNG", None, "PNG", "png"), ("JPEG", None, "JPEG", "jpg"), ("WEBP", None, "WEBP", "webp"),
      ("GIF", None, "JPEG", "jpg"), ("BMP", None, "JPEG", "jpg"), ("PNG", "jpeg", "JPEG", "jpg"),
-     ("JPEG", "png", "PNG", "png"), ("BMP", "webp", "WEBP", "webp")],
+     ("JPEG", "png", "PNG", "png"), ("BMP", "webp", "WEBP", "webp"), ("TIFF", None, "JPEG", "jpg"),
+     ("AVIF", None, "JPEG", "jpg"), ("HEIF", None, "JPEG", "jpg")],
 )  # fmt: skip
 def test_the_answer_s_format_is_the_one_asked_for_or_the_upload_s_own(
     client: FlaskClient, upload: str, asked: str | None, format: str, ending: str

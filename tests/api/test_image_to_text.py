@@ -222,7 +222,7 @@ def test_the_real_client_gets_captions(server: Server) -> None:
 
 def test_the_real_client_shows_what_was_wrong(server: Server) -> None:
     url = server.url + "/image-to-text"
-    assert "send JPEG, PNG, WebP, GIF or BMP" in refusal(url, b"<svg/>")
+    assert "send JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC or AVIF" in refusal(url, b"<svg/>")
     assert "body: The png image is broken or cut short." in refusal(url, IMAGE[:3000])
     assert "query: num_beams: Must be greater than or equal to 1" in refusal(url + "?num_beams=0")
     assert "query: message: Unknown field." in refusal(url + "?message=1")

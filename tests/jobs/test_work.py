@@ -14,6 +14,7 @@ from flask import Flask
 
 from flaskapp.captioner import GenerationSettings, captioner
 from flaskapp.errors import BlobStoreUnavailable, CaptionerUnavailable, ClientLeft, DatabaseUnavailable
+from flaskapp.images import EncodedImage
 from flaskapp.jobs import Jobs, Limits, NamedFile
 from flaskapp.jobs import ledger as ledgers
 from flaskapp.jobs import work as works
@@ -66,13 +67,13 @@ def test_an_image_that_kills_its_worker_again_and_again_fails_alone(
     class Died(BaseException):
         """What `kill -9` leaves behind: nothing is caught, the claim stays."""
 
-    killer = NamedFile("killer.png", STAR_FILE.data + b"!")
+    killer = NamedFile("killer.png", dot())
     decode = works.EncodedImage.decoded
 
-    def decoded(image: Any, *arguments: Any) -> Any:
-        if image._data == killer.data:
+    def decoded(image: EncodedImage, *arguments: Any, **options: Any) -> Any:
+        if image.memory() < 100:  # one pixel
             raise Died
-        return decode(image, *arguments)
+        return decode(image, *arguments, **options)
 
     monkeypatch.setattr(works.EncodedImage, "decoded", decoded)
     job_id = submit(jobs, STAR_FILE, killer, STAR_FILE)
