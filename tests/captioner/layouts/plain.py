@@ -84,11 +84,15 @@ class Plain:
         return {"decoder_input_ids": ids}
 
     @torch.inference_mode()
-    def generate(self, image: np.ndarray, settings: dict[str, Any], prompt: str | None = None) -> list[int]:
+    def generate(
+        self, image: np.ndarray, settings: dict[str, Any], prompt: str | None = None, *, seed: int = 0
+    ) -> list[int]:
         """The token ids of the best caption, without the prompt that a decoder-only model repeats."""
         inputs = self.inputs(image, prompt)
         skipped = inputs["input_ids"].shape[1] if self.is_decoder_only and "input_ids" in inputs else 0
-        ids: list[int] = self.model.generate(**inputs, **settings)[0].tolist()[skipped:]
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)  # for checkpoints that draw their captions
+            ids: list[int] = self.model.generate(**inputs, **settings)[0].tolist()[skipped:]
         return ids
 
     def text(self, ids: list[int]) -> str:
@@ -98,7 +102,8 @@ class Plain:
 
 def japanese(folder: Path) -> dict[str, str]:
     """Decoding Japanese tokens needs no MeCab, whose dictionary has 250 MB, but the tokenizer would load it."""
-    is_japanese = "BertJapaneseTokenizer" in (folder / "tokenizer_config.json").read_text()
+    file = folder / "tokenizer_config.json"
+    is_japanese = file.exists() and "BertJapaneseTokenizer" in file.read_text()
     return {"word_tokenizer_type": "basic"} if is_japanese else {}
 
 

@@ -9,16 +9,18 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 
 from tests.captioner.layouts.files import write_json
 
-WORDS = (
-    "a the an of on in with and at is two three man woman child boy girl people person group dog cat horse cow bird "
-    "sheep bear zebra elephant giraffe sitting standing walking riding holding eating playing looking lying flying "
-    "running jumping driving parked next to near front behind under over top side street road field grass beach water "
-    "sea river lake snow mountain tree trees forest sky cloud sun night day city building house room kitchen bathroom "
-    "bedroom table chair couch bed desk window door wall floor plate bowl cup glass bottle food pizza cake fruit "
-    "banana apple orange bread sandwich train bus car truck bike motorcycle boat plane airport station sign light "
-    "clock phone laptop computer keyboard book ball bat racket kite board surf ski skate umbrella hat shirt tie bag "
-    "red blue green white black brown yellow large small old young many some full empty close up view"
-).split()  # noqa: SIM905
+SPOKEN = (
+    "a the an of on in with and at is two three man woman child boy girl people person group dog cat horse cow "
+    "bird sheep bear zebra elephant giraffe sitting standing walking riding holding eating playing looking lying "
+    "flying running jumping driving parked next to near front behind under over top side street road field grass "
+    "beach water sea river lake snow mountain tree trees forest sky cloud sun night day city building house room "
+    "kitchen bathroom bedroom table chair couch bed desk window door wall floor plate bowl cup glass bottle food "
+    "pizza cake fruit banana apple orange bread sandwich train bus car truck bike motorcycle boat plane airport "
+    "station sign light clock phone laptop computer keyboard book ball bat racket kite board surf ski skate "
+    "umbrella hat shirt tie bag red blue green white black brown yellow large small old young many some full "
+    "empty close up view"
+)
+WORDS = SPOKEN.split()
 
 ROBERTA_FIRST = ["<s>", "<pad>", "</s>", "<unk>"]
 
