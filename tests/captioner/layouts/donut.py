@@ -14,7 +14,7 @@ FIELDS = ["<sep/>", "</s_menu>", "<s_menu>", "</s_nm>", "<s_nm>", "</s_price>", 
 VERSION = "4.22.0.dev0"
 
 
-def write_donut(folder: Path, *, seed: int = 1) -> Path:
+def write_donut(folder: Path, *, seed: int = 0) -> Path:
     """naver-clova-ix/donut-base-finetuned-cord-v2."""
     folder.mkdir(parents=True)
     words = write_sentence_pieces(folder / "sentencepiece.bpe.model")[3:]

@@ -83,3 +83,13 @@ def write_preprocessor(folder: Path, size: Any, kind: str = "ViTFeatureExtractor
         "image_std": [0.5, 0.5, 0.5], "resample": 2, "size": size,
     }  # fmt: skip
     write_json(folder / "preprocessor_config.json", dict(sorted((content | changes).items())))
+
+
+def write_saved(folder: Path, model: Any, version: str) -> None:
+    """What transformers 4.40 to 4.57 saved: config.json and generation_config.json with only what differs."""
+    model.save_pretrained(folder)
+    config = folder / "config.json"
+    content = json.loads(config.read_text())
+    content["torch_dtype"] = content.pop("dtype", "float32")
+    write_json(config, content | {"transformers_version": version})
+    change_json(folder / "generation_config.json", _from_model_config=True, transformers_version=version)

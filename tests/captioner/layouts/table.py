@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from tests.captioner.layouts import bert, donut, gpt2, trocr, variants
+from tests.captioner.layouts import bert, chat, donut, gpt2, prefix, tasks, trocr, variants
 
 
 class Writer(Protocol):
@@ -20,6 +20,7 @@ class Layout:
     decoder: Literal["fast", "generate", "either"]
     takes_prompt: bool = False
     prompt: str | None = None  # the usual one; captions need it where there is one
+    needs: str | None = None  # a package without which plain transformers cannot load it
 
 
 VARIANTS = (
@@ -46,5 +47,13 @@ LAYOUTS: dict[str, Layout] = {
         Layout("blip-large", bert.write_blip_large, "fast", takes_prompt=True),
         Layout("donut", donut.write_donut, "fast", takes_prompt=True, prompt=donut.TASK),
         *VARIANTS,
+        Layout("git", prefix.write_git, "generate", takes_prompt=True),
+        Layout("pix2struct", prefix.write_pix2struct, "generate", takes_prompt=True),
+        Layout("blip2", prefix.write_blip2, "generate", takes_prompt=True),
+        Layout("kosmos2", tasks.write_kosmos2, "generate", takes_prompt=True, prompt=tasks.GROUNDED),
+        Layout("florence2", tasks.write_florence2, "generate", takes_prompt=True, prompt=tasks.CAPTION),
+        Layout("smolvlm", chat.write_smolvlm, "generate", takes_prompt=True, prompt=chat.ASK),
+        Layout("llava", chat.write_llava, "generate", takes_prompt=True, prompt=chat.ASK),
+        Layout("qwen2-vl", chat.write_qwen2_vl, "generate", takes_prompt=True, prompt=chat.ASK, needs="torchvision"),
     )
 }

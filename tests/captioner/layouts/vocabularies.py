@@ -97,15 +97,32 @@ def write_word_piece_tokenizer(folder: Path, words: list[str]) -> None:
     tokenizer.save(str(folder / "tokenizer.json"))
 
 
-def write_unigram_tokenizer(folder: Path, tokens: list[str], *, special: list[str], added: list[str]) -> None:
-    """tokenizer.json of an XLM-RoBERTa tokenizer. `added` tokens are the last ones."""
+def write_unigram_tokenizer(
+    folder: Path, tokens: list[str], *, special: list[str], added: list[str], end_only: bool = False
+) -> None:
+    """tokenizer.json of an XLM-RoBERTa tokenizer, or with `end_only` T5's. `added` tokens are the last ones."""
     pieces = tokens[: len(tokens) - len(added)]
     scores = [(piece, 0.0 if piece in special else -2.0 - 0.01 * number) for number, piece in enumerate(pieces)]
     tokenizer = Tokenizer(models.Unigram(scores, unk_id=tokens.index("<unk>")))
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.decoder = decoders.Metaspace()
-    tokenizer.add_tokens([AddedToken(token, special=token in special) for token in [*special[:-1], *added]])
-    ends = [(token, tokens.index(token)) for token in ("<s>", "</s>")]
-    tokenizer.post_processor = processors.TemplateProcessing("<s> $A </s>", "<s> $A </s> </s> $B </s>", ends)
+    known = [token for token in special if token not in added]
+    tokenizer.add_tokens([AddedToken(token, special=token in special) for token in [*known, *added]])
+    marks = ["</s>"] if end_only else ["<s>", "</s>"]
+    single, pair = ("$A </s>", "$A </s> $B </s>") if end_only else ("<s> $A </s>", "<s> $A </s> </s> $B </s>")
+    ends = [(token, tokens.index(token)) for token in marks]
+    tokenizer.post_processor = processors.TemplateProcessing(single, pair, ends)
     assert [tokenizer.token_to_id(token) for token in tokens] == list(range(len(tokens)))
     tokenizer.save(str(folder / "tokenizer.json"))
+
+
+def write_byte_level_tokenizer(folder: Path, first: Sequence[str], last: Sequence[str]) -> dict[str, int]:
+    """tokenizer.json of a byte-level BPE tokenizer, with vocab.json and merges.txt. Returns the vocabulary."""
+    vocabulary, merges = byte_pair_vocabulary(180, first, last)
+    write_byte_pairs(folder, vocabulary, merges)
+    tokenizer = Tokenizer(models.BPE(vocabulary, [tuple(line.split(" ")) for line in merges]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_tokens([AddedToken(token, special=True, normalized=False) for token in [*first, *last]])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return vocabulary
