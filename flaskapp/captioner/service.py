@@ -220,6 +220,12 @@ class Captioner:
         metrics.current.count_captions(self.name, sum(map(len, captions)))
         return captions
 
+    def resolve(self, settings: GenerationSettings) -> Generation:
+        """What a request amounts to. Raises InvalidGeneration for settings beyond the model, CaptionerUnavailable."""
+        with self._lock:
+            loaded = self._load_on_device()
+        return loaded.engine.resolve(settings)
+
     def _load(self) -> Loaded:
         if self._has_failed:
             raise CaptionerUnavailable(REASON)
@@ -245,6 +251,7 @@ class Captioner:
             with self._failing_for_good():
                 loaded.engine.move_to_device()
             self._is_on_device = True
+            metrics.current.set_decoder(loaded.name, "fast" if loaded.defaults.fallback is None else "generate")
         return loaded
 
     @contextmanager

@@ -6,6 +6,7 @@ from flaskapp.api.demo import controls
 from flaskapp.api.demo.samples import SAMPLES
 from flaskapp.api.fields import JobFiles
 from flaskapp.captioner import captioner
+from flaskapp.captioner.generation import MAX_PROMPT
 
 # Scripts, styles and answers from here alone; pictures also from the browser's own memory.
 POLICY = (
@@ -20,6 +21,8 @@ blp = Blueprint("demo", __name__, template_folder="templates", static_folder="st
 def page() -> Response:
     limits = current_app.config
     shown = {"model": captioner.name, "limits": limits, "samples": SAMPLES, "controls": controls}
+    shown |= {"warning": captioner.note, "takes_prompt": captioner.takes_prompt, "max_prompt": MAX_PROMPT}
+    shown["defaults"] = captioner.defaults.shown() if captioner.defaults else {}
     shown["max_job_images"] = JobFiles.keywords(limits)["maxItems"]
     answer = make_response(render_template("demo/index.html", **shown))
     answer.headers["Content-Security-Policy"] = POLICY

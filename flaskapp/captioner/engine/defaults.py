@@ -109,7 +109,7 @@ class GenerationDefaults:
     def resolve(self, settings: GenerationSettings) -> Generation:
         """Raises InvalidGeneration, which names the field, for what cannot be, or is beyond this model."""
         prompts = (settings.prompt, self.pinned.prompt, self.default_prompt)
-        prompt = next((each for each in prompts if each is not None), None)
+        prompt = next((each for each in prompts if each), None)  # an empty one is none
         prompt_ids = self._prompt_ids(prompt)
         given = self._given(settings)
         values = dict(DEFAULTS) | {name: value for name, value in self.own.items() if value is not None} | given
