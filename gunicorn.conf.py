@@ -10,7 +10,7 @@ from flaskapp.captioner import captioner
 from flaskapp.cpu import usable_cores
 from flaskapp.errors import CaptionerUnavailable, InvalidSetting
 from flaskapp.jobs import embedded
-from flaskapp.serving import access_log, json_log, memory
+from flaskapp.serving import access_log, json_log, memory, stop_signals
 from flaskapp.serving.metrics_files import metrics_files
 from flaskapp.serving.worker import Worker, balance
 
@@ -48,8 +48,12 @@ def when_ready(server: Any) -> None:
     captioner.prepare_to_fork()
     memory.share_arenas(usable_cores())
     try:
-        captioner.check_device()
-        captioner.load()
+        with stop_signals.interrupting():
+            captioner.check_device()
+            captioner.load()
+    except KeyboardInterrupt:
+        gc.freeze()  # Python's last collection would take seconds, with torch in memory
+        server.halt()
     except InvalidSetting as error:
         server.halt(str(error), exit_status=1)
     except CaptionerUnavailable as error:
@@ -77,6 +81,10 @@ def post_fork(server: Any, worker: Any) -> None:
     metrics_files.enter(worker.metrics_place)
     captioner.continue_after_fork(worker.age, on_death=leave)
     embedded.watch(on_loss=leave)
+
+
+def post_worker_init(worker: Any) -> None:
+    captioner.load_in_background()  # if the hub did not offer the model before the fork
 
 
 def child_exit(server: Any, worker: Any) -> None:

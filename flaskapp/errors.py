@@ -23,11 +23,14 @@ FlaskappError
     ├── BrokerUnavailable           jobs cannot be handed to workers
     ├── BlobStoreUnavailable        the images of jobs cannot be stored or read
     ├── CaptionerUnavailable        no model, or one that stopped
+    │   └── ModelUnavailable        the hub does not offer it now: another try may succeed
+    │       └── HubUnreachable      and there was no answer at all
     ├── CaptionFailed               the model failed at this image, and only at this one
     ├── MetricsUnavailable          the workers cannot add up what they counted
     └── TooBusy                     too many images or passwords wait, or too long
 """
 
+import math
 from http import HTTPStatus
 
 
@@ -118,7 +121,7 @@ class ClientLeft(FlaskappError):
 
 class Unavailable(FlaskappError):
     status = HTTPStatus.SERVICE_UNAVAILABLE
-    retry_after = 5
+    retry_after: int | None = 5
 
 
 class DatabaseUnavailable(Unavailable):
@@ -134,7 +137,19 @@ class BlobStoreUnavailable(Unavailable):
 
 
 class CaptionerUnavailable(Unavailable):
-    retry_after = 60  # a model that could not be loaded needs somebody to look at it
+    retry_after: int | None = 60  # a model that could not be loaded needs somebody to look at it
+
+
+class ModelUnavailable(CaptionerUnavailable):
+    """`retry_after` is None where the hub did not say when to try again."""
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = None if retry_after is None else math.ceil(retry_after)
+
+
+class HubUnreachable(ModelUnavailable):
+    pass
 
 
 class CaptionFailed(Unavailable):

@@ -146,7 +146,7 @@ def storage_url(text: str) -> str:
 
 
 SETTINGS = (
-    Setting("CAPTIONER_MODEL", str, None, "Hub id, folder or `embedded`: that model or none. Unset: `nlpconnect/vit-gpt2-image-captioning` if it is cached or the hub answers, else `embedded`"),
+    Setting("CAPTIONER_MODEL", str, None, "Hub id, folder or `embedded`: that model or none. Unset: `nlpconnect/vit-gpt2-image-captioning`, or `embedded` where that is not cached and the hub cannot be reached"),
     Setting("CAPTIONER_REVISION", str, None, "Commit of the hub model. Unset: a pinned one for the default model, else `main`"),
     Setting("CAPTIONER_DEVICE", device, "auto", "`cpu`, `cuda`, `cuda:1`; `auto` takes the first GPU if there is one"),
     Setting("CAPTIONER_PRECISION", one_of("fp32", "int8", "bf16", "fp16"), "fp32", "`fp32`; `int8` on a CPU; `bf16` or `fp16` on a GPU"),

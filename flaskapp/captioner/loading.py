@@ -16,7 +16,10 @@ from flaskapp.captioner.engine.engine import Engine
 from flaskapp.captioner.generation import COURSE, Generation, GenerationSettings
 from flaskapp.errors import InvalidGeneration, InvalidSetting, UnusableCheckpoint
 
-SUBSTITUTE = f"{hub.DEFAULT_MODEL} could not be had: the small embedded model, for drawn shapes, serves instead"
+SUBSTITUTE = (
+    f"{hub.DEFAULT_MODEL} could not be downloaded: captions come from the small embedded model instead, which knows "
+    "drawn shapes only"
+)
 PRECISIONS = {"cpu": ("fp32", "int8"), "cuda": ("fp32", "bf16", "fp16")}
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}  # of the weights; fp32 for the others
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
+import random
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,9 +18,10 @@ from flaskapp import metrics
 from flaskapp.captioner.configuration import Configuration
 from flaskapp.captioner.cores import Cores
 from flaskapp.captioner.generation import Caption, Generation, GenerationSettings
+from flaskapp.captioner.reminder import Reminder
 from flaskapp.counted import Counted
 from flaskapp.cpu import usable_cores
-from flaskapp.errors import CaptionerUnavailable, FlaskappError, UnusableCheckpoint
+from flaskapp.errors import CaptionerUnavailable, FlaskappError, ModelUnavailable, UnusableCheckpoint
 from flaskapp.trace import Trace
 
 if TYPE_CHECKING:
@@ -31,13 +35,15 @@ WARMING_UP = "the model is warming up"
 STALLED = "the model makes no progress"
 WARM_UP_TOKENS = 4  # after the prompt: later ones take no longer
 WARM_UP_SIDE = 224  # pixels of the image
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0  # seconds before the hub is asked for the model again; doubled each time
 
 
 class Captioner:
     """One model, made in three steps: an empty object at import, `configure` in `create_app`, `load` by whoever serves.
 
-    A process that forks its workers loads before the fork, so that they share the weights. Where nobody loads, the
-    first caption does. A model that cannot be loaded is not tried again: every caption then says so.
+    A process that forks its workers loads before the fork, so that they share the weights. Otherwise the first caption
+    does. While the hub does not offer the model, captions are refused, and `load_in_background` asks again with
+    exponential back-off. A checkpoint that is broken or absent is not tried again.
     """
 
     def __init__(self) -> None:
@@ -46,20 +52,29 @@ class Captioner:
         self._on_death: Callable[[], None] = lambda: None
         self._cores = Cores(usable_cores())
         self._configuration = Configuration()
+        self._reminder = Reminder()
+        self._is_forking = False
+        self._abandoned = threading.Event()  # ends the waits for another try
         self._forget()
 
     def configure(self, configuration: Configuration) -> None:
         """Say what `load` shall load. What another configuration had loaded is forgotten."""
         if configuration != self._configuration:
             self.close()
-            self._configuration = configuration
-            self._forget()
+            self._abandoned.set()
+            with self._lock:  # wait for a running try: its outcome belongs to the old configuration
+                self._configuration = configuration
+                self._abandoned = threading.Event()
+                self._forget()
 
     def _forget(self) -> None:
         self._loaded: Loaded | None = None
         self._is_on_device = False
         self._has_failed = False
         self._warm_up_problem: str | None = None
+        self._refusal: ModelUnavailable | None = None  # of the last try
+        self._next_try = 0.0  # on the monotonic clock
+        self._reminder.stop()
 
     @property
     def name(self) -> str:
@@ -77,23 +92,38 @@ class Captioner:
 
         loading.choose_device(self._configuration)
 
-    def load(self) -> None:
-        """Load the model, downloading it first if need be. Raises CaptionerUnavailable; the reason is in the log."""
-        with self._lock:
-            self._load()
+    def load(self, *, patience: float = 0.0) -> None:
+        """Load the model, downloading it first if need be.
+
+        Where the hub does not offer it now, ask again with exponential back-off for `patience` seconds.
+        Raises CaptionerUnavailable, which is a ModelUnavailable where a later try may succeed; the log has the reason.
+        """
+        until, pause, abandoned = time.monotonic() + patience, FIRST_PAUSE, self._abandoned
+        while True:
+            try:
+                with self._lock:
+                    self._load()
+                return
+            except ModelUnavailable as error:
+                wait = max(pause * random.uniform(1, 1.5), error.retry_after or 0)
+                self._next_try = time.monotonic() + wait
+                if self._next_try > until or abandoned.wait(wait):
+                    raise
+                pause = min(2 * pause, LONGEST_PAUSE)
 
     def load_in_background(self) -> None:
-        """Begin to load the model, unless somebody did. Never waits."""
-        if self.problem == LOADING and self._begins.acquire(blocking=False):
+        """Begin to load the model, and try until it is there, unless a thread does already. Never waits."""
+        if self._loaded is None and not self._has_failed and self._begins.acquire(blocking=False):
             try:
                 threading.Thread(target=self._load_quietly, name="load", daemon=True).start()
             except RuntimeError:  # the system has no more threads: the next one who asks may be luckier
                 self._begins.release()
 
     def _load_quietly(self) -> None:
+        self._warm_up_problem = WARMING_UP
         try:
             with suppress(CaptionerUnavailable):  # the log says why
-                self.load()
+                self.load(patience=math.inf)
                 self.warm_up()
         finally:
             self._begins.release()
@@ -118,7 +148,8 @@ class Captioner:
         if self._has_failed:
             return REASON
         if self._loaded is None:
-            return LOADING
+            refusal = self._refusal
+            return LOADING if refusal is None else str(refusal)
         return STALLED if self._loaded.batcher.has_stalled else self._warm_up_problem
 
     @property
@@ -153,17 +184,20 @@ class Captioner:
         if self._loaded is not None:
             self._loaded.batcher.close()
 
-    @staticmethod
-    def prepare_to_fork() -> None:
+    def prepare_to_fork(self) -> None:
         """Keep torch to one thread. OpenMP's others do not survive a fork: a child would wait for them for ever."""
         import torch
 
         torch.set_num_threads(1)
+        self._is_forking = True
+        self._reminder.share_with_forks()
 
     def continue_after_fork(self, number: int, on_death: Callable[[], None]) -> None:
         """Go on in a forked worker with a number of its own. `on_death` is called should its captioning thread die."""
         self._cores.take_place(number)
         self._on_death = on_death
+        self._is_forking = False
+        self._remind()
         if self._loaded is not None:
             self._warm_up_problem = WARMING_UP
             threading.Thread(target=self.warm_up, name="warm-up", daemon=True).start()
@@ -208,8 +242,7 @@ class Captioner:
         Raises InvalidGeneration for settings beyond the model, CaptionerUnavailable when there is no model, TooBusy,
         DeadlineExceeded, CaptionFailed if the model fails at one of them, or ClientLeft once `has_left` says so.
         """
-        with self._lock:
-            loaded = self._load_on_device()
+        loaded = self._ready()
         generation = loaded.engine.resolve(settings)
         if not images:
             return []
@@ -222,19 +255,31 @@ class Captioner:
 
     def resolve(self, settings: GenerationSettings) -> Generation:
         """What a request amounts to. Raises InvalidGeneration for settings beyond the model, CaptionerUnavailable."""
+        return self._ready().engine.resolve(settings)
+
+    def _ready(self) -> Loaded:
+        """The model, on its device. It is loaded if need be."""
+        self._check_refusal()
         with self._lock:
-            loaded = self._load_on_device()
-        return loaded.engine.resolve(settings)
+            return self._load_on_device()
+
+    def _check_refusal(self) -> None:
+        """Refuse captions at once while the hub does not offer the model. Raises ModelUnavailable."""
+        refusal = self._refusal
+        if refusal is not None and self._loaded is None:
+            self.load_in_background()
+            raise ModelUnavailable(str(refusal), max(1.0, self._next_try - time.monotonic()))
 
     def _load(self) -> Loaded:
         if self._has_failed:
             raise CaptionerUnavailable(REASON)
         if self._loaded is None:
-            with self._failing_for_good():
+            with self._noting_failure():
                 from flaskapp.captioner import loading
 
-                self._loaded = loading.load(self._configuration, self._cores, on_death=lambda: self._on_death())
+                self._loaded = loading.load(self._choose(), self._cores, on_death=lambda: self._on_death())
                 self._report(self._loaded)
+            self._remind()
         return self._loaded
 
     def _report(self, loaded: Loaded) -> None:
@@ -244,20 +289,37 @@ class Captioner:
             reason = loaded.defaults.fallback
             log.warning("Captions come from the model %r by transformers' generate: %s", loaded.name, reason)
 
+    def _choose(self) -> Configuration:
+        """Once the hub answered, it can be reached: the embedded model no longer replaces the default one."""
+        if self._configuration.model is None and self._refusal is not None:
+            from flaskapp.captioner.checkpoints.hub import DEFAULT_MODEL
+
+            return replace(self._configuration, model=DEFAULT_MODEL)
+        return self._configuration
+
+    def _remind(self) -> None:
+        """Repeat in the log that another model serves. No thread may start before the fork."""
+        if self.note is not None and not self._is_forking:
+            self._reminder.start(self.note)
+
     def _load_on_device(self) -> Loaded:
         """The weights move to the device with the first caption: CUDA, once used, does not survive a fork."""
         loaded = self._load()
         if not self._is_on_device:
-            with self._failing_for_good():
+            with self._noting_failure():
                 loaded.engine.move_to_device()
             self._is_on_device = True
             metrics.current.set_decoder(loaded.name, "fast" if loaded.defaults.fallback is None else "generate")
         return loaded
 
     @contextmanager
-    def _failing_for_good(self) -> Iterator[None]:
+    def _noting_failure(self) -> Iterator[None]:
         try:
             yield
+        except ModelUnavailable as error:
+            self._refusal = error
+            log.warning("%s: /caption/ answers 503, and the server tries again", error)
+            raise
         except UnusableCheckpoint as error:
             self._has_failed = True
             log.error("The captioning model cannot be used: %s. /caption/ will answer 503", error)

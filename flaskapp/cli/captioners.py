@@ -18,6 +18,7 @@ from flaskapp.errors import CaptionerUnavailable, InvalidGeneration, InvalidSett
 from flaskapp.images import EncodedImage
 
 REQUESTS_IN_FLIGHT = 16
+PATIENCE = 120.0  # seconds in which the hub is asked again for a model that it does not offer
 
 Answer = TypeVar("Answer")
 
@@ -49,7 +50,7 @@ class LocalCaptioner:
         """Loads the model. Raises ClickException if there is none, or if it cannot do the settings."""
         try:
             captioner.check_device()
-            captioner.load()
+            captioner.load(patience=PATIENCE)
             captioner.resolve(settings)
         except (InvalidSetting, CaptionerUnavailable) as error:
             raise _hopeless(error) from error

@@ -8,7 +8,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from flaskapp.captioner import captioner
-from flaskapp.captioner.checkpoints import hub
+from flaskapp.errors import ModelUnavailable
 from tests.api.test_caption import asset
 from tests.conftest import assert_error
 
@@ -67,17 +67,39 @@ def test_a_model_that_cannot_be_loaded_is_said_without_its_path(make_app: Callab
 
 
 def test_the_embedded_model_says_that_it_stands_in_for_another(
-    make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
+    make_app: Callable[..., Flask], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub, "_find_in_cache", lambda *_: None)
-    monkeypatch.setattr(hub, "_hub_answers", lambda *_: False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     client = make_app(CAPTIONER_MODEL=None).test_client()
     captioner.load()
     answer = client.get("/readyz")
     assert answer.status_code == 200
     model = answer.get_json()["model"]
     assert (model["name"], model["ready"]) == ("embedded", True)
-    assert "nlpconnect/vit-gpt2-image-captioning could not be had" in model["message"]
+    assert "nlpconnect/vit-gpt2-image-captioning could not be downloaded" in model["message"]
+
+
+def test_a_named_model_whose_hub_cannot_be_reached_is_not_ready_and_nothing_replaces_it(
+    make_app: Callable[..., Flask], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    client = make_app(CAPTIONER_MODEL="someone/else").test_client()
+    with pytest.raises(ModelUnavailable):
+        captioner.load()
+    answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.get_json()["model"] == {
+        "name": "none",
+        "ready": False,
+        "message": "the hub cannot be reached, and someone/else is not in its cache",
+    }
+    assert client.get("/livez").status_code == 200
+    refused = client.post("/caption/", data={"data": asset("star.png")})
+    assert_error(refused, 503)
+    assert "someone/else" in refused.get_json()["message"]
+    assert int(refused.headers["Retry-After"]) >= 1
 
 
 def test_a_database_that_cannot_be_opened_is_said_without_its_url(

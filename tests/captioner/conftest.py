@@ -1,13 +1,16 @@
-"""Batchers with a stand-in engine that stops, fails and counts as each test needs it."""
+"""Batchers with a stand-in engine that stops, fails and counts as each test needs it; stub hubs that do so too."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from flaskapp.captioner.batcher import Batcher
 from flaskapp.captioner.cores import Cores
 from tests.captioner.stand_in import StandIn
+from tests.captioner.stub_hub import StubHub
+from tests.captioner.tiny import make_model, small_vit, write_like_the_hub
 
 
 @pytest.fixture
@@ -33,3 +36,29 @@ def make(engine: StandIn) -> Iterator[Callable[..., Batcher]]:
 def pool() -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor(16) as pool:
         yield pool
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A folder with the files of the default model, in small."""
+    folder = write_like_the_hub(tmp_path / "repository", make_model(small_vit()))
+    (folder / "README.md").write_text("not needed")
+    return folder
+
+
+@pytest.fixture
+def start_hub() -> Iterator[Callable[..., StubHub]]:
+    hubs = []
+
+    def start(folder: Path, **options: object) -> StubHub:
+        hubs.append(StubHub(folder, **options))  # type: ignore[arg-type]
+        return hubs[-1]
+
+    yield start
+    for hub in hubs:
+        hub.close()
+
+
+@pytest.fixture
+def hub(start_hub: Callable[..., StubHub], repository: Path) -> StubHub:
+    return start_hub(repository)

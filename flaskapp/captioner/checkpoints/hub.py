@@ -5,23 +5,27 @@ safetensors or with `weights_only`, and code of its own (`trust_remote_code`) is
 """
 
 import hashlib
+import json
 import logging
+import os
 import subprocess
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import LocalEntryNotFoundError
-from huggingface_hub.utils.tqdm import enable_progress_bars
+from huggingface_hub import get_cached_repo_tree, snapshot_download
+from huggingface_hub.errors import CachedRepoTreeNotFoundError, LocalEntryNotFoundError
 from transformers.utils.logging import disable_progress_bar
+
+from flaskapp.captioner.checkpoints.download import Result
+from flaskapp.captioner.checkpoints.files import BrokenRepository, find_missing, list_decisive
+from flaskapp.errors import HubUnreachable, ModelUnavailable
 
 log = logging.getLogger(__name__)
 
-# What these libraries have to say goes where all lines go, in the form that all have.
+# Route the libraries' logs through the root logger.
 disable_progress_bar()  # type: ignore[no-untyped-call]
-enable_progress_bars()  # a download's, which that also switched off: of a gigabyte one wants to see how far it is
 for library in ("transformers", "huggingface_hub"):
     logging.getLogger(library).handlers.clear()
     logging.getLogger(library).propagate = True
@@ -32,11 +36,10 @@ DEFAULT_REVISION = "dc68f91c06a1ba6f15268e5b9c13ae7a7c514084"
 EMBEDDED = "embedded"
 EMBEDDED_FOLDER = Path(__file__).parents[1] / "embedded" / "checkpoint"
 
-FILES = ("*.json", "*.txt", "*.safetensors", "*.bin")  # that decide what a model says
-WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")  # pickled ones only where there are no others
+DOWNLOAD = [sys.executable, "-m", "flaskapp.captioner.checkpoints.download"]
+IMPORTS = os.pathsep.join([str(Path(__file__).parents[3]), *filter(None, sys.path)])  # where that finds its modules
 
-PROBE_TIMEOUT = 8  # seconds that the hub has to answer at start
-PROBE = "import sys, huggingface_hub as hub; hub.HfApi().model_info(sys.argv[1], revision=sys.argv[2])"
+PROGRESS_IN_FILES = {"TQDM_MININTERVAL": "5"}  # seconds between updates of a progress bar that is not on a terminal
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class Checkpoint:
     def version(self) -> str:
         """Another one for another folder, and for files in it that were written to or exchanged."""
         folder = self.folder.resolve()
-        stats = [(path.name, path.stat()) for each in FILES for path in sorted(folder.glob(each)) if path.is_file()]
+        stats = [(path.name, path.stat()) for path in list_decisive(folder)]
         files = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
         return hashlib.sha256(repr((str(folder), files)).encode()).hexdigest()
 
@@ -57,11 +60,12 @@ class Checkpoint:
 def find(model: str | None, revision: str | None) -> Checkpoint:
     """Find the checkpoint that the settings name, and download it if it is on the hub and not in the cache.
 
-    Without a model it is the default one if it can be had, else the embedded one. A model that is named is that model
-    or an error: FileNotFoundError for a folder, ConnectionError or huggingface_hub's errors for a hub id.
+    Without a model it is the default one, or the embedded one where the hub cannot be reached. A model that is named
+    is that model or an error: FileNotFoundError for a folder, and for a hub id BrokenRepository, or ModelUnavailable
+    or HubUnreachable, after which another try may succeed.
     """
     if model is None:
-        return _find_default()
+        return _find_default(revision)
     if model == EMBEDDED:
         return Checkpoint(EMBEDDED, EMBEDDED_FOLDER)
     if Path(model).is_dir():
@@ -69,60 +73,75 @@ def find(model: str | None, revision: str | None) -> Checkpoint:
     if model.startswith((".", "/", "~")):
         raise FileNotFoundError(f"CAPTIONER_MODEL is not a folder: {model}")
     revision = revision or (DEFAULT_REVISION if model == DEFAULT_MODEL else "main")
-    folder = _find_in_cache(model, revision)
-    if folder is None:
-        if not _hub_answers(model, revision):
-            raise ConnectionError(f"{model} at {revision} is not in the cache, and the hub does not offer it")
-        folder = _download(model, revision)
-    return Checkpoint(model, folder)
+    return Checkpoint(model, _find_in_cache(model, revision) or _download(model, revision))
 
 
-def _find_default() -> Checkpoint:
-    folder = _find_in_cache(DEFAULT_MODEL, DEFAULT_REVISION)
-    if folder is None and _hub_answers(DEFAULT_MODEL, DEFAULT_REVISION):
-        try:
-            folder = _download(DEFAULT_MODEL, DEFAULT_REVISION)
-        except Exception:
-            log.exception("The download of %s failed", DEFAULT_MODEL)
-    if folder is not None:
-        return Checkpoint(DEFAULT_MODEL, folder)
+def _find_default(revision: str | None) -> Checkpoint:
+    try:
+        return find(DEFAULT_MODEL, revision)
+    except HubUnreachable as error:
+        log.warning("%s", error)
     log.warning(
-        "%s is not in the cache and the hub does not answer: captions come from the small EMBEDDED model, which knows "
-        "drawn shapes only. Set FLASKAPP_CAPTIONER_MODEL to choose another.",
-        DEFAULT_MODEL,
+        "Captions come from the small EMBEDDED model, which knows drawn shapes only. Set FLASKAPP_CAPTIONER_MODEL to "
+        "choose another."
     )
     return Checkpoint(EMBEDDED, EMBEDDED_FOLDER)
 
 
 def _find_in_cache(model: str, revision: str) -> Path | None:
-    """The folder of a cached snapshot that is complete; one whose download was cut off does not count."""
-    for weights in WEIGHTS:
-        with suppress(LocalEntryNotFoundError):
-            folder = _snapshot(model, revision, weights, local_files_only=True)
-            if (folder / "config.json").exists() and any(folder.glob(weights)):
-                return folder
-    return None
-
-
-def _hub_answers(model: str, revision: str) -> bool:
-    """Ask in a process of its own: a name look-up that hangs can be given up in no other way."""
-    command = [sys.executable, "-c", PROBE, model, revision]
+    """The folder of a cached snapshot that has all files that the model needs."""
     try:
-        return subprocess.run(command, timeout=PROBE_TIMEOUT, capture_output=True).returncode == 0
-    except subprocess.TimeoutExpired:
-        return False
+        folder = Path(snapshot_download(model, revision=revision, allow_patterns=[], local_files_only=True))
+    except LocalEntryNotFoundError:
+        return None
+    listing = None
+    with suppress(CachedRepoTreeNotFoundError):  # an older version of the library, which kept none, filled the cache
+        listing = [file.path for file in get_cached_repo_tree(model, revision=revision)]
+    missing = find_missing(folder, listing)
+    if missing:
+        log.warning("%s in the hub's cache is incomplete: %s is missing", model, ", ".join(missing))
+    return None if missing else folder
 
 
 def _download(model: str, revision: str) -> Path:
-    """Download what the model needs, with a progress bar. Raises FileNotFoundError for a repository without weights."""
-    files = HfApi().list_repo_files(model, revision=revision)
-    for weights in WEIGHTS:
-        if any(Path(file).match(weights) for file in files):
-            return _snapshot(model, revision, weights)
-    raise FileNotFoundError(f"{model} at {revision} has no weights that can be read here")
+    """Download what the model needs, with a progress bar. Returns the folder of its snapshot.
+
+    Raises HubUnreachable, ModelUnavailable or BrokenRepository. Any other exception, as of a signal's handler, ends
+    the download at once.
+    """
+    with subprocess.Popen(
+        [*DOWNLOAD, model, revision],
+        env=os.environ | {"PYTHONPATH": IMPORTS} | ({} if sys.stderr.isatty() else PROGRESS_IN_FILES),
+        stdin=subprocess.PIPE,  # the download ends when this closes, so also when this process is killed
+        stdout=subprocess.PIPE,
+        process_group=0,  # a terminal's Ctrl-C is for this process
+    ) as process:
+        try:
+            result = _follow(process)
+        finally:
+            process.kill()
+    return _check(model, result)
 
 
-def _snapshot(model: str, revision: str, weights: str, *, local_files_only: bool = False) -> Path:
-    files = ["*.json", "*.txt", weights]
-    folder = snapshot_download(model, revision=revision, allow_patterns=files, local_files_only=local_files_only)
-    return Path(folder)
+def _follow(process: subprocess.Popen[bytes]) -> Result:
+    """Log what the download logs, until it has a result."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        event = json.loads(line)
+        if "outcome" in event:
+            return Result(**event)
+        logging.getLogger(event["logger"]).log(event["level"], "%s", event["message"])
+    return Result("unavailable", "the process that downloads ended unexpectedly")
+
+
+def _check(model: str, result: Result) -> Path:
+    match result.outcome:
+        case "there":
+            return Path(result.detail)
+        case "impossible":
+            raise BrokenRepository(f"{model} cannot be used: {result.detail}")
+        case "unreachable":
+            log.warning("The hub cannot be reached: %s", result.detail)
+            raise HubUnreachable(f"the hub cannot be reached, and {model} is not in its cache")
+    log.warning("The hub does not offer %s: %s", model, result.detail)
+    raise ModelUnavailable(f"{model} is not available from the hub at the moment", result.retry_after)

@@ -2,109 +2,232 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from flask import Flask, Response, jsonify, send_file
-from werkzeug.serving import make_server
+import torch
+from filelock import FileLock
+from safetensors.torch import load_file
 
 from flaskapp.captioner.checkpoints.hub import DEFAULT_MODEL, DEFAULT_REVISION, EMBEDDED
-from tests.captioner.tiny import make_model, small_vit, write_like_the_hub
+from tests.captioner.stub_hub import Refusal, StubHub
+from tests.captioner.tiny import make_model, small_vit
 
-FIND_AND_LOAD = """
-import json, sys, torch
+FIND = """
+import json, logging, sys
+logging.basicConfig(level=logging.INFO)
 from flaskapp.captioner.checkpoints import hub
-from flaskapp.captioner.checkpoints.load import load
-found = hub.find(*json.loads(sys.argv[1]))
-load(found, torch.float32)
+found = hub.find(json.loads(sys.argv[1]), None)
 print(found.name, *sorted(file.name for file in found.folder.iterdir()))
 """
+LOAD = """
+import torch
+from flaskapp.captioner.checkpoints.load import load
+load(found, torch.float32)
+"""
+SNAPSHOT = Path("hub", "models--nlpconnect--vit-gpt2-image-captioning", "snapshots", DEFAULT_REVISION)
 
 
-class Hub:
-    """Serves the files of one folder as the default model. `paths` are the files that were asked for."""
-
-    def __init__(self, folder: Path) -> None:
-        self.paths: list[str] = []
-        app = Flask("hub")
-        files = [
-            {"type": "file", "path": file.name, "size": file.stat().st_size, "oid": f"{number:040x}"}
-            for number, file in enumerate(sorted(folder.iterdir()))
-        ]
-
-        @app.get(f"/api/models/{DEFAULT_MODEL}/revision/{DEFAULT_REVISION}")
-        def info() -> Response:
-            return jsonify({"id": DEFAULT_MODEL, "sha": DEFAULT_REVISION, "siblings": []})
-
-        @app.get(f"/api/models/{DEFAULT_MODEL}/tree/{DEFAULT_REVISION}")
-        def tree() -> Response:
-            return jsonify(files)
-
-        @app.get(f"/{DEFAULT_MODEL}/resolve/{DEFAULT_REVISION}/<path>")
-        def resolve(path: str) -> Response:
-            self.paths.append(path)
-            answer = send_file(folder / path)
-            answer.headers["X-Repo-Commit"] = DEFAULT_REVISION
-            return answer
-
-        self._server = make_server("127.0.0.1", 0, app, threaded=True)
-        self.url = f"http://127.0.0.1:{self._server.port}"
-        self._thread = threading.Thread(target=self._server.serve_forever)
-        self._thread.start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-
-@pytest.fixture
-def hub(tmp_path: Path) -> Iterator[Hub]:
-    folder = write_like_the_hub(tmp_path / "repository", make_model(small_vit()))
-    (folder / "README.md").write_text("not needed")
-    hub = Hub(folder)
-    yield hub
-    hub.close()
-
-
-def find_and_load(url: str, cache: Path, model: str | None = None) -> subprocess.CompletedProcess[str]:
+def find(
+    url: str, cache: Path, model: str | None = None, *, and_then: str = "", **variables: str
+) -> subprocess.CompletedProcess[str]:
     """In a process of its own: the hub's library reads its variables once, at import."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     return subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", FIND_AND_LOAD, json.dumps([model, None])],
-        env=environment | {"HF_ENDPOINT": url, "HF_HOME": str(cache)},
+        [sys.executable, "-W", "ignore", "-c", FIND + and_then, json.dumps(model)],
+        env=environment | {"HF_ENDPOINT": url, "HF_HOME": str(cache)} | variables,
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
 
 
+def shard(folder: Path, *, pickled: bool = False) -> list[str]:
+    """Exchange the weights of a repository for several shards and their index. Returns the shards' names."""
+    (folder / "pytorch_model.bin").unlink()
+    model = make_model(small_vit())
+    model.save_pretrained(folder / "sharded", max_shard_size="40KB")
+    for file in (folder / "sharded").glob("model*"):
+        file.rename(folder / file.name)
+    shutil.rmtree(folder / "sharded")
+    if pickled:
+        pickle_shards(folder)
+    kind = "pytorch_model-*.bin" if pickled else "model-*.safetensors"
+    names = sorted(file.name for file in folder.glob(kind))
+    assert len(names) > 2
+    return names
+
+
+def pickle_shards(folder: Path) -> None:
+    index = json.loads((folder / "model.safetensors.index.json").read_text())
+    names = {name: name.replace("model-", "pytorch_model-").replace("safetensors", "bin")
+             for name in set(index["weight_map"].values())}  # fmt: skip
+    for old, new in names.items():
+        torch.save(load_file(folder / old), folder / new)
+        (folder / old).unlink()
+    index["weight_map"] = {weight: names[name] for weight, name in index["weight_map"].items()}
+    (folder / "model.safetensors.index.json").unlink()
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+
+
 @pytest.mark.parametrize("model", [None, DEFAULT_MODEL])
 def test_a_model_is_downloaded_once_and_found_again_without_the_hub(
-    hub: Hub, tmp_path: Path, model: str | None
+    hub: StubHub, tmp_path: Path, model: str | None
 ) -> None:
-    first = find_and_load(hub.url, tmp_path / "cache", model)
-    assert first.stdout.startswith(DEFAULT_MODEL), first.stderr
+    first = find(hub.url, tmp_path / "cache", model, and_then=LOAD)
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.startswith(DEFAULT_MODEL)
     assert "README.md" not in hub.paths
-    asked = len(hub.paths)
+    asked = len(hub.asked)
     hub.close()
-    again = find_and_load(hub.url, tmp_path / "cache", model)
+    again = find(hub.url, tmp_path / "cache", model)
     assert again.stdout == first.stdout, again.stderr
-    assert len(hub.paths) == asked
+    assert len(hub.asked) == asked
 
 
-def test_a_download_shows_how_far_it_is(hub: Hub, tmp_path: Path) -> None:
-    assert "100%" in find_and_load(hub.url, tmp_path / "cache").stderr
+def test_a_download_shows_how_far_it_is(hub: StubHub, tmp_path: Path) -> None:
+    log = find(hub.url, tmp_path / "cache").stderr
+    assert f"INFO:flaskapp.captioner.checkpoints.download:Downloading {DEFAULT_MODEL}" in log
+    assert "100%" in log
 
 
 def test_a_hub_that_never_answers_is_given_up(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections and says nothing
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        fallback = find_and_load(url, tmp_path / "cache")
+        fallback = find(url, tmp_path / "cache")
         assert fallback.stdout.startswith(EMBEDDED), fallback.stderr
-        named = find_and_load(url, tmp_path / "cache", DEFAULT_MODEL)
+        named = find(url, tmp_path / "cache", DEFAULT_MODEL)
     assert named.returncode != 0
-    assert "ConnectionError" in named.stderr
+    assert "HubUnreachable" in named.stderr
+
+
+def test_the_files_of_other_tokenizers_come_too(hub: StubHub, repository: Path, tmp_path: Path) -> None:
+    others = ["spiece.model", "vocab.tiktoken", "chat_template.jinja"]
+    for name in others:
+        (repository / name).write_text("{}")
+    for name in ("modeling.py", "cat.jpg", "flax_model.msgpack"):
+        (repository / name).write_text("not needed")
+    (repository / "onnx").mkdir()
+    (repository / "onnx" / "config.json").write_text("not needed")
+    found = find(hub.url, tmp_path / "cache")
+    assert set(others) <= set(found.stdout.split()), found.stderr
+    assert not {"modeling.py", "cat.jpg", "flax_model.msgpack", "onnx", "onnx/config.json"} & set(hub.paths)
+
+
+def test_of_two_kinds_of_weights_the_safetensors_are_downloaded(hub: StubHub, repository: Path, tmp_path: Path) -> None:
+    make_model(small_vit()).save_pretrained(repository)
+    found = find(hub.url, tmp_path / "cache")
+    assert "model.safetensors" in found.stdout, found.stderr
+    assert "pytorch_model.bin" not in hub.paths
+
+
+@pytest.mark.parametrize("pickled", [False, True])
+def test_shards_are_downloaded_and_a_snapshot_without_one_is_completed(
+    hub: StubHub, repository: Path, tmp_path: Path, pickled: bool
+) -> None:
+    shards = shard(repository, pickled=pickled)
+    first = find(hub.url, tmp_path / "cache")
+    assert set(shards) <= set(first.stdout.split()), first.stderr
+
+    (tmp_path / "cache" / SNAPSHOT / shards[1]).resolve().unlink()
+    (tmp_path / "cache" / SNAPSHOT / shards[1]).unlink()
+    offline = find(hub.url, tmp_path / "cache", HF_HUB_OFFLINE="1")
+    assert offline.stdout.startswith(EMBEDDED)
+    assert f"incomplete: {shards[1]} is missing" in offline.stderr
+
+    hub.asked.clear()
+    again = find(hub.url, tmp_path / "cache", and_then=LOAD)
+    assert (again.returncode, again.stdout) == (0, first.stdout), again.stderr
+    assert hub.paths == [shards[1]]
+
+
+def test_a_cache_of_an_older_library_that_lacks_the_tokenizer_is_completed(hub: StubHub, tmp_path: Path) -> None:
+    first = find(hub.url, tmp_path / "cache")
+    shutil.rmtree(tmp_path / "cache" / SNAPSHOT.parents[1] / "trees")
+    (tmp_path / "cache" / SNAPSHOT / "vocab.json").unlink()
+    again = find(hub.url, tmp_path / "cache")
+    assert again.stdout == first.stdout, again.stderr
+
+
+def test_an_index_that_names_an_absent_shard_is_an_error_that_names_it(
+    hub: StubHub, repository: Path, tmp_path: Path
+) -> None:
+    absent = shard(repository)[0]
+    (repository / absent).unlink()
+    found = find(hub.url, tmp_path / "cache")
+    assert "BrokenRepository" in found.stderr
+    assert absent in found.stderr
+
+
+@pytest.mark.parametrize("question", ["info", "tree", "head", "file"])
+def test_a_refusal_that_passes_is_retried(hub: StubHub, tmp_path: Path, question: str) -> None:
+    hub.refusals[question].extend([Refusal(429), Refusal(503, retry_after="1")])
+    found = find(hub.url, tmp_path / "cache")
+    assert found.stdout.startswith(DEFAULT_MODEL), found.stderr
+    assert "The hub answered 429" in found.stderr
+    assert "The hub answered 503" in found.stderr
+
+
+def test_the_hub_s_retry_after_is_waited_for_or_passed_on(hub: StubHub, tmp_path: Path) -> None:
+    hub.refusals["info"].append(Refusal(429, retry_after="4"))
+    found = find(hub.url, tmp_path / "cache")
+    assert "retry in 4.0 seconds" in found.stderr
+    hub.refusals["info"].append(Refusal(429, retry_after="100"))
+    named = find(hub.url, tmp_path / "empty")
+    assert "ModelUnavailable" in named.stderr
+    assert [kind for kind, _ in hub.asked].count("info") == 3, "a retry of a hundred seconds is left to the server"
+
+
+@pytest.mark.parametrize("status", [401, 404, 500])
+def test_a_hub_that_answers_is_reachable_and_nothing_replaces_the_default_model(
+    hub: StubHub, tmp_path: Path, status: int
+) -> None:
+    hub.down = Refusal(status)
+    found = find(hub.url, tmp_path / "cache")
+    assert found.returncode != 0
+    assert found.stdout == ""
+    assert "ModelUnavailable" in found.stderr
+    assert str(status) in found.stderr
+
+
+def test_a_file_whose_connection_is_reset_resumes_also_after_a_refusal(
+    hub: StubHub, repository: Path, tmp_path: Path
+) -> None:
+    (repository / "pytorch_model.bin").write_bytes(bytes(50_000_000))  # of which half is sent; written in 10 MiB
+    hub.cuts = 1
+    hub.refuse_ranges.append(Refusal(503))
+    found = find(hub.url, tmp_path / "cache")
+    assert found.stdout.startswith(DEFAULT_MODEL), found.stderr
+    first, second = hub.ranges
+    assert first == second
+    assert first in (f"bytes={10 << 20}-", f"bytes={20 << 20}-")
+
+
+def test_partial_files_of_killed_downloads_are_removed_and_those_of_running_ones_stay(
+    hub: StubHub, tmp_path: Path
+) -> None:
+    blobs = tmp_path / "cache" / SNAPSHOT.parents[1] / "blobs"
+    blobs.mkdir(parents=True)
+    left, running = blobs / "aaaa.12345678.incomplete", blobs / "bbbb.12345678.incomplete"
+    left.touch()
+    running.touch()
+    locks = tmp_path / "cache" / "hub" / ".locks" / SNAPSHOT.parts[1]
+    locks.mkdir(parents=True)
+    with FileLock(locks / "bbbb.lock"):
+        found = find(hub.url, tmp_path / "cache")
+    assert found.stdout.startswith(DEFAULT_MODEL), found.stderr
+    assert not left.exists()
+    assert running.exists()
+
+
+def test_a_named_model_of_a_branch_is_downloaded_once(
+    start_hub: Callable[..., StubHub], repository: Path, tmp_path: Path
+) -> None:
+    hub = start_hub(repository, model="someone/else")
+    for _ in range(2):
+        found = find(hub.url, tmp_path / "cache", "someone/else")
+        assert found.stdout.startswith("someone/else"), found.stderr
+        hub.close()

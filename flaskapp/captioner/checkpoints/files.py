@@ -1,0 +1,77 @@
+"""Which files of a repository a model needs, and which of them a folder lacks."""
+
+import json
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+# In the order in which transformers prefers them; an index names the shards of its weights.
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+INDEX = ".index.json"
+
+# Configurations, and what tokenizers and processors read: vocabularies, merges, SentencePiece models, chat templates.
+SUFFIXES = (".json", ".jinja", ".txt", ".model", ".spm", ".tiktoken", ".bpe", ".codes", ".vocab")
+CHAT_TEMPLATES = "additional_chat_templates"  # the only folder whose files are read
+
+# Without the hub's list of files, a model needs one file of each of these groups.
+GROUPS = (
+    ("config.json",),
+    ("preprocessor_config.json", "processor_config.json"),
+    ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model"),
+)
+
+
+class BrokenRepository(ValueError):
+    """The repository lacks weights that transformers reads, or its index of shards is wrong."""
+
+
+def choose_weights(files: Collection[str]) -> str:
+    """The one file of weights, or the one index of shards, that is used. Raises BrokenRepository."""
+    for name in WEIGHTS:
+        if name in files:
+            return name
+    raise BrokenRepository("it has neither model.safetensors nor pytorch_model.bin, in one file or in shards")
+
+
+def choose_others(files: Iterable[str]) -> list[str]:
+    """The needed files that are neither weights nor an index of shards."""
+    return [name for name in files if _is_needed(name)]
+
+
+def _is_needed(name: str) -> bool:
+    folder, _, file = name.rpartition("/")
+    is_read = folder in ("", CHAT_TEMPLATES) and file.endswith(SUFFIXES) and not file.endswith(INDEX)
+    return is_read and not file.lower().startswith("readme")
+
+
+def read_shards(index: Path) -> list[str]:
+    """The files that an index names. Raises BrokenRepository."""
+    try:
+        return sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BrokenRepository(f"{index.name} is not an index of shards") from error
+
+
+def list_decisive(folder: Path) -> list[Path]:
+    """The files of a folder that decide what its model says."""
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    return [path for path in files if path.name.endswith((*SUFFIXES, ".safetensors", ".bin"))]
+
+
+def find_missing(folder: Path, listing: Collection[str] | None) -> list[str]:
+    """The names of needed files that a snapshot lacks.
+
+    `listing` is the hub's list of files. Without it, only what every model needs and the index of shards tell.
+    """
+    if listing is None:
+        listing = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.exists()]
+        lacking = [group[0] for group in GROUPS if not any(name in listing for name in group)]
+    else:
+        lacking = [name for name in choose_others(listing) if not (folder / name).exists()]
+    try:
+        weights = choose_weights(listing)
+    except BrokenRepository:
+        return [*lacking, WEIGHTS[0]]
+    if not (folder / weights).exists():
+        return [*lacking, weights]
+    shards = read_shards(folder / weights) if weights.endswith(INDEX) else []
+    return lacking + [name for name in shards if not (folder / name).exists()]

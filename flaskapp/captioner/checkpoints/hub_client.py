@@ -1,0 +1,113 @@
+"""The HTTP client that huggingface_hub uses for a download: it retries what passes, and lets cut files resume.
+
+huggingface_hub 2.4.0 by itself does not retry its first question, fails when a resumed file meets a 5xx status, and
+resumes after `RemoteProtocolError` and time-outs but not after a connection reset, which httpx calls `ReadError`.
+"""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Any
+
+import httpx2
+from huggingface_hub.utils._http import parse_ratelimit_headers
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0  # seconds before another try; doubled each time
+LONGEST_RETRY_AFTER = 3600  # seconds
+
+
+class Refused(Exception):
+    """The hub answered with a status that passes, until the patience was over.
+
+    Not one of httpx's errors, which huggingface_hub would catch and retry once more.
+    """
+
+    def __init__(self, status: int, retry_after: float | None) -> None:
+        super().__init__(f"{status} {HTTPStatus(status).phrase}" if status in list(HTTPStatus) else str(status))
+        self.retry_after = retry_after  # seconds, if the hub named any
+
+
+@dataclass
+class HubState:
+    """What all clients of a download share: huggingface_hub makes another one after a connection error."""
+
+    patience: float  # seconds of refusals of one request
+    has_answered: threading.Event = field(default_factory=threading.Event)  # set by an answer of any status
+
+
+class RetryingClient(httpx2.Client):
+    """Retries 408, 429 and 5xx with exponential back-off and jitter, and honours Retry-After.
+
+    Raises Refused where the next try would come after the patience is over.
+    """
+
+    def __init__(self, state: HubState, **options: Any) -> None:
+        super().__init__(**options)
+        self._hub = state
+
+    def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
+        began, pause = time.monotonic(), FIRST_PAUSE
+        while True:
+            with _resets_as_protocol_errors():
+                response = super().send(request, **options)
+            self._hub.has_answered.set()
+            status = response.status_code
+            if status not in (408, 429) and status < 500:
+                response.stream = _ResumableStream(response.stream) if options.get("stream") else response.stream
+                return response
+            response.close()
+            retry_after = parse_retry_after(response.headers)
+            wait = max(pause * random.uniform(1, 1.5), retry_after or 0)
+            if time.monotonic() + wait > began + self._hub.patience:
+                raise Refused(status, retry_after)
+            log.warning("The hub answered %d for %s; retry in %.1f seconds", status, request.url.path, wait)
+            time.sleep(wait)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+
+class _ResumableStream(httpx2.SyncByteStream):
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __iter__(self) -> Iterator[bytes]:
+        with _resets_as_protocol_errors():
+            yield from self._stream
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+@contextmanager
+def _resets_as_protocol_errors() -> Iterator[None]:
+    """Raise a connection reset as the error after which huggingface_hub resumes a file."""
+    try:
+        yield
+    except (httpx2.ReadError, httpx2.WriteError) as error:
+        raise httpx2.RemoteProtocolError(str(error) or type(error).__name__) from error
+
+
+def parse_retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds until the hub wants the next try, by its `RateLimit` or `Retry-After` (seconds or a date) header."""
+    limit = parse_ratelimit_headers(headers)
+    if limit is not None and limit.remaining == 0:
+        return min(limit.reset_in_seconds, LONGEST_RETRY_AFTER)
+    value = headers.get("Retry-After", "").strip()
+    try:
+        seconds = float(value) if value.isdecimal() else _seconds_until(value)
+    except ValueError:
+        return None
+    return min(max(0.0, seconds), LONGEST_RETRY_AFTER)
+
+
+def _seconds_until(date: str) -> float:
+    moment = parsedate_to_datetime(date)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - datetime.now(UTC).timestamp()
