@@ -58,10 +58,11 @@ def _flag(description: str) -> Flag:
 
 
 class Generation(ma.Schema):
-    """Names and meaning are those of transformers' `generate`.
-
-    The defaults are the model's own; `/readyz` shows them.
-    """
+    class Meta:
+        description = (
+            "Names and meaning are those of transformers' `generate`. Settings that are left out have the model's "
+            "defaults, which `/readyz` shows"
+        )
 
     max_length = _integer(2, MAX_LENGTH, "Tokens of a caption, with the start, the prompt and the end", 16)
     max_new_tokens = _integer(
@@ -112,7 +113,7 @@ LOG_PROBABILITY = {"description": "The mean over the caption's tokens, by the mo
 TOKENS = {"description": "Tokens that were generated, the end token included", "examples": [9]}
 WARNING = {
     "description": "Present while the embedded model substitutes for the default one",
-    "examples": ["the small embedded model, for drawn shapes, serves instead"],
+    "examples": ["captions come from the small embedded model instead, which knows drawn shapes only"],
 }
 
 

@@ -11,7 +11,6 @@ from flask.testing import FlaskClient
 
 from flaskapp.api.image_to_text import SQUARE
 from flaskapp.captioner import captioner
-from flaskapp.captioner.checkpoints import hub
 from tests.api.test_caption import STAR, asset, caption
 from tests.captioner.prompted import write_blip, write_git
 from tests.captioner.tiny import make_model, small_vit, write_like_the_hub
@@ -147,32 +146,43 @@ def test_a_caption_goes_on_from_its_prompt(
     form = {"data": asset("star.png"), "prompt": "a photograph of", "config": json.dumps(other)}
     assert client.post("/caption/", data=form).get_json()["caption"] == text, "the form's field takes precedence"
     body = {"inputs": SQUARE, "parameters": config}
-    assert client.post("/image-to-text", json=body).get_json()[0]["generated_text"].startswith("a photograph of ")
+    assert client.post("/image-to-text", json=body).get_json()[0]["generated_text"].startswith("a photograph of")
 
 
 @pytest.mark.parametrize(
-    ("prompt", "where"),
-    [("x" * 4097, ["prompt"]), ("a\0", ["prompt"]), (["a", "b"], ["prompt"]), ("a red star " * 30, ["config"])],
+    ("prompt", "complaint"),
+    [
+        ("x" * 4097, "Longer than maximum length 4096."),
+        ("a\0", "Not valid text."),
+        (["a", "b"], "Not a valid string."),
+        ("a red star " * 30, "Must have at most 62 tokens, for this model."),
+    ],
 )
 def test_a_prompt_that_cannot_be_used_is_refused(
-    make_app: Callable[..., Flask], blip: Path, prompt: str | list[str], where: list[str]
+    make_app: Callable[..., Flask], blip: Path, prompt: str | list[str], complaint: str
 ) -> None:
     client = make_app(CAPTIONER_MODEL=str(blip)).test_client()
     answer = client.post("/caption/", data={"data": asset("star.png"), "prompt": prompt})
-    assert_error(answer, 422, "multipart", *where)
+    assert_error(answer, 422, "multipart", "prompt")
+    assert answer.get_json()["errors"]["multipart"]["prompt"] == [complaint]
+
+
+def test_a_prompt_may_leave_room_for_one_token(make_app: Callable[..., Flask], blip: Path) -> None:
+    client = make_app(CAPTIONER_MODEL=str(blip)).test_client()
+    assert len(captions(client, prompt="red " * 62)[0].split()) in (62, 63)
 
 
 def test_an_answer_warns_while_the_embedded_model_substitutes(
-    make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch, client: FlaskClient
+    make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, client: FlaskClient
 ) -> None:
     assert "warning" not in caption(client, "star.png").get_json()
-    monkeypatch.setattr(hub, "_find_in_cache", lambda *_: None)
-    monkeypatch.setattr(hub, "_hub_answers", lambda *_: False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     client = make_app(CAPTIONER_MODEL=None).test_client()
     answer = caption(client, "star.png").get_json()
     assert answer["model"] == "embedded"
     assert answer["warning"] == client.get("/readyz").get_json()["model"]["message"]
-    assert "nlpconnect/vit-gpt2-image-captioning could not be had" in answer["warning"]
+    assert "nlpconnect/vit-gpt2-image-captioning could not be downloaded" in answer["warning"]
     (output,) = client.post("/image-to-text", json={"inputs": SQUARE}).get_json()
     assert output["warning"] == answer["warning"]
 
