@@ -38,8 +38,8 @@ IMAGE_TYPES = "image/jpeg, image/png, image/webp, image/gif, image/bmp"
 
 # The example is for every model: Swagger UI and Postman send it. Most take no text.
 PROMPT = {
-    "description": "For models that take text (`takes_prompt` of `/readyz`): the beginning of the caption, such as "
-    "`a photograph of`, a task or an instruction, as the model has it",
+    "description": "The beginning of the caption, such as `a photograph of`, a task or an instruction, as the model has "
+    "it. For models that take text (`takes_prompt` of `/readyz`)",
     "examples": [""],
 }
 

@@ -92,7 +92,7 @@ def test_where_no_model_is_loaded_the_defaults_come_later_and_what_was_changed_s
     page.goto(unloaded.url + "/demo")
     expect(page.locator("#model")).to_be_hidden()
     expect(page.locator("#num_beams")).to_have_value("")
-    expect(page.locator("#num_beams")).to_have_attribute("placeholder", "default")
+    expect(page.locator("#num_beams")).to_have_attribute("placeholder", "auto")
     page.locator("#max_length").fill("5")
     page.unroute("**/readyz")
     for route in held:

@@ -27,7 +27,7 @@ class Row:
     low: float | None = None
     high: float | None = None
     step: float = 1
-    empty: str = "default"
+    empty: str = "auto"
 
 
 @dataclass(frozen=True)

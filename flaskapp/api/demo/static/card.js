@@ -168,7 +168,7 @@ function alternative(text, score) {
 
 /** A score in words. The logarithm is the mean over the tokens. */
 function words({ log_probability: logarithm, tokens }) {
-  const number = logarithm === null ? "unknown" : logarithm.toFixed(3).replace("-", "\u2212");
+  const number = logarithm === null ? "unknown" : `${logarithm.toPrecision(3).replace("-", "\u2212")} per token`;
   return `Log-probability ${number}, ${tokens} ${tokens === 1 ? "token" : "tokens"}`;
 }
 
