@@ -38,8 +38,8 @@ IMAGE_TYPES = "image/jpeg, image/png, image/webp, image/gif, image/bmp"
 
 # The example is for every model: Swagger UI and Postman send it. Most take no text.
 PROMPT = {
-    "description": "The beginning of the caption, such as `a photograph of`, a task or an instruction, as the model has "
-    "it. For models that take text (`takes_prompt` of `/readyz`)",
+    "description": "The beginning of the caption, such as `a photograph of`, a task or an instruction: that depends on "
+    "the model. For models that take text (`takes_prompt` of `/readyz`)",
     "examples": [""],
 }
 

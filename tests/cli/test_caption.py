@@ -59,7 +59,6 @@ def test_captions_have_the_words_of_the_server(run: Run, app: Flask, folder: Pat
         (["--num-beams", "0"], "--num-beams: Must be greater than or equal to 1"),
         (["--num-beams", "many"], "--num-beams: Not a valid integer."),
         (["--top-p", "2"], "--top-p: Must be "),
-        (["--num-return-sequences", "9"], "--num-return-sequences: Must not be more than num_beams"),
         (["--early-stopping", "perhaps"], "--early-stopping: Must be true, false"),
         (["--scores"], "--scores is for --json, and not for --job"),
         (["--scores", "--csv"], "--scores is for --json, and not for --job"),
@@ -88,10 +87,20 @@ def test_an_option_that_cannot_be_obeyed_is_named(
     assert (ASSETS / "star.png").read_bytes() == before
 
 
-def test_a_setting_beyond_the_model_is_named(run: Run) -> None:
-    result = run(ASSETS, "--max-length", 65)
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--max-length", 65], "--max-length: Must not be more than 64, the positions of this model."),
+        (["--max-new-tokens", 64], "--max-new-tokens: Must not be more than 63, the positions of this model."),
+        (["--num-return-sequences", 9], "--num-return-sequences: Must not be more than num_beams, unless "),
+        (["--min-length", 17], "--min-length: Must not be more than max_length."),
+        (["--prompt", "a photograph of"], "--prompt: This model takes no text."),
+    ],
+)
+def test_a_setting_beyond_the_model_is_named(run: Run, options: list[object], complaint: str) -> None:
+    result = run(ASSETS, *options)
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr.endswith("Error: --max-length: Must not be more than 64, the positions of this model.\n")
+    assert f"Error: {complaint}" in result.stderr.splitlines()[-1]
 
 
 def test_without_a_model_nothing_is_tried(make_app: Callable[..., Flask], tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ export class Card {
    * @param {object} answer
    * @param {string[]} answer.captions the best first
    * @param {{log_probability: number | null, tokens: number}[]} [answer.scores] of the captions
-   * @param {string} [answer.warning] that another model substitutes for the one that was meant
+   * @param {string} [answer.warning] that the embedded model substitutes for the default one
    */
   showCaptions({ captions: [best, ...others], scores = [], warning = "" }) {
     this.#enter("done", best);

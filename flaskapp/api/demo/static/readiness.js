@@ -1,9 +1,9 @@
-/** The model, of a server that loads it with the first request, as `flask run` does. */
+/** Waits for the model of a server that loads it with the first request, as `flask run` does. */
 
 import { sleep } from "./queue.js";
 
-const PAUSE = 2000; // milliseconds between two questions
-const QUESTIONS = 150; // then it is given up: the page works without
+const PAUSE = 2000; // milliseconds between requests
+const ATTEMPTS = 150; // after these the page goes on without the defaults
 
 /**
  * @param {string} url of the readiness probe, which makes such a server load its model
@@ -11,18 +11,18 @@ const QUESTIONS = 150; // then it is given up: the page works without
  */
 export async function whenLoaded(url, onLoad) {
   const { signal } = new AbortController();
-  for (let left = QUESTIONS; left > 0; left -= 1) {
+  for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
     const model = await ask(url);
     if (model?.defaults) return onLoad(model);
     await sleep(PAUSE, signal);
   }
 }
 
-/** The answer has the same member `model`, whether it is ready or not. */
+/** The answer has the member `model` whether it is 200 or 503. */
 async function ask(url) {
   try {
     return (await (await fetch(url)).json()).model;
   } catch {
-    return null; // no answer, or a proxy's
+    return null; // no answer, or one of a proxy
   }
 }
