@@ -154,7 +154,7 @@ SETTINGS = (
     Setting("CAPTIONER_REVISION", str, None, "Commit of the hub model. Unset: a pinned one for the default model, else `main`"),
     Setting("CAPTIONER_DEVICE", device, "auto", "`cpu`, `cuda`, `cuda:1`; `auto` takes the first GPU if there is one"),
     Setting("CAPTIONER_PRECISION", one_of("fp32", "int8", "bf16", "fp16"), "fp32", "`fp32`; `int8` on a CPU; `bf16` or `fp16` on a GPU"),
-    Setting("CAPTIONER_DEFAULTS", json_object, {}, "Generation settings for what a request does not say, as JSON in the form of `config`. They go before the model's own defaults"),
+    Setting("CAPTIONER_DEFAULTS", json_object, {}, "Generation settings for what a request does not say, as JSON in the form of `config`. They take precedence over the model's own defaults"),
     Setting("CAPTIONER_MAX_BATCH", positive, 16, "Images that go through the model at once"),
     Setting("CAPTIONER_QUEUE", positive, 64, "Images that may wait in a worker; more get 503"),
     Setting("CAPTIONER_DEADLINE", positive, 30, "Seconds after which captions that are not ready get 504"),

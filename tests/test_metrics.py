@@ -65,6 +65,17 @@ def test_refusals_errors_and_captions_are_counted_by_what_they_are() -> None:
     assert read(metrics, "captions_total") == {("embedded",): 3}
 
 
+def test_images_and_tokens_are_counted_by_the_decoder_and_the_model_s_decoder_is_shown() -> None:
+    metrics = Metrics()
+    metrics.set_decoder("embedded", "fast")
+    metrics.count_image(is_fast=True, tokens=9)
+    metrics.count_image(is_fast=True, tokens=7)
+    metrics.count_image(is_fast=False, tokens=5)
+    assert read(metrics, "captioner_decoder") == {("fast", "embedded"): 1}
+    assert read(metrics, "captioner_images_total") == {("fast",): 2, ("generate",): 1}
+    assert read(metrics, "captioner_tokens_total") == {(): 21}
+
+
 def test_a_part_of_the_metrics_is_not_taken_for_all() -> None:
     metrics = Metrics(is_partial=True)
     metrics.count_request("GET", "/", 200, 0.001)

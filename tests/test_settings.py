@@ -25,6 +25,27 @@ def test_a_variable_of_the_environment_is_parsed(monkeypatch: pytest.MonkeyPatch
     assert config["CAPTIONER_REVISION"] == "1e5"
 
 
+@pytest.mark.parametrize(
+    ("defaults", "complaint"),
+    [
+        ('{"beams": 8}', "beams: Unknown field."),
+        ('{"num_beams": 0}', "num_beams: Must be greater than or equal to 1"),
+        ('{"max_length": "16"}', "max_length: Not a valid integer."),
+        ('{"seed": 7}', "seed: Unknown field."),
+        ('{"scores": true}', "scores: Unknown field."),
+    ],
+)
+def test_default_settings_that_no_request_could_give_stop_the_start(defaults: str, complaint: str) -> None:
+    with pytest.raises(InvalidSetting, match="FLASKAPP_CAPTIONER_DEFAULTS must hold settings of `config`") as caught:
+        create_app({"CAPTIONER_DEFAULTS": defaults})
+    assert complaint in str(caught.value)
+
+
+def test_default_settings_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLASKAPP_CAPTIONER_DEFAULTS", '{"max_length": 9, "num_beams": 1, "early_stopping": "never"}')
+    assert create_app().config["CAPTIONER_DEFAULTS"] == {"max_length": 9, "num_beams": 1, "early_stopping": "never"}
+
+
 def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLASKAPP_MAX_SIDE", "")
     assert create_app().config["MAX_SIDE"] == 4096
@@ -40,6 +61,8 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
         ("CAPTIONER_DEVICE", "gpu", "cpu, cuda"),
         ("CAPTIONER_DEVICE", "cpu:1", "cpu, cuda"),
         ("CAPTIONER_PRECISION", "fp8", "fp32"),
+        ("CAPTIONER_DEFAULTS", "8 beams", "a JSON object such as"),
+        ("CAPTIONER_DEFAULTS", "[]", "a JSON object such as"),
         ("MAX_JOB_IMAGES", 0, "1 or more"),
         ("JOB_TTL", "a day", "a whole number"),
         ("REQUIRE_LOGIN", "maybe", "true or false"),

@@ -37,14 +37,17 @@ CAPTION = {"description": "The best caption of the first image", "examples": ["a
 IMAGE_TYPES = ", ".join(f"image/{name}" for name in MEDIA_TYPES)
 
 
+# The example is for every model: Swagger UI and Postman send it. Most take no text.
 PROMPT = {
-    "description": "Text that the caption goes on from, a task or an instruction, for models that take text",
-    "examples": ["a photograph of"],
+    "description": "The beginning of the caption, such as `a photograph of`, a task or an instruction: that depends on "
+    "the model. For models that take text (`takes_prompt` of `/readyz`)",
+    "examples": [""],
 }
 
 
-def integer(low: int, high: int, description: str, example: int) -> WholeNumber:
-    return WholeNumber(validate=validate.Range(low, high), metadata={"description": description, "examples": [example]})
+def _integer(low: int, high: int, description: str, example: int, **options: Any) -> WholeNumber:
+    metadata = {"description": description, "examples": [example]}
+    return WholeNumber(validate=validate.Range(low, high), metadata=metadata, **options)
 
 
 def _number(low: float, high: float, description: str, example: float) -> Number:
@@ -56,22 +59,28 @@ def _flag(description: str) -> Flag:
 
 
 class Generation(ma.Schema):
-    """Names and meaning are those of transformers' `generate`. `/readyz` tells the defaults, which are the model's."""
+    class Meta:
+        description = (
+            "Names and meaning are those of transformers' `generate`. Settings that are left out have the model's "
+            "defaults, which `/readyz` shows"
+        )
 
-    max_length = integer(2, MAX_LENGTH, "Tokens of a caption, start, prompt and end included", 16)
-    max_new_tokens = integer(1, MAX_LENGTH - 1, "Tokens after the start and the prompt; goes before `max_length`", 15)
-    num_beams = integer(1, MAX_BEAMS, "Beams of the search; 1 is greedy", 8)
-    num_return_sequences = integer(1, MAX_BEAMS, "Captions for each image, the best first", 1)
-    min_length = integer(0, MAX_LENGTH, "Tokens that a caption has at least", 0)
+    max_length = _integer(2, MAX_LENGTH, "Tokens of a caption, with the start, the prompt and the end", 16)
+    max_new_tokens = _integer(
+        1, MAX_LENGTH - 1, "Tokens after the start and the prompt; takes precedence over `max_length`", 15
+    )
+    num_beams = _integer(1, MAX_BEAMS, "Beams of the search; 1 is greedy", 8)
+    num_return_sequences = _integer(1, MAX_BEAMS, "Captions for each image, the best first", 1)
+    min_length = _integer(0, MAX_LENGTH, "Tokens that a caption has at least", 0)
     length_penalty = _number(-10, 10, "Above 0 favours longer captions (beams only)", 1.0)
     early_stopping = EarlyStopping(metadata={"description": "When a beam search ends", "examples": [False]})
-    no_repeat_ngram_size = integer(0, MAX_LENGTH, "No run of so many tokens comes twice; 0: off", 0)
+    no_repeat_ngram_size = _integer(0, MAX_LENGTH, "No run of so many tokens comes twice; 0: off", 0)
     repetition_penalty = _number(0.1, 10, "Above 1 discourages a token from coming again", 1.0)
     do_sample = _flag("Draw tokens at random")
     temperature = _number(0.01, 100, "Above 1 draws more evenly (with do_sample)", 1.0)
-    top_k = integer(0, 1_000_000, "Draw from the likeliest so many tokens; 0: all (with do_sample)", 50)
+    top_k = _integer(0, 1_000_000, "Draw from the likeliest so many tokens; 0: all (with do_sample)", 50)
     top_p = _number(0.01, 1, "Draw from the likeliest tokens that sum to this (with do_sample)", 1.0)
-    seed = integer(0, 2**32 - 1, "Makes a draw repeatable (with do_sample)", 7)
+    seed = _integer(0, 2**32 - 1, "Makes a draw repeatable (with do_sample)", 7, allow_none=True)
     prompt = Text(validate=validate.Length(max=MAX_PROMPT), metadata=PROMPT)
     scores = _flag("Answer with each caption's log-probability and its number of tokens")
 
@@ -97,25 +106,21 @@ class CaptionForm(ma.Schema):
     config = JSONPart(CaptionConfig, load_default=GenerationSettings())
     prompt = Text(
         validate=validate.Length(max=MAX_PROMPT),
-        metadata=PROMPT | {"description": "The same as `prompt` in `config`, and goes before it"},
+        metadata=PROMPT | {"description": "The same as `prompt` in `config`, and takes precedence over it"},
     )
 
-    @post_load
-    def make(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
-        if (prompt := data.pop("prompt", None)) is not None:
-            data["config"] = replace(data["config"], prompt=prompt)
-        return data
+
+LOG_PROBABILITY = {"description": "The mean over the caption's tokens, by the model alone", "examples": [-0.42]}
+TOKENS = {"description": "Tokens that were generated, the end token included", "examples": [9]}
+WARNING = {
+    "description": "Present while the embedded model substitutes for the default one",
+    "examples": ["captions come from the small embedded model instead, which knows drawn shapes only"],
+}
 
 
 class Score(ma.Schema):
-    log_probability = ma.fields.Float(
-        required=True,
-        allow_none=True,
-        metadata={"description": "The mean over the caption's tokens, by the model alone", "examples": [-0.42]},
-    )
-    tokens = ma.fields.Integer(
-        required=True, metadata={"description": "Tokens that were generated, the end included", "examples": [9]}
-    )
+    log_probability = ma.fields.Float(required=True, allow_none=True, metadata=LOG_PROBABILITY)
+    tokens = ma.fields.Integer(required=True, metadata=TOKENS)
 
 
 class ImageCaptions(ma.Schema):
@@ -140,12 +145,7 @@ class CaptionAnswer(Status):
     results = ma.fields.List(
         ma.fields.Nested(ImageCaptions), required=True, metadata={"description": "One for each file, in their order"}
     )
-    warning = ma.fields.String(
-        metadata={
-            "description": "Only while another model serves than the one that was meant",
-            "examples": ["the small embedded model, for drawn shapes, serves instead"],
-        }
-    )
+    warning = ma.fields.String(metadata=WARNING)
 
 
 blp = ProtectedBlueprint("caption", __name__, description="The captioner")
@@ -170,13 +170,14 @@ blp = ProtectedBlueprint("caption", __name__, description="The captioner")
     HTTPStatus.SERVICE_UNAVAILABLE,
     HTTPStatus.GATEWAY_TIMEOUT,
 )
-def caption(data: list[UploadedImage], config: GenerationSettings) -> dict[str, object]:
+def caption(data: list[UploadedImage], config: GenerationSettings, prompt: str | None = None) -> dict[str, object]:
     """Describe one or more images in words"""
     has_left = departure.watch(request.environ)
-    with refusing("config"):
+    settings = config if prompt is None else replace(config, prompt=prompt)
+    with refusing("config", beside=() if prompt is None else ("prompt",)):
         images = Counted(len(data), lambda: _decode_one_by_one(data, has_left))
-        described = captioner.describe(images, config, has_left, trace=trace_of_request())
-    results = [_result(image.filename, each, config.scores) for image, each in zip(data, described, strict=True)]
+        described = captioner.describe(images, settings, has_left, trace=trace_of_request())
+    results = [_result(image.filename, each, settings.scores) for image, each in zip(data, described, strict=True)]
     best = described[0][0].text
     return OK | {"model": captioner.name, "caption": best, "results": results} | warning()
 
@@ -191,7 +192,7 @@ def _result(filename: str, captions: list[Caption], with_scores: bool) -> dict[s
 
 
 def warning() -> dict[str, str]:
-    """What an answer with captions says of the model that wrote them, if it is not the one that was meant."""
+    """The member `warning` of an answer with captions, while the embedded model substitutes for the default one."""
     return {"warning": captioner.note} if captioner.note else {}
 
 

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
@@ -14,7 +15,7 @@ from marshmallow import validate
 
 from flaskapp.api.blueprint import Blueprint
 from flaskapp.api.caption import IMAGE_TYPES, CaptionConfig
-from flaskapp.api.fields import DecimalInteger, JobFiles, JobId, JSONPart
+from flaskapp.api.fields import DecimalInteger, Flag, JobFiles, JobId, JSONPart
 from flaskapp.api.protected import ProtectedBlueprint, username
 from flaskapp.api.rate_limits import client_address
 from flaskapp.api.unprocessable import refusing
@@ -30,9 +31,18 @@ PAGE = {"description": "Which page, from 1", "examples": [1]}
 PAGE_SIZE = {"description": "Images of a page", "examples": [100]}
 
 
+class JobConfig(CaptionConfig):
+    """The settings of `/caption/`, without scores."""
+
+    scores = Flag(
+        validate=validate.Equal(False, error="Jobs have no scores; /caption/ has them."),
+        metadata={"description": "Jobs have no scores", "examples": [False]},
+    )
+
+
 class JobForm(ma.Schema):
     data = JobFiles(required=True, metadata={"description": "Image files, or one zip of them. The content decides"})
-    config = JSONPart(CaptionConfig, load_default=GenerationSettings())
+    config = JSONPart(JobConfig, load_default=GenerationSettings())
 
 
 class JobHeaders(ma.Schema):
@@ -134,9 +144,10 @@ def submit(data: list[NamedFile], config: GenerationSettings, key: str | None = 
     the job that it made; with other content it is refused (409).
     """
     with refusing("config"):
-        captioner.caption([], config)
+        sequences = captioner.resolve(config).num_return_sequences
+    settings = replace(config, num_return_sequences=sequences)  # the columns of the results as CSV
     with refusing("data"):
-        job = _jobs().submit(data, _limits(), config, username(), key, username() or client_address())
+        job = _jobs().submit(data, _limits(), settings, username(), key, username() or client_address())
     return _shown(job), {"Location": url_for("caption_jobs.find", job_id=job.id)}
 
 

@@ -12,8 +12,9 @@ from marshmallow import ValidationError, post_load, pre_load
 from webargs.flaskparser import is_json_request
 
 from flaskapp.api import strict_json
-from flaskapp.api.caption import CAPTION, CaptionConfig, Generation, Score, warning
+from flaskapp.api.caption import CAPTION, LOG_PROBABILITY, TOKENS, WARNING, CaptionConfig, Generation, warning
 from flaskapp.api.cv_model import BINARY
+from flaskapp.api.fields import Text
 from flaskapp.api.observed import trace_of_request
 from flaskapp.api.protected import ProtectedBlueprint
 from flaskapp.api.unprocessable import refusing, sentence
@@ -43,7 +44,8 @@ class QueryConfig(CaptionConfig):
 
     @pre_load
     def read(self, data: Mapping[str, str], **_: Any) -> dict[str, Any]:
-        return {name: _number_or_flag(text) for name, text in data.items()}
+        texts = [name for name, field in self.fields.items() if isinstance(field, Text)]
+        return {name: text if name in texts else _number_or_flag(text) for name, text in data.items()}
 
 
 def _number_or_flag(text: str) -> Any:
@@ -55,7 +57,7 @@ def _number_or_flag(text: str) -> Any:
 
 
 class Parameters(Generation):
-    """Settings here, or in one of two members, which go before those beside them."""
+    """Settings here, or in one of two members, which take precedence over those beside them."""
 
     generation_parameters = ma.fields.Nested(Generation)
     generate_kwargs = ma.fields.Nested(Generation)
@@ -96,11 +98,13 @@ class ImageToTextInput(ma.Schema):
     parameters = ma.fields.Nested(Parameters)
 
 
-class ImageToTextOutput(Score):
-    class Meta:
-        fields = ("generated_text", "log_probability", "tokens", "warning")
+class ImageToTextOutput(ma.Schema):
+    """A caption. `log_probability` and `tokens` are there if `scores` was asked for."""
 
     generated_text = ma.fields.String(required=True, metadata=CAPTION | {"description": "A caption"})
+    log_probability = ma.fields.Float(allow_none=True, metadata=LOG_PROBABILITY)
+    tokens = ma.fields.Integer(metadata=TOKENS)
+    warning = ma.fields.String(metadata=WARNING)
 
 
 blp = ProtectedBlueprint("image_to_text", __name__, description="The captioner, for Hugging Face's clients")

@@ -26,17 +26,17 @@ class ModelState(PartState):
     name = ma.fields.String(
         required=True, metadata={"description": "The model that writes captions", "examples": ["embedded"]}
     )
-
     decoder = ma.fields.String(
         metadata={
-            "description": "What decodes requests with the default settings: the fast decoder or `generate`",
+            "description": "What decodes requests with the default settings: the fast decoder, or transformers' "
+            "`generate`. This and the rest are there once the model is loaded",
             "enum": ["fast", "generate"],
             "examples": ["fast"],
-        },
+        }
     )
     reason = ma.fields.String(
         metadata={
-            "description": "Why it is not the fast decoder",
+            "description": "Why `generate` decodes, if it does",
             "examples": ["there is no description of GitForCausalLM"],
         }
     )
@@ -44,7 +44,7 @@ class ModelState(PartState):
     defaults = ma.fields.Dict(
         keys=ma.fields.String(),
         metadata={
-            "description": "The settings of a request that gives none",
+            "description": "The generation settings of a request that gives none",
             "examples": [{"max_length": 16, "num_beams": 8}],
         },
     )

@@ -250,9 +250,7 @@ class Captioner:
         Raises InvalidGeneration for settings beyond the model, CaptionerUnavailable when there is no model, TooBusy,
         DeadlineExceeded, CaptionFailed if the model fails at one of them, or ClientLeft once `has_left` says so.
         """
-        self._check_refusal()
-        with self._lock:
-            loaded = self._load_on_device()
+        loaded = self._ready()
         generation = loaded.engine.resolve(settings)
         if not images:
             return []
@@ -262,6 +260,16 @@ class Captioner:
         self._warm_up_problem = None
         metrics.current.count_captions(self.name, sum(map(len, captions)))
         return captions
+
+    def resolve(self, settings: GenerationSettings) -> Generation:
+        """What a request amounts to. Raises InvalidGeneration for settings beyond the model, CaptionerUnavailable."""
+        return self._ready().engine.resolve(settings)
+
+    def _ready(self) -> Loaded:
+        """The model, on its device. It is loaded if need be."""
+        self._check_refusal()
+        with self._lock:
+            return self._load_on_device()
 
     def _check_refusal(self) -> None:
         """Refuse captions at once while the hub does not offer the model. Raises ModelUnavailable."""
@@ -309,6 +317,7 @@ class Captioner:
             with self._noting_failure():
                 loaded.engine.move_to_device()
             self._is_on_device = True
+            metrics.current.set_decoder(loaded.name, "fast" if loaded.defaults.fallback is None else "generate")
         return loaded
 
     @contextmanager

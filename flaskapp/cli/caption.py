@@ -71,6 +71,8 @@ def caption(
         raise click.UsageError("--username is for --url")
     if job and not url:
         raise click.UsageError("--job is for --url")
+    if settings.scores and (job or format != "json"):
+        raise click.UsageError("--scores is for --json, and not for --job")
     if output and not manifest:
         manifest = Path(f"{output}.manifest")
     if output and manifest and output.resolve() == manifest.resolve():
@@ -84,8 +86,9 @@ def caption(
             captioner = stack.enter_context(closing(LocalCaptioner(current_app.config, settings)))
         known = stack.enter_context(_manifest(manifest, {**captioner.identity, "settings": asdict(settings)}))
         stream = stack.enter_context(_stream(output))
-        lines = Output(stream, format or "text", settings.num_return_sequences or 1)
-        sys.exit(_caption(paths, _outcomes_of(captioner), known, lines))
+        if captioner.warning:
+            click.echo(f"Warning: {printable(captioner.warning)}", err=True)
+        sys.exit(_caption(paths, _outcomes_of(captioner), known, Output(stream, format or "text")))
 
 
 def _outcomes_of(captioner: FileCaptioner | JobCaptioner) -> Outcomes:
@@ -116,6 +119,7 @@ def _caption(paths: tuple[Path, ...], outcomes_of: Outcomes, known: Manifest, li
                         lines.add(outcome.path, outcome.captioned)
         except KeyboardInterrupt:
             kinds["interrupted"] = 1
+    lines.end()
     click.echo(_summary(kinds), err=True)
     return INTERRUPTED if kinds["interrupted"] else int(kinds[FAILED] > 0)
 

@@ -26,6 +26,7 @@ Answer = TypeVar("Answer")
 class Captioned(NamedTuple):
     model: str
     captions: list[str]  # the best first
+    scores: list[dict[str, Any]] | None = None  # one for each caption, as a server gives them, if they were asked for
 
 
 class FileCaptioner(Protocol):
@@ -33,6 +34,7 @@ class FileCaptioner(Protocol):
 
     in_flight: int
     identity: Mapping[str, Any]
+    warning: str | None  # that the embedded model substitutes for the default one
 
     def caption(self, path: Path) -> Captioned:
         """Raises OSError, FlaskappError or ClientError for this file, ClickException if no other would fare better."""
@@ -49,7 +51,7 @@ class LocalCaptioner:
         try:
             captioner.check_device()
             captioner.load(patience=PATIENCE)
-            captioner.caption([], settings)
+            captioner.resolve(settings)
         except (InvalidSetting, CaptionerUnavailable) as error:
             raise _hopeless(error) from error
         except InvalidGeneration as error:
@@ -61,6 +63,7 @@ class LocalCaptioner:
             "precision": config["CAPTIONER_PRECISION"],
             "defaults": captioner.defaults.shown() if captioner.defaults else None,
         }
+        self.warning = captioner.note
         self._settings = settings
         self._max_bytes = config["MAX_UPLOAD_MB"] * 2**20
         self._max_megapixels = config["MAX_MEGAPIXELS"]
@@ -69,8 +72,10 @@ class LocalCaptioner:
 
     def caption(self, path: Path) -> Captioned:
         pixels = Counted(1, lambda: self._decode(path))
-        (captions,) = captioner.caption(pixels, self._settings, self._stopped.is_set, deadline=float("inf"))
-        return Captioned(captioner.name, captions)
+        (captions,) = captioner.describe(pixels, self._settings, self._stopped.is_set, deadline=float("inf"))
+        scores = [{"log_probability": each.log_probability, "tokens": each.tokens} for each in captions]
+        texts = [each.text for each in captions]
+        return Captioned(captioner.name, texts, scores if self._settings.scores else None)
 
     def _decode(self, path: Path) -> Iterator[np.ndarray]:
         """The pixels of a file, of which only a few have theirs in memory."""
@@ -102,8 +107,10 @@ class Remote:
         """Raises ClickException if there is no such server, or if it is not ready."""
         self.client = client
         self.config: Any = config
-        self.model = self._ask(client.ready).name
-        self.identity: Mapping[str, Any] = {"server": client.url, "model": self.model}
+        model = self._ask(client.ready)
+        self.model = model.name
+        self.warning = None if model.note == "OK" else model.note
+        self.identity: Mapping[str, Any] = {"server": client.url, "model": model.name, "defaults": model.defaults}
 
     def request(self, question: Callable[[], Answer]) -> Answer:
         """Ask something about files. Raises ClientError for these, ClickException if no other would fare better."""
@@ -133,7 +140,9 @@ class RemoteCaptioner(Remote):
 
     def caption(self, path: Path) -> Captioned:
         answer = self.request(lambda: self.client.caption(path, **self.config))
-        return Captioned(answer.model, answer.results[0].captions)
+        (result,) = answer.results
+        scores = None if result.scores is None else [score._asdict() for score in result.scores]
+        return Captioned(answer.model, result.captions, scores)
 
     def stop(self) -> None:
         """What was sent is waited for: its captions are kept."""

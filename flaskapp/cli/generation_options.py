@@ -8,7 +8,7 @@ import click
 import marshmallow as ma
 
 from flaskapp.api.caption import CaptionConfig
-from flaskapp.api.fields import Flag
+from flaskapp.api.fields import Flag, Text
 from flaskapp.captioner import GenerationSettings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -21,9 +21,8 @@ def generation_options(command: Command) -> Command:
         if isinstance(field, Flag):
             command = click.option(option(name), is_flag=True, default=None, help=help)(command)
         else:
-            default = "" if field.load_default is None else f"  [default: {json.dumps(field.load_default)}]"
-            metavar = "NUMBER" if isinstance(field, ma.fields.Number) else "VALUE"
-            command = click.option(option(name), metavar=metavar, help=help + default)(command)
+            metavar = "NUMBER" if isinstance(field, ma.fields.Number) else "TEXT" if _is_text(name) else "VALUE"
+            command = click.option(option(name), metavar=metavar, help=help)(command)
     return command
 
 
@@ -33,7 +32,9 @@ def option(name: str) -> str:
 
 def given(options: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that were given, as they would be in a request's `config`."""
-    return {name: _from_json(value) for name, value in options.items() if value is not None}
+    return {
+        name: value if _is_text(name) else _from_json(value) for name, value in options.items() if value is not None
+    }
 
 
 def settings_of(config: Mapping[str, Any]) -> GenerationSettings:
@@ -44,6 +45,10 @@ def settings_of(config: Mapping[str, Any]) -> GenerationSettings:
         complaints = [f"{option(name)}: {' '.join(messages)}" for name, messages in error.messages_dict.items()]
         raise click.UsageError("; ".join(complaints)) from None
     return settings
+
+
+def _is_text(name: str) -> bool:
+    return isinstance(CaptionConfig().fields[name], Text)
 
 
 def _from_json(value: Any) -> Any:

@@ -89,4 +89,4 @@ class Manifest:
     def _remember(self, entry: Any) -> None:
         if entry["recipe"] == self._recipe:
             version = Version(entry["path"], entry["size"], entry["mtime_ns"])
-            self._known[version] = Captioned(entry["model"], entry["captions"])
+            self._known[version] = Captioned(entry["model"], entry["captions"], entry.get("scores"))

@@ -21,7 +21,8 @@ def _text(path: Path, captioned: Captioned) -> str:
 
 
 def _json(path: Path, captioned: Captioned) -> str:
-    return json.dumps({"input": str(path), "model": captioned.model, "captions": captioned.captions}) + "\n"
+    line = {"input": str(path), "model": captioned.model, "captions": captioned.captions}
+    return json.dumps(line if captioned.scores is None else line | {"scores": captioned.scores}) + "\n"
 
 
 def _csv_head(captions: int) -> str:
@@ -46,15 +47,28 @@ FORMATS = {
 
 
 class Output:
-    """Writes to a binary stream; each image's lines are there for others to read at once."""
+    """Writes to a binary stream; each image's lines are there for others to read at once.
 
-    def __init__(self, stream: IO[bytes], format: str, captions: int) -> None:
+    The first image tells how many captions an image has: the model's defaults may decide that.
+    """
+
+    def __init__(self, stream: IO[bytes], format: str) -> None:
         self._stream = stream
         self._format = FORMATS[format]
-        self._write(self._format.head(captions))
+        self._has_head = False
 
     def add(self, path: Path, captioned: Captioned) -> None:
+        self._add_head(len(captioned.captions))
         self._write(self._format.lines(path, captioned))
+
+    def end(self) -> None:
+        """Write what there is without any image."""
+        self._add_head(1)
+
+    def _add_head(self, captions: int) -> None:
+        if not self._has_head:
+            self._write(self._format.head(captions))
+            self._has_head = True
 
     def _write(self, text: str) -> None:
         self._stream.write(text.encode(errors="surrogateescape"))  # as it came: a path may be any bytes

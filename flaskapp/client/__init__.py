@@ -9,6 +9,7 @@ from flaskapp.client.answers import (
     JobResult,
     Model,
     ResizedImage,
+    Score,
     Status,
 )
 from flaskapp.client.client import Client
@@ -39,6 +40,7 @@ __all__ = [
     "Model",
     "RequestRefused",
     "ResizedImage",
+    "Score",
     "ServerUnreachable",
     "Status",
     "TimedOut",

@@ -11,8 +11,14 @@ class Status(NamedTuple):
 
 
 class Model(NamedTuple):
+    """The model that captions. A server of an earlier version tells the name and the note alone."""
+
     name: str
-    note: str  # "OK", or what is to be known about it
+    note: str  # "OK", or that it substitutes for another
+    decoder: Literal["fast", "generate"] | None = None  # what decodes requests with the default settings
+    reason: str | None = None  # why it is not the fast decoder
+    takes_prompt: bool | None = None
+    defaults: dict[str, Any] | None = None  # the settings of a request that gives none
 
 
 class Item(NamedTuple):
@@ -30,11 +36,19 @@ class ResizedImage(NamedTuple):
     format: str  # "jpeg", "png" or "webp"
 
 
+class Score(NamedTuple):
+    """How likely a caption is to the model."""
+
+    log_probability: float | None  # the mean over its tokens
+    tokens: int  # that were generated, the end token included
+
+
 class ImageCaptions(NamedTuple):
     """The captions of one image, the best first."""
 
     input: str  # the file's name
     captions: list[str]
+    scores: list[Score] | None = None  # one for each caption, if they were asked for
 
     @property
     def best(self) -> str:
@@ -46,6 +60,7 @@ class Captions(NamedTuple):
 
     model: str
     results: list[ImageCaptions]
+    warning: str | None = None  # that the embedded model substitutes for the default one
 
     @property
     def best(self) -> str:

@@ -7,7 +7,17 @@ from types import TracebackType
 from typing import Any, Literal, Self, Unpack
 from urllib.parse import quote
 
-from flaskapp.client.answers import Captions, EmailCheck, ImageCaptions, Item, Model, ResizedImage, Status, texts
+from flaskapp.client.answers import (
+    Captions,
+    EmailCheck,
+    ImageCaptions,
+    Item,
+    Model,
+    ResizedImage,
+    Score,
+    Status,
+    texts,
+)
 from flaskapp.client.generation import Generation
 from flaskapp.client.jobs import JobMethods
 from flaskapp.client.multipart import Form, ImageSource, listed
@@ -61,9 +71,7 @@ class Client(JobMethods):
 
     def ready(self) -> Model:
         """The model that captions. Raises TooBusy, also at the last try, if it or the database is not ready."""
-        return self._ask(
-            "GET", "/readyz", lambda answer: Model(str(answer["model"]["name"]), str(answer["model"]["message"]))
-        )
+        return self._ask("GET", "/readyz", lambda answer: _model(answer["model"]))
 
     def item(self, item_id: int, q: str | None = None) -> Item:
         """Echo an integer of the path."""
@@ -131,7 +139,21 @@ class Client(JobMethods):
 
 
 def _captions(images: int, answer: Any) -> Captions:
-    results = [ImageCaptions(result["input"], texts(result["captions"])) for result in answer["results"]]
+    results = [_image_captions(result) for result in answer["results"]]
     if len(results) != images:
         raise ValueError("not a result for each image")
-    return Captions(str(answer["model"]), results)
+    return Captions(str(answer["model"]), results, answer.get("warning"))
+
+
+def _image_captions(result: Any) -> ImageCaptions:
+    captions, scores = texts(result["captions"]), None
+    if "scores" in result:
+        scores = [Score(each["log_probability"], int(each["tokens"])) for each in result["scores"]]
+        if len(scores) != len(captions):
+            raise ValueError("not a score for each caption")
+    return ImageCaptions(result["input"], captions, scores)
+
+
+def _model(state: Any) -> Model:
+    details = {name: state.get(name) for name in ("decoder", "reason", "takes_prompt", "defaults")}
+    return Model(str(state["name"]), str(state["message"]), **details)

@@ -6,7 +6,9 @@ from typing import Literal, TypedDict
 class Generation(TypedDict, total=False):
     """Names and meaning are those of transformers' `generate`; the server has the defaults and the bounds."""
 
-    max_length: int  # tokens, start and end token included
+    prompt: str  # for models that take text
+    max_length: int  # tokens, with the start, the prompt and the end
+    max_new_tokens: int  # tokens after the prompt; takes precedence over max_length
     min_length: int
     num_beams: int
     num_return_sequences: int
@@ -19,3 +21,4 @@ class Generation(TypedDict, total=False):
     top_k: int
     top_p: float
     seed: int | None
+    scores: bool  # whether `ImageCaptions.scores` is wanted; not for jobs

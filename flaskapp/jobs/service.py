@@ -162,7 +162,7 @@ def _status(job: Job, counts: Counts) -> JobStatus:
         seconds_remaining=_estimate(job, sum(counts)),
         created_at=job.created_at,
         ended_at=job.ended_at,
-        sequences=job.config.get("num_return_sequences", 1),
+        sequences=job.config.get("num_return_sequences") or 1,
     )
 
 

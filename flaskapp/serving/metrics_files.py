@@ -20,7 +20,7 @@ from flaskapp import metrics
 log = logging.getLogger(__name__)
 
 IN_MEMORY = Path("/dev/shm")  # there also where the file system is read-only
-ROOM = {"counter": 2**18, "histogram": 2**21, "gauge_livesum": 2**16}  # bytes
+ROOM = {"counter": 2**18, "histogram": 2**21, "gauge_livesum": 2**16, "gauge_livemax": 2**16}  # bytes
 
 
 class MetricsFiles:

@@ -315,3 +315,32 @@ def test_a_client_may_have_so_many_jobs_and_images_waiting_and_others_have_their
     assert answer.get_json()["message"] == "2 of your caption jobs wait already: wait for one to end"
     assert int(answer.headers["Retry-After"]) > 0
     assert send("10.0.0.2").status_code == 202
+
+
+def test_a_job_has_no_scores_and_says_so(client: FlaskClient) -> None:
+    answer = submit(client, "star.png", config={"scores": True})
+    assert_error(answer, 422, "multipart", "config", "scores")
+    assert "Jobs have no scores; /caption/ has them." in answer.text
+    assert submit(client, "star.png", config={"scores": False}).status_code == 202
+
+
+def test_a_job_takes_the_settings_of_a_caption(client: FlaskClient) -> None:
+    location = submit(client, "star.png", config={"max_new_tokens": 4, "num_beams": 1}).headers["Location"]
+    work(client)
+    (result,) = client.get(location + "/results").get_json()
+    assert result["captions"] == ["a large pink star"]
+    assert_error(submit(client, "star.png", config={"prompt": "a"}), 422, "multipart", "config", "prompt")
+
+
+@pytest.mark.parametrize(("config", "columns"), [(None, 2), ({"num_return_sequences": 3}, 3), ({"num_beams": 1}, 1)])
+def test_the_table_has_as_many_columns_as_an_image_has_captions_by_the_server_s_defaults(
+    make_app: Callable[..., Flask], config: dict[str, int] | None, columns: int
+) -> None:
+    client = make_app(CAPTIONER_DEFAULTS={"num_return_sequences": 2}).test_client()
+    location = submit(client, "star.png", config=config).headers["Location"]
+    titles = client.get(location + "/results?format=csv").text.splitlines()[0].split(",")
+    assert len([title for title in titles if title.startswith("caption")]) == columns
+    work(client)
+    titles, cells = csv.reader(client.get(location + "/results?format=csv").text.splitlines())
+    assert len(cells) == len(titles)
+    assert all(cells[3:])

@@ -71,7 +71,8 @@ def test_each_sequence_is_an_entry_the_best_first(client: FlaskClient) -> None:
 
 @pytest.mark.parametrize(
     "query",
-    ["num_beams=1&max_length=5", "num_beams=1&max_length=5&early_stopping=never&do_sample=false&length_penalty=-0.5",
+    ["num_beams=1&max_length=5", "num_beams=1&max_new_tokens=4", "num_beams=1&max_new_tokens=4&max_length=9&prompt=",
+     "num_beams=1&max_length=5&early_stopping=never&do_sample=false&length_penalty=-0.5",
      "num_beams=1&max_length=5&early_stopping=true&temperature=2&top_p=0.5&seed=4294967295"],
 )  # fmt: skip
 def test_settings_come_in_the_query(client: FlaskClient, query: str) -> None:
@@ -107,7 +108,7 @@ def test_settings_in_json_replace_those_in_the_query(client: FlaskClient) -> Non
      ("num_beams=true", "num_beams"), ("num_beams=1_0", "num_beams"), ("num_beams=null", "num_beams"),
      ("top_p=NaN", "top_p"), ("top_p=1e999", "top_p"), ("top_p=high", "top_p"), ("do_sample=yes", "do_sample"),
      ("do_sample=1", "do_sample"), ("early_stopping=always", "early_stopping"), ("seed=" + "9" * 4000, "seed"),
-     ("max_new_tokens=4", "max_new_tokens"), ("num_return_sequences=9", "num_return_sequences"),
+     ("max_new_tokens=64", "max_new_tokens"), ("num_return_sequences=9", "num_return_sequences"),
      ("max_length=65", "max_length"), ("num_beams=[]", "num_beams")],
 )  # fmt: skip
 def test_a_setting_in_the_query_that_cannot_be_obeyed_is_named(client: FlaskClient, query: str, field: str) -> None:
@@ -120,7 +121,7 @@ def test_a_setting_in_the_query_that_cannot_be_obeyed_is_named(client: FlaskClie
         ({"beams": 8}, ["beams"]),
         ({"num_beams": "8"}, ["num_beams"]),
         ({"max_new_tokens": 0}, ["max_new_tokens"]),
-        ({"max_new_tokens": 64}, ["max_length"]),  # the embedded model has 64 positions
+        ({"max_new_tokens": 64}, ["max_new_tokens"]),  # the embedded model has 64 positions
         ({"max_length": 65}, ["max_length"]),
         ({"min_length": 17}, ["min_length"]),
         ({"generation_parameters": {"beams": 8}}, ["generation_parameters", "beams"]),

@@ -1,5 +1,6 @@
 """The OpenAPI document: valid, complete, and true."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from flask.testing import FlaskClient
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
+from tests.api.test_caption import asset
 from tests.conftest import Server
 
 ERRORS_OF_A_BODY = {"400", "413", "415", "422"}
@@ -95,7 +97,9 @@ def test_the_caption_form_has_both_parts(spec: dict[str, Any]) -> None:
     assert form["properties"]["data"]["type"] == "array"
     assert form["properties"]["data"]["items"] == {"type": "string", "format": "binary"}
     assert form["properties"]["data"]["maxItems"] == 32
-    assert resolve(spec, form["properties"]["config"])["properties"]["num_beams"]["default"] == 8
+    beams = resolve(spec, form["properties"]["config"])["properties"]["num_beams"]
+    assert (beams["minimum"], beams["maximum"]) == (1, 32)
+    assert form["properties"]["prompt"]["maxLength"] == 4096
     assert body["encoding"]["config"] == {"contentType": "application/json"}
 
 
@@ -116,7 +120,39 @@ def test_the_settings_in_a_query_are_those_of_a_config(spec: dict[str, Any]) -> 
     query = {p["name"]: p["schema"] for p in spec["paths"]["/image-to-text"]["post"]["parameters"]}
     config = spec["components"]["schemas"]["CaptionConfig"]["properties"]
     assert query.keys() == config.keys()
-    assert all(query[name]["default"] == config[name]["default"] for name in config if name != "seed")
+    assert all(query[name]["type"] == config[name]["type"] for name in config if name != "early_stopping")
+
+
+def test_no_setting_has_a_documented_default_since_it_is_the_model_s(spec: dict[str, Any]) -> None:
+    settings = spec["components"]["schemas"]["CaptionConfig"]
+    assert "/readyz" in settings["description"]
+    assert [name for name, schema in settings["properties"].items() if "default" in schema] == []
+
+
+def test_the_example_settings_suit_every_model_and_the_probe_s_are_of_the_same_names(
+    client: FlaskClient, spec: dict[str, Any]
+) -> None:
+    settings = spec["components"]["schemas"]["CaptionConfig"]
+    config = example_of(spec, settings)
+    answer = client.post("/caption/", data={"data": asset("star.png"), "config": json.dumps(config)})
+    assert answer.status_code == 200, answer.text
+    defaults = client.get("/readyz").get_json()["model"]["defaults"]
+    assert defaults.keys() < settings["properties"].keys()
+
+
+def test_jobs_take_the_settings_of_captions_without_scores(spec: dict[str, Any]) -> None:
+    schemas = spec["components"]["schemas"]
+    job, caption = schemas["JobConfig"]["properties"], schemas["CaptionConfig"]["properties"]
+    assert job.keys() == caption.keys()
+    assert job["scores"]["enum"] == [False]
+
+
+def test_what_is_not_in_every_answer_is_not_required(spec: dict[str, Any]) -> None:
+    schemas = spec["components"]["schemas"]
+    assert schemas["ImageToTextOutput"]["required"] == ["generated_text"]
+    assert set(schemas["ImageCaptions"]["required"]) == {"input", "captions"}
+    assert "warning" not in schemas["CaptionAnswer"]["required"]
+    assert set(schemas["ModelState"]["required"]) == {"name", "ready", "message"}
 
 
 def test_bounds_that_are_settings_are_documented(spec: dict[str, Any]) -> None:

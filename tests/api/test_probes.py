@@ -1,4 +1,5 @@
 import sqlite3
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,11 @@ from tests.conftest import assert_error
 LIVE = ["/livez", "/health", "/v2/health/live"]
 READY = ["/readyz", "/healthz", "/v2/health/ready"]
 OK = {"ready": True, "message": "OK"}
+COURSE_S = {
+    "prompt": None, "max_length": 16, "min_length": 0, "num_beams": 8, "num_return_sequences": 1, "length_penalty": 1.0,
+    "early_stopping": False, "no_repeat_ngram_size": 0, "repetition_penalty": 1.0, "do_sample": False,
+    "temperature": 1.0, "top_k": 50, "top_p": 1.0,
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -37,7 +43,7 @@ def test_it_is_ready_with_its_model_and_its_database(client: FlaskClient, path: 
     assert client.get(path).get_json() == {
         "message": "OK",
         "status-code": 200,
-        "model": OK | {"name": "embedded"},
+        "model": OK | {"name": "embedded", "decoder": "fast", "takes_prompt": False, "defaults": COURSE_S},
         "database": OK,
     }
 
@@ -51,7 +57,9 @@ def test_where_nothing_is_loaded_the_first_probe_begins_to(nothing_loaded: Flask
     assert body["message"] == body["model"]["message"] == "the model is being loaded"
     assert body["model"]["ready"] is False
     assert body["database"] == OK
-    captioner.load()  # waits for who began
+    for thread in threading.enumerate():
+        if thread.name == "load":
+            thread.join(60)
     assert nothing_loaded.get("/readyz").status_code == 200
 
 

@@ -69,7 +69,7 @@ class Pair:
         drawn = {"seed": SEED} if self.plain.model.generation_config.do_sample else {}
         ours = self.ours.describe(IMAGES, GenerationSettings(**settings, **drawn, prompt=prompt))
         if self.layout.decoder != "generate":  # the others count their prompts in different ways
-            assert [caption.token_ids for (caption,) in ours] == expected
+            assert [list(caption.token_ids) for (caption,) in ours] == expected
         assert [caption.text for (caption,) in ours] == [self.plain.text(ids) for ids in expected]
 
 

@@ -16,6 +16,7 @@ from flaskapp.captioner import captioner
 from flaskapp.cli import captioners
 from flaskapp.images import EncodedImage, Picture, encoded
 from flaskapp.turns import Turns
+from tests.captioner.prompted import write_blip
 from tests.cli.captioning import CIRCLE_AND_DIAMOND, STAR, Run
 from tests.conftest import ASSETS
 from tests.photograph import photograph
@@ -57,8 +58,10 @@ def test_captions_have_the_words_of_the_server(run: Run, app: Flask, folder: Pat
         (["--num-beams", "0"], "--num-beams: Must be greater than or equal to 1"),
         (["--num-beams", "many"], "--num-beams: Not a valid integer."),
         (["--top-p", "2"], "--top-p: Must be "),
-        (["--num-return-sequences", "9"], "--num-return-sequences: Must not be more than num_beams"),
         (["--early-stopping", "perhaps"], "--early-stopping: Must be true, false"),
+        (["--scores"], "--scores is for --json, and not for --job"),
+        (["--scores", "--csv"], "--scores is for --json, and not for --job"),
+        (["--scores", "--json", "--job", "--url", "http://x"], "--scores is for --json, and not for --job"),
         (["--username", "ada"], "--username is for --url"),
         (["--url", "localhost:8000"], "--url: the url must be that of a server, such as http://localhost:8000"),
         (["--url", "http://ada:canary@localhost"], "--url: a login is given by --username"),
@@ -83,10 +86,20 @@ def test_an_option_that_cannot_be_obeyed_is_named(
     assert (ASSETS / "star.png").read_bytes() == before
 
 
-def test_a_setting_beyond_the_model_is_named(run: Run) -> None:
-    result = run(ASSETS, "--max-length", 65)
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--max-length", 65], "--max-length: Must not be more than 64, the positions of this model."),
+        (["--max-new-tokens", 64], "--max-new-tokens: Must not be more than 63, the positions of this model."),
+        (["--num-return-sequences", 9], "--num-return-sequences: Must not be more than num_beams, unless "),
+        (["--min-length", 17], "--min-length: Must not be more than max_length."),
+        (["--prompt", "a photograph of"], "--prompt: This model takes no text."),
+    ],
+)
+def test_a_setting_beyond_the_model_is_named(run: Run, options: list[object], complaint: str) -> None:
+    result = run(ASSETS, *options)
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr.endswith("Error: --max-length: Must not be more than 64, the positions of this model.\n")
+    assert f"Error: {complaint}" in result.stderr.splitlines()[-1]
 
 
 def test_without_a_model_nothing_is_tried(make_app: Callable[..., Flask], tmp_path: Path) -> None:
@@ -181,3 +194,60 @@ def test_large_images_wait_for_their_turn_as_long_as_it_takes(
     result = run(tmp_path)
     assert result.exit_code == 0, result.stderr
     assert result.stdout.count(STAR) == 32
+
+
+def test_scores_are_in_the_lines_of_json_and_in_the_manifest(run: Run, tmp_path: Path) -> None:
+    arguments = [ASSETS / "star.png", "--json", "--scores", "--manifest", tmp_path / "manifest", "--num-beams", 1]
+    result = run(*arguments, "--max-new-tokens", 4)
+    image = json.loads(result.stdout)
+    (score,) = image["scores"]
+    assert (image["captions"], score["tokens"]) == (["a large pink star"], 4)
+    assert -0.5 < score["log_probability"] < 0
+    again = run(*arguments, "--max-new-tokens", 4)
+    assert again.stderr.endswith("1 done before\n")
+    assert again.stdout == result.stdout
+    assert "scores" not in json.loads(run(ASSETS / "star.png", "--json").stdout)
+
+
+def test_a_prompt_is_text_even_if_it_looks_like_a_number(run: Run) -> None:
+    for prompt in ("5", "true", "a photograph of"):
+        result = run(ASSETS, "--prompt", prompt)
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert result.stderr.endswith("Error: --prompt: This model takes no text.\n")
+
+
+def test_a_prompt_is_the_beginning_of_each_caption(make_app: Callable[..., Flask], tmp_path: Path) -> None:
+    runner = make_app(CAPTIONER_MODEL=str(write_blip(tmp_path / "blip"))).test_cli_runner()
+    result = runner.invoke(args=["caption", str(ASSETS), "--prompt", "a photograph of", "--json"])
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert len(lines) == 2
+    assert all(line["captions"][0].startswith("a photograph of") for line in lines)
+
+
+def test_a_table_has_the_columns_of_the_model_s_defaults(make_app: Callable[..., Flask], tmp_path: Path) -> None:
+    runner = make_app(CAPTIONER_DEFAULTS={"num_return_sequences": 3}).test_cli_runner()
+    titles, *rows = csv.reader(runner.invoke(args=["caption", str(ASSETS), "--csv"]).stdout.splitlines())
+    assert titles == ["input", "model", "caption", "caption_2", "caption_3"]
+    assert [len(row) for row in rows] == [5, 5]
+    (tmp_path / "empty").mkdir()
+    assert runner.invoke(args=["caption", str(tmp_path / "empty"), "--csv"]).stdout == "input,model,caption\n"
+
+
+def test_other_defaults_of_the_server_are_other_captions_to_the_manifest(
+    make_app: Callable[..., Flask], tmp_path: Path
+) -> None:
+    command = ["caption", str(ASSETS), "--manifest", str(tmp_path / "manifest")]
+    for defaults, counts in [({}, "2 captioned"), ({"num_beams": 1}, "2 captioned"), ({}, "2 done before")]:
+        result = make_app(CAPTIONER_DEFAULTS=defaults).test_cli_runner().invoke(args=command)
+        assert result.stderr.endswith(f"{counts}\n")
+
+
+def test_a_substitute_is_pointed_out_once(
+    make_app: Callable[..., Flask], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    result = make_app(CAPTIONER_MODEL=None).test_cli_runner().invoke(args=["caption", str(ASSETS)])
+    assert result.exit_code == 0
+    (warning,) = [line for line in result.stderr.splitlines() if line.startswith("Warning: ")]
+    assert "captions come from the small embedded model instead" in warning

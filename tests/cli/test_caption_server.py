@@ -1,5 +1,6 @@
 """`flask --app wsgi caption --url`"""
 
+import json
 import os
 import pty
 import subprocess
@@ -94,3 +95,35 @@ def test_at_a_terminal_a_bar_shows_the_progress_and_the_password_is_asked_for_on
     assert b"2/2" in shown
     assert b"canary" not in shown
     assert out.splitlines()[1] == f"{ASSETS}/star.png: {STAR}".encode()
+
+
+def test_a_server_s_scores_and_prompts_are_those_of_its_model(run: Run, server: Server) -> None:
+    options = ["--json", "--scores", "--num-beams", 1]
+    local = json.loads(run(ASSETS / "star.png", *options).stdout)
+    remote = json.loads(run(ASSETS / "star.png", *options, "--url", server.url).stdout)
+    assert remote.pop("scores")[0] == pytest.approx(local.pop("scores")[0], rel=1e-4)
+    assert remote == local
+    result = run(ASSETS, "--prompt", "a photograph of", "--url", server.url)
+    assert result.stderr == "Error: 422: multipart.config.prompt: This model takes no text.\n"
+
+
+def test_a_server_that_substitutes_is_pointed_out_once(run: Run) -> None:
+    state = {"model": {"name": "embedded", "message": "a substitute", "ready": True}}
+    captions = {"model": "embedded", "results": [{"input": "x", "captions": ["a star"]}], "warning": "a substitute"}
+    with ScriptedServer([answer(200, state), answer(200, captions)]) as other:
+        result = run(ASSETS, "--url", other.url)
+    assert result.exit_code == 0
+    assert result.stderr.splitlines() == ["Warning: a substitute", "2 captioned"]
+
+
+def test_other_defaults_of_a_server_are_other_captions_to_the_manifest(run: Run, tmp_path: Path) -> None:
+    captions = answer(200, {"model": "m", "results": [{"input": "x", "captions": ["a star"]}]})
+
+    def state(beams: int) -> bytes:
+        model = {"name": "m", "message": "OK", "ready": True, "defaults": {"num_beams": beams}}
+        return answer(200, {"model": model})
+
+    arguments = [ASSETS / "star.png", "--manifest", tmp_path / "manifest", "--url"]
+    with ScriptedServer([state(8), captions, state(8), state(4), captions]) as other:
+        summaries = [run(*arguments, other.url).stderr for _ in range(3)]
+    assert summaries == ["1 captioned\n", "1 done before\n", "1 captioned\n"]

@@ -15,7 +15,19 @@ from PIL import Image
 
 import flaskapp.client
 from flaskapp.captioner import GenerationSettings
-from flaskapp.client import Client, EmailCheck, Generation, Item, LoginRefused, Model, RequestRefused, Status, TooBusy
+from flaskapp.client import (
+    Client,
+    EmailCheck,
+    Generation,
+    Item,
+    LoginRefused,
+    Model,
+    RequestRefused,
+    Status,
+    TooBusy,
+    UnexpectedAnswer,
+)
+from tests.client.scripted import ScriptedServer, answer
 from tests.conftest import ASSETS, ROOT, Server
 
 STAR = "a large pink star on a yellow background"
@@ -41,7 +53,18 @@ def test_the_small_endpoints_answer(remote: Client) -> None:
 
 def test_the_probes_say_that_it_lives_and_what_captions(remote: Client) -> None:
     assert remote.live() == Status("OK", 200)
-    assert remote.ready() == Model("embedded", "OK")
+    model = remote.ready()
+    assert (model.name, model.note, model.decoder, model.reason, model.takes_prompt) == (
+        "embedded", "OK", "fast", None, False
+    )  # fmt: skip
+    assert model.defaults is not None
+    assert (model.defaults["max_length"], model.defaults["num_beams"]) == (16, 8)
+
+
+def test_a_server_of_an_earlier_version_tells_less_of_its_model() -> None:
+    state = {"name": "m", "message": "OK", "ready": True}
+    with ScriptedServer([answer(200, {"model": state})]) as server, Client(server.url) as client:
+        assert client.ready() == Model("m", "OK")
 
 
 def test_a_login_is_saved_and_checked(remote: Client) -> None:
@@ -84,6 +107,41 @@ def test_many_images_come_back_in_their_order(remote: Client) -> None:
     answer = remote.caption_many([ASSETS / "circle_and_diamond.png", ASSETS / "star.png"], num_return_sequences=2)
     assert [result.best for result in answer.results] == [CIRCLE_AND_DIAMOND, STAR]
     assert [len(result.captions) for result in answer.results] == [2, 2]
+
+
+def test_scores_come_with_the_captions_if_they_are_asked_for(remote: Client) -> None:
+    (result,) = remote.caption(ASSETS / "star.png", num_beams=1, max_new_tokens=4, scores=True).results
+    assert result.captions == ["a large pink star"]
+    assert result.scores is not None
+    (score,) = result.scores
+    assert score.tokens == 4
+    assert score.log_probability is not None
+    assert -0.5 < score.log_probability < 0
+    (result,) = remote.caption(ASSETS / "star.png").results
+    assert result.scores is None
+
+
+def test_the_warning_of_a_server_with_a_substitute_is_passed_on(remote: Client) -> None:
+    assert remote.caption(ASSETS / "star.png").warning is None
+    captions = {"model": "embedded", "results": [{"input": "x", "captions": ["a star"]}], "warning": "a substitute"}
+    with ScriptedServer([answer(200, captions)]) as server, Client(server.url) as client:
+        assert client.caption(b"image").warning == "a substitute"
+
+
+@pytest.mark.parametrize("scores", [[], None, [{"tokens": 5}], [{"log_probability": -1, "tokens": "many"}], 7])
+def test_scores_that_are_none_are_an_unexpected_answer(scores: object) -> None:
+    captions = {"model": "m", "results": [{"input": "x", "captions": ["a star"], "scores": scores}]}
+    with (
+        ScriptedServer([answer(200, captions)]) as server,
+        Client(server.url) as client,
+        pytest.raises(UnexpectedAnswer),
+    ):
+        client.caption(b"image")
+
+
+def test_a_prompt_for_a_model_that_takes_no_text_is_refused_by_name(remote: Client) -> None:
+    with pytest.raises(RequestRefused, match=r"422: multipart\.config\.prompt: This model takes no text\."):
+        remote.caption(ASSETS / "star.png", prompt="a photograph of")
 
 
 def test_the_same_open_file_may_come_twice(remote: Client) -> None:

@@ -30,6 +30,7 @@ def map_case(_context: HookContext, case: Case) -> Case:
         case.query = dict(LOGIN)  # where there is no body, both come in the query
     body = case.body if isinstance(case.body, dict) else {}
     parameters = body.get("parameters", {})
+    _clear_prompt(body)
     _reconcile(body.get("config"))
     _reconcile(parameters, *(parameters.get(name) for name in ("generation_parameters", "generate_kwargs")))
     if case.path == "/image-to-text":
@@ -57,7 +58,12 @@ def _reconcile(*configs: Any) -> None:
     """
     found = [config for config in configs if isinstance(config, dict)]
     settings = {name: int(value) for config in found for name, value in config.items() if _is_whole(value)}
-    tokens = settings.get("max_new_tokens", settings.get("max_length", 16) - 1)
+    tokens = 15
+    for config in found:  # the length of a later one replaces that of one before it
+        if _is_whole(config.get("max_new_tokens")):
+            tokens = int(config["max_new_tokens"])
+        elif _is_whole(config.get("max_length")):
+            tokens = int(config["max_length"]) - 1
     bounds = {
         "max_length": POSITIONS,
         "max_new_tokens": POSITIONS - 1,
@@ -65,9 +71,16 @@ def _reconcile(*configs: Any) -> None:
         "num_return_sequences": settings.get("num_beams", 8),
     }
     for config in found:
+        _clear_prompt(config)
         for name in bounds.keys() & config.keys():
             if _is_whole(config[name]):
                 config[name] = type(config[name])(min(int(config[name]), bounds[name]))
+
+
+def _clear_prompt(settings: Any) -> None:
+    """The embedded model takes no text, but the empty one."""
+    if isinstance(settings, dict) and isinstance(settings.get("prompt"), str):
+        settings["prompt"] = ""
 
 
 def _is_whole(value: Any) -> bool:

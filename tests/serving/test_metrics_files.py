@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from flaskapp import metrics
 from flaskapp.serving import metrics_files as module
 from flaskapp.serving.metrics_files import ROOM, MetricsFiles
-from tests.conftest import Server
+from tests.conftest import ASSETS, Server
 from tests.serving.test_gunicorn import workers_of
 
 
@@ -90,6 +90,15 @@ def test_what_the_worker_refuses_itself_is_counted(start_server: Callable[..., S
     assert total(server, "http_refusals_total", status="414") == 1
 
 
+def test_a_decoder_is_shown_once_however_many_workers_have_it(start_server: Callable[..., Server]) -> None:
+    server = start_server("--workers", "2")
+    server.wait_for("Booting worker", times=2)
+    with (ASSETS / "star.png").open("rb") as file:
+        assert requests.post(server.url + "/caption/", files={"data": file}, timeout=60).status_code == 200
+    assert total(server, "captioner_decoder", model="embedded", decoder="fast") == 1
+    assert total(server, "captioner_decoder") == 1
+
+
 def folders_of(server: Server) -> list[Path]:
     return list(module.IN_MEMORY.glob(f"flaskapp-metrics-{server.process.pid}-*"))
 
@@ -129,6 +138,8 @@ def test_as_many_series_as_there_may_be_fit_into_the_room_that_was_made(tmp_path
         metrics.current.count_request("OPTIONS", f"{longest}/{number:03}", 503, 0.1)
     for status in range(100):
         metrics.current.count_request("OPTIONS", longest, 500 + status, 0.1)
+    for decoder in ("fast", "generate"):
+        metrics.current.set_decoder("an-organisation/" + "a-model-with-a-long-name" * 4, decoder)
     sizes = {path.name.rpartition("_")[0]: path.stat().st_size for path in tmp_path.iterdir()}
     assert sizes == ROOM, "a file that grows may meet a full disk, and the worker dies of it"
 

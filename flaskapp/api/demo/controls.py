@@ -1,4 +1,7 @@
-"""The page's controls for the settings of a request, made from the schemas that check those requests."""
+"""The page's controls for the settings of a request, made from the schemas that check those requests.
+
+They start from the model's defaults. Where no model is loaded yet, the page asks `/readyz` for them.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,23 +12,30 @@ from marshmallow import validate
 
 from flaskapp.api.caption import CaptionConfig
 from flaskapp.api.cv_model import ResizeQuery
-from flaskapp.api.fields import Flag, Side
+from flaskapp.api.fields import Flag, Side, Text
 
 
 @dataclass(frozen=True)
 class Row:
-    """What the page shows for a field: its label, and the part of its range that a slider covers, in such steps."""
+    """What the page shows for a field: its label, and the part of its range that a slider covers, in such steps.
+
+    `empty` stands in a number that has no value.
+    """
 
     name: str
     label: str
     low: float | None = None
     high: float | None = None
     step: float = 1
+    empty: str = "auto"
 
 
 @dataclass(frozen=True)
 class Control:
-    """One field of a request: `kind` is "number", "flag" or "choice". Where there is no slider, `low` is None."""
+    """One field of a request: `kind` is "number", "flag", "text" or "choice". Where there is no slider, `low` is None.
+
+    `default` is None where it is not known, or where there is none.
+    """
 
     name: str
     label: str
@@ -37,53 +47,70 @@ class Control:
     low: float | None
     high: float | None
     step: float
+    empty: str
 
 
+PROMPT = Row("prompt", "Prompt")
 SEARCH = (
     Row("num_return_sequences", "Captions", 1, 8),
     Row("num_beams", "Beams", 1, 16),
     Row("max_length", "Longest caption", 2, 64),
 )
 FINER = (
+    Row("max_new_tokens", "Longest, without prompt"),
     Row("min_length", "Shortest caption", 0, 64),
     Row("length_penalty", "Length penalty", -2, 4, 0.1),
     Row("repetition_penalty", "Repetition penalty", 0.5, 3, 0.1),
     Row("no_repeat_ngram_size", "No repeated run", 0, 6),
     Row("early_stopping", "Stop early"),
     Row("do_sample", "Draw at random"),
+    Row("scores", "Show scores"),
 )
 DRAWING = (
     Row("temperature", "Temperature", 0.1, 3, 0.1),
     Row("top_k", "Likeliest tokens", 0, 200),
     Row("top_p", "Likeliest share", 0.05, 1, 0.05),
-    Row("seed", "Seed"),
+    Row("seed", "Seed", empty="any"),
 )
 SIZE = (Row("w", "Width", 1, 512), Row("h", "Height", 1, 512))
 
 
-def for_captions(rows: tuple[Row, ...]) -> list[Control]:
-    return [_control(row, CaptionConfig().fields[row.name], {}) for row in rows]
+def for_captions(rows: tuple[Row, ...], defaults: Mapping[str, Any]) -> list[Control]:
+    return [_control(row, CaptionConfig().fields[row.name], {}, defaults.get(row.name)) for row in rows]
 
 
 def for_size(config: Mapping[str, Any]) -> list[Control]:
-    return [_control(row, ResizeQuery().fields[row.name], config) for row in SIZE]
+    fields = ResizeQuery().fields
+    return [_control(row, fields[row.name], config, fields[row.name].load_default) for row in SIZE]
 
 
-def _control(row: Row, field: ma.fields.Field[Any], config: Mapping[str, Any]) -> Control:
+def _control(row: Row, field: ma.fields.Field[Any], config: Mapping[str, Any], default: Any) -> Control:
     minimum, maximum = _bounds(field, config)
-    is_number = isinstance(field, ma.fields.Integer | ma.fields.Float)
     return Control(
         name=row.name,
         label=row.label,
         help=field.metadata["description"],
-        kind="number" if is_number else "flag" if isinstance(field, Flag) else "choice",
-        default=field.load_default,
+        kind=_kind(field),
+        default=default,
         minimum=minimum,
         maximum=maximum,
         low=row.low,
         high=None if row.high is None or maximum is None else min(row.high, maximum),
         step=row.step,
+        empty=row.empty,
     )
+
+
+def _kind(field: ma.fields.Field[Any]) -> str:
+    match field:
+        case ma.fields.Integer() | ma.fields.Float():
+            return "number"
+        case Flag():
+            return "flag"
+        case Text():
+            return "text"
+        case _:
+            return "choice"
 
 
 def _bounds(field: ma.fields.Field[Any], config: Mapping[str, Any]) -> tuple[float | None, float | None]:

@@ -6,6 +6,7 @@ said here, in one line, and not at the first caption.
 """
 
 import json
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,11 @@ from flaskapp.captioner.checkpoints.tokenizer import load_tokenizer
 from flaskapp.errors import UnusableCheckpoint
 
 LOCALLY: Any = {"local_files_only": True, "trust_remote_code": False}
+# What these warn of is reported below in one line, or is meant: poolers without weights, buffers of old releases, a
+# `max_new_tokens` beside a checkpoint's `max_length`.
+for noisy in ("transformers.modeling_utils", "transformers.generation.utils"):
+    logging.getLogger(noisy).setLevel(logging.ERROR)
+
 NAMED = 5  # missing weights that an error names
 
 

@@ -109,7 +109,7 @@ class GenerationDefaults:
     def resolve(self, settings: GenerationSettings) -> Generation:
         """Raises InvalidGeneration, which names the field, for what cannot be, or is beyond this model."""
         prompts = (settings.prompt, self.pinned.prompt, self.default_prompt)
-        prompt = next((each for each in prompts if each is not None), None)
+        prompt = next((each for each in prompts if each), None)  # an empty one is none
         prompt_ids = self._prompt_ids(prompt)
         given = self._given(settings)
         values = dict(DEFAULTS) | {name: value for name, value in self.own.items() if value is not None} | given
@@ -134,7 +134,11 @@ class GenerationDefaults:
             return self.start
         if self.encode_prompt is None:
             raise InvalidGeneration("prompt", "This model takes no text.")
-        return self.encode_prompt(prompt)
+        ids = self.encode_prompt(prompt)
+        if self.positions is not None and len(ids) >= self.positions:
+            most = self.positions - len(self.start) - 1
+            raise InvalidGeneration("prompt", f"Must have at most {most} tokens, for this model.")
+        return ids
 
     def _given(self, settings: GenerationSettings) -> dict[str, Any]:
         """The arguments of `generate` that the request and the server give."""
@@ -163,7 +167,7 @@ class GenerationDefaults:
             if getattr(settings, field) is not None:
                 most = self.positions - (prompt if field == "max_new_tokens" else 0)
                 raise InvalidGeneration(field, f"Must not be more than {most}, the positions of this model.")
-            return max(self.positions, prompt + 1)
+            return self.positions
         return int(length)
 
     @staticmethod

@@ -18,7 +18,7 @@ export class Api {
    * @param {File} file
    * @param {object} config generation settings that are not the default
    * @param {AbortSignal} signal
-   * @returns {Promise<{model: string, captions: string[]}>} the best caption first
+   * @returns {Promise<{model: string, captions: string[], scores?: object[], warning?: string}>} the best caption first
    */
   async caption(file, config, signal) {
     const form = await this.#form(file);
@@ -81,8 +81,9 @@ const ENVELOPE = 4096; // bytes that a form adds to its file, or fewer
 async function readCaptions(answer) {
   const text = await answer.text();
   try {
-    const { model, results: [{ captions }] } = JSON.parse(text);
-    if (captions.every((caption) => typeof caption === "string") && captions.length > 0) return { model, captions };
+    const { model, warning, results: [{ captions, scores }] } = JSON.parse(text);
+    const areTexts = captions.every((caption) => typeof caption === "string") && captions.length > 0;
+    if (areTexts) return { model, captions, scores, warning };
   } catch {
     // not even JSON, or nothing where the captions should be
   }

@@ -45,7 +45,7 @@ export class Card {
   wait() {
     this.#enter("waiting", "Waiting…");
     this.problem = null;
-    this.#part("resize-problem").hidden = this.#part("alternatives").hidden = true;
+    for (const part of ["resize-problem", "alternatives", "score", "warning"]) this.#part(part).hidden = true;
     keepFocus(() => (this.#part("problem").hidden = true), this.#part("name"));
   }
 
@@ -53,13 +53,20 @@ export class Card {
     this.#enter("running", "Looking…");
   }
 
-  /** @param {string[]} captions the best first */
-  showCaptions([best, ...others]) {
+  /**
+   * @param {object} answer
+   * @param {string[]} answer.captions the best first
+   * @param {{log_probability: number | null, tokens: number}[]} [answer.scores] of the captions
+   * @param {string} [answer.warning] that the embedded model substitutes for the default one
+   */
+  showCaptions({ captions: [best, ...others], scores = [], warning = "" }) {
     this.#enter("done", best);
     this.#part("original").alt = best;
+    this.#say("score", scores.length > 0 ? words(scores[0]) : "");
+    this.#say("warning", warning);
     const list = this.#part("alternatives");
     list.hidden = others.length === 0;
-    list.querySelector("ol").replaceChildren(...others.map((text) => make("li", text)));
+    list.querySelector("ol").replaceChildren(...others.map((text, place) => alternative(text, scores[place + 1])));
   }
 
   /** @param {Blob} blob @param {string} name of the file to save it as */
@@ -115,6 +122,12 @@ export class Card {
     this.#part("remove").focus();
   }
 
+  /** Show a part with a text, or no such part without one. */
+  #say(part, text) {
+    this.#part(part).textContent = text;
+    this.#part(part).hidden = text === "";
+  }
+
   #part(name) {
     return this.element.querySelector(`[data-part="${name}"]`);
   }
@@ -142,6 +155,21 @@ function make(tag, text) {
   const element = document.createElement(tag);
   element.textContent = text;
   return element;
+}
+
+function alternative(text, score) {
+  const item = make("li", text);
+  if (score) {
+    item.append(make("span", words(score)));
+    item.lastChild.className = "score";
+  }
+  return item;
+}
+
+/** A score in words. The logarithm is the mean over the tokens. */
+function words({ log_probability: logarithm, tokens }) {
+  const number = logarithm === null ? "unknown" : `${logarithm.toPrecision(3).replace("-", "\u2212")} per token`;
+  return `Log-probability ${number}, ${tokens} ${tokens === 1 ? "token" : "tokens"}`;
 }
 
 function size(bytes) {

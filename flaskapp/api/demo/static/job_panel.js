@@ -72,7 +72,8 @@ export class JobPanel {
     this.page.onChange();
     if (this.#sent.length === 0) throw new Problem("None of these is an image that can be sent.", { status: 415 });
     this.#job ??= new Job(this.page.api, document.body.dataset, this.#sent.map(({ file }) => file));
-    this.#job.configure(this.page.settings.config);
+    const { scores, ...config } = this.page.settings.config; // jobs have no scores
+    this.#job.configure(config);
     const size = this.#job.files.reduce((sum, file) => sum + file.size, 0);
     const words = `Sending ${images(this.#sent.length)}, ${megabytes(size)} MB…`;
     this.page.say(words);
@@ -99,7 +100,7 @@ export class JobPanel {
       for (const { index, captions, error } of await this.#ask((signal) => this.#job.results(page, signal))) {
         const card = this.#sent[index];
         if (!card || card.signal.aborted) continue;
-        if (captions) card.showCaptions(captions);
+        if (captions) card.showCaptions({ captions, warning: document.body.dataset.warning });
         else card.fail(new Problem(error ? sentence(error) : (WITHOUT[state] ?? "There is no caption.")));
       }
       this.page.onChange();

@@ -4,6 +4,7 @@ import { Api } from "./api.js";
 import { Card } from "./card.js";
 import { captionLine, resizeLine } from "./curl.js";
 import { keepFocus } from "./focus.js";
+import { whenLoaded } from "./readiness.js";
 import { listen } from "./intake.js";
 import { JobPanel } from "./job_panel.js";
 import { Login } from "./login.js";
@@ -101,11 +102,15 @@ async function work(card, config, size, send) {
 
 async function caption(card, config, send) {
   card.showLine("curl-caption", captionLine(absolute(api.captionUrl), card.upload, config, login.user));
-  const { model, captions } = await send((signal) => api.caption(card.file, config, signal));
-  card.showCaptions(captions);
-  find("model").querySelector("strong").textContent = model;
+  const answer = await send((signal) => api.caption(card.file, config, signal));
+  card.showCaptions(answer);
+  showModel(answer.model);
+}
+
+function showModel(name) {
+  find("model").querySelector("strong").textContent = name;
   find("model").hidden = false;
-  find("embedded-note").hidden = model !== "embedded";
+  find("embedded-note").hidden = name !== "embedded";
 }
 
 async function resize(card, size, send) {
@@ -192,4 +197,11 @@ find("settings").addEventListener("submit", (event) => {
 find("cancel").addEventListener("click", () => queue.cancel());
 find("retry-all").addEventListener("click", () => runAll((card) => card.state === "failed" && card.problem.mayPass !== false));
 find("remove-all").addEventListener("click", removeAll);
+if (find("model").hidden) {
+  whenLoaded(document.body.dataset.readyUrl, ({ name, message, defaults, takes_prompt: takesPrompt }) => {
+    document.body.dataset.warning = message === "OK" ? "" : message;
+    settings.start(defaults, takesPrompt);
+    showModel(name);
+  });
+}
 find("settings-details").open = !matchMedia(NARROW).matches;

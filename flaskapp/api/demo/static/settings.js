@@ -15,6 +15,22 @@ export class Settings {
     return this.#read((field) => !field.closest("[data-size]") && !field.matches(":disabled") && !isDefault(field));
   }
 
+  /**
+   * The model's defaults, of a model that was not loaded when the page was made. What was changed meanwhile stays.
+   * @param {object} defaults by the settings' names; other names are passed over
+   * @param {boolean} takesPrompt
+   */
+  start(defaults, takesPrompt) {
+    const text = document.getElementById("text");
+    text.hidden = text.disabled = !takesPrompt;
+    for (const field of this.fields.filter(({ name }) => name in defaults)) {
+      const isUntouched = isDefault(field);
+      setDefault(field, defaults[field.name], isUntouched);
+      this.#slide(field);
+    }
+    this.#showWhatIsNeeded();
+  }
+
   /** Width and height of the resized picture, in pixels. One that is empty is left to the server. */
   get size() {
     return this.#read((field) => field.closest("[data-size]") && field.value !== "");
@@ -68,14 +84,30 @@ export class Settings {
 function value(field) {
   if (field.type === "checkbox") return field.checked;
   if (field.type === "number") return Number(field.value);
+  if (field.type === "textarea") return field.value;
   return JSON.parse(field.value);
 }
 
-/** A number that is empty is the default too. */
+/** A number or a text that is empty is the default too. */
 function isDefault(field) {
   if (field.type === "checkbox") return field.checked === field.defaultChecked;
   if (field.type === "number") return field.value === "" || Number(field.value) === Number(field.defaultValue || NaN);
-  return field.selectedIndex === 0;
+  if (field.type === "textarea") return field.value.trim() === "" || field.value === field.defaultValue;
+  return field.selectedIndex === Math.max(0, [...field.options].findIndex((option) => option.defaultSelected));
+}
+
+function setDefault(field, value, isToBeShown) {
+  const shown = field.value;
+  if (field.type === "checkbox") {
+    field.defaultChecked = value;
+    if (isToBeShown) field.checked = value;
+  } else if (field.type === "select-one") {
+    for (const option of field.options) option.defaultSelected = option.value === JSON.stringify(value);
+    field.value = isToBeShown ? JSON.stringify(value) : shown;
+  } else {
+    field.defaultValue = value ?? "";
+    field.value = isToBeShown ? field.defaultValue : shown;
+  }
 }
 
 function mark(field, text) {
