@@ -4,10 +4,10 @@ from http import HTTPStatus
 from typing import Any
 
 import marshmallow as ma
-from flask import Flask
+from flask import Flask, current_app
 from flask_smorest import Api as SmorestApi
 from flask_smorest.error_handler import ErrorSchema
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
+from werkzeug.exceptions import ClientDisconnected, HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
 from flaskapp.api import (
     caption,
@@ -113,7 +113,9 @@ def _message(error: HTTPException) -> str | None:
         *others, last = sorted(set(error.valid_methods or ()) - {"OPTIONS"}) or ["OPTIONS"]
         return f"this address takes {', '.join(others)} and {last}" if others else f"this address takes {last}"
     if isinstance(error, RequestEntityTooLarge):
-        return "the request is larger than this server takes"
+        return f"the body is larger than {current_app.config['MAX_UPLOAD_MB']} MiB, the most that this server takes"
+    if isinstance(error, ClientDisconnected):
+        return "the body ended before its length"
     own: str | None = vars(error).get("description")  # not its class's
     return own
 

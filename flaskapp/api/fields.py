@@ -191,7 +191,8 @@ class JSONPart(ma.fields.Nested):
     def _deserialize(self, value: Any, attr: str | None, data: Any, partial: Any = None, **kwargs: Any) -> Any:
         if isinstance(value, list):
             raise ValidationError("Send this part once.")
-        text = value.read() if isinstance(value, FileStorage) else value
+        # As bytes, in which a text that was not UTF-8 is that again.
+        text = value.read() if isinstance(value, FileStorage) else value.encode(errors="surrogateescape")
         try:
             value = strict_json.loads(text)
         except MalformedJSON as error:
