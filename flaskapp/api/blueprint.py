@@ -61,8 +61,9 @@ class Parser(FlaskParser):
         if req.mimetype not in FORMS and (req.mimetype or req.get_data()):
             raise UnsupportedMediaType("Send a form, with the content type multipart/form-data.")
         lists = {name for name, field in schema.fields.items() if isinstance(field, ma.fields.List)}
-        parts: CombinedMultiDict[str, Any] = CombinedMultiDict([req.files, req.form])
-        return {name: values[0] if len(values) == 1 and name not in lists else values for name, values in parts.lists()}
+        sent: CombinedMultiDict[str, Any] = CombinedMultiDict([req.files, req.form])
+        parts = _without_brackets(dict(sent.lists()), schema)
+        return {name: values[0] if len(values) == 1 and name not in lists else values for name, values in parts.items()}
 
     def load_credentials(self, req: Request, schema: ma.Schema) -> Any:
         """From a form or a JSON body; where there is no body, from the course's query string."""
@@ -86,6 +87,19 @@ class Parser(FlaskParser):
             found = error.messages["inputs"]
             error.messages = {"json": found} if is_json_request(req) else {"body": found["inputs"]}
         super().handle_error(error, req, schema, **options)
+
+
+def _without_brackets(parts: dict[str, list[Any]], schema: ma.Schema) -> dict[str, list[Any]]:
+    """Several parts `data` may be called `data[]`, as for PHP, or `data[0]`, `data[1]` and so on, as axios does.
+
+    Not beside a part `data`, since nothing says then in which order they are.
+    """
+    for field in schema.fields.keys() - parts.keys():
+        found = [name for name in parts if name.startswith(f"{field}[")]
+        ordered = found if found == [f"{field}[]"] else [f"{field}[{number}]" for number in range(len(found))]
+        if found and set(found) == set(ordered):
+            parts[field] = [value for name in ordered for value in parts.pop(name)]
+    return parts
 
 
 def _refuse_coding(req: Request) -> None:

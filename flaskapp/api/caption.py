@@ -10,7 +10,17 @@ from flask import request
 from marshmallow import ValidationError, post_load, validate
 
 from flaskapp.api.cv_model import FILE
-from flaskapp.api.fields import EarlyStopping, Flag, ImageFile, ImageFiles, JSONPart, Number, UploadedImage, WholeNumber
+from flaskapp.api.fields import (
+    EarlyStopping,
+    Flag,
+    ImageFile,
+    ImageFiles,
+    JSONPart,
+    NullIsUnset,
+    Number,
+    UploadedImage,
+    WholeNumber,
+)
 from flaskapp.api.observed import trace_of_request
 from flaskapp.api.protected import ProtectedBlueprint
 from flaskapp.api.status import OK, Status
@@ -41,7 +51,7 @@ def _number(default: float, low: float, high: float, description: str, example: 
     )
 
 
-class Generation(ma.Schema):
+class Generation(NullIsUnset):
     """The names, meaning and defaults are those of transformers' `generate`, or the course's."""
 
     max_length = integer(16, 2, MAX_LENGTH, "Tokens of a caption, start and end included", 16)
@@ -55,9 +65,9 @@ class Generation(ma.Schema):
     no_repeat_ngram_size = integer(0, 0, MAX_LENGTH, "No run of so many tokens comes twice; 0: off", 0)
     repetition_penalty = _number(1.0, 0.1, 10, "Above 1 discourages a token from coming again", 1.0)
     do_sample = Flag(load_default=False, metadata={"description": "Draw tokens at random", "examples": [False]})
-    temperature = _number(1.0, 0.01, 100, "Above 1 draws more evenly (with do_sample)", 1.0)
+    temperature = _number(1.0, 0, 100, "Above 1 draws more evenly (with do_sample, from 0.01)", 1.0)
     top_k = integer(50, 0, 1_000_000, "Draw from the likeliest so many tokens; 0: all (with do_sample)", 50)
-    top_p = _number(1.0, 0.01, 1, "Draw from the likeliest tokens that sum to this (with do_sample)", 1.0)
+    top_p = _number(1.0, 0, 1, "Draw from the likeliest tokens that sum to this (with do_sample, from 0.01)", 1.0)
     seed = integer(None, 0, 2**32 - 1, "Makes a draw repeatable (with do_sample)", 7)
 
 

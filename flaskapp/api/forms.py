@@ -24,6 +24,7 @@ LONGEST_HEAD = 2**13  # bytes of a part's headers
 CODINGS = ("", "7bit", "8bit", "binary", "identity")  # that change no byte
 CHARSETS = {"": "utf-8", "utf-8": "utf-8", "utf8": "utf-8", "us-ascii": "utf-8", "ascii": "utf-8"}
 CHARSETS |= {"iso-8859-1": "latin-1", "latin-1": "latin-1", "latin1": "latin-1"}
+BYTE_ORDER_MARK = "\ufeff"
 
 Fields = MultiDict[str, str]
 Files = MultiDict[str, FileStorage]
@@ -51,7 +52,7 @@ class FormParser(FormDataParser):
         except UnicodeDecodeError:
             message = f"The form is not encoded in UTF-8. Send files with the content type {MULTIPART}."
             raise MalformedForm(message) from None
-        return io.BytesIO(body)
+        return io.BytesIO(body.removeprefix(BYTE_ORDER_MARK.encode()))
 
     def _read_parts(self, stream: IO[bytes], boundary: bytes) -> tuple[list[Any], list[Any]]:
         """The fields and the files of a multipart form, each as pairs of a name and a value."""
@@ -184,8 +185,9 @@ def _add(part: Field | File, content: IO[bytes], fields: list[Any], files: list[
     size = content.tell()
     content.seek(0)
     if isinstance(part, Field):
-        # What is not UTF-8 is kept apart, for the field that it is for to refuse: it may be a file without a file name.
-        fields.append((part.name, content.read().decode(_charset(part) or "utf-8", "surrogateescape")))
+        # The field that it is for refuses what is not UTF-8: it may be a file without a file name.
+        text = content.read().decode(_charset(part) or "utf-8", "surrogateescape")
+        fields.append((part.name, text.removeprefix(BYTE_ORDER_MARK)))
     elif part.filename or size:  # else it is a browser's input in which no file was chosen
         files.append((part.name, FileStorage(content, part.filename, part.name, headers=part.headers)))
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from flaskapp.errors import InvalidGeneration
 
 MAX_LENGTH = 1024  # tokens; the positions of GPT-2. A smaller model bounds it further
+LEAST = 0.01  # `temperature` and `top_p` of a draw; without one they do nothing, and 0 says so
 MAX_BEAMS = 32  # also of `num_return_sequences`: what one image may ask of the memory
 
 
@@ -30,6 +31,9 @@ class GenerationSettings:
     def __post_init__(self) -> None:
         if self.min_length > self.max_length:
             raise InvalidGeneration("min_length", "Must not be more than max_length.")
+        for field in ("temperature", "top_p"):
+            if self.do_sample and getattr(self, field) < LEAST:
+                raise InvalidGeneration(field, f"Must be at least {LEAST}, unless do_sample is false.")
         draws_freely = self.do_sample and self.num_beams == 1
         if self.num_return_sequences > self.num_beams and not draws_freely:
             raise InvalidGeneration(

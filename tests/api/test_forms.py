@@ -1,5 +1,6 @@
 """Forms as clients write them, by hand or by old libraries: read, or refused with what is wrong."""
 
+import codecs
 import gzip
 import io
 from collections.abc import Iterator
@@ -188,6 +189,17 @@ def test_an_urlencoded_form_that_is_not_utf_8_is_refused_for_that(client: FlaskC
     assert_refused(post(client, IMAGE, "/caption/", urlencoded), 400, "UTF-8", "multipart/form-data")
 
 
+def test_a_byte_order_mark_before_a_text_is_no_part_of_it(client: FlaskClient) -> None:
+    login = {"username": "ada", "password": "secret"}
+    assert client.post("/login/", json=login).status_code == 200
+    wrong = b"username=ada&password=wrong"
+    for mark in (b"", codecs.BOM_UTF8):
+        head = b'Content-Disposition: form-data; name="'
+        parts = form((head + b'username"', mark + b"ada"), (head + b'password"', mark + b"wrong"))
+        assert post(client, parts, "/login/").status_code == 401
+        assert post(client, mark + wrong, "/login/", "application/x-www-form-urlencoded").status_code == 401
+
+
 def test_an_urlencoded_form_has_a_largest_number_of_fields(client: FlaskClient) -> None:
     body = b"a=&" * 2**20
     assert_refused(post(client, body, "/login/", "application/x-www-form-urlencoded"), 413, "1000 fields")
@@ -203,7 +215,7 @@ def test_each_413_names_the_limit_and_what_it_is_of(client: FlaskClient) -> None
     assert_refused(post(client, form(*[(FILE, b"x")] * 1001)), 413, "1000 parts")
     config = b'Content-Disposition: form-data; name="config"'
     for head in (config, config + b'; filename="c.json"'):
-        assert_refused(post(client, form((FILE, IMAGE), (head, b" " * 600_000))), 413, "JSON", "131072 bytes")
+        assert_refused(post(client, form((FILE, IMAGE), (head, b"{" + b" " * 600_000))), 413, "JSON", "131072 bytes")
 
 
 def test_a_file_input_in_which_nothing_was_chosen_is_no_file(client: FlaskClient) -> None:

@@ -22,6 +22,7 @@ def spec(client: FlaskClient) -> dict[str, Any]:
 
 
 def resolve(spec: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    schema = schema.get("anyOf", [schema])[0]  # the other is null
     return spec["components"]["schemas"][schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
 
 
