@@ -158,7 +158,7 @@ SETTINGS = (
     Setting("RATE_LIMIT_LOGIN", rate, "300/minute", "Calls of `/login/` from one address, or `off`; more get 429"),
     Setting("RATE_LIMIT_FAILURES", rate, "30/minute", "Wrong passwords from one address, at `/login/` and by HTTP Basic, or `off`; more get 429"),
     Setting("RATE_LIMIT_STORAGE_URL", storage_url, SHARED, "Where these are counted: `shared://`, in the memory of this server's workers; `redis://host:6379`, for several servers", secret=True),
-    Setting("TRUSTED_PROXIES", whole, 0, "Proxies in front whose `X-Forwarded-For` is believed; 0: none is"),
+    Setting("TRUSTED_PROXIES", whole, 0, "Proxies in front whose `X-Forwarded-For` and `X-Forwarded-Prefix` are believed; 0: none is"),
     Setting("LOG_FORMAT", one_of("text", "json"), "text", "`text`: readable lines; `json`: an object a line, also of what is no request (under gunicorn)"),
 )  # fmt: skip
 
