@@ -15,6 +15,8 @@ FROM_URL_ALPHABET = str.maketrans("-_", "+/")
 def decode(text: str) -> bytes:
     """Raises ValueError, which says what is wrong, for other text. No address is fetched."""
     text = text.strip()
+    if not text.isascii():
+        raise ValueError("Not valid base64: it has characters that are not ASCII.")
     if text[:5].lower() == "data:":
         return _decode_data_url(text)
     if ADDRESS.match(text):

@@ -165,9 +165,27 @@ def test_an_image_that_cannot_be_read_is_named_by_how_it_came(client: FlaskClien
 
 @pytest.mark.parametrize(
     "inputs",
-    ["no base64!", "caf\u00e9", BASE64 + "=", "A" + BASE64.rstrip("=") + "=" * 3, "a", "a===", "+-+-", "ab/_", "ab cd",
-     "data:", "data:image/png;base64", "data:;base64,a", "data:;base64,!", 5, None, [BASE64], {"a": BASE64}],
-)  # fmt: skip
+    [
+        "no base64!",
+        "caf\u00e9",
+        BASE64 + "=",
+        "A" + BASE64.rstrip("=") + "=" * 3,
+        "a",
+        "a===",
+        "+-+-",
+        "ab/_",
+        "ab cd",
+        "data:",
+        "data:image/png;base64",
+        "data:;base64,a",
+        "data:;base64,!",
+        "data:,\ud800",
+        5,
+        None,
+        [BASE64],
+        {"a": BASE64},
+    ],
+)
 def test_inputs_that_are_no_base64_are_named(client: FlaskClient, inputs: Any) -> None:
     assert_refused(post_json(client, inputs=inputs), 422, "json", "inputs")
 
