@@ -7,6 +7,9 @@ FlaskappError
 ├── UnknownUsername            at the command line only: the name is not saved
 ├── MalformedJSON              400
 ├── OversizedJSON              413
+├── MalformedForm              400  cut short, or a part of it without a name
+├── OversizedForm              413
+├── UnsupportedCoding          415  a compressed body, or a part in base64
 ├── WrongPassword              401
 ├── UnknownJob                 404  there is none with this id, or it is another's
 ├── LoginRequired              401  with the header that makes a browser ask for a name and a password
@@ -32,7 +35,9 @@ FlaskappError
 """
 
 import math
+from collections.abc import Mapping
 from http import HTTPStatus
+from types import MappingProxyType
 
 
 class FlaskappError(Exception):
@@ -40,6 +45,7 @@ class FlaskappError(Exception):
 
     status = HTTPStatus.INTERNAL_SERVER_ERROR
     retry_after: int | None = None  # seconds after which another try makes sense
+    headers: Mapping[str, str] = MappingProxyType({})  # of the answer
 
 
 class InvalidSetting(FlaskappError):
@@ -64,6 +70,19 @@ class MalformedJSON(FlaskappError):
 
 class OversizedJSON(FlaskappError):
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+
+
+class MalformedForm(FlaskappError):
+    status = HTTPStatus.BAD_REQUEST
+
+
+class OversizedForm(FlaskappError):
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+
+
+class UnsupportedCoding(FlaskappError):
+    status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+    headers = MappingProxyType({"Accept-Encoding": "identity"})  # RFC 9110, section 12.5.3
 
 
 class WrongPassword(FlaskappError):

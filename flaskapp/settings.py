@@ -177,7 +177,7 @@ SETTINGS = (
     Setting("RATE_LIMIT_FAILURES", rate, "30/minute", "Wrong passwords from one address, at `/login/` and by HTTP Basic, or `off`; more get 429"),
     Setting("RATE_LIMIT_USERNAME", rate, None, "Wrong passwords for one username from all addresses, or `off`; more get 429, except from addresses that logged in under it within 30 days. Unset: `100/hour`, or `off` with `RATE_LIMIT_FAILURES=off`"),
     Setting("RATE_LIMIT_STORAGE_URL", storage_url, SHARED, "Where these are counted: `shared://`, in the memory of this server's workers; `redis://host:6379`, for several servers; `rediss://` verifies the certificate, unless `?ssl_cert_reqs=none`", secret=True),
-    Setting("TRUSTED_PROXIES", whole, 0, "Proxies in front whose `X-Forwarded-For` is believed; 0: none is"),
+    Setting("TRUSTED_PROXIES", whole, 0, "Proxies in front whose `X-Forwarded-For` and `X-Forwarded-Prefix` are believed; 0: none is"),
     Setting("LOG_FORMAT", one_of("text", "json"), "text", "`text`: readable lines; `json`: an object a line, also of what is no request (under gunicorn)"),
 )  # fmt: skip
 

@@ -17,6 +17,7 @@ from flaskapp.api.fields import (
     ImageFile,
     ImageFiles,
     JSONPart,
+    NullIsUnset,
     Number,
     Text,
     UploadedImage,
@@ -58,7 +59,7 @@ def _flag(description: str) -> Flag:
     return Flag(metadata={"description": description, "examples": [False]})
 
 
-class Generation(ma.Schema):
+class Generation(NullIsUnset):
     class Meta:
         description = (
             "Names and meaning are those of transformers' `generate`. Settings that are left out have the model's "
@@ -77,9 +78,9 @@ class Generation(ma.Schema):
     no_repeat_ngram_size = _integer(0, MAX_LENGTH, "No run of so many tokens comes twice; 0: off", 0)
     repetition_penalty = _number(0.1, 10, "Above 1 discourages a token from coming again", 1.0)
     do_sample = _flag("Draw tokens at random")
-    temperature = _number(0.01, 100, "Above 1 draws more evenly (with do_sample)", 1.0)
+    temperature = _number(0, 100, "Above 1 draws more evenly (with do_sample, from 0.01)", 1.0)
     top_k = _integer(0, 1_000_000, "Draw from the likeliest so many tokens; 0: all (with do_sample)", 50)
-    top_p = _number(0.01, 1, "Draw from the likeliest tokens that sum to this (with do_sample)", 1.0)
+    top_p = _number(0, 1, "Draw from the likeliest tokens that sum to this (with do_sample, from 0.01)", 1.0)
     seed = _integer(0, 2**32 - 1, "Makes a draw repeatable (with do_sample)", 7, allow_none=True)
     prompt = Text(validate=validate.Length(max=MAX_PROMPT), metadata=PROMPT)
     scores = _flag("Answer with each caption's log-probability and its number of tokens")
