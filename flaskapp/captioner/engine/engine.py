@@ -19,7 +19,7 @@ from flaskapp.captioner.engine.candidates import propose
 from flaskapp.captioner.engine.decoder import Decoder
 from flaskapp.captioner.engine.defaults import GenerationDefaults
 from flaskapp.captioner.engine.description import NotDescribed, Packer
-from flaskapp.captioner.engine.encoder import join_products
+from flaskapp.captioner.engine.encoder import replace_attention
 from flaskapp.captioner.engine.generate import generate
 from flaskapp.captioner.engine.kv_cache import KVCache
 from flaskapp.captioner.engine.linear import maker, repack
@@ -56,7 +56,7 @@ class Engine:
         self._decoder: Decoder | None = None
         try:
             parts = take_apart(self._model)
-            join_products(parts.encoder, cross_kv_dtype)
+            replace_attention(parts.encoder, cross_kv_dtype)
             self._decoder = Decoder(describe(parts, Packer(make)), cross_kv_dtype)
             self._parts = parts
         except NotDescribed as error:
