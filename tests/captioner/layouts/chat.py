@@ -56,7 +56,8 @@ def write_smolvlm(folder: Path, *, seed: int = 1) -> Path:
     """HuggingFaceTB/SmolVLM-Instruct, which is an Idefics3: images in tiles, a chat template."""
     folder.mkdir(parents=True)
     template = (
-        "<|im_start|>{% for message in messages %}{{ message['role'] | capitalize }}:{% for part in message['content'] %}"
+        "<|im_start|>{% for message in messages %}{{ message['role'] | capitalize }}:"
+        "{% for part in message['content'] %}"
         "{% if part['type'] == 'image' %}<image>{% else %}{{ part['text'] }}{% endif %}{% endfor %}<end_of_utterance>\n"
         "{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}"
     )

@@ -58,7 +58,8 @@ def write_kosmos2(folder: Path, *, seed: int = 1) -> Path:
     write_saved(folder, model, "4.35.0.dev0")
     change_json(folder / "generation_config.json", bos_token_id=0, eos_token_id=2, pad_token_id=1)
     write_json(folder / "preprocessor_config.json", CLIP_PROCESSOR | {
-        "feature_extractor_type": "CLIPFeatureExtractor", "processor_class": "Kosmos2Processor", "use_square_size": True,
+        "feature_extractor_type": "CLIPFeatureExtractor", "processor_class": "Kosmos2Processor",
+        "use_square_size": True,
     })  # fmt: skip
     return folder
 
