@@ -1,5 +1,6 @@
 """What plain transformers answers with a checkpoint: the reference that the captioner is compared with."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,8 @@ class Plain:
         """The token ids of the best caption, without the prompt that a decoder-only model repeats."""
         inputs = self.inputs(image, prompt)
         skipped = inputs["input_ids"].shape[1] if self.is_decoder_only and "input_ids" in inputs else 0
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # advice on settings, which are the checkpoint's
             torch.manual_seed(seed)  # for checkpoints that draw their captions
             ids: list[int] = self.model.generate(**inputs, **settings)[0].tolist()[skipped:]
         return ids
