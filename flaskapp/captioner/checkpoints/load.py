@@ -20,6 +20,7 @@ from transformers import (
     AutoProcessor,
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+from transformers.models.trocr.modeling_trocr import TrOCRSinusoidalPositionalEmbedding
 
 from flaskapp.captioner.checkpoints.hub import Checkpoint
 from flaskapp.captioner.checkpoints.inputs import ModelInputs, PixelInputs, ProcessorInputs
@@ -88,7 +89,16 @@ def _load_model(folder: Path, dtype: torch.dtype) -> Any:
     if missing:
         more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
         raise UnusableCheckpoint(f"the checkpoint lacks weights: {', '.join(missing[:NAMED])}{more}")
+    _compute_sinusoids(model)
     return model.eval()
+
+
+def _compute_sinusoids(model: Any) -> None:
+    """TrOCR's positions where they are not learned: transformers 5.23 leaves them without values."""
+    for module in model.modules():
+        if isinstance(module, TrOCRSinusoidalPositionalEmbedding):
+            rows, width = module.weights.shape
+            module.weights = module.get_embedding(rows, width, module.padding_idx).to(model.dtype)
 
 
 def _load_part(factory: Any, name: str, folder: Path, **options: Any) -> Any:

@@ -3,7 +3,9 @@
 transformers makes a tokenizer with no words of a folder that lacks the vocabulary: every caption would be empty.
 """
 
+import json
 import re
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
@@ -40,11 +42,27 @@ def load_tokenizer(folder: Path, vocabulary: int) -> Any:
     Raises UnusableCheckpoint, which names the missing files or packages, for one that cannot be loaded or does not fit.
     """
     try:
-        tokenizer = cast(Any, AutoTokenizer).from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        tokenizer = _load(folder)
     except Exception as error:  # ImportError, ValueError, OSError and those of the tokenizers' library
         raise UnusableCheckpoint(_why_not(folder, error)) from error
     check_tokenizer(tokenizer, folder, vocabulary)
     return tokenizer
+
+
+def _load(folder: Path) -> Any:
+    load = partial(cast(Any, AutoTokenizer).from_pretrained, folder, local_files_only=True, trust_remote_code=False)
+    try:
+        return load()
+    except ModuleNotFoundError:
+        # A Japanese one divides text into words by a package of its own. To read captions it needs none.
+        if not _is_japanese(folder):
+            raise
+        return load(word_tokenizer_type="basic")
+
+
+def _is_japanese(folder: Path) -> bool:
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    return config.get("tokenizer_class") == "BertJapaneseTokenizer"
 
 
 def check_tokenizer(tokenizer: Any, folder: Path, vocabulary: int) -> None:

@@ -1,5 +1,6 @@
 """transformers' `generate`, in batches: for models without a description, and for what the fast decoder does not do."""
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +13,9 @@ from flaskapp.captioner.checkpoints.inputs import ModelInputs
 from flaskapp.captioner.engine.search import Result
 from flaskapp.captioner.generation import Generation
 from flaskapp.errors import CaptionFailed
+
+# That a length is transformers' own default is nothing that a client or an operator should do something about.
+warnings.filterwarnings("ignore", message="Using the model-agnostic default `max_length`")
 
 
 @torch.inference_mode()
