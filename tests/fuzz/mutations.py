@@ -15,7 +15,7 @@ Mutation = Callable[[Random, bytearray], None]
 SIGNATURE = 12  # bytes of the longest, which is WebP's
 HEADER = 64  # bytes in which formats say how large they are, and of what kind
 NUMBERS = (0, 1, 2, 7, 8, 27, 255, 256, 4096, 8191, 32767, 32768, 65535, 65536, 2**31 - 1, 2**31, 2**32 - 1)
-MOST_ADDED = 2**20  # bytes, by parts that are repeated
+MOST_ADDED = 2**17  # bytes, by parts that are repeated; Werkzeug keeps forms of up to 500 kB in memory
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
