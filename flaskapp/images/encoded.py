@@ -56,6 +56,7 @@ CODED_THUMBNAILS = 2**20  # pixels
 # A JPEG is decoded with sides of at least so many times the side that it will be resized to. All of 1,000 scenes of 12
 # megapixels kept their captions; the model's input has 41 dB of peak signal to noise at least (benchmarks.photographs).
 SPARE = 2
+WHOLE = 1_500_000  # pixels of a JPEG that is always decoded whole: it takes milliseconds, and keeps every pixel
 SCALES = (1, 2, 4, 8)  # 8: an eighth of each side
 
 # Bytes to replace a missing end of a JPEG. They change the pixels if more than the end is missing.
@@ -100,7 +101,7 @@ class EncodedImage:
     def memory(self, for_side: int | None = None) -> int:
         """Bytes that `decode` takes at most."""
         pixels = self._width * self._height
-        if for_side is not None and self.format == "jpeg":
+        if self._may_be_reduced(for_side):
             factor = min(self._width, self._height) // (SPARE * for_side)
             pixels //= max(scale for scale in SCALES if scale <= max(1, factor)) ** 2
         each = BYTES_OF_PIXEL.get(self.format, BYTES_OF_OTHER_PIXEL)
@@ -111,7 +112,7 @@ class EncodedImage:
     def decode(self, for_side: int | None = None, has_left: Callable[[], bool] = lambda: False) -> Picture:
         """Read the first frame: whole, upright by its EXIF orientation, in right colours.
 
-        An image that will be shrunk until no side is longer than `for_side` pixels may come smaller than it is: a JPEG
+        An image that will be shrunk until no side is longer than `for_side` pixels may come smaller than it is: a large JPEG
         can be read at a half, a quarter or an eighth of its size. It stays at least SPARE times as large as it will be.
 
         A client that `has_left` ends the decoding of a JPEG, PNG, GIF or BMP within 64 KiB of its file. The other
@@ -120,13 +121,17 @@ class EncodedImage:
         ClientLeft.
         """
         with _finding_memory(), self._open(self._container.data, has_left) as image:
-            _load(image, for_side)
+            side = self._reduced_for(for_side)
+            _load(image, side)
             if not self._container.has_end:
-                self._check_complete(image, for_side, has_left)
+                self._check_complete(image, side, has_left)
             with suppress(Exception):  # an orientation that cannot be read counts as 1, upright
                 ImageOps.exif_transpose(image, in_place=True)
             profile = self._container.profile or image.info.get("icc_profile")
             return Picture(np.asarray(to_srgb(to_8_bit(image), profile)), self.format)
+
+    def _reduced_for(self, for_side: int | None) -> int | None:
+        return for_side if self._width * self._height > WHOLE else None
 
     def _check_complete(self, image: Image.Image, for_side: int | None, has_left: Callable[[], bool]) -> None:
         """Raises UnreadableImage if a JPEG without its end lacks pixels as well. The decoder would make them up."""

@@ -62,7 +62,7 @@ def _load(folder: Path) -> Any:
 
 def _is_japanese(folder: Path) -> bool:
     config = json.loads((folder / "tokenizer_config.json").read_text())
-    return config.get("tokenizer_class") == "BertJapaneseTokenizer"
+    return bool(config.get("tokenizer_class") == "BertJapaneseTokenizer")
 
 
 def check_tokenizer(tokenizer: Any, folder: Path, vocabulary: int) -> None:
