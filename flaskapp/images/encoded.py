@@ -101,8 +101,9 @@ class EncodedImage:
     def memory(self, for_side: int | None = None) -> int:
         """Bytes that `decode` takes at most."""
         pixels = self._width * self._height
-        if self._may_be_reduced(for_side):
-            factor = min(self._width, self._height) // (SPARE * for_side)
+        side = self._reduced_for(for_side)
+        if side is not None and self.format == "jpeg":
+            factor = min(self._width, self._height) // (SPARE * side)
             pixels //= max(scale for scale in SCALES if scale <= max(1, factor)) ** 2
         each = BYTES_OF_PIXEL.get(self.format, BYTES_OF_OTHER_PIXEL)
         if not self._container.has_end:
@@ -112,8 +113,8 @@ class EncodedImage:
     def decode(self, for_side: int | None = None, has_left: Callable[[], bool] = lambda: False) -> Picture:
         """Read the first frame: whole, upright by its EXIF orientation, in right colours.
 
-        An image that will be shrunk until no side is longer than `for_side` pixels may come smaller than it is: a large JPEG
-        can be read at a half, a quarter or an eighth of its size. It stays at least SPARE times as large as it will be.
+        An image that will be shrunk until no side is longer than `for_side` pixels may come smaller than it is: a large
+        JPEG can be read at a half, a quarter or an eighth of its size. It stays at least SPARE times as large as it will be.
 
         A client that `has_left` ends the decoding of a JPEG, PNG, GIF or BMP within 64 KiB of its file. The other
         decoders cannot be interrupted, nor can any of them within these 64 KiB: `containers` bounds what they cost.
