@@ -114,7 +114,8 @@ class EncodedImage:
         """Read the first frame: whole, upright by its EXIF orientation, in right colours.
 
         An image that will be shrunk until no side is longer than `for_side` pixels may come smaller than it is: a large
-        JPEG can be read at a half, a quarter or an eighth of its size. It stays at least SPARE times as large as it will be.
+        JPEG can be read at a half, a quarter or an eighth of its size, as long as it stays SPARE times as large as it
+        will be.
 
         A client that `has_left` ends the decoding of a JPEG, PNG, GIF or BMP within 64 KiB of its file. The other
         decoders cannot be interrupted, nor can any of them within these 64 KiB: `containers` bounds what they cost.

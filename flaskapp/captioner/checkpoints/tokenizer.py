@@ -17,8 +17,6 @@ from flaskapp.errors import UnusableCheckpoint
 # How far the tokenizer's size may be from the decoder's: heads are padded, and added tokens were not always trained.
 TOLERANCE = 0.25
 
-LFS_POINTER = b"version https://git-lfs"  # what such a file begins with while its content has not been fetched
-
 # Packages that tokenizers of transformers may need, by the names that they are imported by, and are installed by.
 PACKAGES = {
     "sentencepiece": "sentencepiece",
@@ -98,10 +96,7 @@ VOCABULARIES = (("vocab.json", "merges.txt"), ("vocab.txt",), ("*.model",), ("*.
 
 
 def _files(folder: Path) -> str | None:
-    """Which file of a vocabulary is not there, or was not fetched, if any."""
-    for path in sorted(folder.iterdir()):
-        if path.is_file() and _is_lfs_pointer(path):
-            return f"{path.name} is a Git LFS pointer, not the file itself (git lfs pull)"
+    """Which file of a vocabulary is not there, if any."""
     if (folder / "tokenizer.json").exists():
         return None
     lacking = [[name for name in names if not any(folder.glob(name))] for names in VOCABULARIES]
@@ -110,8 +105,3 @@ def _files(folder: Path) -> str | None:
     begun = [names for names, expected in zip(lacking, VOCABULARIES, strict=True) if len(names) < len(expected)]
     missing = " or ".join(" and ".join(names) for names in begun or lacking)
     return f"tokenizer.json is missing, and so is {missing}"
-
-
-def _is_lfs_pointer(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(len(LFS_POINTER)) == LFS_POINTER

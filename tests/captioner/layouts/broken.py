@@ -94,11 +94,14 @@ def with_nan(folder: Path) -> Path:
 
 
 def without_start(folder: Path) -> Path:
-    """No token to begin with: not in config.json, not in its decoder's part, and there is no other file."""
+    """No token to begin with: not in config.json, not in its decoder's part, and the tokenizer has none."""
     write_vit_gpt2(folder)
     config = json.loads((folder / "config.json").read_text())
     nothing = {"bos_token_id": None, "decoder_start_token_id": None}
     change_json(folder / "config.json", **nothing, decoder=config["decoder"] | nothing)
+    change_json(folder / "tokenizer_config.json", bos_token=None)
+    tokens = json.loads((folder / "special_tokens_map.json").read_text())
+    write_json(folder / "special_tokens_map.json", tokens | {"bos_token": None})
     return folder
 
 
