@@ -61,7 +61,8 @@ class Engine:
             self._parts = parts
         except NotDescribed as error:
             reason = str(error)
-        repack(self._model, make)
+        if self._decoder is not None or precision == "int8":  # the code of other models may look into their layers
+            repack(self._model, make)
         self.defaults = GenerationDefaults(
             own=_own_configuration(self._model),
             pinned=pinned,
@@ -172,9 +173,8 @@ class Engine:
 
 
 def _caption(text: str, result: Result, generation: Generation) -> Caption:
-    tokens = len(result.token_ids) - len(generation.prompt_ids)
-    score = result.log_probability / tokens if generation.scores and tokens else None
-    return Caption(text.strip(), tuple(result.token_ids), tokens, score)
+    score = result.log_probability / result.tokens if generation.scores and result.tokens else None
+    return Caption(text.strip(), tuple(result.token_ids), result.tokens, score)
 
 
 def _next_input(search: Search, group: Group) -> list[int]:
