@@ -104,7 +104,7 @@ def default_settings(given: Mapping[str, Any]) -> GenerationSettings:
 
 class CaptionForm(ma.Schema):
     data = ImageFiles(ImageFile(), required=True, metadata=FILE)
-    config = JSONPart(CaptionConfig, load_default=GenerationSettings())
+    config = JSONPart(CaptionConfig, load_default=GenerationSettings)
     prompt = Text(
         validate=validate.Length(max=MAX_PROMPT),
         metadata=PROMPT | {"description": "The same as `prompt` in `config`, and takes precedence over it"},

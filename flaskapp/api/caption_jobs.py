@@ -42,7 +42,7 @@ class JobConfig(CaptionConfig):
 
 class JobForm(ma.Schema):
     data = JobFiles(required=True, metadata={"description": "Image files, or one zip of them. The content decides"})
-    config = JSONPart(JobConfig, load_default=GenerationSettings())
+    config = JSONPart(JobConfig, load_default=GenerationSettings)
 
 
 class JobHeaders(ma.Schema):

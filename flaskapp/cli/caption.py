@@ -3,9 +3,8 @@
 import logging
 import sys
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -84,7 +83,7 @@ def caption(
             captioner = JobCaptioner(server, config) if job else RemoteCaptioner(server, config)
         else:
             captioner = stack.enter_context(closing(LocalCaptioner(current_app.config, settings)))
-        known = stack.enter_context(_manifest(manifest, {**captioner.identity, "settings": asdict(settings)}))
+        known = stack.enter_context(_manifest(manifest, captioner.identity))
         stream = stack.enter_context(_stream(output))
         if captioner.warning:
             click.echo(f"Warning: {printable(captioner.warning)}", err=True)
@@ -139,7 +138,7 @@ def _client(url: str, username: str | None) -> Client:
         raise click.UsageError(f"--url: {error}") from None
 
 
-def _manifest(file: Path | None, recipe: dict[str, Any]) -> Manifest:
+def _manifest(file: Path | None, recipe: Mapping[str, Any]) -> Manifest:
     try:
         return Manifest(file, recipe)
     except NoManifest as error:

@@ -30,7 +30,7 @@ class Captioned(NamedTuple):
 
 
 class FileCaptioner(Protocol):
-    """Takes `in_flight` files at once. Its `identity` decides the captions, with the file and the settings."""
+    """Takes `in_flight` files at once. Its `identity` decides the captions, with the file: model and settings."""
 
     in_flight: int
     identity: Mapping[str, Any]
@@ -51,7 +51,7 @@ class LocalCaptioner:
         try:
             captioner.check_device()
             captioner.load(patience=PATIENCE)
-            captioner.resolve(settings)
+            generation = captioner.resolve(settings)
         except (InvalidSetting, CaptionerUnavailable) as error:
             raise _hopeless(error) from error
         except InvalidGeneration as error:
@@ -61,7 +61,7 @@ class LocalCaptioner:
             "model": captioner.name,
             "version": captioner.version,
             "precision": config["CAPTIONER_PRECISION"],
-            "defaults": captioner.defaults.shown() if captioner.defaults else None,
+            "settings": generation.shown() | {"seed": settings.seed, "scores": settings.scores},
         }
         self.warning = captioner.note
         self._settings = settings
@@ -110,7 +110,8 @@ class Remote:
         model = self._ask(client.ready)
         self.model = model.name
         self.warning = None if model.note == "OK" else model.note
-        self.identity: Mapping[str, Any] = {"server": client.url, "model": model.name, "defaults": model.defaults}
+        settings = {**(model.defaults or {}), **config}
+        self.identity: Mapping[str, Any] = {"server": client.url, "model": model.name, "settings": settings}
 
     def request(self, question: Callable[[], Answer]) -> Answer:
         """Ask something about files. Raises ClientError for these, ClickException if no other would fare better."""

@@ -118,11 +118,11 @@ def test_a_prompt_is_asked_for_where_the_model_takes_text(
     page.get_by_label("Prompt", exact=False).first.fill("a photograph of")
     choose(page, ASSETS / "star.png")
     expect_status(page, "1 image captioned.")
-    expect(card(page, "star.png").locator(".caption")).to_contain_text("a photograph of ")
+    expect(card(page, "star.png").locator(".caption")).to_contain_text("a photograph of")
     assert '"prompt":"a photograph of"' in shown_lines(card(page, "star.png"))[0]
     page.locator("#prompt").fill(" ")
     page.get_by_role("button", name="Run again").click()
-    expect(card(page, "star.png").locator(".caption")).not_to_contain_text("a photograph of ")
+    expect(card(page, "star.png").locator(".caption")).not_to_contain_text("a photograph of")
     assert watched.bugs == []
     server.stop()
 

@@ -128,6 +128,8 @@ def test_no_setting_has_a_documented_default_since_it_is_the_model_s(spec: dict[
     settings = spec["components"]["schemas"]["CaptionConfig"]
     assert "/readyz" in settings["description"]
     assert [name for name, schema in settings["properties"].items() if "default" in schema] == []
+    for form in ("CaptionForm", "JobForm"):
+        assert "default" not in spec["components"]["schemas"][form]["properties"]["config"]
 
 
 def test_the_example_settings_suit_every_model_and_the_probe_s_are_of_the_same_names(
