@@ -17,17 +17,18 @@ class Layout:
 
     name: str
     write: Writer  # a tiny checkpoint into a folder that does not exist; `seed` chooses other weights
-    decoder: Literal["fast", "generate", "either"]
+    decoder: Literal["fast", "generate"]
     takes_prompt: bool = False
     prompt: str | None = None  # the usual one; captions need it where there is one
     needs: str | None = None  # a package without which plain transformers cannot load it
 
 
 VARIANTS = (
-    *(Layout(f"vit-gpt2-{name}", variants.writer(name), "either") for name in variants.EFFECTIVE),
-    *(Layout(f"vit-gpt2-{name}", variants.writer(name), "fast") for name in variants.NEUTRAL),
-    *(Layout(f"vit-gpt2-{name}", variants.writer(name), "either") for name in variants.SAMPLING),
-    Layout("vit-gpt2-config-forced-bos", variants.write_forced_bos_in_config, "either"),
+    *(
+        Layout(f"vit-gpt2-{name}", variants.writer(name), "generate" if name == "length-decay" else "fast")
+        for name in (*variants.EFFECTIVE, *variants.NEUTRAL, *variants.SAMPLING)
+    ),
+    Layout("vit-gpt2-config-forced-bos", variants.write_forced_bos_in_config, "fast"),
 )
 
 LAYOUTS: dict[str, Layout] = {
