@@ -3,9 +3,10 @@
 import math
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +15,8 @@ from flaskapp.captioner.batcher import Batcher
 from flaskapp.captioner.cores import Cores
 from flaskapp.captioner.engine.engine import Engine
 from flaskapp.captioner.generation import Generation
+from flaskapp.captioner.job import Job
+from flaskapp.captioner.runner import Runner
 from flaskapp.cpu import usable_cores
 from tests.benchmarks.captions.in_process import SETTINGS, load_checkpoint
 from tests.benchmarks.captions.load import closed_loop, poisson
@@ -24,13 +27,23 @@ CLIENTS, IMAGES, ARRIVALS = 16, 64, 40
 PATIENCE = math.inf  # seconds: nothing is refused
 
 
-class JoiningBatcher(Batcher):
+class JoiningRunner(Runner):
     """Lets images join a running batch at its next token."""
 
-    def _step(self) -> None:
-        super()._step()
-        if self._running and (jobs := self._take_waiting(self._max_batch - len(self._running))):
-            self._start(jobs)
+    def __init__(self, engine: Engine, take: Callable[[int], list[Job]]) -> None:
+        super().__init__(engine)
+        self._take = take
+
+    def step(self) -> None:
+        super().step()
+        if self.running and (jobs := self._take(len(self.running))):
+            self.start(jobs)
+
+
+class JoiningBatcher(Batcher):
+    def __init__(self, engine: Engine, *arguments: Any, **options: Any) -> None:
+        super().__init__(engine, *arguments, **options)
+        self._runner = JoiningRunner(engine, lambda running: self._take_waiting(self._max_batch - running))
 
 
 def run(folder: Path, rounds: int) -> None:
@@ -79,7 +92,7 @@ def _print_batches(engine: Engine, generation: Generation, pixels: Sequence[Tens
         load = closed_loop(partial(_send, batcher, generation), pixels, CLIENTS)
         batcher.close()
         rates.append(load.rate)
-        mean = batcher.steps_of_images / batcher.steps
+        mean = batcher._runner.steps_of_images / batcher._runner.steps
         rows.append([str(size), f"{mean:.1f}", f"{load.rate:.2f}", f"{load.percentile(50):.1f}"])
     print_table(
         f"{CLIENTS} clients of one batcher, fp32",
