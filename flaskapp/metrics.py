@@ -52,7 +52,9 @@ class Metrics:
         self._refusals = counter("http_refusals_total", "What never became a request and was refused", ["status"])
         self._errors = counter("errors_total", "Requests that got an error of ours, by its name", ["error"])
         self._captions = counter("captions_total", "Captions that were made", ["model"])
-        self._images = counter("captioner_images_total", "Images that were captioned, by the decoder", ["decoder"])
+        self._images = counter(
+            "captioner_images_total", "Images that were captioned, the warm-up's included, by the decoder", ["decoder"]
+        )
         self._decoder = gauge(
             "captioner_decoder",
             "1 for the decoder that takes the default settings",

@@ -1,90 +1,54 @@
-"""The captioner that views call: it is configured, loads its model, and hands images to the batcher."""
+"""The captioner that views call: it hands images to the batcher of the one model."""
 
 from __future__ import annotations
 
 import logging
 import math
-import random
 import threading
-import time
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from flaskapp import metrics
-from flaskapp.captioner.configuration import Configuration
-from flaskapp.captioner.cores import Cores
 from flaskapp.captioner.generation import Caption, Generation, GenerationSettings
-from flaskapp.captioner.reminder import Reminder
+from flaskapp.captioner.loader import ModelLoader
 from flaskapp.counted import Counted
-from flaskapp.cpu import usable_cores
-from flaskapp.errors import CaptionerUnavailable, FlaskappError, ModelUnavailable, UnusableCheckpoint
+from flaskapp.errors import FlaskappError
 from flaskapp.trace import Trace
 
 if TYPE_CHECKING:
-    from flaskapp.captioner.loading import Loaded  # others import it, and so torch, where it is needed first
+    from flaskapp.captioner.loading import Loaded  # imports torch: elsewhere it is imported where it is needed first
 
 log = logging.getLogger(__name__)
 
-REASON = "there is no captioning model: it could not be loaded"  # the log has the details
-LOADING = "the model is being loaded"
 WARMING_UP = "the model is warming up"
 STALLED = "the model makes no progress"
 WARM_UP_TOKENS = 4  # after the prompt: later ones take no longer
 WARM_UP_SIDE = 224  # pixels of the image
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0  # seconds before the hub is asked for the model again; doubled each time
 
 
-class Captioner:
-    """One model, made in three steps: an empty object at import, `configure` in `create_app`, `load` by whoever serves.
+class Captioner(ModelLoader):
+    """Made in three steps: an empty object at import, `configure` in `create_app`, and a `load` by what serves.
 
     A process that forks its workers loads before the fork, so that they share the weights. Otherwise the first caption
-    does. While the hub does not offer the model, captions are refused, and `load_in_background` asks again with
-    exponential back-off. A checkpoint that is broken or absent is not tried again.
+    does.
     """
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._begins = threading.Lock()  # held by the thread that loads in the background
-        self._on_death: Callable[[], None] = lambda: None
-        self._cores = Cores(usable_cores())
-        self._configuration = Configuration()
-        self._reminder = Reminder()
-        self._is_forking = False
-        self._abandoned = threading.Event()  # ends the waits for another try
-        self._forget()
-
-    def configure(self, configuration: Configuration) -> None:
-        """Say what `load` shall load. What another configuration had loaded is forgotten."""
-        if configuration != self._configuration:
-            self.close()
-            self._abandoned.set()
-            with self._lock:  # wait for a running try: its outcome belongs to the old configuration
-                self._configuration = configuration
-                self._abandoned = threading.Event()
-                self._forget()
-
     def _forget(self) -> None:
-        self._loaded: Loaded | None = None
-        self._is_on_device = False
-        self._has_failed = False
+        super()._forget()
         self._warm_up_problem: str | None = None
-        self._refusal: ModelUnavailable | None = None  # of the last try
-        self._next_try = 0.0  # on the monotonic clock
-        self._reminder.stop()
+
+    def _load_quietly(self) -> None:
+        self._warm_up_problem = WARMING_UP  # from the moment at which there is a model
+        super()._load_quietly()
 
     @property
-    def name(self) -> str:
-        """What the answers' `model` says: the hub id, the folder's name, or "embedded". Known once it is loaded."""
-        return self._loaded.name if self._loaded is not None else "none"
-
-    @property
-    def version(self) -> str | None:
-        """What tells the model from others of that name. Known once it is loaded; never for clients to see."""
-        return self._loaded.version if self._loaded is not None else None
+    def problem(self) -> str | None:
+        """Why there are no captions, if so. Never waits, unlike a caption while the model is being loaded."""
+        if self._loaded is None:
+            return super().problem
+        return STALLED if self._loaded.batcher.has_stalled else self._warm_up_problem
 
     @property
     def input_side(self) -> int | None:
@@ -94,48 +58,6 @@ class Captioner:
         """
         return self._loaded.input_side if self._loaded is not None else None
 
-    def check_device(self) -> None:
-        """Raises InvalidSetting for a device that is not here, and for a precision that is not for it."""
-        from flaskapp.captioner import loading
-
-        loading.choose_device(self._configuration)
-
-    def load(self, *, patience: float = 0.0) -> None:
-        """Load the model, downloading it first if need be.
-
-        Where the hub does not offer it now, ask again with exponential back-off for `patience` seconds.
-        Raises CaptionerUnavailable, which is a ModelUnavailable where a later try may succeed; the log has the reason.
-        """
-        until, pause, abandoned = time.monotonic() + patience, FIRST_PAUSE, self._abandoned
-        while True:
-            try:
-                with self._lock:
-                    self._load()
-                return
-            except ModelUnavailable as error:
-                wait = max(pause * random.uniform(1, 1.5), error.retry_after or 0)
-                self._next_try = time.monotonic() + wait
-                if self._next_try > until or abandoned.wait(wait):
-                    raise
-                pause = min(2 * pause, LONGEST_PAUSE)
-
-    def load_in_background(self) -> None:
-        """Begin to load the model, and try until it is there, unless a thread does already. Never waits."""
-        if self._loaded is None and not self._has_failed and self._begins.acquire(blocking=False):
-            try:
-                threading.Thread(target=self._load_quietly, name="load", daemon=True).start()
-            except RuntimeError:  # the system has no more threads: the next one who asks may be luckier
-                self._begins.release()
-
-    def _load_quietly(self) -> None:
-        self._warm_up_problem = WARMING_UP
-        try:
-            with suppress(CaptionerUnavailable):  # the log says why
-                self.load(patience=math.inf)
-                self.warm_up()
-        finally:
-            self._begins.release()
-
     def warm_up(self) -> None:
         """Caption one image of no interest, so that the first request finds everything allocated and started.
 
@@ -143,22 +65,15 @@ class Captioner:
         """
         self._warm_up_problem = WARMING_UP
         image = np.full((WARM_UP_SIDE, WARM_UP_SIDE, 3), 128, np.uint8)
-        settings = GenerationSettings(max_new_tokens=WARM_UP_TOKENS)
         try:
-            self.describe([image], settings, deadline=math.inf)
+            loaded = self._ready()
+            generation = loaded.engine.resolve(GenerationSettings(max_new_tokens=WARM_UP_TOKENS))
+            loaded.batcher.caption([loaded.preprocess(image)], generation, math.inf)
         except FlaskappError as error:
             log.error("The model failed at its warm-up: %s", error)
             self._warm_up_problem = f"the model failed at its warm-up: {error}"
-
-    @property
-    def problem(self) -> str | None:
-        """Why there are no captions, if so. Never waits, unlike whoever wants one while the model is loaded."""
-        if self._has_failed:
-            return REASON
-        if self._loaded is None:
-            refusal = self._refusal
-            return LOADING if refusal is None else str(refusal)
-        return STALLED if self._loaded.batcher.has_stalled else self._warm_up_problem
+        else:
+            self._warm_up_problem = None
 
     @property
     def decoder(self) -> str | None:
@@ -181,16 +96,6 @@ class Captioner:
     def takes_prompt(self) -> bool | None:
         """Whether the model takes text. Known once it is loaded."""
         return self._loaded.takes_prompt if self._loaded is not None else None
-
-    @property
-    def note(self) -> str | None:
-        """What is to be known of the model that serves: that it is not the one that was meant."""
-        return self._loaded.note if self._loaded is not None else None
-
-    def close(self) -> None:
-        """End the captioning thread, once it has captioned what it has. The next caption starts another."""
-        if self._loaded is not None:
-            self._loaded.batcher.close()
 
     def prepare_to_fork(self) -> None:
         """Keep torch to one thread. OpenMP's others do not survive a fork: a child would wait for them for ever."""
@@ -270,69 +175,3 @@ class Captioner:
         self._check_refusal()
         with self._lock:
             return self._load_on_device()
-
-    def _check_refusal(self) -> None:
-        """Refuse captions at once while the hub does not offer the model. Raises ModelUnavailable."""
-        refusal = self._refusal
-        if refusal is not None and self._loaded is None:
-            self.load_in_background()
-            raise ModelUnavailable(str(refusal), max(1.0, self._next_try - time.monotonic()))
-
-    def _load(self) -> Loaded:
-        if self._has_failed:
-            raise CaptionerUnavailable(REASON)
-        if self._loaded is None:
-            with self._noting_failure():
-                from flaskapp.captioner import loading
-
-                self._loaded = loading.load(self._choose(), self._cores, on_death=lambda: self._on_death())
-                self._report(self._loaded)
-            self._remind()
-        return self._loaded
-
-    def _report(self, loaded: Loaded) -> None:
-        if loaded.defaults.fallback is None:
-            log.info("Captions come from the model %r by the fast decoder", loaded.name)
-        else:
-            reason = loaded.defaults.fallback
-            log.warning("Captions come from the model %r by transformers' generate: %s", loaded.name, reason)
-
-    def _choose(self) -> Configuration:
-        """Once the hub answered, it can be reached: the embedded model no longer replaces the default one."""
-        if self._configuration.model is None and self._refusal is not None:
-            from flaskapp.captioner.checkpoints.hub import DEFAULT_MODEL
-
-            return replace(self._configuration, model=DEFAULT_MODEL)
-        return self._configuration
-
-    def _remind(self) -> None:
-        """Repeat in the log that another model serves. No thread may start before the fork."""
-        if self.note is not None and not self._is_forking:
-            self._reminder.start(self.note)
-
-    def _load_on_device(self) -> Loaded:
-        """The weights move to the device with the first caption: CUDA, once used, does not survive a fork."""
-        loaded = self._load()
-        if not self._is_on_device:
-            with self._noting_failure():
-                loaded.engine.move_to_device()
-            self._is_on_device = True
-            metrics.current.set_decoder(loaded.name, "fast" if loaded.defaults.fallback is None else "generate")
-        return loaded
-
-    @contextmanager
-    def _noting_failure(self) -> Iterator[None]:
-        try:
-            yield
-        except ModelUnavailable as error:
-            self._refusal = error
-            log.warning("%s: /caption/ answers 503, and the server tries again", error)
-            raise
-        except UnusableCheckpoint as error:
-            self._has_failed = True
-            log.error("The captioning model cannot be used: %s. /caption/ will answer 503", error)
-            raise CaptionerUnavailable(REASON) from error
-        except Exception as error:
-            self._has_failed = True
-            log.exception("The captioning model cannot be loaded: /caption/ will answer 503")
-            raise CaptionerUnavailable(REASON) from error

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import torch
 
+from flaskapp.captioner import Captioner
 from flaskapp.captioner.configuration import Configuration
 from flaskapp.captioner.generation import GenerationSettings
-from flaskapp.captioner.service import Captioner
 from flaskapp.errors import CaptionerUnavailable, InvalidGeneration
 from tests.captioner.layouts.broken import BROKEN, Broken
 from tests.captioner.layouts.check import examine

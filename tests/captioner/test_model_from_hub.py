@@ -8,7 +8,7 @@ import huggingface_hub.constants
 import numpy as np
 import pytest
 
-from flaskapp.captioner import Captioner, Configuration, GenerationSettings, service
+from flaskapp.captioner import Captioner, Configuration, GenerationSettings, loader
 from flaskapp.captioner.checkpoints.hub import DEFAULT_MODEL, EMBEDDED
 from flaskapp.errors import CaptionerUnavailable, ModelUnavailable
 from tests.captioner.stub_hub import Refusal, StubHub
@@ -24,7 +24,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(service, "FIRST_PAUSE", 0.1)
+    monkeypatch.setattr(loader, "FIRST_PAUSE", 0.1)
     monkeypatch.setattr(service, "LONGEST_PAUSE", 0.2)
     return tmp_path / "cache"
 

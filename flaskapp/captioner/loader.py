@@ -1,0 +1,204 @@
+"""The one model of a process: configured, loaded now or in the background, and again once the hub offers it."""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from flaskapp import metrics
+from flaskapp.captioner.configuration import Configuration
+from flaskapp.captioner.cores import Cores
+from flaskapp.captioner.reminder import Reminder
+from flaskapp.cpu import usable_cores
+from flaskapp.errors import CaptionerUnavailable, ModelUnavailable, UnusableCheckpoint
+
+if TYPE_CHECKING:
+    from flaskapp.captioner.loading import Loaded  # imports torch: elsewhere it is imported where it is needed first
+
+log = logging.getLogger(__name__)
+
+REASON = "there is no captioning model: it could not be loaded"  # the log has the details
+LOADING = "the model is being loaded"
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0  # seconds before the hub is asked for the model again; doubled each time
+
+
+class ModelLoader:
+    """A checkpoint that is broken or absent is not tried again. While the hub does not offer the model, captions are
+    refused, and `load_in_background` asks again with exponential back-off.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._begins = threading.Lock()  # held by the thread that loads in the background
+        self._on_death: Callable[[], None] = lambda: None
+        self._cores = Cores(usable_cores())
+        self._configuration = Configuration()
+        self._reminder = Reminder()
+        self._is_forking = False
+        self._abandoned = threading.Event()  # ends the waits for another try
+        self._forget()
+
+    def configure(self, configuration: Configuration) -> None:
+        """Say what `load` shall load. What another configuration had loaded is forgotten."""
+        if configuration != self._configuration:
+            self.close()
+            self._abandoned.set()
+            with self._lock:  # wait for a running try: its outcome belongs to the old configuration
+                self._configuration = configuration
+                self._abandoned = threading.Event()
+                self._forget()
+
+    def _forget(self) -> None:
+        self._loaded: Loaded | None = None
+        self._is_on_device = False
+        self._has_failed = False
+        self._refusal: ModelUnavailable | None = None  # of the last try
+        self._next_try = 0.0  # on the monotonic clock
+        self._reminder.stop()
+
+    @property
+    def name(self) -> str:
+        """What the answers' `model` says: the hub id, the folder's name, or "embedded". Known once it is loaded."""
+        return self._loaded.name if self._loaded is not None else "none"
+
+    @property
+    def version(self) -> str | None:
+        """What tells the model from others of that name. Known once it is loaded; never for clients to see."""
+        return self._loaded.version if self._loaded is not None else None
+
+    @property
+    def note(self) -> str | None:
+        """What is to be known of the model that serves: that it is not the one that was meant."""
+        return self._loaded.note if self._loaded is not None else None
+
+    def check_device(self) -> None:
+        """Raises InvalidSetting for a device that is not here, and for a precision that is not for it."""
+        from flaskapp.captioner import loading
+
+        loading.choose_device(self._configuration)
+
+    def load(self, *, patience: float = 0.0) -> None:
+        """Load the model, downloading it first if need be.
+
+        Where the hub does not offer it now, ask again with exponential back-off for `patience` seconds.
+        Raises CaptionerUnavailable, which is a ModelUnavailable where a later try may succeed; the log has the reason.
+        """
+        until, pause, abandoned = time.monotonic() + patience, FIRST_PAUSE, self._abandoned
+        while True:
+            try:
+                with self._lock:
+                    self._load()
+                return
+            except ModelUnavailable as error:
+                wait = max(pause * random.uniform(1, 1.5), error.retry_after or 0)
+                self._next_try = time.monotonic() + wait
+                if self._next_try > until or abandoned.wait(wait):
+                    raise
+                pause = min(2 * pause, LONGEST_PAUSE)
+
+    def load_in_background(self) -> None:
+        """Begin to load the model, and try until it is there, unless a thread does already. Never waits."""
+        if self._loaded is None and not self._has_failed and self._begins.acquire(blocking=False):
+            try:
+                threading.Thread(target=self._load_quietly, name="load", daemon=True).start()
+            except RuntimeError:  # the system has no more threads: the next one who asks may be luckier
+                self._begins.release()
+
+    def warm_up(self) -> None:
+        """Run once after a load in the background."""
+
+    @property
+    def problem(self) -> str | None:
+        """Why there is no model, if so. Never waits, unlike a caption while the model is being loaded."""
+        if self._has_failed:
+            return REASON
+        if self._loaded is None:
+            refusal = self._refusal
+            return LOADING if refusal is None else str(refusal)
+        return None
+
+    def _load_quietly(self) -> None:
+        try:
+            with suppress(CaptionerUnavailable):  # the log says why
+                self.load(patience=math.inf)
+                self.warm_up()
+        finally:
+            self._begins.release()
+
+    def close(self) -> None:
+        """End the captioning thread, once it has captioned what it has. The next caption starts another."""
+        if self._loaded is not None:
+            self._loaded.batcher.close()
+
+    def _check_refusal(self) -> None:
+        """Refuse captions at once while the hub does not offer the model. Raises ModelUnavailable."""
+        refusal = self._refusal
+        if refusal is not None and self._loaded is None:
+            self.load_in_background()
+            raise ModelUnavailable(str(refusal), max(1.0, self._next_try - time.monotonic()))
+
+    def _load(self) -> Loaded:
+        if self._has_failed:
+            raise CaptionerUnavailable(REASON)
+        if self._loaded is None:
+            with self._noting_failure():
+                from flaskapp.captioner import loading
+
+                self._loaded = loading.load(self._choose(), self._cores, on_death=lambda: self._on_death())
+                self._report(self._loaded)
+            self._remind()
+        return self._loaded
+
+    def _report(self, loaded: Loaded) -> None:
+        if loaded.defaults.fallback is None:
+            log.info("Captions come from the model %r by the fast decoder", loaded.name)
+        else:
+            reason = loaded.defaults.fallback
+            log.warning("Captions come from the model %r by transformers' generate: %s", loaded.name, reason)
+
+    def _choose(self) -> Configuration:
+        """Once the hub answered, it can be reached: the embedded model no longer replaces the default one."""
+        if self._configuration.model is None and self._refusal is not None:
+            from flaskapp.captioner.checkpoints.hub import DEFAULT_MODEL
+
+            return replace(self._configuration, model=DEFAULT_MODEL)
+        return self._configuration
+
+    def _remind(self) -> None:
+        """Repeat in the log that another model serves. No thread may start before the fork."""
+        if self.note is not None and not self._is_forking:
+            self._reminder.start(self.note)
+
+    def _load_on_device(self) -> Loaded:
+        """The weights move to the device with the first caption: CUDA, once used, does not survive a fork."""
+        loaded = self._load()
+        if not self._is_on_device:
+            with self._noting_failure():
+                loaded.engine.move_to_device()
+            self._is_on_device = True
+            metrics.current.set_decoder(loaded.name, "fast" if loaded.defaults.fallback is None else "generate")
+        return loaded
+
+    @contextmanager
+    def _noting_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except ModelUnavailable as error:
+            self._refusal = error
+            log.warning("%s: /caption/ answers 503, and the server tries again", error)
+            raise
+        except UnusableCheckpoint as error:
+            self._has_failed = True
+            log.error("The captioning model cannot be used: %s. /caption/ will answer 503", error)
+            raise CaptionerUnavailable(REASON) from error
+        except Exception as error:
+            self._has_failed = True
+            log.exception("The captioning model cannot be loaded: /caption/ will answer 503")
+            raise CaptionerUnavailable(REASON) from error
