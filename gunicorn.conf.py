@@ -2,10 +2,13 @@
 
 import gc
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
-from flaskapp import metrics, settings
+from gunicorn.util import set_owner_process
+
+from flaskapp import metrics, settings, unvetted_logins
 from flaskapp.captioner import captioner
 from flaskapp.cpu import usable_cores
 from flaskapp.errors import CaptionerUnavailable, InvalidSetting
@@ -64,7 +67,12 @@ def when_ready(server: Any) -> None:
     jobs = getattr(server.app.wsgi(), "extensions", {}).get("jobs")  # an application of others has none
     if jobs is not None and jobs.queue.is_local:
         server.metrics_places = [metrics_files.make_room([])]
-        embedded.start(jobs, server.LISTENERS, on_work=lambda: metrics_files.enter(*server.metrics_places))
+        embedded.start(
+            jobs,
+            server.LISTENERS,
+            on_work=lambda: metrics_files.enter(*server.metrics_places),
+            drop_privileges=lambda: set_owner_process(server.cfg.uid, server.cfg.gid, server.cfg.initgroups),
+        )
 
 
 def pre_fork(server: Any, worker: Any) -> None:
@@ -84,7 +92,12 @@ def post_fork(server: Any, worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
+    """Warn in the first worker, not in the master, which may be root: an SQLite file would belong to root."""
     captioner.load_in_background()  # if the hub did not offer the model before the fork
+    extensions = getattr(worker.wsgi, "extensions", {})
+    if worker.age == 1 and "accounts" in extensions:
+        arguments = (worker.wsgi.config, extensions["accounts"])
+        threading.Thread(target=unvetted_logins.warn, args=arguments, daemon=True).start()
 
 
 def child_exit(server: Any, worker: Any) -> None:

@@ -1,6 +1,10 @@
 """Saved logins: one row a user, the password as an argon2id hash, in SQLite or any database that SQLAlchemy speaks."""
 
-from sqlalchemy import String, select
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sqlalchemy import Float, String, delete, func, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
@@ -14,6 +18,11 @@ MAX_PASSWORD = 1024  # characters
 
 WRONG_PAIR = "wrong username or password"
 
+REGISTERED = "registered"  # by anybody, at /login/
+ADDED = "added"  # by an operator, at the command line
+UNKNOWN = "unknown"  # saved by a version that did not record it
+ORIGINS = (REGISTERED, ADDED, UNKNOWN)
+
 
 class Login(Base):
     __tablename__ = "logins"
@@ -21,6 +30,24 @@ class Login(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     username: Mapped[str] = mapped_column(String(MAX_USERNAME), unique=True)
     password_hash: Mapped[str] = mapped_column(String(255))
+    origin: Mapped[str | None] = mapped_column(String(16))  # None: unknown
+    created_at: Mapped[float | None] = mapped_column(Float(53))  # seconds since 1970
+
+
+class Saved(NamedTuple):
+    """What is known of a login."""
+
+    username: str
+    origin: str
+    created_at: float | None
+
+
+class Unvetted(NamedTuple):
+    """Counts of the logins that no operator added, by origin. `since`: the first known time."""
+
+    registered: int
+    unknown: int
+    since: float | None
 
 
 class Accounts:
@@ -40,7 +67,7 @@ class Accounts:
         known_hash = self._find_hash(username)
         if known_hash is None:
             try:
-                self.add(username, password)
+                self.add(username, password, REGISTERED)
                 return
             except UsernameTaken:  # somebody saved this name since we looked
                 known_hash = self._find_hash(username)
@@ -57,15 +84,18 @@ class Accounts:
         known_hash = self._find_hash(username)
         if not passwords.is_hash_of(known_hash or passwords.NOBODY, password) or known_hash is None:
             raise WrongPassword(WRONG_PAIR)
-        self._remembered.add(username, password)
 
-    def remembers(self, username: str, password: str) -> bool:
-        """Whether this process found this pair right a moment ago."""
-        return (username, password) in self._remembered
+    def remember(self, client: str, username: str, password: str) -> None:
+        """Skip the check of this pair from this client for a while."""
+        self._remembered.add(client, username, password)
 
-    def add(self, username: str, password: str) -> None:
+    def remembers(self, client: str, username: str, password: str) -> bool:
+        """Whether this process checked this pair from this client a moment ago."""
+        return (client, username, password) in self._remembered
+
+    def add(self, username: str, password: str, origin: str | None = ADDED) -> None:
         """Save a new login. Raises UsernameTaken where one with this name is saved."""
-        new = Login(username=username, password_hash=passwords.hash_of(password))
+        new = Login(username=username, password_hash=passwords.hash_of(password), origin=origin, created_at=time.time())
         try:
             with self._database.session() as session:
                 session.add(new)
@@ -73,15 +103,39 @@ class Accounts:
             raise UsernameTaken(f"{username!r} is saved already") from error
 
     def replace(self, username: str, password: str) -> None:
-        """Give a saved login another password. Raises UnknownUsername where there is none."""
+        """Set another password; the origin becomes ADDED. Raises UnknownUsername."""
         new_hash = passwords.hash_of(password)
         with self._database.session() as session:
-            _find(session, username).password_hash = new_hash
+            login = _find(session, username)
+            login.password_hash, login.origin = new_hash, ADDED
 
     def remove(self, username: str) -> None:
         """Forget a login. Raises UnknownUsername where there is none."""
         with self._database.session() as session:
             session.delete(_find(session, username))
+
+    def remove_all(self, origin: str) -> list[str]:
+        """Forget all logins of an origin. Returns their names, sorted."""
+        chosen = Login.origin.is_(None) if origin == UNKNOWN else Login.origin == origin
+        with self._database.session() as session:
+            names = sorted(session.scalars(select(Login.username).where(chosen)))
+            session.execute(delete(Login).where(Login.username.in_(names)))
+            return names
+
+    def saved(self) -> Sequence[Saved]:
+        """All logins, sorted by name."""
+        columns = select(Login.username, Login.origin, Login.created_at)
+        with self._database.session() as session:
+            rows = session.execute(columns).all()
+        return sorted(Saved(name, origin or UNKNOWN, created_at) for name, origin, created_at in rows)
+
+    def unvetted(self) -> Unvetted:
+        """The logins that somebody registered, or may have registered."""
+        counts = select(
+            func.count(Login.origin), func.count(Login.id) - func.count(Login.origin), func.min(Login.created_at)
+        ).where(or_(Login.origin.is_(None), Login.origin == REGISTERED))
+        with self._database.session() as session:
+            return Unvetted(*session.execute(counts).one())
 
     def names(self) -> list[str]:
         """All saved usernames, sorted."""

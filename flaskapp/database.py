@@ -3,17 +3,30 @@
 import logging
 import os
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import URL, Connection, Engine, MetaData, create_engine, make_url, text
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy import (
+    URL,
+    Connection,
+    CursorResult,
+    Engine,
+    MetaData,
+    Update,
+    create_engine,
+    func,
+    make_url,
+    select,
+    text,
+)
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Session
 
-from flaskapp import migrations
+from flaskapp import migrations, postgresql
 from flaskapp.errors import DatabaseUnavailable
 
 log = logging.getLogger(__name__)
@@ -21,6 +34,7 @@ log = logging.getLogger(__name__)
 BUSY_TIMEOUT = 4.0  # seconds that a call waits for a lock, for a server, or for a connection of the pool
 POOL = 16  # connections; a call has one while it asks the database, not while it does something else
 SILENT = 10  # seconds after which the server gives up a client that fell silent, and takes its locks from it
+WAL_PAUSE = 0.05  # seconds between two tries to switch an SQLite file to WAL
 MIGRATING = 0x666C61736B  # any number: the key of PostgreSQL's lock
 
 
@@ -82,54 +96,83 @@ class Database:
         self._is_ready = True
 
     def _prepare_file(self) -> None:
+        if self._file_is_ready or self.engine.dialect.name != "sqlite":
+            return
         with self._file_lock:
-            if not self._file_is_ready:
-                _prepare_file(self.engine.url)
-                self._file_is_ready = True
+            _make_file(self.engine.url)
+        _use_wal(self.engine)
+        self._file_is_ready = True
+
+
+def current_time(session: Session) -> float:
+    """Seconds since 1970 by the database's clock. The clocks of its clients may differ; SQLite's is this machine's."""
+    if session.get_bind().dialect.name == "postgresql":
+        return float(session.scalar(text("SELECT extract(epoch FROM clock_timestamp())")) or 0.0)
+    return time.time()
+
+
+def exclude_others(session: Session, key: int) -> None:
+    """Take a lock until the end of the transaction. Call it before the transaction reads or writes."""
+    match session.get_bind().dialect.name:
+        case "sqlite":
+            session.connection().exec_driver_sql("BEGIN IMMEDIATE")
+        case "postgresql":
+            session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+
+
+def is_alone(session: Session, key: int) -> bool:
+    """Try to take a lock until the end of the transaction. False if another transaction has it. PostgreSQL only."""
+    has_locks = session.get_bind().dialect.name == "postgresql"
+    return not has_locks or bool(session.scalar(select(func.pg_try_advisory_xact_lock(key))))
+
+
+def found_a_row(session: Session, statement: Update) -> bool:
+    """Execute an update. Returns whether it changed a row."""
+    return cast(CursorResult[Any], session.execute(statement)).rowcount > 0
 
 
 def _create_engine(database_url: str) -> Engine:
-    match make_url(database_url).get_backend_name():
+    url = make_url(database_url)
+    match url.get_backend_name():
         case "sqlite":
-            # Its own journal, not WAL: two processes that switch a new file to WAL at once do not wait for each other.
-            connect_args: dict[str, Any] = {"timeout": BUSY_TIMEOUT}
+            defaults: dict[str, Any] = {"timeout": BUSY_TIMEOUT}
         case "postgresql":
-            connect_args = _postgresql_limits()
+            defaults = postgresql.arguments(url, BUSY_TIMEOUT)
         case _:
-            connect_args = {}
-    return create_engine(
-        database_url, pool_size=POOL, pool_timeout=BUSY_TIMEOUT, pool_pre_ping=True, connect_args=connect_args
-    )
+            defaults = {}
+    given = {name: value for name, value in defaults.items() if name not in url.query}  # the URL takes precedence
+    engine = create_engine(url, pool_size=POOL, pool_timeout=BUSY_TIMEOUT, pool_pre_ping=True, connect_args=given)
+    if url.get_backend_name() == "postgresql":
+        postgresql.limit(engine, BUSY_TIMEOUT, SILENT)
+    return engine
 
 
-def _postgresql_limits() -> dict[str, Any]:
-    """Limits on both sides: a machine that is cut off from the other gets no error from the network, but silence."""
-    patience, silent = int(BUSY_TIMEOUT * 1000), SILENT * 1000  # milliseconds
-    of_server = {
-        "lock_timeout": patience,
-        "statement_timeout": patience,
-        "idle_in_transaction_session_timeout": silent,
-        "tcp_user_timeout": silent,
-        "tcp_keepalives_idle": SILENT,
-        "tcp_keepalives_interval": SILENT // 2,
-        "tcp_keepalives_count": 2,
-    }
-    of_client = {
-        "connect_timeout": int(BUSY_TIMEOUT),
-        "tcp_user_timeout": patience,
-        "keepalives_idle": int(BUSY_TIMEOUT),
-        "keepalives_interval": 1,
-        "keepalives_count": 2,
-    }
-    return of_client | {"options": " ".join(f"-c {name}={value}" for name, value in of_server.items())}
-
-
-def _prepare_file(url: URL) -> None:
+def _make_file(url: URL) -> None:
     """Make an SQLite file that nobody else can read; SQLite gives its journal the same mode.
 
-    Before this process opens it: closing a file would drop the locks that SQLite has on it.
+    One that exists is left alone: closing it would drop the locks that SQLite has on it in this process.
     """
-    if url.get_backend_name() == "sqlite" and url.database:
+    if url.database and not url.database.startswith("file:"):
         path = Path(url.database)
         path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+
+
+def _use_wal(engine: Engine) -> None:
+    """Switch an SQLite file to WAL, so that readers and the writer do not block each other. The file keeps the mode.
+
+    Retried, because SQLite ignores its busy timeout when several processes switch at once.
+    """
+    until = time.monotonic() + BUSY_TIMEOUT
+    while True:
+        try:
+            with engine.connect() as connection:
+                mode = connection.exec_driver_sql("PRAGMA journal_mode = WAL").scalar()
+            break
+        except OperationalError as error:
+            if "locked" not in str(error.orig) or time.monotonic() >= until:
+                raise
+        time.sleep(WAL_PAUSE)
+    if mode != "wal":
+        log.warning("The SQLite file cannot be switched to WAL: readers and the writer block each other")

@@ -7,15 +7,19 @@ FlaskappError
 ├── UnknownUsername            at the command line only: the name is not saved
 ├── MalformedJSON              400
 ├── OversizedJSON              413
+├── MalformedForm              400  cut short, or a part of it without a name
+├── OversizedForm              413
+├── UnsupportedCoding          415  a compressed body, or a part in base64
 ├── WrongPassword              401
 ├── UnknownJob                 404  there is none with this id, or it is another's
 ├── LoginRequired              401  with the header that makes a browser ask for a name and a password
-├── UnsupportedImageFormat     415  not JPEG, PNG, WebP, GIF or BMP
+├── UnsupportedImageFormat     415  not JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC or AVIF
 ├── UnreadableImage            422  a known format, but broken, cut short or too large
 ├── InvalidGeneration          422  a generation setting that cannot be obeyed; names it
 ├── UnreadableUpload           422  the images of a job cannot be told apart, or are too many
 ├── KeyReused                  409  an Idempotency-Key that belongs to another job
 ├── TooManyAttempts            429  one client too often; again after `retry_after` seconds
+│   └── QuotaExceeded               too many caption jobs or images of one client wait
 ├── DeadlineExceeded           504  the captions were not ready in time
 ├── ClientLeft                 504  and nobody reads it
 └── Unavailable                503  come back later, after `retry_after` seconds
@@ -31,7 +35,9 @@ FlaskappError
 """
 
 import math
+from collections.abc import Mapping
 from http import HTTPStatus
+from types import MappingProxyType
 
 
 class FlaskappError(Exception):
@@ -39,6 +45,7 @@ class FlaskappError(Exception):
 
     status = HTTPStatus.INTERNAL_SERVER_ERROR
     retry_after: int | None = None  # seconds after which another try makes sense
+    headers: Mapping[str, str] = MappingProxyType({})  # of the answer
 
 
 class InvalidSetting(FlaskappError):
@@ -63,6 +70,19 @@ class MalformedJSON(FlaskappError):
 
 class OversizedJSON(FlaskappError):
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+
+
+class MalformedForm(FlaskappError):
+    status = HTTPStatus.BAD_REQUEST
+
+
+class OversizedForm(FlaskappError):
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+
+
+class UnsupportedCoding(FlaskappError):
+    status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+    headers = MappingProxyType({"Accept-Encoding": "identity"})  # RFC 9110, section 12.5.3
 
 
 class WrongPassword(FlaskappError):
@@ -109,6 +129,10 @@ class TooManyAttempts(FlaskappError):
     def __init__(self, message: str, retry_after: int) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class QuotaExceeded(TooManyAttempts):
+    pass
 
 
 class DeadlineExceeded(FlaskappError):

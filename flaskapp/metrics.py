@@ -1,10 +1,13 @@
 """The metrics, under Prometheus' conventions. `current` are those of this process; `share` adds other processes'."""
 
+import glob
+import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
+from typing import ClassVar
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
@@ -12,6 +15,8 @@ from prometheus_client.metrics_core import CounterMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from flaskapp.errors import MetricsUnavailable
+
+log = logging.getLogger(__name__)
 
 CONTENT_TYPE = prometheus_client.CONTENT_TYPE_LATEST
 UNKNOWN = "unknown"  # the route of a path that is none, and of what never became a request
@@ -96,8 +101,37 @@ class Metrics:
         together = self._registry
         if self._folder is not None:
             together = CollectorRegistry()
-            MultiProcessCollector(together, str(self._folder))  # type: ignore[no-untyped-call]
+            WholeFilesCollector(together, str(self._folder))  # type: ignore[no-untyped-call]
         return prometheus_client.generate_latest(Requests(together))
+
+
+def damage_of(file: str | Path) -> Exception | None:
+    """The error if a metrics file cannot be read, else None."""
+    try:
+        MultiProcessCollector.merge([str(file)], accumulate=False)  # type: ignore[no-untyped-call]
+    except Exception as error:  # there are many kinds
+        return error
+    return None
+
+
+class WholeFilesCollector(MultiProcessCollector):
+    """Skips files that are empty or torn, which a killed process or a full disk leaves behind."""
+
+    _skipped: ClassVar[set[str]] = set()  # files that were logged
+
+    def collect(self) -> Iterable[Metric]:
+        files = glob.glob(os.path.join(glob.escape(self._path), "*.db"))  # noqa: PTH118, PTH207 - as prometheus_client
+        try:
+            return list(self.merge(files, accumulate=True))  # type: ignore[no-untyped-call]
+        except Exception:  # there are many kinds of damage
+            return list(self.merge([file for file in files if self._is_whole(file)], accumulate=True))  # type: ignore[no-untyped-call]
+
+    def _is_whole(self, file: str) -> bool:
+        damage = damage_of(file)
+        if damage and file not in self._skipped:
+            self._skipped.add(file)
+            log.warning("Metrics in %s are left out, the file cannot be read: %r. Remove it", file, damage)
+        return damage is None
 
 
 class Requests:

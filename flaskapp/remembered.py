@@ -1,4 +1,4 @@
-"""Logins that were right a moment ago, so that not every request of a client pays for argon2."""
+"""Cache of recently checked logins by client, so that not every request pays for argon2."""
 
 import hashlib
 import secrets
@@ -13,25 +13,27 @@ ENTRIES = 1024
 
 
 class RememberedLogins:
-    """Pairs of a name and a password, in this process's memory alone, and only as keyed hashes of them.
+    """Clients, names and passwords, in this process's memory alone, and only as keyed hashes.
 
-    Being seen again does not prolong a pair's time: who was removed, or has another password, is out within SECONDS.
+    A hit does not extend an entry's time: a login that was removed, or has another password, is refused within SECONDS.
+    The client is a part of the key: another client's guess is checked and counted, even while the owner is active.
     """
 
     def __init__(self, timer: Callable[[], float] = time.monotonic) -> None:
         self._key = secrets.token_bytes(32)
-        self._pairs: TTLCache[bytes, bool] = TTLCache(ENTRIES, SECONDS, timer=timer)
+        self._logins: TTLCache[bytes, bool] = TTLCache(ENTRIES, SECONDS, timer=timer)
         self._lock = threading.Lock()
 
-    def add(self, username: str, password: str) -> None:
+    def add(self, client: str, username: str, password: str) -> None:
         with self._lock:
-            self._pairs[self._digest(username, password)] = True
+            self._logins[self._digest(client, username, password)] = True
 
-    def __contains__(self, pair: tuple[str, str]) -> bool:
+    def __contains__(self, login: tuple[str, str, str]) -> bool:
+        """Whether a client, a name and a password were added."""
         with self._lock:
-            return self._digest(*pair) in self._pairs
+            return self._digest(*login) in self._logins
 
-    def _digest(self, username: str, password: str) -> bytes:
-        """The names' length keeps ("ab", "c") and ("a", "bc") apart."""
-        message = f"{len(username)} {username}{password}".encode(errors="surrogatepass")
+    def _digest(self, client: str, username: str, password: str) -> bytes:
+        """The lengths keep ("ab", "c") and ("a", "bc") apart."""
+        message = f"{len(client)} {len(username)} {client}{username}{password}".encode(errors="surrogatepass")
         return hashlib.blake2b(message, key=self._key, digest_size=32).digest()

@@ -10,16 +10,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from flask import Config
 from fsspec.core import get_filesystem_class, split_protocol
-from kombu.transport import resolve_transport
-from kombu.utils.url import parse_url
 from limits import parse_many
 from limits.storage import Storage, storage_from_string
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from flaskapp import broker_urls
 from flaskapp.errors import InvalidSetting
 from flaskapp.shared_counters import SHARED
 
@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 PREFIX = "FLASKAPP"
 LARGEST_SIDE = 16_383  # pixels
 OFF = "off"
+PER_USERNAME = "100/hour"  # wrong passwords; NIST SP 800-63B allows 100 in a row
 
 
 @dataclass(frozen=True)
@@ -105,11 +106,14 @@ def database_url(text: str) -> str:
 
 def broker_url(text: str) -> str:
     try:
-        url = parse_url(text)
-        resolve_transport(url["transport"])
-        is_usable = bool(url["transport"]) and (url["transport"] != "filesystem" or text.startswith("filesystem:///"))
+        scheme = urlsplit(text).scheme
+        is_usable = bool(scheme) and (scheme != "filesystem" or text.startswith("filesystem:///"))
+        if scheme != "filesystem":
+            broker_urls.parse(text)
     except Exception:  # each driver has errors of its own
         is_usable = False
+    if not is_usable and text.startswith("sentinel://"):
+        raise ValueError("a URL such as sentinel://host:26379/0?master_name=mymaster, with the master's name")
     if not is_usable:
         raise ValueError(
             "a Celery broker's URL such as redis://host:6379/0, its driver installed, or filesystem:///folder"
@@ -162,15 +166,18 @@ SETTINGS = (
     Setting("MAX_JOB_IMAGES", positive, 5000, "Images in one caption job"),
     Setting("MAX_JOB_MB", positive, 64, "Size of the images of one caption job, unpacked, in MiB"),
     Setting("MAX_JOBS_MB", positive, 2048, "Size of the images of all caption jobs that have not ended, unpacked, in MiB"),
+    Setting("MAX_CLIENT_JOBS", positive, 100, "Caption jobs of one login, or of one address without logins, that have not ended; more get 429"),
+    Setting("MAX_CLIENT_JOB_IMAGES", positive, 10000, "Images of these that wait for captions; more get 429. A first job always fits"),
     Setting("JOB_TTL", positive, 86400, "Seconds that a caption job may take, and that its results are kept after its end"),
-    Setting("BROKER_URL", broker_url, None, "Celery's broker for caption jobs, such as `redis://host:6379/0`. Unset: a folder, and a worker that the server runs", secret=True),
+    Setting("BROKER_URL", broker_url, None, "Celery's broker for caption jobs, such as `redis://host:6379/0`; `rediss://` verifies the certificate, unless `?ssl_cert_reqs=none`. Unset: a folder, and a worker that the server runs", secret=True),
     Setting("BLOB_STORE", blob_store, None, "Where the images of caption jobs wait: a folder or any fsspec URL, the same for all servers and workers. Unset: a folder beside the SQLite file, or in the instance folder", secret=True),
     Setting("REQUIRE_LOGIN", boolean, False, "`true`: `/caption/`, `/caption_jobs/`, `/image-to-text`, `/cv_model/` and `/text_model/` want HTTP Basic with a saved login"),
     Setting("REGISTRATION", one_of("open", "closed"), None, "`open`: `/login/` saves new names; `closed`: it only checks. Unset: `closed` with `REQUIRE_LOGIN`, else `open`"),
     Setting("RATE_LIMIT_LOGIN", rate, "300/minute", "Calls of `/login/` from one address, or `off`; more get 429"),
     Setting("RATE_LIMIT_FAILURES", rate, "30/minute", "Wrong passwords from one address, at `/login/` and by HTTP Basic, or `off`; more get 429"),
-    Setting("RATE_LIMIT_STORAGE_URL", storage_url, SHARED, "Where these are counted: `shared://`, in the memory of this server's workers; `redis://host:6379`, for several servers", secret=True),
-    Setting("TRUSTED_PROXIES", whole, 0, "Proxies in front whose `X-Forwarded-For` is believed; 0: none is"),
+    Setting("RATE_LIMIT_USERNAME", rate, None, "Wrong passwords for one username from all addresses, or `off`; more get 429, except from addresses that logged in under it within 30 days. Unset: `100/hour`, or `off` with `RATE_LIMIT_FAILURES=off`"),
+    Setting("RATE_LIMIT_STORAGE_URL", storage_url, SHARED, "Where these are counted: `shared://`, in the memory of this server's workers; `redis://host:6379`, for several servers; `rediss://` verifies the certificate, unless `?ssl_cert_reqs=none`", secret=True),
+    Setting("TRUSTED_PROXIES", whole, 0, "Proxies in front whose `X-Forwarded-For` and `X-Forwarded-Prefix` are believed; 0: none is"),
     Setting("LOG_FORMAT", one_of("text", "json"), "text", "`text`: readable lines; `json`: an object a line, also of what is no request (under gunicorn)"),
 )  # fmt: skip
 
@@ -212,6 +219,9 @@ def apply(config: MutableMapping[str, Any]) -> None:
     for setting in SETTINGS:
         config[setting.name] = _value(setting, config.get(setting.name))
     config["REGISTRATION"] = config["REGISTRATION"] or ("closed" if config["REQUIRE_LOGIN"] else "open")
+    config["RATE_LIMIT_USERNAME"] = config["RATE_LIMIT_USERNAME"] or (
+        OFF if config["RATE_LIMIT_FAILURES"] == OFF else PER_USERNAME
+    )
     config["MAX_CONTENT_LENGTH"] = config["MAX_UPLOAD_MB"] * 2**20
 
 

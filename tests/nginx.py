@@ -24,7 +24,6 @@ error_log stderr;
 pid {folder}/pid;
 events {{}}
 http {{
-    access_log off;
     {temporary}
     {server}
 }}
@@ -36,8 +35,10 @@ PATIENCE = 30  # seconds
 
 
 class Nginx:
-    def __init__(self, process: subprocess.Popen[bytes], port: int) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+        """`log` has what it writes to its standard output and error."""
         self.process = process
+        self.log = log
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
 
@@ -61,10 +62,15 @@ def started_nginx(folder: Path, addresses: Sequence[str], web_port: int) -> Iter
             server = server.replace(here, there)
         temporary = "".join(f"{name}_temp_path {folder}/{name};" for name in TEMPORARY)
         (folder / "nginx.conf").write_text(MAIN.format(folder=folder, temporary=temporary, server=server))
-        process = subprocess.Popen([program, "-e", "stderr", "-p", str(folder), "-c", str(folder / "nginx.conf")])
+        log = folder / "log"
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                [program, "-e", "stderr", "-p", str(folder), "-c", str(folder / "nginx.conf")],
+                stdout=output, stderr=output,
+            )  # fmt: skip
         try:
             wait_for_port(process, port)
-            yield Nginx(process, port)
+            yield Nginx(process, port, log)
         finally:
             process.terminate()
             process.wait(10)

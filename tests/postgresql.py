@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from tests.conftest import skip_unless_ci
+from tests.free_port import free_port
 
 
 class PostgreSQL:
@@ -21,7 +23,7 @@ class PostgreSQL:
     """
 
     def __init__(self, programs: Path, folder: Path, address: str = "") -> None:
-        self._programs, self._folder, self._address = programs, folder, address
+        self._programs, self.folder, self._address = programs, folder, address
         self.url = f"postgresql://flaskapp@{address}/postgres" + ("" if address else f"?host={folder}")
         self._run("initdb", "--auth=trust", "--username=flaskapp")
         with (folder / "data" / "pg_hba.conf").open("a") as rules:
@@ -29,15 +31,15 @@ class PostgreSQL:
         self.start()
 
     def start(self) -> None:
-        options = f"-c listen_addresses='{self._address}' -c unix_socket_directories={self._folder}"
-        self._run("pg_ctl", "start", "--wait", "--log", str(self._folder / "log"), "--options", options)
+        options = f"-c listen_addresses='{self._address}' -c unix_socket_directories={self.folder}"
+        self._run("pg_ctl", "start", "--wait", "--log", str(self.folder / "log"), "--options", options)
 
     def stop(self) -> None:
         self._run("pg_ctl", "stop", "--wait", "--mode", "fast")
 
     @property
     def pid(self) -> int:
-        return int((self._folder / "data" / "postmaster.pid").read_text().splitlines()[0])
+        return int((self.folder / "data" / "postmaster.pid").read_text().splitlines()[0])
 
     def empty(self) -> None:
         """Drop what the tests before have made."""
@@ -48,8 +50,8 @@ class PostgreSQL:
         engine.dispose()
 
     def _run(self, program: str, *arguments: str) -> None:
-        command = ["runuser", "-u", "postgres", "--", self._programs / program, "-D", self._folder / "data"]
-        subprocess.run([*command, *arguments], check=True, stdout=subprocess.DEVNULL, cwd=self._folder)
+        command = ["runuser", "-u", "postgres", "--", self._programs / program, "-D", self.folder / "data"]
+        subprocess.run([*command, *arguments], check=True, stdout=subprocess.DEVNULL, cwd=self.folder)
 
 
 @contextmanager
@@ -67,6 +69,36 @@ def started_postgresql(address: str = "") -> Iterator[PostgreSQL]:
             yield server
         finally:
             server.stop()
+
+
+@contextmanager
+def started_pgbouncer(server: PostgreSQL, mode: str) -> Iterator[str]:
+    """PgBouncer between clients and a server, with two connections to it. Yields the URL for clients."""
+    program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
+    if program is None:
+        skip_unless_ci("no PgBouncer is installed")
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="pgbouncer-") as name:
+        folder = Path(name)
+        shutil.chown(folder, "postgres")
+        (folder / "users").write_text('"flaskapp" ""\n')
+        (folder / "pgbouncer.ini").write_text(
+            f"[databases]\npostgres = host={server.folder}\n[pgbouncer]\n"
+            f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir = {folder}\n"
+            f"auth_type = trust\nauth_file = {folder}/users\npool_mode = {mode}\n"
+            f"default_pool_size = {2 if mode == 'transaction' else 20}\n"
+        )
+        command = ["runuser", "-u", "postgres", "--", str(program), str(folder / "pgbouncer.ini")]
+        with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stderr is not None
+            assert any("process up" in line for line in process.stderr)
+            reader = threading.Thread(target=process.stderr.read)  # or it would wait for a full pipe
+            reader.start()
+            try:
+                yield f"postgresql://flaskapp@127.0.0.1:{port}/postgres"
+            finally:
+                process.terminate()
+                reader.join(10)
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,43 @@ def started_redis(folder: Path, address: str = LOCAL) -> Iterator[RedisServer]:
 def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     with started_redis(tmp_path_factory.mktemp("redis")) as server:
         yield server
+
+
+@dataclass
+class TLSRedis:
+    """A Redis server for TLS alone, for 127.0.0.1 by its certificate. `authority` signed that itself."""
+
+    port: int
+    authority: Path
+
+    def url(self, host: str = LOCAL, **parameters: str) -> str:
+        """With a password, which must not be told to a server that is not known."""
+        query = "&".join(f"{name}={value}" for name, value in parameters.items())
+        return f"rediss://:hunter2@{host}:{self.port}/0" + (f"?{query}" if query else "")
+
+
+@pytest.fixture(scope="module")
+def tls_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TLSRedis]:
+    folder = tmp_path_factory.mktemp("tls")
+    for program in ("redis-server", "openssl"):
+        if shutil.which(program) is None:
+            skip_unless_ci(f"{program} is not installed")
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=redis",
+         "-addext", f"subjectAltName=IP:{LOCAL}", "-keyout", key, "-out", certificate],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    port = free_port()
+    process = subprocess.Popen(
+        ["redis-server", "--port", "0", "--tls-port", str(port), "--bind", LOCAL, "--save", "", "--dir", folder,
+         "--requirepass", "hunter2", "--tls-cert-file", certificate, "--tls-key-file", key,
+         "--tls-ca-cert-file", certificate, "--tls-auth-clients", "no"],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with process:
+        assert process.stdout is not None
+        if not any("Ready to accept connections" in line for line in process.stdout):
+            skip_unless_ci("this Redis server has no TLS")
+        yield TLSRedis(port, certificate)
+        process.kill()

@@ -113,15 +113,13 @@ def test_a_check_saves_nothing_and_tells_an_unknown_name_from_a_wrong_password_b
     assert [name for name, _ in rows(database_url)] == ["ada"]
 
 
-def test_only_a_pair_that_was_checked_and_right_is_remembered(open_accounts: Callable[[], Accounts]) -> None:
+def test_a_pair_is_remembered_for_its_client_alone(open_accounts: Callable[[], Accounts]) -> None:
     known = open_accounts()
-    known.add("ada", PASSWORD)
-    assert not known.remembers("ada", PASSWORD)
-    with pytest.raises(WrongPassword):
-        known.check("ada", "wrong")
-    known.check("ada", PASSWORD)
-    assert known.remembers("ada", PASSWORD)
-    assert not known.remembers("ada", "wrong")
+    assert not known.remembers("10.0.0.1", "ada", PASSWORD)
+    known.remember("10.0.0.1", "ada", PASSWORD)
+    assert known.remembers("10.0.0.1", "ada", PASSWORD)
+    assert not known.remembers("10.0.0.2", "ada", PASSWORD)
+    assert not known.remembers("10.0.0.1", "ada", "wrong")
 
 
 def test_logins_are_added_replaced_listed_and_removed(open_accounts: Callable[[], Accounts]) -> None:

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import re
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
@@ -127,6 +128,23 @@ def test_a_server_that_is_killed_takes_no_caption_with_it(start_replicas: Any, t
         statuses += [caption(nginx).status_code for _ in range(16)]
         statuses += [requests.get(nginx.url + "/items/5", timeout=60).status_code for _ in range(16)]
         assert set(statuses) == {200}
+
+
+def test_no_log_of_the_proxy_has_a_query_string_or_a_referer(nginx: Nginx, tmp_path: Path) -> None:
+    """Whether a request is answered, refused by nginx, or no server answers."""
+    canary = "username=eve&password=canary"
+    with started_nginx(tmp_path, ADDRESSES, free_port()) as alone:
+        for url in (nginx.url, alone.url):
+            referer = {"Referer": f"{url}/login/?{canary}"}
+            for path in ("/login", "/login/", "//login/", "/%6Cogin/", "/caption/", "/nowhere", "/metrics"):
+                requests.post(f"{url}{path}?{canary}", headers=referer, timeout=60)
+            requests.post(f"{url}/login/?{canary}", data=b"a" * 18 * MIB, headers=referer, timeout=60)
+            requests.get(f"{url}/login/?{canary}{'a' * 10_000}", timeout=60)
+            requests.get(f"{url}/login/?{canary}", headers={"X-A": "a" * 10_000}, timeout=60)
+        lines = nginx.log.read_text() + alone.log.read_text()
+    assert "canary" not in lines
+    assert re.search(r'"POST /login/ HTTP/1.1" 200 .* upstream="127.0.0.[23]:\d+" upstream_status="200" \S', lines)
+    assert re.search(r'"POST /login/ HTTP/1.1" 503 .* upstream_status="502(, 502)?"', lines)
 
 
 def test_without_any_server_clients_are_asked_to_come_back(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from flaskapp import jobs, migrations
 from flaskapp.accounts import Accounts
 from flaskapp.database import Database
 from tests.conftest import ROOT, clean_environment
-from tests.postgresql import database_url, postgresql
+from tests.postgresql import PostgreSQL, database_url, postgresql, started_pgbouncer
 
 __all__ = ["database_url", "jobs", "postgresql"]  # fixtures, and tables
 
@@ -77,6 +77,97 @@ def test_the_schema_of_a_later_version_is_used_as_it_is(database_url: str) -> No
     assert Accounts(database).names() == ["ada", "bob"]
     assert revision(database_url) == "9999"
     database.close()
+
+
+def test_an_sqlite_file_is_read_while_it_is_written_to(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'test.db'}")
+    accounts = Accounts(database)
+    accounts.add("ada", "correct horse")
+    with sqlite3.connect(tmp_path / "test.db", isolation_level=None) as writer:
+        assert writer.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        writer.execute("BEGIN EXCLUSIVE")
+        assert accounts.names() == ["ada"]
+    writer.close()
+    assert {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {0o600}
+    database.close()
+
+
+def test_a_file_of_an_earlier_version_is_switched_to_a_write_ahead_log(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'test.db'}"
+    execute(url, LOGINS, "INSERT INTO logins VALUES (1, 'ada', 'x')")
+    databases = [Database(url) for _ in range(6)]
+    with ThreadPoolExecutor(6) as pool:
+        assert list(pool.map(lambda database: Accounts(database).names(), databases)) == [["ada"]] * 6
+    with databases[0].engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+    for database in databases:
+        database.close()
+
+
+def test_what_an_sqlite_url_says_goes_first(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'test.db'}?timeout=0.25")
+    with database.session() as session:
+        assert session.scalar(text("PRAGMA busy_timeout")) == 250
+    database.close()
+
+
+def shown(database: Database, *names: str) -> list[str | None]:
+    with database.session() as session:
+        return [session.scalar(text(f"SHOW {name}")) for name in names]
+
+
+LIMITS = ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout")
+
+
+@pytest.mark.postgresql
+def test_options_and_timeouts_in_a_postgresql_url_are_kept(postgresql: PostgreSQL) -> None:
+    postgresql.empty()
+    execute(postgresql.url, "CREATE SCHEMA IF NOT EXISTS elsewhere")
+    options = "-csearch_path%3Delsewhere%20-c%20statement_timeout%3D7s%20--lock-timeout%3D6s"
+    database = Database(f"{postgresql.url}&options={options}&connect_timeout=9")
+    assert shown(database, "search_path", *LIMITS) == ["elsewhere", "6s", "7s", "10s"]
+    Accounts(database).add("ada", "correct horse")
+    assert inspect(database.engine).has_table("logins", schema="elsewhere")
+    with database.engine.connect() as connection:
+        raw = connection.connection.driver_connection
+        assert raw is not None
+        assert raw.info.get_parameters()["connect_timeout"] == "9"
+    database.close()
+    execute(postgresql.url, "DROP SCHEMA elsewhere CASCADE")
+
+
+@pytest.mark.postgresql
+def test_transactions_and_connections_have_limits_without_start_up_options(postgresql: PostgreSQL) -> None:
+    database = Database(postgresql.url)
+    for _ in range(2):  # on the same connection
+        assert shown(database, *LIMITS) == ["4s", "4s", "10s"]
+    with database.engine.connect() as connection:
+        raw = connection.connection.driver_connection
+        assert raw is not None
+        assert "options" not in raw.info.get_parameters()
+        assert raw.prepare_threshold is None
+    database.close()
+
+
+@pytest.mark.postgresql
+@pytest.mark.parametrize("mode", ["session", "transaction"])
+def test_a_pgbouncer_with_its_defaults_can_be_between(postgresql: PostgreSQL, mode: str) -> None:
+    postgresql.empty()
+    with started_pgbouncer(postgresql, mode) as url:
+        databases = [Database(url) for _ in range(3)]
+
+        def use(number: int) -> list[str]:
+            accounts = Accounts(databases[number % 3])
+            for each in range(8):
+                accounts.save(f"user {number}.{each}", "correct horse")
+            return accounts.names()
+
+        with ThreadPoolExecutor(6) as pool:
+            list(pool.map(use, range(6)))
+        assert len(Accounts(databases[0]).names()) == 48
+        assert shown(databases[0], *LIMITS) == ["4s", "4s", "10s"]
+        for database in databases:
+            database.close()
 
 
 def test_the_last_step_is_the_one_that_the_code_wants() -> None:

@@ -9,6 +9,14 @@ import requests
 from tests.conftest import ROOT, Server
 
 
+def test_the_lines_of_flask_run_have_no_query_strings(start_server: Callable[..., Server]) -> None:
+    server = start_server(command="flask --app wsgi run --port {port}", ready="Running on")
+    for query in ("username=eve&password=canary", "password=ca%20nary%20HTTP&x=canary HTTP/1.1", "canary?canary"):
+        requests.post(f"{server.url}/login/?{query}", timeout=60)
+    server.wait_for("POST /login/ HTTP/1.1", times=3)
+    assert "canary" not in "".join(server.lines)
+
+
 def test_flask_run_reloads_on_change(start_server: Callable[..., Server], tmp_path: Path) -> None:
     shutil.copytree(ROOT / "flaskapp", tmp_path / "flaskapp")
     shutil.copy(ROOT / "wsgi.py", tmp_path)

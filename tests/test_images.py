@@ -138,7 +138,7 @@ def test_an_image_cut_short_is_refused_not_half_grey(format: str, share: float) 
 
 
 @pytest.mark.parametrize(
-    "data", [b"%PDF-1.7", b"<svg xmlns='http://www.w3.org'/>", b"II*\0\x08\0\0\0", b"8BPS\0\1", b"RIFF1234WAVE",
+    "data", [b"%PDF-1.7", b"<svg xmlns='http://www.w3.org'/>", b"8BPS\0\1", b"RIFF1234WAVE",
              b"%!PS-Adobe", b"SIMPLE  =", b"plain text", b"\0" * 100]
 )  # fmt: skip
 def test_other_content_is_an_unsupported_format(data: bytes) -> None:
@@ -152,7 +152,7 @@ def test_an_empty_file_is_unreadable() -> None:
 
 
 @pytest.mark.parametrize("orientation", [1, 6])
-@pytest.mark.parametrize("side", [1, 28, 60, 100, 133, 224, 267, 300, 400])
+@pytest.mark.parametrize("side", [1, 28, 60, 75, 100, 133, 150, 224, 267, 300])
 def test_a_large_jpeg_read_at_a_smaller_scale_loses_nothing_that_is_seen(side: int, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -167,8 +167,8 @@ def test_a_large_jpeg_read_at_a_smaller_scale_loses_nothing_that_is_seen(side: i
 
 def test_only_a_jpeg_that_will_be_much_smaller_is_read_at_a_smaller_scale() -> None:
     jpeg = images.EncodedImage(to_bytes(photograph(800, 600), "JPEG"), max_megapixels=50)
-    assert jpeg.decode(for_side=201).pixels.shape == (600, 800, 3)
-    assert jpeg.decode(for_side=200).pixels.shape == (300, 400, 3)
+    assert jpeg.decode(for_side=151).pixels.shape == (600, 800, 3)
+    assert jpeg.decode(for_side=150).pixels.shape == (300, 400, 3)
     assert jpeg.decode(for_side=20).pixels.shape == (75, 100, 3)
     png = images.EncodedImage(to_bytes(photograph(80, 60), "PNG"), max_megapixels=50)
     assert png.decode(for_side=2).pixels.shape == (60, 80, 3)

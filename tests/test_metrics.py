@@ -1,12 +1,16 @@
 """What is counted, and how it is written. Several processes are in serving/test_metrics_files.py."""
 
+import subprocess
+import sys
 from http import HTTPStatus
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from flaskapp.errors import MetricsUnavailable, TooBusy
 from flaskapp.metrics import MOST_SERIES, Metrics
+from tests.conftest import ROOT
 
 
 def read(metrics: Metrics, name: str) -> dict[tuple[str, ...], float]:
@@ -77,3 +81,30 @@ def test_a_part_of_the_metrics_is_not_taken_for_all() -> None:
     metrics.count_request("GET", "/", 200, 0.001)
     with pytest.raises(MetricsUnavailable):
         metrics.render()
+
+
+TORN = {
+    "empty": b"",
+    "short": b"\x40",
+    "cut": (200).to_bytes(4, "little") + bytes(4) + (90).to_bytes(4, "little") + b'["flaskapp_',
+    "no JSON": (40).to_bytes(4, "little") + bytes(4) + (12).to_bytes(4, "little") + b"no JSON here" + bytes(16 + 4),
+    "too long": (2**31 - 1).to_bytes(4, "little") + b"\xff" * 100,
+}
+
+
+@pytest.mark.parametrize("name", [*(f"counter_{kind}.db" for kind in TORN), "gauge.db"])
+def test_a_file_that_cannot_be_read_is_left_out_and_named_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    script = (
+        "from flaskapp import metrics; metrics.share(Path(sys.argv[1]), '1-0'); metrics.current.count_captions('a', 3)"
+    )
+    command = [sys.executable, "-c", f"import sys; from pathlib import Path; {script}", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True)
+    metrics = Metrics(tmp_path)
+    assert read(metrics, "captions_total") == {("a",): 3}
+    kind = name.removeprefix("counter_").removesuffix(".db")
+    (tmp_path / name).write_bytes(TORN.get(kind, b""))
+    for _ in range(2):
+        assert read(metrics, "captions_total") == {("a",): 3}
+    assert caplog.text.count(f"{tmp_path / name} are left out") == 1

@@ -12,34 +12,41 @@ class Clock:
 
 def test_a_pair_is_remembered_and_its_like_are_not() -> None:
     pairs = RememberedLogins()
-    pairs.add("ab", "c")
-    assert ("ab", "c") in pairs
-    for other in (("a", "bc"), ("ab", "C"), ("abc", ""), ("c", "ab")):
+    pairs.add("1", "ab", "c")
+    assert ("1", "ab", "c") in pairs
+    for other in (
+        ("1", "a", "bc"),
+        ("1", "ab", "C"),
+        ("1", "abc", ""),
+        ("1", "c", "ab"),
+        ("2", "ab", "c"),
+        ("1a", "b", "c"),
+    ):
         assert other not in pairs
 
 
 def test_a_pair_is_forgotten_in_time_however_often_it_comes() -> None:
     clock = Clock()
     pairs = RememberedLogins(clock)
-    pairs.add("ada", "secret")
+    pairs.add("1", "ada", "secret")
     for clock.now in range(remembered.SECONDS):
-        assert ("ada", "secret") in pairs
+        assert ("1", "ada", "secret") in pairs
     clock.now = remembered.SECONDS
-    assert ("ada", "secret") not in pairs
+    assert ("1", "ada", "secret") not in pairs
 
 
 def test_only_so_many_are_remembered() -> None:
     pairs = RememberedLogins()
     for number in range(remembered.ENTRIES + 1):
-        pairs.add("ada", str(number))
-    assert len(pairs._pairs) == remembered.ENTRIES
+        pairs.add("1", "ada", str(number))
+    assert len(pairs._logins) == remembered.ENTRIES
 
 
 def test_no_name_and_no_password_is_kept_and_two_processes_keep_different_hashes() -> None:
     kept = []
     for _ in range(2):
         pairs = RememberedLogins()
-        pairs.add("ada-canary", "canary-secret")
-        assert "canary" not in str(vars(pairs)) + str(list(pairs._pairs))
-        kept += list(pairs._pairs)
+        pairs.add("1", "ada-canary", "canary-secret")
+        assert "canary" not in str(vars(pairs)) + str(list(pairs._logins))
+        kept += list(pairs._logins)
     assert kept[0] != kept[1]

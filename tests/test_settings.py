@@ -70,6 +70,7 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
         ("RATE_LIMIT_LOGIN", "often", "a rate such as 30/minute"),
         ("RATE_LIMIT_LOGIN", "0/minute", "a rate such as 30/minute"),
         ("RATE_LIMIT_FAILURES", "30", "a rate such as 30/minute"),
+        ("RATE_LIMIT_USERNAME", "0/hour", "a rate such as 30/minute"),
         ("TRUSTED_PROXIES", "all", "0 or more"),
         ("TRUSTED_PROXIES", "-1", "0 or more"),
     ],

@@ -4,16 +4,18 @@ from http import HTTPStatus
 from typing import Any
 
 import marshmallow as ma
-from flask import Flask
+from flask import Flask, current_app
 from flask_smorest import Api as SmorestApi
 from flask_smorest.error_handler import ErrorSchema
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
+from werkzeug.exceptions import ClientDisconnected, HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
 from flaskapp.api import (
+    application,
     caption,
     caption_jobs,
     cv_model,
     demo,
+    development_log,
     docs,
     fields,
     image_to_text,
@@ -21,6 +23,7 @@ from flaskapp.api import (
     login,
     metrics,
     observed,
+    prefix,
     probes,
     protected,
     rate_limits,
@@ -37,7 +40,6 @@ OPENAPI = {
     "API_TITLE": "flaskapp",
     "API_VERSION": "1",
     "OPENAPI_VERSION": "3.1.0",
-    "OPENAPI_URL_PREFIX": "/",
     "API_SPEC_OPTIONS": {"info": {"description": DESCRIPTION, "license": {"name": "MIT", "identifier": "MIT"}}},
 }
 
@@ -113,7 +115,9 @@ def _message(error: HTTPException) -> str | None:
         *others, last = sorted(set(error.valid_methods or ()) - {"OPTIONS"}) or ["OPTIONS"]
         return f"this address takes {', '.join(others)} and {last}" if others else f"this address takes {last}"
     if isinstance(error, RequestEntityTooLarge):
-        return "the request is larger than this server takes"
+        return f"the body is larger than {current_app.config['MAX_UPLOAD_MB']} MiB, the most that this server takes"
+    if isinstance(error, ClientDisconnected):
+        return "the body ended before its length"
     own: str | None = vars(error).get("description")  # not its class's
     return own
 
@@ -126,16 +130,20 @@ def init_app(app: Flask) -> None:
     """Register every resource, their documentation and the one mapping of errors to answers."""
     app.config.from_mapping(OPENAPI)
     app.url_map.strict_slashes = False  # a trailing slash never matters
+    app.url_map.merge_slashes = False  # it would redirect, to the host that the request names
     app.extensions["database_check"] = probes.watch_database(app.extensions["accounts"])
+    app.before_request(application.refuse_other_spellings)
     api = Api(app)
     api.ma_plugin.converter.add_attribute_function(fields.document_with(app.config))
     for resource in (status, items, login, text_model, cv_model, caption, caption_jobs, image_to_text, probes, metrics):
         api.register_blueprint(resource.blp)
-    app.register_blueprint(docs.blp)
+    docs.init_app(app, api.spec)
     app.register_blueprint(demo.blp)
     app.register_error_handler(FlaskappError, answer_error)
+    prefix.init_app(app)
     observed.init_app(app)  # first, so that its hook is the last
     rate_limits.init_app(
         app, login.blp, [text_model.blp, cv_model.blp, caption.blp, caption_jobs.blp, image_to_text.blp]
     )
     security_headers.init_app(app)
+    development_log.init_app()

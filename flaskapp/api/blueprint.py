@@ -14,11 +14,13 @@ from werkzeug.datastructures import CombinedMultiDict
 from werkzeug.exceptions import UnsupportedMediaType
 
 from flaskapp.api import strict_json
+from flaskapp.api.forms import FORMS
+from flaskapp.errors import UnsupportedCoding
 
 View = TypeVar("View", bound=Callable[..., Any])
 
 IN_THE_ADDRESS = ("path", "query", "credentials")
-FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
+NO_CODING = ("", "identity")
 
 
 class Parser(FlaskParser):
@@ -45,6 +47,7 @@ class Parser(FlaskParser):
         return req.args.to_dict()
 
     def _raw_load_json(self, req: Request) -> Any:
+        _refuse_coding(req)
         body = req.get_data()
         if not body:
             return core.missing
@@ -54,21 +57,25 @@ class Parser(FlaskParser):
 
     def load_multipart(self, req: Request, schema: ma.Schema) -> Any:
         """All parts by name: a list where the schema has one, or where a part came more often than it should."""
-        if req.mimetype and req.mimetype not in FORMS:
+        _refuse_coding(req)
+        if req.mimetype not in FORMS and (req.mimetype or req.get_data()):
             raise UnsupportedMediaType("Send a form, with the content type multipart/form-data.")
         lists = {name for name, field in schema.fields.items() if isinstance(field, ma.fields.List)}
-        parts: CombinedMultiDict[str, Any] = CombinedMultiDict([req.files, req.form])
-        return {name: values[0] if len(values) == 1 and name not in lists else values for name, values in parts.lists()}
+        sent: CombinedMultiDict[str, Any] = CombinedMultiDict([req.files, req.form])
+        parts = _without_brackets(dict(sent.lists()), schema)
+        return {name: values[0] if len(values) == 1 and name not in lists else values for name, values in parts.items()}
 
     def load_credentials(self, req: Request, schema: ma.Schema) -> Any:
         """From a form or a JSON body; where there is no body, from the course's query string."""
         if req.mimetype in FORMS:
+            _refuse_coding(req)
             return (req.form or req.args).to_dict()
         body = self._raw_load_json(req)
         return req.args.to_dict() if body is core.missing else body
 
     def load_inputs(self, req: Request, schema: ma.Schema) -> Any:
         """From JSON as Hugging Face's clients send it; anything else is the bytes of a file."""
+        _refuse_coding(req)
         return strict_json.loads_file(req.get_data()) if is_json_request(req) else {"inputs": req.get_data()}
 
     def handle_error(self, error: ma.ValidationError, req: Request, schema: ma.Schema, **options: Any) -> NoReturn:
@@ -80,6 +87,26 @@ class Parser(FlaskParser):
             found = error.messages["inputs"]
             error.messages = {"json": found} if is_json_request(req) else {"body": found["inputs"]}
         super().handle_error(error, req, schema, **options)
+
+
+def _without_brackets(parts: dict[str, list[Any]], schema: ma.Schema) -> dict[str, list[Any]]:
+    """Several parts `data` may be called `data[]`, as for PHP, or `data[0]`, `data[1]` and so on, as axios does.
+
+    Not beside a part `data`, since nothing says then in which order they are.
+    """
+    for field in schema.fields.keys() - parts.keys():
+        found = [name for name in parts if name.startswith(f"{field}[")]
+        ordered = found if found == [f"{field}[]"] else [f"{field}[{number}]" for number in range(len(found))]
+        if found and set(found) == set(ordered):
+            parts[field] = [value for name in ordered for value in parts.pop(name)]
+    return parts
+
+
+def _refuse_coding(req: Request) -> None:
+    """Bodies are not decompressed: a small one could become a huge one."""
+    coding = req.headers.get("Content-Encoding", "").strip().lower()
+    if coding not in NO_CODING:
+        raise UnsupportedCoding(f"The body has the Content-Encoding {coding}: send it as it is.")
 
 
 class Blueprint(flask_smorest.Blueprint):

@@ -1,6 +1,6 @@
 """Caption images."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
@@ -17,6 +17,7 @@ from flaskapp.api.fields import (
     ImageFile,
     ImageFiles,
     JSONPart,
+    NullIsUnset,
     Number,
     Text,
     UploadedImage,
@@ -30,10 +31,11 @@ from flaskapp.captioner import GenerationSettings, captioner
 from flaskapp.captioner.generation import MAX_BEAMS, MAX_LENGTH, MAX_PROMPT, Caption
 from flaskapp.counted import Counted
 from flaskapp.errors import InvalidSetting
+from flaskapp.images import MEDIA_TYPES
 from flaskapp.serving import departure
 
 CAPTION = {"description": "The best caption of the first image", "examples": ["a small red star on a grey background"]}
-IMAGE_TYPES = "image/jpeg, image/png, image/webp, image/gif, image/bmp"
+IMAGE_TYPES = ", ".join(f"image/{name}" for name in MEDIA_TYPES)
 
 
 # The example is for every model: Swagger UI and Postman send it. Most take no text.
@@ -57,7 +59,7 @@ def _flag(description: str) -> Flag:
     return Flag(metadata={"description": description, "examples": [False]})
 
 
-class Generation(ma.Schema):
+class Generation(NullIsUnset):
     class Meta:
         description = (
             "Names and meaning are those of transformers' `generate`. Settings that are left out have the model's "
@@ -76,9 +78,9 @@ class Generation(ma.Schema):
     no_repeat_ngram_size = _integer(0, MAX_LENGTH, "No run of so many tokens comes twice; 0: off", 0)
     repetition_penalty = _number(0.1, 10, "Above 1 discourages a token from coming again", 1.0)
     do_sample = _flag("Draw tokens at random")
-    temperature = _number(0.01, 100, "Above 1 draws more evenly (with do_sample)", 1.0)
+    temperature = _number(0, 100, "Above 1 draws more evenly (with do_sample, from 0.01)", 1.0)
     top_k = _integer(0, 1_000_000, "Draw from the likeliest so many tokens; 0: all (with do_sample)", 50)
-    top_p = _number(0.01, 1, "Draw from the likeliest tokens that sum to this (with do_sample)", 1.0)
+    top_p = _number(0, 1, "Draw from the likeliest tokens that sum to this (with do_sample, from 0.01)", 1.0)
     seed = _integer(0, 2**32 - 1, "Makes a draw repeatable (with do_sample)", 7, allow_none=True)
     prompt = Text(validate=validate.Length(max=MAX_PROMPT), metadata=PROMPT)
     scores = _flag("Answer with each caption's log-probability and its number of tokens")
@@ -171,10 +173,11 @@ blp = ProtectedBlueprint("caption", __name__, description="The captioner")
 )
 def caption(data: list[UploadedImage], config: GenerationSettings, prompt: str | None = None) -> dict[str, object]:
     """Describe one or more images in words"""
+    has_left = departure.watch(request.environ)
     settings = config if prompt is None else replace(config, prompt=prompt)
     with refusing("config", beside=() if prompt is None else ("prompt",)):
-        images = Counted(len(data), lambda: _decode_one_by_one(data))
-        described = captioner.describe(images, settings, departure.watch(request.environ), trace=trace_of_request())
+        images = Counted(len(data), lambda: _decode_one_by_one(data, has_left))
+        described = captioner.describe(images, settings, has_left, trace=trace_of_request())
     results = [_result(image.filename, each, settings.scores) for image, each in zip(data, described, strict=True)]
     best = described[0][0].text
     return OK | {"model": captioner.name, "caption": best, "results": results} | warning()
@@ -194,8 +197,8 @@ def warning() -> dict[str, str]:
     return {"warning": captioner.note} if captioner.note else {}
 
 
-def _decode_one_by_one(data: list[UploadedImage]) -> Iterator[np.ndarray]:
-    """Pixels in RGB. Of many images they do not lie in memory at once."""
+def _decode_one_by_one(data: list[UploadedImage], has_left: Callable[[], bool]) -> Iterator[np.ndarray]:
+    """Pixels in RGB. Of many images they do not lie in memory at once. Call it when the model is loaded."""
     for index, upload in enumerate(data):
-        with refusing("data", index), upload.image.decoded() as picture:
+        with refusing("data", index), upload.image.decoded(captioner.input_side, has_left=has_left) as picture:
             yield picture.flatten()

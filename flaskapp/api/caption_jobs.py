@@ -17,6 +17,7 @@ from flaskapp.api.blueprint import Blueprint
 from flaskapp.api.caption import IMAGE_TYPES, CaptionConfig
 from flaskapp.api.fields import DecimalInteger, Flag, JobFiles, JobId, JSONPart
 from flaskapp.api.protected import ProtectedBlueprint, username
+from flaskapp.api.rate_limits import client_address
 from flaskapp.api.unprocessable import refusing
 from flaskapp.captioner import GenerationSettings, captioner
 from flaskapp.jobs import Jobs, JobStatus, Limits, NamedFile
@@ -133,6 +134,7 @@ blp = ProtectedBlueprint("caption_jobs", __name__, description="Captions for man
     HTTPStatus.CONFLICT,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    HTTPStatus.TOO_MANY_REQUESTS,
     HTTPStatus.SERVICE_UNAVAILABLE,
 )
 def submit(data: list[NamedFile], config: GenerationSettings, key: str | None = None) -> Any:
@@ -145,7 +147,7 @@ def submit(data: list[NamedFile], config: GenerationSettings, key: str | None = 
         sequences = captioner.resolve(config).num_return_sequences
     settings = replace(config, num_return_sequences=sequences)  # the columns of the results as CSV
     with refusing("data"):
-        job = _jobs().submit(data, _limits(), settings, username(), key)
+        job = _jobs().submit(data, _limits(), settings, username(), key, username() or client_address())
     return _shown(job), {"Location": url_for("caption_jobs.find", job_id=job.id)}
 
 

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from http import HTTPStatus
 
 import marshmallow as ma
-from flask import Response, send_file
+from flask import Response, request, send_file
 from marshmallow import validate
 
 from flaskapp import images
@@ -13,8 +13,9 @@ from flaskapp.api.fields import ImageFile, Side, Text, UploadedImage
 from flaskapp.api.observed import trace_of_request
 from flaskapp.api.protected import ProtectedBlueprint
 from flaskapp.api.unprocessable import refusing
+from flaskapp.serving import departure
 
-FILE = {"description": "A JPEG, PNG, WebP, GIF or BMP file (of an animation the first frame)"}
+FILE = {"description": f"A {images.FORMATS} file (of an animation the first frame)"}
 FORMAT = {"description": "Format of the answer. Default: the upload's own, else jpeg", "examples": ["png"]}
 ATTACHMENT = "attachment; filename=image_resize.jpg"
 BINARY = {"type": "string", "format": "binary"}
@@ -59,7 +60,9 @@ def resize(data: UploadedImage, h: int, w: int, format: str | None = None) -> Re
     trace = trace_of_request()
     with refusing("data"), ExitStack() as until_done:
         with trace.timing("decode"):
-            picture = until_done.enter_context(data.image.decoded(for_side=max(h, w)))
+            picture = until_done.enter_context(
+                data.image.decoded(for_side=max(h, w), has_left=departure.watch(request.environ))
+            )
         format = format or (picture.format if picture.format in images.ENDINGS else "jpeg")
         with trace.timing("resize"):
             body = io.BytesIO(images.encode(images.resize(picture, w, h), format))

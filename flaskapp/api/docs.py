@@ -2,8 +2,21 @@
 
 from importlib.resources import files
 
-from flask import Blueprint, Response, make_response, redirect, render_template, send_from_directory, url_for
+from apispec import APISpec
+from flask import (
+    Blueprint,
+    Flask,
+    Response,
+    current_app,
+    json,
+    make_response,
+    redirect,
+    render_template,
+    send_from_directory,
+)
 from werkzeug.wrappers import Response as BaseResponse
+
+from flaskapp.api import prefix
 
 # The scripts and styles come from a package that follows the releases of both.
 ASSETS = str(files("drf_spectacular_sidecar") / "static" / "drf_spectacular_sidecar")
@@ -18,6 +31,17 @@ POLICY = (
 blp = Blueprint("docs", __name__, template_folder="templates", static_folder="static", static_url_path="/docs/static")
 
 
+def init_app(app: Flask, spec: APISpec) -> None:
+    app.extensions["openapi"] = spec
+    app.register_blueprint(blp)
+
+
+@blp.get("/openapi.json")
+def openapi() -> Response:
+    document = current_app.extensions["openapi"].to_dict() | {"servers": [{"url": prefix.root()}]}
+    return Response(json.dumps(document, indent=2, sort_keys=False), mimetype="application/json")
+
+
 @blp.get("/swagger-ui")
 def swagger_ui() -> Response:
     return _page("docs/swagger_ui.html")
@@ -30,7 +54,7 @@ def redoc() -> Response:
 
 @blp.get("/docs")
 def docs() -> BaseResponse:
-    return redirect(url_for("docs.swagger_ui"))
+    return redirect(prefix.relative_url_for("docs.swagger_ui"))
 
 
 @blp.get("/docs/assets/<path:path>")

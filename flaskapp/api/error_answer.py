@@ -11,7 +11,7 @@ def answer_error(error: FlaskappError) -> tuple[dict[str, Any], int, dict[str, s
     """Answer one of our own errors in the shape that flask-smorest gives to all others."""
     metrics.current.count_error(error)
     payload: dict[str, Any] = {"code": error.status.value, "status": error.status.phrase}
-    headers: dict[str, str] = {}
+    headers = dict(error.headers)
     if error.status is not HTTPStatus.INTERNAL_SERVER_ERROR:
         payload["message"] = str(error)
     if error.retry_after is not None:

@@ -1,5 +1,6 @@
 """Marshmallow fields that take what the contract allows, and nothing that merely can be converted to it."""
 
+import codecs
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -7,7 +8,7 @@ from typing import Any, NamedTuple
 import marshmallow as ma
 from flask import current_app
 from flask_smorest.fields import Upload
-from marshmallow import ValidationError
+from marshmallow import ValidationError, pre_load
 from werkzeug.datastructures import FileStorage
 
 from flaskapp.api import strict_json
@@ -23,6 +24,20 @@ Config = Mapping[str, Any]
 MAX_QUERY = 320
 
 NO_TEXT = re.compile("[\0\ud800-\udfff]")
+
+
+class NullIsUnset(ma.Schema):
+    """A schema in which `null` for a member that is not required means that it is not there."""
+
+    def on_bind_field(self, field_name: str, field_obj: ma.fields.Field[Any]) -> None:
+        field_obj.allow_none = not field_obj.required  # for the OpenAPI document
+
+    @pre_load
+    def drop_nulls(self, data: Any, **_: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        optional = {field.data_key or name for name, field in self.fields.items() if not field.required}
+        return {name: value for name, value in data.items() if value is not None or name not in optional}
 
 
 class Text(ma.fields.String):
@@ -186,16 +201,24 @@ class JobFiles(ma.fields.List[NamedFile]):
 
 
 class JSONPart(ma.fields.Nested):
-    """A part of a multipart form that holds a JSON object: a text field, or a file with a content type of its own."""
+    """A part of a multipart form that holds a JSON object: a text field, or a file with a content type of its own.
+
+    An empty part is none, and neither is `null`.
+    """
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, partial: Any = None, **kwargs: Any) -> Any:
         if isinstance(value, list):
             raise ValidationError("Send this part once.")
-        text = value.read() if isinstance(value, FileStorage) else value
+        # As bytes, in which a text that was not UTF-8 is that again.
+        text = value.read() if isinstance(value, FileStorage) else value.encode(errors="surrogateescape")
+        if not text.removeprefix(codecs.BOM_UTF8).strip():
+            return self.load_default
         try:
             value = strict_json.loads(text)
         except MalformedJSON as error:
             raise MalformedJSON(f"{attr}: {error}") from error
+        if value is None:
+            return self.load_default
         return super()._deserialize(value, attr, data, partial, **kwargs)
 
 

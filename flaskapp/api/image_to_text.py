@@ -1,7 +1,6 @@
 """Caption one image as Hugging Face's `InferenceClient.image_to_text` asks for it: by its bytes, or by JSON."""
 
-import base64
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -11,10 +10,10 @@ from flask import Response, current_app, json, request
 from marshmallow import ValidationError, post_load, pre_load
 from webargs.flaskparser import is_json_request
 
-from flaskapp.api import strict_json
+from flaskapp.api import inline_file, strict_json
 from flaskapp.api.caption import CAPTION, LOG_PROBABILITY, TOKENS, WARNING, CaptionConfig, Generation, warning
 from flaskapp.api.cv_model import BINARY
-from flaskapp.api.fields import Text
+from flaskapp.api.fields import NullIsUnset, Text
 from flaskapp.api.observed import trace_of_request
 from flaskapp.api.protected import ProtectedBlueprint
 from flaskapp.api.unprocessable import refusing, sentence
@@ -32,7 +31,7 @@ SQUARE = (
     "AAAASUVORK5CYII="
 )
 INPUTS = {
-    "description": "An image file in base64, perhaps as a data URL",
+    "description": "An image file in base64, of either alphabet, or as a data URL",
     "type": "string",
     "format": "byte",
     "examples": [SQUARE],
@@ -43,17 +42,18 @@ class QueryConfig(CaptionConfig):
     """The settings of `/caption/`, each as text."""
 
     @pre_load
-    def read(self, data: Mapping[str, str], **_: Any) -> dict[str, Any]:
+    def drop_nulls(self, data: Mapping[str, str], **options: Any) -> Any:
         texts = [name for name, field in self.fields.items() if isinstance(field, Text)]
-        return {name: text if name in texts else _number_or_flag(text) for name, text in data.items()}
+        read = {name: text if name in texts else _scalar(text) for name, text in data.items()}
+        return super().drop_nulls(read, **options)
 
 
-def _number_or_flag(text: str) -> Any:
+def _scalar(text: str) -> Any:
     try:
         value = strict_json.loads(text)
     except MalformedJSON:
         return text
-    return value if isinstance(value, bool | int | float) else text
+    return value if isinstance(value, bool | int | float | None) else text
 
 
 class Parameters(Generation):
@@ -75,25 +75,19 @@ class ImageFileOrBase64(ma.fields.Field[EncodedImage]):
     """One image file of at most MAX_MEGAPIXELS: its bytes, or text that has them in base64."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> EncodedImage:
+        if not isinstance(value, bytes | str):
+            raise ValidationError("Not a string.")
         try:
-            return EncodedImage(
-                value if isinstance(value, bytes) else _decode_base64(value), current_app.config["MAX_MEGAPIXELS"]
-            )
+            data = value if isinstance(value, bytes) else inline_file.decode(value)
+        except ValueError as error:
+            raise ValidationError(str(error)) from error
+        try:
+            return EncodedImage(data, current_app.config["MAX_MEGAPIXELS"])
         except UnreadableImage as error:
             raise ValidationError(sentence(error)) from error
 
 
-def _decode_base64(value: Any) -> bytes:
-    if not isinstance(value, str):
-        raise ValidationError("Not a string.")
-    text = value.partition(",")[2] if value.startswith("data:") else value
-    try:
-        return base64.b64decode(text.replace("\r", "").replace("\n", ""), validate=True)  # programs break lines
-    except ValueError:
-        raise ValidationError("Not valid base64.") from None
-
-
-class ImageToTextInput(ma.Schema):
+class ImageToTextInput(NullIsUnset):
     inputs = ImageFileOrBase64(required=True, metadata=INPUTS)
     parameters = ma.fields.Nested(Parameters)
 
@@ -134,11 +128,10 @@ def image_to_text(
 
     The body is the image, of whatever content type, or JSON that holds it. `parameters` in JSON replace the query's.
     """
+    has_left = departure.watch(request.environ)
     with refusing(location="query") if parameters is None else refusing("parameters", location="json"):
-        images = Counted(1, lambda: _decode(inputs))
-        (captions,) = captioner.describe(
-            images, parameters or config, departure.watch(request.environ), trace=trace_of_request()
-        )
+        images = Counted(1, lambda: _decode(inputs, has_left))
+        (captions,) = captioner.describe(images, parameters or config, has_left, trace=trace_of_request())
     return [_output(caption, with_score=(parameters or config).scores) for caption in captions]
 
 
@@ -149,9 +142,9 @@ def _output(caption: Caption, *, with_score: bool) -> dict[str, object]:
     return output
 
 
-def _decode(image: EncodedImage) -> Iterator[np.ndarray]:
+def _decode(image: EncodedImage, has_left: Callable[[], bool]) -> Iterator[np.ndarray]:
     refusal = refusing("inputs", location="json") if is_json_request(request) else refusing(location="body")
-    with refusal, image.decoded() as picture:
+    with refusal, image.decoded(captioner.input_side, has_left=has_left) as picture:
         yield picture.flatten()
 
 

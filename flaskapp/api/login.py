@@ -10,6 +10,7 @@ from marshmallow import validate
 from flaskapp.accounts import MAX_PASSWORD, MAX_USERNAME
 from flaskapp.api.blueprint import Blueprint
 from flaskapp.api.fields import Text
+from flaskapp.api.rate_limits import client_address
 
 
 class Credentials(ma.Schema):
@@ -59,5 +60,6 @@ def save_login(username: str, password: str) -> Response:
     """
     accounts = current_app.extensions["accounts"]
     enter = accounts.save if current_app.config["REGISTRATION"] == "open" else accounts.check
-    enter(username, password)
+    guard = current_app.extensions["login_guard"]
+    guard.admit(client_address(), username, lambda: enter(username, password))
     return jsonify("login saved")

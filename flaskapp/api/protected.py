@@ -60,8 +60,6 @@ def _demand_login() -> None:
 def _is_right(username: str, password: str) -> bool:
     if not username:  # nothing was sent, or nothing that can be saved: no attempt
         return False
-    if current_app.extensions["accounts"].remembers(username, password):
-        return True
     try:
         current_app.extensions["check_login"](username, password)
     except WrongPassword:

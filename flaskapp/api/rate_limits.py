@@ -1,14 +1,16 @@
 """How often one client may call `/login/`, and how often it may be wrong there or by HTTP Basic."""
 
-import ipaddress
 from typing import Any
 
 from flask import Blueprint, Flask, Response, request
 from flask_limiter import Limiter, RateLimitExceeded
+from limits.storage import Storage, storage_from_string
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from flaskapp.api.error_answer import answer_error
+from flaskapp.client_addresses import normalise
 from flaskapp.errors import TooManyAttempts
+from flaskapp.login_guard import LoginGuard
 from flaskapp.settings import OFF
 from flaskapp.shared_counters import SHARED
 
@@ -20,29 +22,32 @@ def init_app(app: Flask, login: Blueprint, protected: list[Blueprint]) -> None:
     if app.config["TRUSTED_PROXIES"]:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=app.config["TRUSTED_PROXIES"], x_proto=0)  # type: ignore[method-assign]
     limiter = _make_limiter(app.config["RATE_LIMIT_STORAGE_URL"])
-    check = app.extensions["accounts"].check
+    known_clients = _make_storage(app.config["RATE_LIMIT_STORAGE_URL"])
+    guard = LoginGuard(app.config["RATE_LIMIT_USERNAME"], lambda: limiter.limiter, known_clients)
+    accounts = app.extensions["accounts"]
+
+    def check(username: str, password: str) -> None:
+        """Check a pair from this request's client. The limit by address is checked before this is called."""
+        client = client_address()
+        if not accounts.remembers(client, username, password):
+            guard.admit(client, username, lambda: accounts.check(username, password))
+            accounts.remember(client, username, password)
+
     if app.config["RATE_LIMIT_LOGIN"] != OFF:
         limiter.limit(app.config["RATE_LIMIT_LOGIN"])(login)
     if app.config["RATE_LIMIT_FAILURES"] != OFF:
         limit = limiter.shared_limit(app.config["RATE_LIMIT_FAILURES"], "failures", deduct_when=_is_refusal)
         limit(login)
         check = limit(check)
-    app.extensions["check_login"] = check
+    app.extensions["check_login"], app.extensions["login_guard"] = check, guard
     limiter.init_app(app)
     _run_only_for(app, [login, *protected] if app.config["REQUIRE_LOGIN"] else [login])
     app.register_error_handler(RateLimitExceeded, _answer)
 
 
 def client_address() -> str:
-    """The address that a client counts by: of IPv6 the first half, since a subscriber has all of the other."""
-    text = request.remote_addr or "unknown"  # a Unix socket has none
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        return text
-    if isinstance(address, ipaddress.IPv4Address) or address.ipv4_mapped:
-        return text
-    return str(ipaddress.IPv6Network((int(address), 64), strict=False))
+    """The key of this request's client in rate limits and quotas; see `client_addresses`."""
+    return normalise(request.remote_addr)
 
 
 def _make_limiter(storage_url: str) -> Limiter:
@@ -50,10 +55,20 @@ def _make_limiter(storage_url: str) -> Limiter:
     return Limiter(
         client_address,
         storage_uri=storage_url,
-        storage_options=REDIS_TIMEOUTS if storage_url.startswith("redis") else {},
+        storage_options=_options(storage_url),
         in_memory_fallback_enabled=storage_url != SHARED,
         swallow_errors=True,
     )
+
+
+def _make_storage(url: str) -> Storage:
+    storage = storage_from_string(url, **_options(url))
+    assert isinstance(storage, Storage)  # `settings` refuses asynchronous ones
+    return storage
+
+
+def _options(storage_url: str) -> dict[str, str | int]:
+    return REDIS_TIMEOUTS if storage_url.startswith("redis") else {}
 
 
 def _run_only_for(app: Flask, blueprints: list[Blueprint]) -> None:

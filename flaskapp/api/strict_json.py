@@ -29,8 +29,7 @@ def loads_file(data: bytes) -> Any:
 
 def _parse(data: bytes | str) -> Any:
     try:
-        text = data if isinstance(data, str) else data.decode()
-        value = DECODER.decode(text)
+        value = DECODER.decode(_text(data))
     except UnicodeDecodeError:
         raise MalformedJSON("The JSON is not encoded in UTF-8.") from None
     except RecursionError:
@@ -40,6 +39,16 @@ def _parse(data: bytes | str) -> Any:
     if _is_deeper(value, MAX_DEPTH):
         raise MalformedJSON("The JSON is nested too deeply.")
     return value
+
+
+def _text(data: bytes | str) -> str:
+    """Without a byte order mark. RFC 8259, section 8.1: a parser may ignore it, and the encoding is UTF-8."""
+    if isinstance(data, str):
+        return data.removeprefix("\ufeff")
+    encoding = json.detect_encoding(data)
+    if not encoding.startswith("utf-8"):
+        raise MalformedJSON(f"The JSON is encoded in {encoding.upper()}: send UTF-8.")
+    return data.decode(encoding)
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from flaskapp.errors import InvalidGeneration
 
 MAX_LENGTH = 1024  # tokens that a request may ask for. A smaller model bounds it further
 MAX_PROMPT = 4096  # characters
+LEAST = 0.01  # `temperature` and `top_p` of a draw; without one they do nothing, and 0 says so
 MAX_BEAMS = 32  # also of `num_return_sequences`: bounds the memory that one image may take
 
 EarlyStopping = bool | Literal["never"]
@@ -94,6 +95,9 @@ class Generation:
             )
         if self.min_length > self.max_length:
             raise InvalidGeneration("min_length", "Must not be more than max_length.")
+        for field in ("temperature", "top_p"):
+            if self.do_sample and getattr(self, field) < LEAST:
+                raise InvalidGeneration(field, f"Must be at least {LEAST}, unless do_sample is false.")
         if self.num_return_sequences > self.num_beams and not self.draws_freely:
             raise InvalidGeneration(
                 "num_return_sequences", "Must not be more than num_beams, unless do_sample is true and num_beams is 1."

@@ -8,6 +8,7 @@ import torch
 
 from flaskapp.captioner.batcher import Batcher
 from flaskapp.captioner.checkpoints import hub
+from flaskapp.captioner.checkpoints.input_side import input_side
 from flaskapp.captioner.checkpoints.inputs import ModelInputs
 from flaskapp.captioner.checkpoints.load import load as load_checkpoint
 from flaskapp.captioner.configuration import Configuration
@@ -42,6 +43,11 @@ class Loaded(NamedTuple):
     @property
     def takes_prompt(self) -> bool:
         return self.inputs.encode_prompt is not None
+
+    @property
+    def input_side(self) -> int | None:
+        """See `Captioner.input_side`."""
+        return input_side(self.inputs.image_processor)
 
 
 def load(configuration: Configuration, cores: Cores, on_death: Callable[[], None]) -> Loaded:

@@ -86,6 +86,14 @@ class Captioner:
         """What tells the model from others of that name. Known once it is loaded; never for clients to see."""
         return self._loaded.version if self._loaded is not None else None
 
+    @property
+    def input_side(self) -> int | None:
+        """The longest side, in pixels, to which the model's preprocessing resizes an image. Known once it is loaded.
+
+        None: the model takes images in their own size, or the size is unknown. Decode images in full then.
+        """
+        return self._loaded.input_side if self._loaded is not None else None
+
     def check_device(self) -> None:
         """Raises InvalidSetting for a device that is not here, and for a precision that is not for it."""
         from flaskapp.captioner import loading

@@ -81,7 +81,7 @@ class LocalCaptioner:
         """The pixels of a file, of which only a few have theirs in memory."""
         with (
             self._decoding,
-            EncodedImage(self._read(path), self._max_megapixels).decoded(patient=True) as picture,
+            EncodedImage(self._read(path), self._max_megapixels).decoded(captioner.input_side, patient=True) as picture,
         ):
             yield picture.flatten()
 

@@ -5,7 +5,21 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 # Names decide what in a folder is tried: it is full of other things. A file that is named is tried whatever its name.
-SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp"}
+SUFFIXES = {
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".jfif",
+    ".png",
+    ".webp",
+    ".gif",
+    ".bmp",
+    ".tif",
+    ".tiff",
+    ".heic",
+    ".heif",
+    ".avif",
+}
 
 
 def image_paths(paths: Iterable[Path], on_error: Callable[[OSError], None]) -> Iterator[Path]:

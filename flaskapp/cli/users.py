@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 import click
 from flask import current_app
 from flask.cli import AppGroup
 
-from flaskapp.accounts import Accounts
+from flaskapp.accounts import REGISTERED, UNKNOWN, Accounts
 from flaskapp.api.login import Credentials
 from flaskapp.cli.terminal import printable, read_password
 from flaskapp.errors import FlaskappError
@@ -31,19 +32,37 @@ def add(name: str, replace: bool) -> None:
 
 @users.command("list")
 def list_names() -> None:
-    """Print the names of all saved logins, one a line."""
+    """Print all saved logins, one a line: name, origin and time, with tabs between them.
+
+    The origin is `registered` (by anybody, at /login/), `added` (by you) or `unknown` (saved before this was recorded).
+    """
     with _complaints():
-        for name in _accounts().names():
-            click.echo(printable(name))
+        for login in _accounts().saved():
+            click.echo(f"{printable(login.username)}\t{login.origin}\t{_time(login.created_at)}")
 
 
 @users.command()
-@click.argument("name")
-def remove(name: str) -> None:
-    """Forget a login."""
+@click.argument("name", required=False)
+@click.option("--registered", "origin", flag_value=REGISTERED, help="All logins that anybody registered at /login/.")
+@click.option("--unknown", "origin", flag_value=UNKNOWN, help="All logins whose origin is unknown.")
+def remove(name: str | None, origin: str | None) -> None:
+    """Forget a login, or all logins of an origin."""
+    if (name is None) == (origin is None):
+        raise click.UsageError("Give a name, --registered or --unknown.")
     with _complaints():
-        _accounts().remove(name)
-    click.echo(f"{printable(name)} is removed")
+        if name is not None:
+            _accounts().remove(name)
+            names = [name]
+        else:
+            names = _accounts().remove_all(str(origin))
+    for each in names:
+        click.echo(f"{printable(each)} is removed")
+    if not names:
+        click.echo(f"no saved login is {origin}")
+
+
+def _time(seconds: float | None) -> str:
+    return "-" if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
 def _accounts() -> Accounts:

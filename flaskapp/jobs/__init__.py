@@ -3,6 +3,8 @@
 service    takes a job: rows to the database, images to the blob store, their ids through the broker
 claims     what a worker is given to do, and what it gives back
 ledger     the rows, and who may work at what: the one truth
+quotas     how much may wait, of all clients and of one
+fairness   whose chunk is next
 queue      Celery, and the broker
 work       the body of the task
 keeper     renews claims, finds what was lost

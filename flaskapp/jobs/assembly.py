@@ -11,6 +11,7 @@ from flaskapp.jobs.blobs import Blobs
 from flaskapp.jobs.keeper import Keeper
 from flaskapp.jobs.ledger import Ledger
 from flaskapp.jobs.queue import FOLDER, Queue
+from flaskapp.jobs.quotas import Quotas
 from flaskapp.jobs.service import Jobs
 from flaskapp.jobs.work import Work
 
@@ -19,7 +20,8 @@ log = logging.getLogger(__name__)
 
 def assemble(config: Mapping[str, Any], database: Database, folder: Path) -> Jobs:
     """Jobs as servers and workers have them. What has no place of its own in the settings is kept in `folder`."""
-    ledger = Ledger(database, room=config["MAX_JOBS_MB"] * 2**20)
+    quotas = Quotas(config["MAX_JOBS_MB"] * 2**20, config["MAX_CLIENT_JOB_IMAGES"], config["MAX_CLIENT_JOBS"])
+    ledger = Ledger(database, quotas)
     blobs = Blobs(config["BLOB_STORE"] or str(folder / "blobs"))
     queue = Queue(config["BROKER_URL"] or (folder / "queue").as_uri().replace("file", FOLDER, 1))
     jobs = Jobs(

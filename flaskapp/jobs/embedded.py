@@ -41,10 +41,13 @@ _fork: Callable[[], int] | None = None  # makes one
 _on_loss: Callable[[], None] | None = None  # what a web worker does when there is none
 
 
-def start(jobs: Jobs, listeners: Sequence[Any], on_work: Callable[[], None]) -> None:
+def start(
+    jobs: Jobs, listeners: Sequence[Any], on_work: Callable[[], None], drop_privileges: Callable[[], None]
+) -> None:
     """Fork the supervisor of a queue in a folder here. It must not keep the master's listeners open.
 
-    `on_work` is the first that a worker does.
+    The supervisor calls `drop_privileges` before anything else, so that it and its worker, which decodes uploads, have
+    no more privileges than the web workers. A worker calls `on_work` first.
     """
     global _fork
     heard, bell = os.pipe()  # the master keeps both ends: the next supervisor hears what the last one did not
@@ -55,7 +58,8 @@ def start(jobs: Jobs, listeners: Sequence[Any], on_work: Callable[[], None]) -> 
         master = os.getpid()
         pid = os.fork()
         if pid == 0:
-            _run(lambda: Supervisor(jobs, heard, master, on_work).run(), signal.SIGTERM, master, listeners)
+            supervisor = Supervisor(jobs, heard, master, on_work)
+            _run(supervisor.run, signal.SIGTERM, master, listeners, drop_privileges)
         return pid
 
     _fork = fork
@@ -119,10 +123,17 @@ def _ring(bell: int) -> None:
         pass
 
 
-def _run(live: Callable[[], None], at_parents_death: int, parent: int, not_ours: Sequence[Any]) -> NoReturn:
+def _run(
+    live: Callable[[], None],
+    at_parents_death: int,
+    parent: int,
+    not_ours: Sequence[Any],
+    drop_privileges: Callable[[], None] = lambda: None,
+) -> NoReturn:
     """The whole life of a forked process."""
     status = 1
     try:
+        drop_privileges()  # before prctl: a change of the user resets what that sets
         for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         for number in NOT_FOR_US:

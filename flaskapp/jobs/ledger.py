@@ -1,23 +1,24 @@
 """What the database knows of jobs: the truth, of which messages in a broker only remind.
 
-A chunk is worked at under a claim, which ends after LEASE seconds unless its worker renews it. Only who has the claim
-saves, so that an image gets its captions, or the reason why it has none, once. Rows are taken in one order everywhere,
-chunks before their jobs and both by their keys, so that no two transactions wait for each other.
+A chunk is worked at under a claim: a lease of LEASE seconds by the database's clock, which its worker renews. Only the
+holder of the claim saves, so that an image gets its captions, or the reason why it has none, once. Rows are locked in
+one order everywhere, chunks before their jobs and both by their keys, so that no two transactions deadlock.
 """
 
-import math
-import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import CursorResult, Update, and_, delete, exists, func, insert, or_, select, update
+from sqlalchemy import and_, delete, exists, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from flaskapp.database import Database
-from flaskapp.errors import KeyReused, TooBusy
+from flaskapp.database import Database, current_time, exclude_others, found_a_row, is_alone
+from flaskapp.errors import KeyReused
 from flaskapp.jobs.claims import ChunkId, Claim, Counts, Outcome
+from flaskapp.jobs.conditions import is_chunk, is_free, is_in, is_of, is_open
+from flaskapp.jobs.fairness import next_chunk
+from flaskapp.jobs.quotas import Quotas
 from flaskapp.jobs.tables import (
     ACTIVE,
     CANCELLED,
@@ -36,38 +37,44 @@ LEASE = 20.0  # seconds
 LONGEST_DELAY = 60.0  # seconds before a chunk that was given back is tried again
 GRACE = 10.0  # seconds that a message may be on its way
 OVERTAKEN = 60.0  # seconds: a message is lost where one that was sent so much later has arrived
-FULL = 60  # seconds after which another job may have room
-LOOKING = 0x73776565  # any number: the key of PostgreSQL's lock
+LOOKING, ADMITTING = 0x73776565, 0x61646D69  # any numbers: the keys of PostgreSQL's locks
+UNLIMITED = Quotas()
 AT_ONCE = 500  # lost messages that are sent again, jobs that are removed
 
 
 class Ledger:
     """Every method is one transaction, and raises DatabaseUnavailable."""
 
-    def __init__(self, database: Database, room: float = math.inf) -> None:
-        """`room`: bytes that the images of all jobs may have which have not ended."""
-        self._database, self._room = database, room
+    def __init__(self, database: Database, quotas: Quotas = UNLIMITED) -> None:
+        self._database, self._quotas = database, quotas
 
     # Jobs
 
     def open(
-        self, owner: str, key: str | None, fingerprint: str, config: Mapping[str, Any], total: int, size: int = 0
+        self,
+        owner: str,
+        key: str | None,
+        fingerprint: str,
+        config: Mapping[str, Any],
+        total: int,
+        size: int = 0,
+        client: str = "",
     ) -> Job:
         """A new job, or the one that was made with this key. Raises KeyReused if that was of other content.
 
-        Raises TooBusy if there is no room for its `size` beside those that have not ended; one alone always has.
+        Raises TooBusy and QuotaExceeded if it does not fit beside the jobs that have not ended.
         """
         job = Job(
-            id=str(uuid.uuid4()), owner=owner, key=key, fingerprint=fingerprint, config=dict(config),
-            state=RECEIVING, total=total, size=size, created_at=time.time(),
+            id=str(uuid.uuid4()), owner=owner, client=client, key=key, fingerprint=fingerprint, config=dict(config),
+            state=RECEIVING, total=total, size=size,
         )  # fmt: skip
         try:
             with self._database.session() as session:
+                exclude_others(session, ADMITTING)
+                job.created_at = current_time(session)
                 session.add(job)
                 session.flush()
-                used = session.scalar(select(func.sum(Job.size)).where(Job.state.in_([*ACTIVE, RECEIVING])))
-                if size < (used or 0) > self._room:
-                    raise TooBusy("too many images of caption jobs wait", retry_after=FULL)
+                self._quotas.check(session, job)
             return job
         except IntegrityError:
             with self._database.session() as session:
@@ -81,9 +88,10 @@ class Ledger:
         chunks = range(0, len(names), chunk_size)
         with self._database.session() as session:
             accepted = update(Job).where(Job.id == job_id, Job.state == RECEIVING).values(state=QUEUED)
-            if not _changed(session, accepted):
+            if not found_a_row(session, accepted):
                 return False
-            rows = [{"job_id": job_id, "number": number, "sent_at": time.time()} for number in range(len(chunks))]
+            now = current_time(session)
+            rows = [{"job_id": job_id, "number": number, "sent_at": now} for number in range(len(chunks))]
             session.execute(insert(Chunk), rows)
             session.execute(
                 insert(Image),
@@ -120,27 +128,46 @@ class Ledger:
 
     # Work
 
-    def claim(self, chunk: ChunkId) -> Claim | None:
-        """The right to work at a chunk; None where nothing is left to do, or another has it."""
-        token = uuid.uuid4().hex
+    def claim_next(self, announced: ChunkId) -> Claim | None:
+        """Claim the next chunk in fair order; None if no chunk is free.
+
+        Each message entitles a worker to one chunk, not necessarily the announced one: another message covers that.
+        """
         with self._database.session() as session:
-            now = time.time()
-            claimed = update(Chunk).where(*_is(chunk), Chunk.is_done.is_(False), _is_free(now))
-            values = {"claim": token, "claimed_until": now + LEASE, "attempts": Chunk.attempts + 1}
-            if not _changed(session, claimed.values(values)):
-                return None
-            started = update(Job).where(Job.id == chunk.job_id, Job.state == QUEUED)
-            session.execute(started.values(state=RUNNING, started_at=now))
-            attempts = session.scalars(select(Chunk.attempts).where(*_is(chunk))).one()
-            config = session.scalars(select(Job.config).where(Job.id == chunk.job_id)).one()
-            left = select(Image.number).where(_is_in(chunk), _is_open()).order_by(Image.number)
-            return Claim(chunk, token, config, attempts, session.scalars(left).all())
+            self._hear(session, announced)
+            now = current_time(session)
+            chunk = next_chunk(session, announced, now)
+            return chunk and self._claim(session, chunk, now)
+
+    def claim(self, chunk: ChunkId) -> Claim | None:
+        """Claim this chunk; None if it is done or another worker has it."""
+        with self._database.session() as session:
+            self._hear(session, chunk)
+            return self._claim(session, chunk, current_time(session))
+
+    @staticmethod
+    def _hear(session: Session, announced: ChunkId) -> None:
+        session.execute(update(Chunk).where(*is_chunk(announced)).values(is_heard=True))
+
+    @staticmethod
+    def _claim(session: Session, chunk: ChunkId, now: float) -> Claim | None:
+        token = uuid.uuid4().hex
+        claimed = update(Chunk).where(*is_chunk(chunk), Chunk.is_done.is_(False), is_free(now))
+        values = {"claim": token, "claimed_until": now + LEASE, "attempts": Chunk.attempts + 1}
+        if not found_a_row(session, claimed.values(values)):
+            return None
+        started = update(Job).where(Job.id == chunk.job_id, Job.state == QUEUED)
+        session.execute(started.values(state=RUNNING, started_at=now))
+        attempts = session.scalars(select(Chunk.attempts).where(*is_chunk(chunk))).one()
+        config = session.scalars(select(Job.config).where(Job.id == chunk.job_id)).one()
+        left = select(Image.number).where(is_in(chunk), is_open()).order_by(Image.number)
+        return Claim(chunk, token, config, attempts, session.scalars(left).all())
 
     def renew(self, claim: Claim) -> bool:
         """Keep a claim. False: it is another's, or the job was cancelled."""
         with self._database.session() as session:
-            kept = update(Chunk).where(*_is_of(claim)).values(claimed_until=time.time() + LEASE)
-            return _changed(session, kept)
+            kept = update(Chunk).where(*is_of(claim)).values(claimed_until=current_time(session) + LEASE)
+            return found_a_row(session, kept)
 
     def try_alone(self, claim: Claim, image: int) -> int | None:
         """Count one more attempt at an image by itself, before it is made.
@@ -149,8 +176,8 @@ class Ledger:
         """
         ours = (Image.job_id == claim.chunk.job_id, Image.number == image)
         with self._database.session() as session:
-            counted = update(Image).where(*ours, exists().where(*_is_of(claim))).values(attempts=Image.attempts + 1)
-            if not _changed(session, counted):
+            counted = update(Image).where(*ours, exists().where(*is_of(claim))).values(attempts=Image.attempts + 1)
+            if not found_a_row(session, counted):
                 return None
             return session.scalars(select(Image.attempts).where(*ours)).one()
 
@@ -164,28 +191,28 @@ class Ledger:
         """Write what became of some images; the chunk is done with the last. False: the claim is gone."""
         job_id = claim.chunk.job_id
         with self._database.session() as session:
-            if not _changed(session, update(Chunk).where(*_is_of(claim)).values(claim=claim.token)):
+            if not found_a_row(session, update(Chunk).where(*is_of(claim)).values(claim=claim.token)):
                 return False
             for number, outcome in outcomes.items():
                 error = outcome.error and outcome.error[:MAX_ERROR]
                 session.execute(
                     update(Image)
-                    .where(Image.job_id == job_id, Image.number == number, _is_open())
+                    .where(Image.job_id == job_id, Image.number == number, is_open())
                     .values(captions=outcome.captions, error=error)
                 )
-            is_left = exists().where(_is_in(claim.chunk), _is_open())
-            session.execute(update(Chunk).where(*_is(claim.chunk), ~is_left).values(is_done=True))
+            is_left = exists().where(is_in(claim.chunk), is_open())
+            session.execute(update(Chunk).where(*is_chunk(claim.chunk), ~is_left).values(is_done=True))
         self.finish([job_id])
         return True
 
     def give_back(self, claim: Claim, is_attempt: bool) -> None:
         """Let the chunk be tried again after a while. `is_attempt`: it counts as one."""
         with self._database.session() as session:
-            delays = session.scalar(select(Chunk.delays).where(*_is_of(claim))) or 0
-            until = time.time() + min(LONGEST_DELAY, 2.0 ** min(delays, 10))
+            delays = session.scalar(select(Chunk.delays).where(*is_of(claim))) or 0
+            until = current_time(session) + min(LONGEST_DELAY, 2.0 ** min(delays, 10))
             session.execute(
                 update(Chunk)
-                .where(*_is_of(claim))
+                .where(*is_of(claim))
                 .values(claim=None, claimed_until=until, delays=delays + 1, attempts=claim.attempts - (not is_attempt))
             )
 
@@ -195,7 +222,7 @@ class Ledger:
         """End jobs of which every chunk is done: in a transaction after the one that made it so, to see the others'."""
         is_left = exists().where(Chunk.job_id == Job.id, Chunk.is_done.is_(False))
         with self._database.session() as session:
-            if job_ids is None and _another_looks(session):
+            if job_ids is None and not is_alone(session, LOOKING):
                 return
             chosen = [] if job_ids is None else [Job.id.in_(list(job_ids))]
             self._end(session, and_(*chosen, Job.state == RUNNING, ~is_left), DONE)
@@ -205,19 +232,21 @@ class Ledger:
 
         So it is with a message that was sent a while ago if none waits, or if those have arrived that were sent later.
         """
-        now = time.time()
         open_jobs = select(Job.id).where(Job.state.in_(ACTIVE))
         with self._database.session() as session:
-            if _another_looks(session):
+            if not is_alone(session, LOOKING):
                 return []
+            now = current_time(session)
             is_lost = Chunk.sent_at < now - GRACE
             if not is_queue_empty:
-                claimed = (Chunk.claim.is_not(None), Chunk.job_id.in_(open_jobs))
-                newest = session.scalar(select(func.max(Chunk.sent_at)).where(*claimed))
-                is_lost = Chunk.sent_at < min(now - GRACE, (newest or 0) - OVERTAKEN)
+                heard = (Chunk.is_heard, Chunk.job_id.in_(open_jobs))
+                newest = session.scalar(select(func.max(Chunk.sent_at)).where(*heard))
+                is_overtaken = Chunk.sent_at < min(now - GRACE, (newest or 0) - OVERTAKEN)
+                # A message that was used for another chunk is not lost: that chunk's message is still queued.
+                is_lost = and_(is_overtaken, or_(~Chunk.is_heard, Chunk.claimed_until.is_not(None)))
             chosen = (
                 select(Chunk.job_id, Chunk.number)
-                .where(Chunk.is_done.is_(False), is_lost, _is_free(now), Chunk.job_id.in_(open_jobs))
+                .where(Chunk.is_done.is_(False), is_lost, is_free(now), Chunk.job_id.in_(open_jobs))
                 .order_by(Chunk.sent_at)
                 .limit(AT_ONCE)
                 .with_for_update(skip_locked=True, of=Chunk)  # whoever has one works at it, or sends it
@@ -225,7 +254,8 @@ class Ledger:
             found = []
             for chunk in [ChunkId(*row) for row in session.execute(chosen)]:
                 # SQLite locks nothing before the first of these: another may have been here
-                if _changed(session, update(Chunk).where(*_is(chunk), is_lost, _is_free(now)).values(sent_at=now)):
+                again = update(Chunk).where(*is_chunk(chunk), is_lost, is_free(now))
+                if found_a_row(session, again.values(sent_at=now, is_heard=False)):
                     found.append(chunk)
             return found
 
@@ -233,9 +263,10 @@ class Ledger:
         with self._database.session() as session:
             return session.scalar(select(Job.id).where(Job.state.in_(ACTIVE)).limit(1)) is not None
 
-    def expire(self, before: float) -> list[str]:
-        """End the jobs that were made `before` and are not done. Returns the ids of all that ended before it."""
+    def expire(self, age: float) -> list[str]:
+        """Expire jobs older than `age` seconds. Returns the ids of all jobs that ended longer ago than that."""
         with self._database.session() as session:
+            before = current_time(session) - age
             old = Job.created_at < before
             stale = select(Job.id).where(old, Job.state.in_([*ACTIVE, RECEIVING])).limit(AT_ONCE)
             self._abandon(session, session.scalars(stale).all(), EXPIRED)
@@ -265,36 +296,5 @@ class Ledger:
         is_open = Job.state.in_([*ACTIVE, RECEIVING])
         in_order = select(Job.id).where(which, is_open).order_by(Job.id).limit(AT_ONCE)
         chosen = session.scalars(in_order.with_for_update()).all()
-        ended = update(Job).where(Job.id.in_(chosen), is_open).values(state=state, ended_at=time.time())
+        ended = update(Job).where(Job.id.in_(chosen), is_open).values(state=state, ended_at=current_time(session))
         session.execute(ended.execution_options(synchronize_session=False))
-
-
-def _another_looks(session: Session) -> bool:
-    """Whether another worker is looking through all jobs now. A thousand workers that do take all of a database."""
-    has_locks = session.get_bind().dialect.name == "postgresql"
-    return has_locks and not session.scalar(select(func.pg_try_advisory_xact_lock(LOOKING)))
-
-
-def _changed(session: Session, statement: Update) -> bool:
-    """Whether an update found a row."""
-    return cast(CursorResult[Any], session.execute(statement)).rowcount > 0
-
-
-def _is(chunk: ChunkId) -> tuple[Any, Any]:
-    return Chunk.job_id == chunk.job_id, Chunk.number == chunk.number
-
-
-def _is_of(claim: Claim) -> tuple[Any, ...]:
-    return *_is(claim.chunk), Chunk.claim == claim.token, Chunk.is_done.is_(False)
-
-
-def _is_free(now: float) -> Any:
-    return or_(Chunk.claimed_until.is_(None), Chunk.claimed_until < now)
-
-
-def _is_in(chunk: ChunkId) -> Any:
-    return and_(Image.job_id == chunk.job_id, Image.chunk == chunk.number)
-
-
-def _is_open() -> Any:
-    return and_(Image.captions.is_(None), Image.error.is_(None))

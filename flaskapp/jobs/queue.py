@@ -1,6 +1,7 @@
 """The way of a chunk's id to a worker: Celery, over any broker, or through a folder where none is configured."""
 
 import logging
+import ssl
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,6 +12,7 @@ from kombu.connection import Connection
 from kombu.exceptions import KombuError
 from kombu.messaging import Producer
 
+from flaskapp import broker_urls
 from flaskapp.errors import BrokerUnavailable, DatabaseUnavailable
 from flaskapp.jobs import folder_queue
 from flaskapp.jobs.claims import ChunkId
@@ -26,6 +28,7 @@ PATIENCE = 2.0  # seconds that a broker may take to answer a request that submit
 LONGEST_RETRY = 60  # seconds
 SILENT = 5.0  # seconds after which a worker asks a broker that is silent, and then gives its connection up
 NOT_FOUND = "404"  # of AMQP
+MAX_CAUSES = 10  # logged for one error
 
 Send = Callable[[Iterable[ChunkId]], None]
 
@@ -38,9 +41,12 @@ class Queue:
         self.is_local = url.scheme == FOLDER  # to this machine: its server runs a worker of its own
         self._folder = Path(unquote(url.path)) if self.is_local else None
         self.celery = Celery("flaskapp", set_as_current=False)
+        broker = broker_urls.Broker(f"{FOLDER}://localhost") if self.is_local else broker_urls.parse(broker_url)
         self.celery.conf.update(
-            broker_url=f"{FOLDER}://localhost" if self.is_local else broker_url,
-            broker_transport_options={
+            broker_url=broker.url,
+            broker_use_ssl=broker.use_ssl or False,
+            broker_transport_options=broker.transport_options
+            | {
                 "visibility_timeout": 3600,
                 "polling_interval": 0.5,
                 "socket_connect_timeout": SILENT,  # these are Redis's: a broker that is cut off sends no error
@@ -136,6 +142,14 @@ class Queue:
             raise _unavailable(error) from error
 
 
-def _unavailable(error: Exception) -> BrokerUnavailable:
-    log.error("The broker of caption jobs failed: %s", type(error).__name__)  # its text may have the URL
+def _unavailable(error: BaseException) -> BrokerUnavailable:
+    """Log the types of the errors only, and the reasons of TLS errors: other messages may contain the URL."""
+    causes: list[str] = []
+    cause: BaseException | None = error
+    while cause is not None and len(causes) < MAX_CAUSES:
+        causes.append(
+            f"{type(cause).__name__} ({cause.reason})" if isinstance(cause, ssl.SSLError) else type(cause).__name__
+        )
+        cause = cause.__cause__ or cause.__context__
+    log.error("The broker of caption jobs failed: %s", ", caused by ".join(dict.fromkeys(causes)))
     return BrokerUnavailable("caption jobs cannot be taken at the moment")

@@ -55,19 +55,26 @@ class Jobs:
         self._turns = Turns(MEMORY, wait=10, busy=busy)
 
     def submit(
-        self, files: Sequence[NamedFile], limits: Limits, settings: GenerationSettings, owner: str, key: str | None
+        self,
+        files: Sequence[NamedFile],
+        limits: Limits,
+        settings: GenerationSettings,
+        owner: str,
+        key: str | None,
+        client: str = "",
     ) -> JobStatus:
         """Take a job, or find the one that was made with the same key and content.
 
         First its rows and files, then the messages: what is not sent then, the workers' keeper sends.
-        Raises UnreadableUpload, KeyReused, TooBusy, DatabaseUnavailable, BlobStoreUnavailable, BrokerUnavailable.
+        `client` is what quotas and turns go by. Raises UnreadableUpload, KeyReused, TooBusy, QuotaExceeded,
+        DatabaseUnavailable, BlobStoreUnavailable, BrokerUnavailable.
         """
         with self._openings.take():
             bundle = unpack(files, limits)
         with self._turns.take(bundle.largest(self._chunk_size)), self.queue.open() as send:
             config = asdict(settings)
             fingerprint = bundle.fingerprint(repr(config))
-            job = self.ledger.open(owner, key, fingerprint, config, len(bundle), bundle.size)
+            job = self.ledger.open(owner, key, fingerprint, config, len(bundle), bundle.size, client)
             if job.state == RECEIVING:
                 with self._forgetting(job):
                     chunks = self._store(job.id, bundle)
@@ -136,7 +143,7 @@ class Jobs:
 
     def tidy(self) -> None:
         """End the jobs that took too long, and forget, with their images, those that ended long ago."""
-        for job_id in self.ledger.expire(time.time() - self._seconds_kept):
+        for job_id in self.ledger.expire(self._seconds_kept):
             try:
                 self.blobs.remove(job_id)
             except BlobStoreUnavailable:  # this one's turn comes again, the others' now

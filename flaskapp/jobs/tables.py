@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Float, ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, Float, ForeignKey, Index, String, UniqueConstraint, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from flaskapp.accounts import MAX_USERNAME
@@ -27,6 +27,7 @@ class Job(Base):
 
     id: Mapped[str] = mapped_column(JobId, primary_key=True)
     owner: Mapped[str] = mapped_column(String(MAX_USERNAME))  # "": nobody in particular
+    client: Mapped[str] = mapped_column(String(MAX_USERNAME), server_default="")  # owner or address, for quotas
     key: Mapped[str | None] = mapped_column(String(MAX_KEY))
     fingerprint: Mapped[str] = mapped_column(String(64))
     config: Mapped[dict[str, Any]] = mapped_column(JSON)
@@ -35,19 +36,23 @@ class Job(Base):
     size: Mapped[int] = mapped_column(BigInteger, server_default="0")  # bytes of them
     created_at: Mapped[float] = mapped_column(Time)
     started_at: Mapped[float | None] = mapped_column(Time)
-    ended_at: Mapped[float | None] = mapped_column(Time)
+    ended_at: Mapped[float | None] = mapped_column(Time, index=True)
 
 
 class Chunk(Base):
     """The images of a job that go through the model together: one message, one file of the blob store."""
 
     __tablename__ = "caption_job_chunks"
-    __table_args__ = (Index("ix_caption_job_chunks_waiting", "is_done", "sent_at"),)
+    __table_args__ = (
+        Index("ix_caption_job_chunks_waiting", "is_done", "sent_at"),
+        Index("ix_caption_job_chunks_claimed", "job_id", "claimed_until"),
+    )
 
     job_id: Mapped[str] = mapped_column(JobId, ForeignKey("caption_jobs.id"), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     is_done: Mapped[bool] = mapped_column(default=False)
     sent_at: Mapped[float] = mapped_column(Time)  # the last message about it
+    is_heard: Mapped[bool] = mapped_column(default=False, server_default=false())  # a worker received that message
     claim: Mapped[str | None] = mapped_column(String(32))  # of the last worker that took it
     claimed_until: Mapped[float | None] = mapped_column(Time)  # by that worker, or nobody's before then
     attempts: Mapped[int] = mapped_column(default=0)  # claims that have not ended in order

@@ -50,8 +50,8 @@ class Work:
         self._max_megapixels = max_megapixels
 
     def caption_chunk(self, job_id: str, number: int) -> None:
-        """Raises DatabaseUnavailable, after which it shall be called again."""
-        claim = self._ledger.claim(ChunkId(job_id, number))
+        """Caption this chunk, or the next one in fair order. Raises DatabaseUnavailable: retry then."""
+        claim = self._ledger.claim_next(ChunkId(job_id, number))
         if claim is None:
             return
         with self._keeper.holding(claim) as is_gone:
@@ -141,7 +141,7 @@ class Work:
         self, images: Sequence[EncodedImage], settings: GenerationSettings, is_gone: Callable[[], bool]
     ) -> list[list[str]]:
         try:
-            counted = Counted(len(images), lambda: _decode(images))
+            counted = Counted(len(images), lambda: self._decode(images, is_gone))
             return self._captioner.caption(counted, settings, is_gone, deadline=DEADLINE)
         except FlaskappError:
             raise
@@ -149,15 +149,14 @@ class Work:
             log.exception("Images could not be captioned")
             raise CaptionFailed("the image could not be captioned") from error
 
+    def _decode(self, images: Sequence[EncodedImage], is_gone: Callable[[], bool]) -> Iterator[np.ndarray]:
+        for image in images:
+            with image.decoded(self._captioner.input_side, has_left=is_gone) as picture:
+                yield picture.flatten()
+
     def _save(self, claim: Claim, outcomes: Mapping[int, Outcome]) -> None:
         if not _patiently(lambda: self._ledger.save(claim, outcomes)):
             raise ClientLeft("the claim is gone")
-
-
-def _decode(images: Sequence[EncodedImage]) -> Iterator[np.ndarray]:
-    for image in images:
-        with image.decoded() as picture:
-            yield picture.flatten()
 
 
 def _patiently(save: Callable[[], Saved]) -> Saved:

@@ -1,6 +1,9 @@
 """The line that gunicorn writes for each request: method, path, status and id, never the query string."""
 
+import logging
+import os
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from gunicorn.glogging import Logger
@@ -10,22 +13,52 @@ from flaskapp.trace import KEY
 FORMAT = '%(h)s %(t)s "%(m)s %(U)s %(H)s" %(s)s %(b)s %(M)sms "%(a)s" %({x-request-id}o)s'
 
 
+def _path(address: str) -> str:
+    return address.partition("?")[0]
+
+
+def _without_queries(environ: dict[str, Any]) -> dict[str, Any]:
+    """The environment without query strings: the deprecated login has the password there."""
+    addresses = {name: _path(environ[name]) for name in ("RAW_URI", "HTTP_REFERER") if name in environ}
+    return environ | addresses | {"QUERY_STRING": ""}
+
+
 class AccessLogger(Logger):  # type: ignore[misc]
     """gunicorn's own, without a copy of every header and variable of each request.
 
     Whoever sends metrics to statsd adds `--logger-class gunicorn.instrument.statsd.Statsd` to the command line.
     """
 
+    def reopen_files(self) -> None:
+        """On SIGUSR1. The master gives new files to the workers' user, which gunicorn itself does at the start only.
+
+        A worker that cannot open its file keeps the old one; with gunicorn's own method it would exit.
+        """
+        files = {
+            Path(handler.baseFilename)
+            for logger in (self.error_log, self.access_log)
+            for handler in logger.handlers
+            if isinstance(handler, logging.FileHandler)
+        }
+        for file in sorted(files):
+            if not os.access(file if file.exists() else file.parent, os.W_OK):
+                self.warning("The log file %s cannot be reopened: the old one stays in use", file)
+                return
+        super().reopen_files()
+        if os.geteuid() == 0:
+            for file in files:
+                os.chown(file, self.cfg.uid, self.cfg.gid)
+
     def atoms(self, resp: Any, req: Any, environ: dict[str, Any], request_time: timedelta) -> dict[str, Any]:
         if self.cfg.access_log_format != FORMAT:  # somebody's own may use any of them
-            atoms: dict[str, Any] = super().atoms(resp, req, environ, request_time)
-            return atoms
+            atoms: dict[str, Any] = super().atoms(resp, req, _without_queries(environ), request_time)
+            return atoms | {"{referer}i": _path(environ.get("HTTP_REFERER", "-"))}
         trace = environ.get(KEY)
         return {
             "h": environ.get("REMOTE_ADDR", "-"),
             "t": self.now(),
             "m": environ["REQUEST_METHOD"],
-            "U": environ["RAW_URI"].partition("?")[0],  # still percent-encoded: no line breaks in it
+            "U": _path(environ["RAW_URI"]),  # still percent-encoded: no line breaks in it
             "H": environ["SERVER_PROTOCOL"],
             "s": str(resp.status).partition(" ")[0],
             "b": resp.sent,

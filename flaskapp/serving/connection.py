@@ -11,7 +11,8 @@ from typing import Any
 from flaskapp.serving.framing import Incoming
 
 READ_SECONDS = 9.0  # that a request may take, or fall silent for: it is over by the tenth
-SLOWEST = 2**16  # bytes a second: what comes and goes faster than this has the time that it needs
+SLOWEST = 2**16  # bytes a second: an answer that is taken faster than this has the time that it needs
+SLOWEST_REQUEST = 2**10  # bytes a second, likewise: no thread waits for a request
 LINGER_SECONDS = 10.0  # that the rest of a refused body is thrown away, so that its sender gets to read the refusal
 PARTING_SECONDS = 1.0  # after the last answer, for the client to close first
 READ_AT_ONCE = 2**18  # bytes
@@ -69,7 +70,7 @@ class Connection:
         """By the time that so many bytes may take, and never beyond the time for silence."""
         now = time.monotonic()
         is_first = not self.incoming.data
-        earned = now + READ_SECONDS if is_first or self.deadline is None else self.deadline + size / SLOWEST
+        earned = now + READ_SECONDS if is_first or self.deadline is None else self.deadline + size / SLOWEST_REQUEST
         self.deadline = min(earned, now + READ_SECONDS)
 
     def _say_continue(self) -> None:

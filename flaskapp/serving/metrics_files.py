@@ -30,12 +30,14 @@ class MetricsFiles:
         self._folder: Path | None = None
         self._is_ours = False
         self._server = 0  # the process that forks the workers
+        self._owner = (-1, -1)  # user and group of the workers
 
     def open(self, given: str | None, user: int, group: int) -> None:
         """Use a folder that somebody looks after, or make one, that workers of this user and group can read."""
         self._server = os.getpid()
         self._is_ours = not given
-        self._folder = Path(given) if given else _make_folder(user, group)
+        self._owner = (user, group)
+        self._folder = Path(given) if given else _make_folder(self._owner)
         atexit.register(self._close_if_server)  # a start may fail after this
 
     def make_room(self, taken: Collection[int | None]) -> int | None:
@@ -46,8 +48,8 @@ class MetricsFiles:
         place = next(number for number in count() if number not in taken)
         try:
             for kind, size in ROOM.items():
-                if not self._file(kind, place).exists():
-                    _make_file(self._file(kind, place), size)
+                if not self._file(kind, place).exists() or metrics.damage_of(self._file(kind, place)):
+                    _make_file(self._file(kind, place), size, self._owner)
         except OSError as error:
             log.error("There is no room for a worker's metrics, so that /metrics answers 503: %s", error.strerror)
             self._mark(is_partial=True)
@@ -91,24 +93,30 @@ class MetricsFiles:
         return f"{self._server}-{place}"
 
 
-def _make_folder(user: int, group: int) -> Path | None:
+def _make_folder(owner: tuple[int, int]) -> Path | None:
     for parent in (IN_MEMORY, None):
         try:
             folder = Path(tempfile.mkdtemp(prefix=f"flaskapp-metrics-{os.getpid()}-", dir=parent))
-            if os.geteuid() == 0:
-                os.chown(folder, user, group)
+            _give(folder, owner)
             return folder
         except OSError:
             continue
     return None
 
 
-def _make_file(file: Path, size: int) -> None:
+def _give(path: Path, owner: tuple[int, int]) -> None:
+    """Make the workers' user its owner."""
+    if os.geteuid() == 0:
+        os.chown(path, *owner)
+
+
+def _make_file(file: Path, size: int, owner: tuple[int, int]) -> None:
     """All of it or nothing: whoever adds up the files must not meet one that is too short."""
     new = file.with_suffix(".new")
     try:
         with new.open("wb") as stream:
             os.posix_fallocate(stream.fileno(), 0, size)
+        _give(new, owner)
         new.rename(file)
     finally:
         new.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from flaskapp.serving.connection import SLOWEST
 
 WRITE_SECONDS = 10.0  # that nothing of an answer is taken
 PIECE = 2**16  # bytes
+BEGINNING = b"HTTP/1."  # of every answer
 
 
 class Outgoing:
@@ -20,9 +21,19 @@ class Outgoing:
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self._head: bytes | None = None
+        self._has_begun = False
         self._patience = WRITE_SECONDS  # that the client may still let us wait; what it takes earns more
 
+    def begin(self) -> None:
+        """Send the first bytes of the answer before the rest is known."""
+        if not self._has_begun:
+            self._has_begun = True
+            with suppress(OSError):
+                self._socket.send(BEGINNING, socket.MSG_DONTWAIT)
+
     def sendall(self, data: bytes) -> None:
+        if self._head is None and self._has_begun:
+            data = data.removeprefix(BEGINNING)
         if self._head is None and len(data) <= PIECE:
             self._head = data
         elif self._head and len(data) <= PIECE:

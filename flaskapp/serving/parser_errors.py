@@ -9,6 +9,7 @@ STATUSES = {
     errors.InvalidResponseHeaderName: HTTPStatus.INTERNAL_SERVER_ERROR,  # error of the parser to gunicorn
     errors.LimitRequestLine: HTTPStatus.REQUEST_URI_TOO_LONG,
     errors.LimitRequestHeaders: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    errors.ConfigurationProblem: HTTPStatus.NOT_FOUND,  # a path that does not begin with SCRIPT_NAME
     errors.ExpectationFailed: HTTPStatus.EXPECTATION_FAILED,
     errors.UnsupportedTransferCoding: HTTPStatus.NOT_IMPLEMENTED,
     errors.ParseException: HTTPStatus.BAD_REQUEST,

@@ -8,8 +8,10 @@ import pytest
 import requests
 from flask import Flask
 from flask.testing import FlaskClient
+from werkzeug.datastructures import MultiDict
 from werkzeug.test import TestResponse
 
+from flaskapp.api.caption import CaptionConfig
 from tests.conftest import ASSETS, Server, assert_error
 
 STAR = "a large pink star on a yellow background"
@@ -86,7 +88,6 @@ def test_a_seed_makes_a_draw_repeatable(client: FlaskClient) -> None:
         ({"max_length": "16"}, "max_length"),
         ({"max_length": 16.5}, "max_length"),
         ({"max_length": True}, "max_length"),
-        ({"max_length": None}, "max_length"),
         ({"min_length": 17}, "min_length"),
         ({"num_beams": 0}, "num_beams"),
         ({"num_beams": 10_000}, "num_beams"),
@@ -96,7 +97,10 @@ def test_a_seed_makes_a_draw_repeatable(client: FlaskClient) -> None:
         ({"early_stopping": "always"}, "early_stopping"),
         ({"early_stopping": 1}, "early_stopping"),
         ({"do_sample": "yes"}, "do_sample"),
-        ({"temperature": 0}, "temperature"),
+        ({"temperature": 0, "do_sample": True}, "temperature"),
+        ({"temperature": -1}, "temperature"),
+        ({"top_p": 0, "do_sample": True}, "top_p"),
+        ({"beams": None}, "beams"),
         ({"top_p": 1.1}, "top_p"),
         ({"seed": -1}, "seed"),
     ],
@@ -106,7 +110,7 @@ def test_a_setting_that_cannot_be_obeyed_is_named(client: FlaskClient, config: d
 
 
 @pytest.mark.parametrize(
-    "config", ["{", "", "{'max_length': 16}", '{"top_p": NaN}', '{"seed": 1, "seed": 2}', "[" * 9999]
+    "config", ["{", "\ufeff{", "{'max_length': 16}", '{"top_p": NaN}', '{"seed": 1, "seed": 2}', "[" * 9999]
 )
 def test_a_config_that_is_not_json_is_a_bad_request(client: FlaskClient, config: str) -> None:
     answer = caption(client, "star.png", config=config)
@@ -114,7 +118,62 @@ def test_a_config_that_is_not_json_is_a_bad_request(client: FlaskClient, config:
     assert answer.get_json()["message"].startswith("config: ")
 
 
-@pytest.mark.parametrize("config", ["[]", "null", "5", '"text"'])
+PLAIN = ["", " \r\n", "\ufeff", "{}", "\ufeff{}", "null", " null "]
+
+
+@pytest.mark.parametrize("config", PLAIN)
+def test_a_config_in_which_nothing_is_set_is_as_none(client: FlaskClient, config: str) -> None:
+    assert caption(client, "star.png", config=config).get_json()["caption"] == STAR
+    file = io.BytesIO(config.encode()), "c.json", "application/json"
+    answer = client.post("/caption/", data={"data": asset("star.png"), "config": file})
+    assert answer.get_json()["caption"] == STAR
+
+
+@pytest.mark.parametrize("name", CaptionConfig().fields)
+def test_a_setting_that_is_null_is_not_set(client: FlaskClient, name: str) -> None:
+    assert caption(client, "star.png", config={name: None}).data == caption(client, "star.png").data
+
+
+def test_a_byte_order_mark_before_a_config_is_no_part_of_it(client: FlaskClient) -> None:
+    short = '\ufeff{"max_length": 5, "num_beams": 1}'
+    assert caption(client, "star.png", config=short).get_json()["caption"] == "a large pink star"
+    file = io.BytesIO(short.encode()), "c.json", "application/json"
+    answer = client.post("/caption/", data={"data": asset("star.png"), "config": file})
+    assert answer.get_json()["caption"] == "a large pink star"
+
+
+def test_a_config_that_is_not_utf_8_is_told_its_encoding(client: FlaskClient) -> None:
+    file = io.BytesIO("{}".encode("utf-16")), "c.json", "application/json"
+    answer = client.post("/caption/", data={"data": asset("star.png"), "config": file})
+    assert_error(answer, 400)
+    assert answer.get_json()["message"] == "config: The JSON is encoded in UTF-16: send UTF-8."
+
+
+@pytest.mark.parametrize("setting", ["temperature", "top_p"])
+def test_what_a_draw_cannot_use_does_nothing_without_one(client: FlaskClient, setting: str) -> None:
+    assert caption(client, "star.png", config={setting: 0}).data == caption(client, "star.png").data
+
+
+@pytest.mark.parametrize("names", [["data[]"] * 2, ["data[0]", "data[1]"]])
+def test_several_files_may_be_called_as_php_and_axios_call_them(client: FlaskClient, names: list[str]) -> None:
+    form = MultiDict(zip(names, [asset("star.png"), asset("circle_and_diamond.png")], strict=True))
+    results = client.post("/caption/", data=form).get_json()["results"]
+    assert [result["captions"][0] for result in results] == [STAR, CIRCLE_AND_DIAMOND]
+
+
+def test_numbered_files_are_in_the_order_of_their_numbers(client: FlaskClient) -> None:
+    form = {f"data[{number}]": (asset("star.png")[0], f"{number}.png") for number in reversed(range(11))}
+    results = client.post("/caption/", data=form).get_json()["results"]
+    assert [result["input"] for result in results] == [f"{number}.png" for number in range(11)]
+
+
+@pytest.mark.parametrize("names", [["data", "data[]"], ["data[]", "data[0]"], ["data[1]", "data[2]"], ["data[a]"]])
+def test_files_whose_order_is_not_clear_are_refused(client: FlaskClient, names: list[str]) -> None:
+    form = {name: asset("star.png") for name in names}
+    assert_error(client.post("/caption/", data=form), 422, "multipart", names[-1])
+
+
+@pytest.mark.parametrize("config", ["[]", "5", '"text"'])
 def test_a_config_that_is_no_object_is_named(client: FlaskClient, config: str) -> None:
     assert_error(caption(client, "star.png", config=config), 422, "multipart", "config")
 
@@ -131,10 +190,10 @@ def test_one_bad_image_is_named_by_its_place(client: FlaskClient) -> None:
     unknown = io.BytesIO(b"<svg/>"), "drawing.svg"
     answer = client.post("/caption/", data={"data": [asset("star.png"), unknown]})
     assert_error(answer, 415)
-    assert answer.get_json()["message"].startswith("data.1: this is not an image")
+    assert answer.get_json()["message"].startswith("data.1: this is SVG, which cannot be read here: send JPEG")
     alone = client.post("/caption/", data={"data": (io.BytesIO(b"<svg/>"), "drawing.svg")})
     assert_error(alone, 415)
-    assert alone.get_json()["message"].startswith("this is not an image")
+    assert alone.get_json()["message"].startswith("this is SVG, which cannot be read here")
 
 
 def test_all_images_without_a_readable_header_are_named(client: FlaskClient) -> None:

@@ -90,7 +90,7 @@ def test_a_bad_image_fails_alone_with_its_reason(client: FlaskClient) -> None:
     assert [result.get("captions") for result in results] == [[STAR], None, None, None, [STAR]]
     assert [result.get("error") for result in results] == [
         None,
-        "this is not an image that can be read here: send JPEG, PNG, WebP, GIF or BMP",
+        "this is not an image that can be read here: send JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC or AVIF",
         "the png image is broken or cut short",
         "the file is empty",
         None,
@@ -297,6 +297,24 @@ def test_old_jobs_are_forgotten_with_their_images(make_app: Callable[..., Flask]
     assert_error(client.get(location), 404)
     assert list((tmp_path / "blobs").iterdir()) == []
     jobs.queue.celery.tasks[TASK](*ChunkId(location.rpartition("/")[2], 0))  # a message that comes too late
+
+
+def test_a_client_may_have_so_many_jobs_and_images_waiting_and_others_have_theirs(
+    make_app: Callable[..., Flask],
+) -> None:
+    client = make_app(MAX_CLIENT_JOBS="2", MAX_CLIENT_JOB_IMAGES="3", TRUSTED_PROXIES="1").test_client()
+
+    def send(address: str, images: int = 1) -> TestResponse:
+        data = {"data": [(io.BytesIO(b"no image"), f"{number}.png") for number in range(images)]}
+        return client.post("/caption_jobs/", data=data, headers={"X-Forwarded-For": address})
+
+    assert [send("10.0.0.1:1", 2).status_code, send("10.0.0.1:2", 2).status_code] == [202, 429]
+    assert [send("10.0.0.1:3").status_code, send("10.0.0.1:4").status_code] == [202, 429]
+    answer = send("10.0.0.1:5")
+    assert_error(answer, 429)
+    assert answer.get_json()["message"] == "2 of your caption jobs wait already: wait for one to end"
+    assert int(answer.headers["Retry-After"]) > 0
+    assert send("10.0.0.2").status_code == 202
 
 
 def test_a_job_has_no_scores_and_says_so(client: FlaskClient) -> None:

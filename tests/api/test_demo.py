@@ -54,7 +54,7 @@ def test_several_images_come_at_once_and_a_broken_one_fails_alone_in_words(demo:
     expect_caption(demo, "star.png", STAR)
     expect_caption(demo, "circle_and_diamond.png", CIRCLE_AND_DIAMOND)
     expect(card(demo, "broken.png").locator(".problem p")).to_have_text("The png image is broken or cut short.")
-    expect(card(demo, "drawing.svg").locator(".problem")).to_contain_text("This is not an image that can be read here")
+    expect(card(demo, "drawing.svg").locator(".problem")).to_contain_text("This is SVG, which cannot be read here")
     assert demo.locator(".card h3").all_text_contents() == [
         "star.png", "broken.png", "drawing.svg", "circle_and_diamond.png"
     ]  # fmt: skip

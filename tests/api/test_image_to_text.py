@@ -2,10 +2,12 @@
 
 import base64
 import json
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import requests
@@ -22,6 +24,7 @@ from tests.conftest import ASSETS, Server, assert_error
 STAR_FILE = ASSETS / "star.png"
 IMAGE = STAR_FILE.read_bytes()
 BASE64 = base64.b64encode(IMAGE).decode()
+URL_SAFE = base64.urlsafe_b64encode(IMAGE).decode()
 BROKEN_INTO_LINES = base64.encodebytes(IMAGE).decode()
 
 
@@ -51,7 +54,22 @@ def test_the_body_is_the_image_whatever_its_type_is_said_to_be(client: FlaskClie
 
 
 @pytest.mark.parametrize(
-    "inputs", [BASE64, f"data:image/png;base64,{BASE64}", f"data:;base64,{BASE64}", BROKEN_INTO_LINES]
+    "inputs",
+    [
+        BASE64,
+        BROKEN_INTO_LINES,
+        BROKEN_INTO_LINES.replace("\n", "\r\n\t"),
+        f" {BASE64}\n",
+        BASE64.rstrip("="),
+        URL_SAFE,
+        URL_SAFE.rstrip("="),
+        f"data:image/png;base64,{BASE64}",
+        f"data:;base64,{BASE64}",
+        f"DATA:image/png;charset=utf-8;Base64,{BASE64}",
+        f"data:image/png;base64,{quote(BASE64, safe='')}",
+        f"data:image/png;base64,{URL_SAFE.rstrip('=')}",
+        f"data:image/png,{quote(IMAGE)}",
+    ],
 )
 def test_json_holds_the_image_in_base64(client: FlaskClient, inputs: str) -> None:
     assert post_json(client, inputs=inputs).get_json() == [{"generated_text": STAR}]
@@ -105,7 +123,8 @@ def test_settings_in_json_replace_those_in_the_query(client: FlaskClient) -> Non
 @pytest.mark.parametrize(
     ("query", "field"),
     [("beams=8", "beams"), ("num_beams=0", "num_beams"), ("num_beams=", "num_beams"), ("num_beams=8.5", "num_beams"),
-     ("num_beams=true", "num_beams"), ("num_beams=1_0", "num_beams"), ("num_beams=null", "num_beams"),
+     ("num_beams=true", "num_beams"), ("num_beams=1_0", "num_beams"), ("beams=null", "beams"),
+     ("temperature=0&do_sample=true", "temperature"),
      ("top_p=NaN", "top_p"), ("top_p=1e999", "top_p"), ("top_p=high", "top_p"), ("do_sample=yes", "do_sample"),
      ("do_sample=1", "do_sample"), ("early_stopping=always", "early_stopping"), ("seed=" + "9" * 4000, "seed"),
      ("max_new_tokens=64", "max_new_tokens"), ("num_return_sequences=9", "num_return_sequences"),
@@ -129,7 +148,6 @@ def test_a_setting_in_the_query_that_cannot_be_obeyed_is_named(client: FlaskClie
         ({"generate_kwargs": {"num_return_sequences": 9}}, ["num_return_sequences"]),
         ({"generate_kwargs": []}, ["generate_kwargs"]),
         ([], []),
-        (None, []),
     ],
 )
 def test_a_setting_in_json_that_cannot_be_obeyed_is_named(
@@ -146,9 +164,63 @@ def test_an_image_that_cannot_be_read_is_named_by_how_it_came(client: FlaskClien
     assert_refused(post_json(client, inputs=base64.b64encode(b"<svg/>").decode()), 415)
 
 
-@pytest.mark.parametrize("inputs", ["no base64!", "caf\u00e9", BASE64[:-1], "data:", 5, None, [BASE64], {"a": BASE64}])
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        "no base64!",
+        "caf\u00e9",
+        BASE64 + "=",
+        "A" + BASE64.rstrip("=") + "=" * 3,
+        "a",
+        "a===",
+        "+-+-",
+        "ab/_",
+        "ab cd",
+        "data:",
+        "data:image/png;base64",
+        "data:;base64,a",
+        "data:;base64,!",
+        "data:,\ud800",
+        5,
+        None,
+        [BASE64],
+        {"a": BASE64},
+    ],
+)
 def test_inputs_that_are_no_base64_are_named(client: FlaskClient, inputs: Any) -> None:
     assert_refused(post_json(client, inputs=inputs), 422, "json", "inputs")
+
+
+@pytest.mark.parametrize(
+    "address", ["http://{}/cat.jpg", "HTTPS://{}/cat.jpg", "ftp://{}/a", "file:///etc/passwd", "s3://a/b"]
+)
+def test_an_address_is_refused_as_one_and_not_fetched(client: FlaskClient, address: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0)
+        text = address.format(f"127.0.0.1:{listener.getsockname()[1]}")
+        assert "no address is fetched" in assert_refused(post_json(client, inputs=text), 422, "json", "inputs")
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+
+
+def test_settings_that_are_null_are_not_set(client: FlaskClient) -> None:
+    for parameters in (None, {"num_beams": None}, {"max_new_tokens": None, "generate_kwargs": None}):
+        answer = post_json(client, inputs=BASE64, parameters=parameters)
+        assert answer.get_json() == [{"generated_text": STAR}], parameters
+    assert post(client, "num_beams=null&seed=null").get_json() == [{"generated_text": STAR}]
+    short = {"max_length": 5, "num_beams": 1, "generation_parameters": {"max_length": None}}
+    assert post_json(client, inputs=BASE64, parameters=short).get_json() == [{"generated_text": "a large pink star"}]
+
+
+def test_a_temperature_of_0_without_a_draw_does_nothing(client: FlaskClient) -> None:
+    assert post(client, "temperature=0&top_p=0").get_json() == [{"generated_text": STAR}]
+    assert post_json(client, inputs=BASE64, parameters={"temperature": 0}).get_json() == [{"generated_text": STAR}]
+
+
+def test_a_byte_order_mark_before_json_is_no_part_of_it(client: FlaskClient) -> None:
+    body = "\ufeff" + json.dumps({"inputs": BASE64})
+    answer = client.post("/image-to-text", data=body.encode(), content_type="application/json")
+    assert answer.get_json() == [{"generated_text": STAR}]
 
 
 @pytest.mark.parametrize(
@@ -223,7 +295,7 @@ def test_the_real_client_gets_captions(server: Server) -> None:
 
 def test_the_real_client_shows_what_was_wrong(server: Server) -> None:
     url = server.url + "/image-to-text"
-    assert "send JPEG, PNG, WebP, GIF or BMP" in refusal(url, b"<svg/>")
+    assert "send JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC or AVIF" in refusal(url, b"<svg/>")
     assert "body: The png image is broken or cut short." in refusal(url, IMAGE[:3000])
     assert "query: num_beams: Must be greater than or equal to 1" in refusal(url + "?num_beams=0")
     assert "query: message: Unknown field." in refusal(url + "?message=1")

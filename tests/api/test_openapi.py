@@ -24,6 +24,7 @@ def spec(client: FlaskClient) -> dict[str, Any]:
 
 
 def resolve(spec: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    schema = schema.get("anyOf", [schema])[0]  # the other is null
     return spec["components"]["schemas"][schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
 
 
@@ -53,7 +54,7 @@ def test_it_documents_every_route_of_the_application(client: FlaskClient, spec: 
         (rule.rule.replace("<", "{").replace(">", "}"), method.lower())
         for rule in client.application.url_map.iter_rules()
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
-        if not rule.endpoint.startswith(("docs.", "api-docs.", "demo.", "static"))
+        if not rule.endpoint.startswith(("docs.", "demo.", "static"))
     }
     assert documented == served
 

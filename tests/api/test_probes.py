@@ -129,7 +129,9 @@ def test_a_database_that_cannot_be_opened_is_said_without_its_url(
 def test_a_database_that_does_not_answer_keeps_no_probe(client: FlaskClient, tmp_path: Path) -> None:
     captioner.load()
     assert client.post("/login/", json={"username": "ada", "password": "correct horse"}).status_code == 200
+    client.application.extensions["accounts"].close()
     locked = sqlite3.connect(tmp_path / "test.db", isolation_level=None)
+    locked.execute("PRAGMA locking_mode = EXCLUSIVE")  # or readers would not wait
     locked.execute("BEGIN EXCLUSIVE")
     began = time.monotonic()
     answers = [client.get("/readyz") for _ in range(5)]

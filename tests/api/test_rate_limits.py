@@ -67,7 +67,7 @@ def test_wrong_passwords_count_together_wherever_they_are_tried(make_app: Callab
     assert logins(client, 1) + guesses(client, 1) == [429] * 2
 
 
-def test_only_wrong_logins_count_and_who_is_in_stays_in(make_app: Callable[..., Flask]) -> None:
+def test_only_wrong_logins_count(make_app: Callable[..., Flask]) -> None:
     app = make_app(REQUIRE_LOGIN=True, RATE_LIMIT_FAILURES="1/minute")
     app.extensions["accounts"].add("ada", "correct horse")
     app.extensions["accounts"].add("grace", "correct horse")
@@ -78,7 +78,7 @@ def test_only_wrong_logins_count_and_who_is_in_stays_in(make_app: Callable[..., 
 
     assert [check("ada", "correct horse"), check("grace", "correct horse"), check(), check()] == [200, 200, 401, 401]
     assert guesses(client, 2) == [401, 429]
-    assert check("ada", "correct horse") == 200
+    assert check("ada", "correct horse") == 429, "or a guesser at this address would see a right guess"
     assert check() == 401
 
 
@@ -102,13 +102,112 @@ def test_behind_trusted_proxies_what_the_last_of_them_saw_counts(make_app: Calla
 
 
 @pytest.mark.parametrize(
+    "pattern", ["203.0.113.7:{}", '"203.0.113.7:{}"', "[2001:db8::1]:{}", "[2001:db8::{}]", "junk{}"]
+)
+def test_a_forwarded_address_with_another_port_each_time_is_limited(
+    make_app: Callable[..., Flask], pattern: str
+) -> None:
+    app = make_app(RATE_LIMIT_LOGIN="off", RATE_LIMIT_FAILURES="3/minute", TRUSTED_PROXIES="1", REQUIRE_LOGIN=True)
+    client = app.test_client()
+    headers = [
+        {"X-Forwarded-For": pattern.format(41000 + number if "]:" in pattern else number)} for number in range(5)
+    ]
+    assert [logins(client, 1, headers=each) for each in headers] == [[401], [401], [401], [429], [429]]
+
+
+ADA_BASIC, WRONG = ("ada", "correct horse"), ("ada", "wrong")
+
+
+def asked_from(client: FlaskClient, address: str, auth: tuple[str, str]) -> int:
+    return client.get("/text_model/?data=a", auth=auth, environ_base={"REMOTE_ADDR": address}).status_code
+
+
+def with_ada(make_app: Callable[..., Flask], **settings: Any) -> FlaskClient:
+    app = make_app(REQUIRE_LOGIN=True, **settings)
+    app.extensions["accounts"].add(*ADA_BASIC)
+    return app.test_client()
+
+
+def test_a_right_guess_is_refused_after_too_many_wrong_ones_even_while_its_owner_is_active(
+    make_app: Callable[..., Flask],
+) -> None:
+    client = with_ada(make_app, RATE_LIMIT_FAILURES="2/minute")
+    assert asked_from(client, "10.0.0.1", ADA_BASIC) == 200
+    assert [asked_from(client, "10.0.0.2", auth) for auth in (WRONG, WRONG, ADA_BASIC)] == [401, 401, 429]
+    assert asked_from(client, "10.0.0.1", ADA_BASIC) == 200
+
+
+def test_guesses_from_many_addresses_are_limited_by_the_name_and_its_owner_stays_logged_in(
+    make_app: Callable[..., Flask],
+) -> None:
+    client = with_ada(make_app, RATE_LIMIT_USERNAME="3/minute")
+    assert asked_from(client, "10.0.0.1", ADA_BASIC) == 200
+    guessed = [asked_from(client, f"10.0.1.{number}", WRONG) for number in range(5)]
+    assert guessed == [401, 401, 401, 429, 429]
+    assert asked_from(client, "10.0.1.9", ADA_BASIC) == 429, "the right one, from a new address"
+    assert asked_from(client, "10.0.1.9", ("bob", "wrong")) == 401, "each name has a limit of its own"
+    client.application.extensions["accounts"]._remembered._logins.clear()  # as after a minute
+    assert asked_from(client, "10.0.0.1", ADA_BASIC) == 200
+    answer = client.post("/login/", json=ADA, environ_base={"REMOTE_ADDR": "10.0.1.10"})
+    assert_error(answer, 429)
+    assert answer.get_json()["message"] == "too many wrong passwords for this username"
+    assert int(answer.headers["Retry-After"]) == 60
+    assert logins(client, 1, environ_base={"REMOTE_ADDR": "10.0.0.1"}) == [200]
+
+
+def test_a_name_in_another_case_or_width_counts_as_the_same(make_app: Callable[..., Flask]) -> None:
+    client = with_ada(make_app, RATE_LIMIT_USERNAME="2/minute")
+    names = ["ada", "ADA", "\uff21da"]
+    assert [asked_from(client, f"10.0.1.{n}", (name, "wrong")) for n, name in enumerate(names)] == [401, 401, 429]
+
+
+def test_the_limit_of_a_name_holds_where_registration_is_open(make_app: Callable[..., Flask]) -> None:
+    client = make_app(RATE_LIMIT_USERNAME="2/minute").test_client()
+    assert logins(client, 1) == [200]
+    wrong = {"username": "ada", "password": "wrong"}
+    statuses = [
+        client.post("/login/", json=wrong, environ_base={"REMOTE_ADDR": f"10.0.1.{number}"}).status_code
+        for number in range(4)
+    ]
+    assert statuses == [401, 401, 429, 429]
+
+
+@pytest.mark.redis
+def test_two_servers_count_a_name_together_and_share_the_clients_that_they_know(
+    make_app: Callable[..., Flask], redis: RedisServer
+) -> None:
+    one, other = (
+        make_app(REQUIRE_LOGIN=True, RATE_LIMIT_USERNAME="2/minute", RATE_LIMIT_STORAGE_URL=redis.url).test_client()
+        for _ in range(2)
+    )
+    one.application.extensions["accounts"].add("grace", "correct horse")
+    grace, wrong = ("grace", "correct horse"), ("grace", "wrong")
+    assert asked_from(one, "10.0.0.1", grace) == 200
+    assert [asked_from(each, f"10.0.1.{n}", wrong) for n, each in enumerate([one, other, one])] == [401, 401, 429]
+    assert asked_from(other, "10.0.0.1", grace) == 200
+
+
+def test_a_name_is_limited_while_the_storage_is_down(make_app: Callable[..., Flask]) -> None:
+    settings = {"RATE_LIMIT_STORAGE_URL": f"redis://127.0.0.1:{free_port()}", "RATE_LIMIT_FAILURES": "off"}
+    client = with_ada(make_app, RATE_LIMIT_USERNAME="2/minute", **settings)
+    assert [asked_from(client, f"10.0.1.{number}", WRONG) for number in range(3)] == [401, 401, 429]
+
+
+@pytest.mark.parametrize(
     ("remote", "counted"),
     [("10.0.0.1", "10.0.0.1"), ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"), ("2001:db8:1:2::9", "2001:db8:1:2::/64"),
-     ("::ffff:10.0.0.1", "::ffff:10.0.0.1"), ("fe80::1%eth0", "fe80::/64"), ("", "unknown"), ("me", "me")],
+     ("::ffff:10.0.0.1", "10.0.0.1"), ("fe80::1%eth0", "fe80::/64"), ("", "unknown"), ("me", "unknown")],
 )  # fmt: skip
 def test_a_client_counts_by_its_address_of_ipv6_by_its_network(client: FlaskClient, remote: str, counted: str) -> None:
     with client.application.test_request_context(environ_base={"REMOTE_ADDR": remote}):
         assert client_address() == counted
+
+
+@pytest.mark.parametrize(("failures", "username"), [("30/minute", "100/hour"), ("off", "off")])
+def test_the_limit_of_a_name_is_off_with_that_of_an_address(
+    make_app: Callable[..., Flask], failures: str, username: str
+) -> None:
+    assert make_app(RATE_LIMIT_FAILURES=failures).config["RATE_LIMIT_USERNAME"] == username
 
 
 def test_a_light_request_does_not_pass_the_limiter(make_app: Callable[..., Flask]) -> None:

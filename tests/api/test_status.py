@@ -1,7 +1,11 @@
+import socket
+from http.client import HTTPResponse
+from urllib.parse import urlsplit
+
 import pytest
 from flask.testing import FlaskClient
 
-from tests.conftest import assert_error
+from tests.conftest import Server, assert_error
 
 
 def test_the_root_says_ok(client: FlaskClient) -> None:
@@ -18,13 +22,35 @@ def test_a_trailing_slash_never_matters(client: FlaskClient, path: str) -> None:
     other = route.removesuffix("/") if route.endswith("/") else route + "/"
     answers = [client.get(each + question_mark + query) for each in (route, other)]
     assert [answer.status_code for answer in answers] == [200, 200]
-    assert answers[0].data == answers[1].data
+    assert answers[0].data == answers[1].data.replace(b"../", b""), "but for addresses that are relative"
 
 
 @pytest.mark.parametrize("path", ["/login", "/text_model", "/cv_model", "/caption"])
 def test_a_trailing_slash_never_matters_to_a_post(client: FlaskClient, path: str) -> None:
     """Nothing is sent, so that each says what it misses; a redirect or a 404 would not."""
     assert [client.post(each).status_code for each in (path, path + "/")] == [422, 422]
+
+
+EXAMPLES = {"item_id": "5", "job_id": "0b6ee9d2-6a4d-4bb6-9a5c-7f1d3c0a8e55", "path": "a/b.js", "filename": "redoc.css"}
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE"])
+def test_a_trailing_slash_never_matters_to_any_method_of_any_route(client: FlaskClient, method: str) -> None:
+    rules = [rule for rule in client.application.url_map.iter_rules() if rule.rule != "/"]
+    assert len(rules) > 20
+    for rule in rules:
+        _, path = rule.build(EXAMPLES, append_unknown=False) or ("", "")
+        route = path.removesuffix("/")
+        answers = [client.open(each, method=method, buffered=True) for each in (route, route + "/")]
+        assert answers[0].status_code == answers[1].status_code, (method, rule)
+        assert answers[0].headers.get("Allow") == answers[1].headers.get("Allow"), (method, rule)
+        if method not in (rule.methods or set()) | {"OPTIONS"}:
+            assert answers[0].status_code == 405 or _is_taken(client, rule.rule, method), (method, rule)
+
+
+def _is_taken(client: FlaskClient, path: str, method: str) -> bool:
+    """Whether another rule has that path and method."""
+    return any(rule.rule == path and method in (rule.methods or ()) for rule in client.application.url_map.iter_rules())
 
 
 @pytest.mark.parametrize("path", ["/", "/items/5", "/query_items?item_id=5", "/swagger-ui", "/redoc", "/openapi.json"])
@@ -67,3 +93,52 @@ def test_a_bug_is_a_500_that_tells_nothing(client: FlaskClient) -> None:
     answer = client.get("/bug")
     assert_error(answer, 500)
     assert "ZeroDivisionError" not in answer.text
+
+
+# What a client may write instead of a path.
+
+
+def ask(server: Server, target: bytes, method: bytes = b"GET") -> tuple[int, str]:
+    """The status of an answer, and where it leads to."""
+    address = urlsplit(server.url)
+    request = method + b" " + target + b" HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n"
+    with socket.create_connection((address.hostname or "", address.port or 0), timeout=30) as sock:
+        sock.sendall(request)
+        answer = HTTPResponse(sock, method=method.decode())
+        answer.begin()
+        answer.read()
+    return answer.status, answer.headers.get("Location", "")
+
+
+TARGETS = [
+    b"//", b"///", b"//x", b"//evil.example", b"//evil.example/", b"//evil.example/%2e%2e", b"//evil.example//docs",
+    b"/items//5", b"/caption//", b"//caption/", b"/docs//", b"/docs/assets//evil.example", b"/docs//evil.example",
+    b"*", b"http://evil.example/nowhere", b"http://evil.example//items//5", b"http://", b"http:/x",
+    b"http://[", b"mailto:x",
+    b"/%00", b"/items/%00", b"/docs/assets/%00", b"/demo/static/%00.js", b"/caption_jobs/%00",
+    b"/%2F", b"/%2F%2Fevil.example", b"/items/5%2F6", b"/docs%2F", b"/docs/assets/%2e%2e%2fdocs.py",
+    b"/%5C%5Cevil.example",
+    b"/items/%", b"/items/%zz", b"/items/%ff", b"/%", b"/%f", b"/\xff", b"/\\evil.example", b"\\evil.example", b"livez",
+    b"?", b"#", b"/#", b"/../livez", b"/./livez", b"/.", b"/..", b"/livez;x", b"/" + b"a/" * 2000, b"/" + b"/" * 4000,
+    b"/docs/assets/" + b"a" * 4000, b"/docs/static/" + b"a" * 300, b"/docs/assets/redoc", b"/docs/assets/",
+    b"/" + b"a" * 5000,
+    b"/items/5?q=%", b"/items/5?q=%ff", b"/items/5?" + b"&" * 3500, b"/?[",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: repr(target[:20]))
+def test_an_odd_request_target_is_no_server_error_and_leads_nowhere_else(server: Server, target: bytes) -> None:
+    for method in (b"GET", b"HEAD", b"OPTIONS", b"POST", b"CONNECT"):
+        status, location = ask(server, target, method)
+        assert status in (200, 302, 400, 404, 405, 414, 422, 501), (method, status)
+        assert location in ("", "swagger-ui", "../swagger-ui"), (method, location)
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [(b"*", 400), (b"//", 404), (b"//livez", 404), (b"/%2Flivez", 404), (b"/docs%2F/", 404),
+     (b"/items//5", 404), (b"/caption//", 404), (b"/%00", 404), (b"/items/5%2F6", 404), (b"//x", 404),
+     (b"http://evil.example/livez", 200), (b"/" + b"a" * 5000, 414)],
+)  # fmt: skip
+def test_an_odd_request_target_gets_its_status(server: Server, target: bytes, status: int) -> None:
+    assert ask(server, target)[0] == status

@@ -84,3 +84,18 @@ def test_what_is_not_json_is_an_unsupported_media_type(client: FlaskClient) -> N
     answer = client.post("/text_model/", data=MLOPS)
     assert_error(answer, 415)
     assert answer.get_json()["message"] == "Send JSON, with the content type application/json."
+
+
+def test_a_byte_order_mark_before_json_is_no_part_of_it_and_other_encodings_are_named(client: FlaskClient) -> None:
+    body = '{"email": "a@gmail.com", "domain_match": "gmail"}'
+    answer = client.post("/text_model/", data=b"\xef\xbb\xbf" + body.encode(), content_type="application/json")
+    assert answer.get_json()["is_domain_match"] is True
+    for encoding in ("utf-16", "utf-16-le", "utf-16-be", "utf-32"):
+        answer = client.post("/text_model/", data=body.encode(encoding), content_type="application/json")
+        assert_error(answer, 400)
+        assert answer.get_json()["message"] == f"The JSON is encoded in {encoding.upper()}: send UTF-8."
+
+
+def test_what_is_required_may_not_be_null(client: FlaskClient) -> None:
+    answer = client.post("/text_model/", json={"email": None, "domain_match": "gmail"})
+    assert_error(answer, 422, "json", "email")

@@ -43,7 +43,7 @@ def test_what_arrives_while_a_batch_runs_makes_the_next_one_together(
     engine.gate.set()
     assert [each.result(30) for each in (first, *others)] == [[["first"]], [["second"]], [["third"]]]
     assert [sorted(batch) for batch in engine.batches] == [["first"]] * 4 + [["second", "third"]] * 4
-    assert (batcher.steps, batcher.steps_of_images) == (8, 12)
+    assert (batcher._runner.steps, batcher._runner.steps_of_images) == (8, 12)
 
 
 def begin_slowly(pool: ThreadPoolExecutor, batcher: Batcher, engine: StandIn) -> tuple[Answer, threading.Event]:

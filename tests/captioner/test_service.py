@@ -120,3 +120,11 @@ def test_the_first_caption_loads_the_model_once_for_all_threads(pictures: list[n
 
     with ThreadPoolExecutor(4) as pool:
         assert all(pool.map(caption, pictures[:4]))
+
+
+def test_the_input_side_is_known_once_the_model_is_loaded() -> None:
+    captioner = Captioner()
+    captioner.configure(Configuration(model="embedded"))
+    assert captioner.input_side is None
+    captioner.load()
+    assert captioner.input_side == 96

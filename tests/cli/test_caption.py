@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
-from flaskapp import images
 from flaskapp.captioner import captioner
 from flaskapp.cli import captioners
-from flaskapp.images import EncodedImage, Picture
+from flaskapp.images import EncodedImage, Picture, encoded
 from flaskapp.turns import Turns
 from tests.captioner.prompted import write_blip
 from tests.cli.captioning import CIRCLE_AND_DIAMOND, STAR, Run
@@ -122,7 +121,7 @@ def test_what_cannot_be_captioned_is_reported_and_the_rest_goes_on(
     result = runner.invoke(args=["caption", str(folder), str(folder / "notes.txt"), str(folder / "missing.png")])
     assert result.exit_code == 1
     assert result.stdout == f"{folder}/star.PNG: {STAR}\n{folder}/a/both.jpg: {CIRCLE_AND_DIAMOND}\n"
-    unknown = "this is not an image that can be read here: send JPEG, PNG, WebP, GIF or BMP"
+    unknown = "this is not an image that can be read here: send JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC or AVIF"
     assert result.stderr.splitlines()[-8:] == [
         f"{folder}/broken.png: the png image is broken or cut short",
         f"{folder}/fat.png: the file has more than 1 MiB",
@@ -188,7 +187,7 @@ def test_few_images_are_decoded_at_once_and_few_are_looked_for_ahead(
 def test_large_images_wait_for_their_turn_as_long_as_it_takes(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(images, "turns", Turns(1, wait=0, busy="too many large images at once"))
+    monkeypatch.setattr(encoded, "turns", Turns(1, wait=0, busy="too many large images at once"))
     monkeypatch.setattr(captioners, "usable_cores", lambda: 8)
     for number in range(32):
         (tmp_path / f"{number:02}.png").hardlink_to(ASSETS / "star.png")

@@ -19,7 +19,7 @@ from tests.cli.captioning import CIRCLE_AND_DIAMOND, STAR, Run, entries, flask_c
 from tests.client.scripted import ScriptedServer, answer
 from tests.conftest import ASSETS, Server
 
-UNKNOWN = "this is not an image that can be read here: send JPEG, PNG, WebP, GIF or BMP"
+UNKNOWN = "this is not an image that can be read here: send JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC or AVIF"
 
 
 def test_jobs_give_the_lines_and_the_manifest_that_requests_give(

@@ -7,13 +7,17 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskCliRunner
 
-from tests.conftest import ROOT, clean_environment
+from flaskapp import unvetted_logins
+from flaskapp.accounts import Accounts
+from flaskapp.database import Database
+from tests.conftest import ROOT, Server, clean_environment
 
 README = (ROOT / "README.md").read_text()
 
@@ -39,13 +43,81 @@ def lets_in(app: Flask, username: str, password: str) -> bool:
     return answer.status_code == 200
 
 
+def listed(runner: FlaskCliRunner) -> list[list[str]]:
+    """Names and origins."""
+    code, output = run(runner, "list")
+    assert code == 0
+    return [line.split("\t")[:2] for line in output.splitlines()]
+
+
+@pytest.fixture
+def mixed(app: Flask, make_app: Callable[..., Flask]) -> Flask:
+    """A database with logins of every origin."""
+    accounts = app.extensions["accounts"]
+    accounts.add("ada", "correct horse")
+    for name in ("bob", "mallory"):
+        answer = make_app().test_client().post("/login/", json={"username": name, "password": "secret"})
+        assert answer.status_code == 200
+    accounts.add("old", "secret", None)
+    return app
+
+
+def test_registered_names_are_told_from_added_ones_and_removed_together(mixed: Flask, runner: FlaskCliRunner) -> None:
+    code, output = run(runner, "list")
+    assert code == 0
+    assert re.search(r"^mallory\tregistered\t20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00$", output, re.MULTILINE)
+    run(runner, "add", "--replace", "bob", password="chosen by the operator")
+    expected = [["ada", "added"], ["bob", "added"], ["mallory", "registered"], ["old", "unknown"]]
+    assert listed(runner) == expected
+    assert run(runner, "remove", "--registered") == (0, "mallory is removed\n")
+    assert not lets_in(mixed, "mallory", "secret")
+    assert lets_in(mixed, "ada", "correct horse")
+    assert run(runner, "remove", "--registered") == (0, "no saved login is registered\n")
+    assert run(runner, "remove", "--unknown") == (0, "old is removed\n")
+    assert listed(runner) == [["ada", "added"], ["bob", "added"]]
+
+
+def test_what_to_remove_is_named_in_one_way(runner: FlaskCliRunner) -> None:
+    assert run(runner, "remove")[0] == 2
+    assert run(runner, "remove", "--registered", "ada")[0] == 2
+
+
+def test_the_start_says_how_many_names_anybody_registered(mixed: Flask, caplog: pytest.LogCaptureFixture) -> None:
+    unvetted_logins.warn(mixed.config, mixed.extensions["accounts"])
+    assert "2 saved logins were registered by anybody" in caplog.text
+    assert "1 are of unknown origin" in caplog.text
+    assert f"first was saved at {datetime.now(UTC):%Y-%m-%d}" in caplog.text
+    assert "users remove --registered" in caplog.text
+
+
+@pytest.mark.parametrize("settings", [{}, {"REQUIRE_LOGIN": True, "REGISTRATION": "open"}])
+def test_where_anybody_may_register_there_is_no_warning(
+    make_app: Callable[..., Flask], caplog: pytest.LogCaptureFixture, settings: dict[str, object]
+) -> None:
+    app = make_app(**settings)
+    app.extensions["accounts"].save("bob", "secret")
+    unvetted_logins.warn(app.config, app.extensions["accounts"])
+    assert "registered by anybody" not in caplog.text
+
+
+def test_a_server_that_closes_registration_says_so_in_its_log(
+    start_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'test.db'}")
+    Accounts(database).save("bob", "secret")
+    database.close()
+    url = f"sqlite:///{tmp_path / 'test.db'}"
+    server = start_server("--workers", "2", FLASKAPP_DATABASE_URL=url, FLASKAPP_REQUIRE_LOGIN="true")
+    server.wait_for("1 saved logins were registered by anybody")
+
+
 def test_a_login_is_added_listed_and_removed(app: Flask, runner: FlaskCliRunner) -> None:
     assert run(runner, "add", "grace", password="correct horse\n") == (0, "grace is saved\n")
     assert run(runner, "add", "ada", password="correct horse") == (0, "ada is saved\n")
     assert lets_in(app, "ada", "correct horse")
-    assert run(runner, "list") == (0, "ada\ngrace\n")
+    assert listed(runner) == [["ada", "added"], ["grace", "added"]]
     assert run(runner, "remove", "grace") == (0, "grace is removed\n")
-    assert run(runner, "list") == (0, "ada\n")
+    assert listed(runner) == [["ada", "added"]]
     assert not lets_in(app, "grace", "correct horse")
 
 
@@ -89,7 +161,7 @@ def test_a_password_is_no_argument(runner: FlaskCliRunner) -> None:
 
 def test_a_name_cannot_write_to_the_terminal_as_it_likes(app: Flask, runner: FlaskCliRunner) -> None:
     app.extensions["accounts"].add("\x1b[2Jada", "secret")
-    assert run(runner, "list") == (0, "'\\x1b[2Jada'\n")
+    assert listed(runner) == [["'\\x1b[2Jada'", "added"]]
 
 
 def test_without_a_database_the_error_is_a_line(make_app: Callable[..., Flask], tmp_path: Path) -> None:
@@ -101,7 +173,7 @@ def test_without_a_database_the_error_is_a_line(make_app: Callable[..., Flask], 
 
 def test_the_commands_of_the_readme_work(runner: FlaskCliRunner) -> None:
     commands = re.findall(r"^\$ \.venv/bin/flask --app wsgi users (.+)$", README, flags=re.MULTILINE)
-    assert len(commands) == 4
+    assert len(commands) == 5
     for command in commands:
         assert run(runner, *shlex.split(command), password="secret")[0] == 0, command
 

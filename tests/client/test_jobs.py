@@ -14,7 +14,7 @@ from tests.jobs.cluster import zip_of
 
 STAR = "a large pink star on a yellow background"
 CIRCLE_AND_DIAMOND = "a large red circle left of a small black diamond on a pink background"
-UNKNOWN = "this is not an image that can be read here: send JPEG, PNG, WebP, GIF or BMP"
+UNKNOWN = "this is not an image that can be read here: send JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC or AVIF"
 NOBODYS = "0b6ee9d2-6a4d-4bb6-9a5c-7f1d3c0a8e55"
 
 

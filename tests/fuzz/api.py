@@ -49,7 +49,7 @@ def run(url: str, examples: int, seed: int, folder: Path, login: tuple[str, str]
     program = Path(sys.executable).with_name("schemathesis")
     subprocess.run(
         [
-            program, "--config-file", CONFIGURATION, "run", f"{url}/openapi.json",
+            program, "--config-file", CONFIGURATION, "run", f"{url}/openapi.json", "--url", url,  # it resolves no "./"
             "--max-examples", str(examples), "--seed", str(seed), "--report-json-path", report,
             *(["--auth", ":".join(login)] if login else []),
         ],

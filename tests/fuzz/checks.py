@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -14,18 +15,23 @@ from flaskapp.images import EncodedImage
 from tests.fuzz.mutations import broken_images
 
 MAX_MEGAPIXELS = 50  # as the setting's default
+MOST_SECONDS = 10  # of a core, for an image of 50 megapixels
 READ, UNREADABLE, UNSUPPORTED = "read", "refused as unreadable", "refused as unsupported"
 QUICK = {"num_beams": 1, "max_length": 4}
 
 
 def decode(data: bytes) -> str:
-    """Which of the three came: pixels, or one of the two documented errors. Any other goes through."""
+    """Which of the three came: pixels, or one of the two documented errors. Fails for others, and if it took long."""
+    start = time.thread_time()
     try:
         pixels = EncodedImage(data, MAX_MEGAPIXELS).decode().flatten()
     except UnreadableImage:
         return UNREADABLE
     except UnsupportedImageFormat:
         return UNSUPPORTED
+    finally:
+        seconds = time.thread_time() - start
+        assert seconds < MOST_SECONDS, f"{seconds:.1f} s of a core"
     assert pixels.dtype == np.uint8
     assert pixels.ndim == 3
     assert pixels.shape[2] == 3

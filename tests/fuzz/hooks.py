@@ -29,7 +29,7 @@ def map_case(_context: HookContext, case: Case) -> Case:
     if case.path == "/login/" and not isinstance(case.body, dict):
         case.query = dict(LOGIN)  # where there is no body, both come in the query
     body = case.body if isinstance(case.body, dict) else {}
-    parameters = body.get("parameters", {})
+    parameters = body.get("parameters") or {}
     _clear_prompt(body)
     _reconcile(body.get("config"))
     _reconcile(parameters, *(parameters.get(name) for name in ("generation_parameters", "generate_kwargs")))
@@ -40,12 +40,15 @@ def map_case(_context: HookContext, case: Case) -> Case:
 
 @schemathesis.hook
 def filter_case(_context: HookContext, case: Case) -> bool:
-    """Not a case that is meant to be refused for want of a login: the run's own is put in, and it may be accepted.
+    """Not a case that is meant to be refused, but would be accepted: an empty `config` is none.
 
-    That a login is asked for is another check, with requests of its own.
+    Nor one for want of a login: the run's own is put in. That a login is asked for is another check, with requests of
+    its own.
     """
     if case.meta is None or case.meta.generation.mode.is_positive:
         return True
+    if isinstance(case.body, dict) and "config" in case.body and not str(case.body["config"] or "").strip():
+        return False
     header = case.meta.components.get(ParameterLocation.HEADER)
     needs_login = "Authorization" in {parameter.name for parameter in case.operation.headers}
     return header is None or header.mode.is_positive or not needs_login or "Authorization" in (case.headers or {})
@@ -70,8 +73,12 @@ def _reconcile(*configs: Any) -> None:
         "min_length": min(tokens + 1, POSITIONS),
         "num_return_sequences": settings.get("num_beams", 8),
     }
+    draws = any(config.get("do_sample") in (True, "true") for config in found)
     for config in found:
         _clear_prompt(config)
+        for name in ("temperature", "top_p"):
+            if draws and config.get(name) is not None:
+                config[name] = type(config[name])(max(float(config[name]), 0.01))
         for name in bounds.keys() & config.keys():
             if _is_whole(config[name]):
                 config[name] = type(config[name])(min(int(config[name]), bounds[name]))

@@ -1,7 +1,9 @@
 """A Hypothesis strategy: a real image file, and what can happen to its bytes."""
 
+import itertools
+import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from random import Random
 
 from hypothesis import strategies as st
@@ -13,6 +15,7 @@ Mutation = Callable[[Random, bytearray], None]
 SIGNATURE = 12  # bytes of the longest, which is WebP's
 HEADER = 64  # bytes in which formats say how large they are, and of what kind
 NUMBERS = (0, 1, 2, 7, 8, 27, 255, 256, 4096, 8191, 32767, 32768, 65535, 65536, 2**31 - 1, 2**31, 2**32 - 1)
+MOST_ADDED = 2**17  # bytes, by parts that are repeated; Werkzeug keeps forms of up to 500 kB in memory
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -76,7 +79,75 @@ def _splice(random: Random, data: bytearray) -> None:
     data[_position(random, data) :] = other[random.randint(0, len(other)) :]
 
 
-MUTATIONS: tuple[Mutation, ...] = (_flip, _overwrite, _write_number, _delete, _duplicate, _truncate, _splice)
+def _write_side(random: Random, data: bytearray) -> None:
+    """One of its sides, or a side of one of its parts."""
+    sides = list(_sides(bytes(data)))
+    if sides:
+        position, code = random.choice(sides)
+        size = struct.calcsize(code)
+        if position + size <= len(data):
+            data[position : position + size] = struct.pack(code, random.choice(NUMBERS) % 256**size)
+
+
+def _sides(data: bytes) -> Iterator[tuple[int, str]]:
+    """Where a file says how large it is, and how the number is written."""
+    if data.startswith(PNG):
+        yield from ((16, ">I"), (20, ">I"))
+        for match in re.finditer(b"fcTL", data):
+            yield from ((match.end() + 4, ">I"), (match.end() + 8, ">I"))
+    elif data.startswith(b"\xff\xd8"):
+        for match in re.finditer(rb"\xff[\xc0-\xc2]", data):
+            yield from ((match.end() + 3, ">H"), (match.end() + 5, ">H"))
+    elif data.startswith(b"GIF"):
+        yield from ((6, "<H"), (8, "<H"))
+        for match in re.finditer(b",", data):
+            yield from ((match.end() + 4, "<H"), (match.end() + 6, "<H"))
+    elif data.startswith(b"BM"):
+        yield from ((18, "<I"), (22, "<I"))
+    elif data.startswith(b"RIFF"):
+        yield from ((24, "<H"), (26, "<H"), (27, "<H"))
+    elif data.startswith(b"II*\0"):
+        for match in re.finditer(
+            rb"[\x00\x01\x11\x16\x17\x42\x43]\x01[\x03\x04]\x00", data
+        ):  # tags of sides and of parts
+            yield from ((match.end(), "<I"), (match.end() + 4, "<I"))
+    for match in re.finditer(b"ispe", data):
+        yield from ((match.end() + 4, ">I"), (match.end() + 8, ">I"))
+
+
+def _repeat_part(random: Random, data: bytearray) -> None:
+    """A chunk, a segment, a scan, a frame or a box comes many times, as a bomb has it."""
+    parts = list(_parts(bytes(data)))
+    if parts:
+        start, end = random.choice(parts)
+        data[end:end] = data[start:end] * min(random.choice((1, 10, 150, 5000)), MOST_ADDED // max(1, end - start))
+
+
+def _parts(data: bytes) -> Iterator[tuple[int, int]]:
+    """Where the parts of a file are, each with its length at its start."""
+    if data.startswith(b"\xff\xd8"):
+        starts = [match.start() for match in re.finditer(rb"\xff[\xc0-\xcf\xd8-\xfe]", data)]
+        yield from itertools.pairwise([*starts, len(data)])
+    elif data.startswith(b"GIF"):
+        starts = [match.start() for match in re.finditer(rb"!|,", data)]
+        yield from itertools.pairwise([*starts, len(data)])
+    elif data.startswith((PNG, b"RIFF")):
+        position, code, beside = (8, ">I", 12) if data.startswith(PNG) else (12, "<4xI", 8)
+        while position + 8 <= len(data):
+            end = position + beside + struct.unpack_from(code, data, position)[0]
+            yield position, min(end, len(data))
+            position = end
+    elif data[4:8] == b"ftyp":
+        for match in re.finditer(
+            rb"....(?:meta|iloc|iprp|ipco|ispe|ipma|iref|dimg|auxl|infe|mdat|moov)", data, re.DOTALL
+        ):
+            size = int.from_bytes(match[0][:4])
+            yield match.start(), min(match.start() + size, len(data))
+
+
+MUTATIONS: tuple[Mutation, ...] = (
+    _flip, _overwrite, _write_number, _delete, _duplicate, _truncate, _splice, _write_side, _repeat_part
+)  # fmt: skip
 
 
 def _with_right_checksums(data: bytes) -> bytes:

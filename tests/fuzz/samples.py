@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
+from tests.image_files import bmp_of_masks
 from tests.photograph import photograph
 
 WIDTH, HEIGHT = 45, 33  # no multiple of anything that decoders work in
@@ -22,6 +23,7 @@ PASSES = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), 
 def samples() -> dict[str, bytes]:
     """Each by its name, which begins with its format's."""
     formats = {"jpeg": _jpegs(), "png": _pngs(), "webp": _webps(), "gif": _gifs(), "bmp": _bmps()}
+    formats |= {"tiff": _tiffs(), "avif": _avifs(), "heif": _heics()}
     return {f"{format} {kind}": data for format, kinds in formats.items() for kind, data in kinds.items()}
 
 
@@ -61,6 +63,7 @@ def _jpegs() -> dict[str, bytes]:
         "progressive": _save(_picture(), "JPEG", progressive=True, subsampling=0),
         "grey": _save(_picture("L"), "JPEG", restart_marker_blocks=1),
         "CMYK": _save(_picture("CMYK"), "JPEG"),
+        "without an end": _save(_picture(), "JPEG")[:-2],
         "with EXIF and ICC": _save(_picture(), "JPEG", exif=_exif(), icc_profile=_profile(), comment=b"a comment"),
     }
 
@@ -77,6 +80,7 @@ def _pngs() -> dict[str, bytes]:
         "palette": _save(_picture("P"), "PNG", transparency=3, bits=4),
         "1 bit": _save(_picture("1"), "PNG"),
         "16 bit": cv2.imencode(".png", wide)[1].tobytes(),
+        "4 bit grey": _grey_of_4_bits(),
         "16 bit grey": _save(Image.fromarray(wide_grey), "PNG", transparency=257),
         "with text": _save(_picture("LA"), "PNG", pnginfo=text),
         "animated": _save(frames[0], "PNG", save_all=True, append_images=frames[1:]),
@@ -92,6 +96,15 @@ def _interlaced(picture: Image.Image) -> bytes:
         rows += b"".join(b"\0" + row.tobytes() for row in pixels[y::step_y, x::step_x])
     header = struct.pack(">2I5B", picture.width, picture.height, 8, 2, 0, 0, 1)
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(kind, content) for kind, content in chunks)
+
+
+def _grey_of_4_bits() -> bytes:
+    shades = np.asarray(_picture("L"))[:, : WIDTH - 1] >> 4
+    rows = b"".join(b"\0" + (row[::2] << 4 | row[1::2]).tobytes() for row in shades)
+    header = struct.pack(">2I5B", WIDTH - 1, HEIGHT, 4, 0, 0, 0, 0)
+    transparent = struct.pack(">H", 3)
+    chunks = ((b"IHDR", header), (b"tRNS", transparent), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(kind, content) for kind, content in chunks)
 
 
@@ -120,7 +133,38 @@ def _gifs() -> dict[str, bytes]:
 def _bmps() -> dict[str, bytes]:
     depths = {"1 bit": "1", "8 bit": "L", "24 bit": "RGB", "32 bit": "RGBA"}
     plain = {name: _save(_picture(mode), "BMP") for name, mode in depths.items()}
-    return plain | {"16 bit": _bmp_16_bit(), "run lengths": _bmp_of_runs()}
+    pixels = np.asarray(_picture("RGBA"))[::-1].tobytes()
+    fields = bmp_of_masks(32, (0xFF, 0xFF00, 0xFF0000, 0xFF000000), pixels, WIDTH, HEIGHT)
+    return plain | {"16 bit": _bmp_16_bit(), "bit fields": fields, "run lengths": _bmp_of_runs()}
+
+
+def _tiffs() -> dict[str, bytes]:
+    compressions = {"plain": "raw", "LZW": "tiff_lzw", "Deflate": "tiff_adobe_deflate", "JPEG": "jpeg"}
+    kinds = {name: _save(_picture(), "TIFF", compression=method) for name, method in compressions.items()}
+    kinds["fax"] = _save(_picture("1"), "TIFF", compression="group4")
+    kinds["palette"] = _save(_picture("P"), "TIFF", compression="packbits", exif=_exif())
+    kinds["CMYK"] = _save(_picture("CMYK"), "TIFF", icc_profile=_profile())
+    kinds["floating point"] = _save(_picture("F"), "TIFF")
+    return kinds | {
+        "16 bit": cv2.imencode(".tiff", np.asarray(_picture())[..., ::-1].astype(np.uint16) * 257)[1].tobytes()
+    }
+
+
+def _avifs() -> dict[str, bytes]:
+    frames = [_picture("RGBA").rotate(90 * turns) for turns in range(3)]
+    return {
+        "plain": _save(_picture(), "AVIF"),
+        "with alpha": _save(_picture("RGBA"), "AVIF", exif=_exif(), icc_profile=_profile()),
+        "animated": _save(frames[0], "AVIF", save_all=True, append_images=frames[1:]),
+    }
+
+
+def _heics() -> dict[str, bytes]:
+    return {
+        "plain": _save(_picture(), "HEIF"),
+        "with alpha": _save(_picture("RGBA"), "HEIF", exif=_exif().tobytes(), icc_profile=_profile()),
+        "of tiles": _save(_picture(), "HEIF", tile_size=16),
+    }
 
 
 def _bmp_16_bit() -> bytes:

@@ -1,6 +1,8 @@
 """The worker that a server without a broker runs."""
 
+import grp
 import os
+import pwd
 import signal
 import subprocess
 import time
@@ -44,6 +46,12 @@ def supervisor_of(server: Server) -> int:
 def finished(server: Server) -> None:
     """Have a job of one image done."""
     wait_until(lambda status: status["state"] == "done", partial(status_of, submit(server.url, [scene(0)[0]])), 120)
+
+
+def identity(pid: int) -> dict[str, list[str]]:
+    """A process's users, groups and supplementary groups."""
+    lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return {name: lines[name].split() for name in ("Uid", "Gid", "Groups")}
 
 
 def is_alive(pid: int) -> bool:
@@ -147,6 +155,21 @@ def test_work_is_found_while_old_jobs_cannot_be_removed(
     supervisor = embedded.Supervisor(jobs, heard=0, master=0, on_work=lambda: None)
     supervisor._look()
     assert supervisor._is_wanted
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can run workers as another user")
+@pytest.mark.parametrize("options", [(), ("--initgroups",)])
+def test_the_supervisor_gives_up_the_privileges_that_web_workers_give_up(
+    start_server: Callable[..., Server], settings: dict[str, str], options: tuple[str, ...]
+) -> None:
+    group = grp.getgrgid(pwd.getpwnam("nobody").pw_gid).gr_name
+    server = start_server("--workers", "1", "--user", "nobody", "--group", group, *options, **settings)
+    worker = int(server.wait_for("Booting worker").rpartition(" ")[2])
+    unprivileged = str(pwd.getpwnam("nobody").pw_uid)
+    wait_until(lambda who: who["Uid"] == [unprivileged] * 4, partial(identity, worker), 30)
+    supervisor = wait_until(lambda who: who["Uid"] == [unprivileged] * 4, partial(identity, supervisor_of(server)), 30)
+    assert supervisor == identity(worker)
+    assert server.stop() == 0
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -7,10 +7,11 @@ import pytest
 from sqlalchemy import func, select, update
 
 from flaskapp.database import Database
-from flaskapp.errors import KeyReused, TooBusy
+from flaskapp.errors import KeyReused, QuotaExceeded, TooBusy
 from flaskapp.jobs import ledger as ledgers
 from flaskapp.jobs.claims import ChunkId, Claim, Outcome
 from flaskapp.jobs.ledger import Ledger
+from flaskapp.jobs.quotas import Quotas
 from flaskapp.jobs.tables import CANCELLED, DONE, EXPIRED, QUEUED, RUNNING, Chunk
 from tests.postgresql import PostgreSQL, database_url, postgresql
 
@@ -31,8 +32,8 @@ def ledger(database: Database) -> Ledger:
     return Ledger(database)
 
 
-def make_job(ledger: Ledger, images: int = 3, chunk_size: int = 2) -> str:
-    job = ledger.open("", None, "fingerprint", {"num_beams": 1}, images)
+def make_job(ledger: Ledger, images: int = 3, chunk_size: int = 2, client: str = "") -> str:
+    job = ledger.open("", None, "fingerprint", {"num_beams": 1}, images, client=client)
     ledger.accept(job.id, [f"{number}.png" for number in range(images)], chunk_size)
     return job.id
 
@@ -138,13 +139,13 @@ def test_what_is_given_back_waits_longer_each_time_and_is_no_attempt(ledger: Led
     later = Ledger(ledger._database)
     with pytest.MonkeyPatch.context() as clock:
         now = time.time()
-        clock.setattr(time, "time", lambda: now + 2)
+        clock.setattr(ledgers, "current_time", lambda _: now + 2)
         again = claimed(later, job_id)
         assert again.attempts == 1
         later.give_back(again, is_attempt=True)
-        clock.setattr(time, "time", lambda: now + 3.5)
+        clock.setattr(ledgers, "current_time", lambda _: now + 3.5)
         assert later.claim(ChunkId(job_id, 0)) is None, "two seconds this time"
-        clock.setattr(time, "time", lambda: now + 5)
+        clock.setattr(ledgers, "current_time", lambda _: now + 5)
         assert claimed(later, job_id).attempts == 2
 
 
@@ -198,7 +199,7 @@ def test_what_is_sent_again_cancelled_and_expired_at_once_waits_for_no_other_in_
     with ThreadPoolExecutor(8) as pool:
         calls: list[Callable[[], object]] = [
             *[partial(ledger.cancel, job) for job in jobs[:2]] * 2,
-            *[partial(ledger.expire, time.time() + 60)] * 2,
+            *[partial(ledger.expire, -60)] * 2,
             *[partial(ledger.lost, True)] * 2,
         ]
         for done in [pool.submit(call) for call in calls]:
@@ -218,7 +219,7 @@ def test_a_key_finds_its_job_and_no_other_content(ledger: Ledger) -> None:
 
 
 def test_jobs_that_have_not_ended_have_so_much_room_and_no_more(database: Database) -> None:
-    ledger = Ledger(database, room=100)
+    ledger = Ledger(database, Quotas(room=100))
     large = ledger.open("", "key", "", {}, 1, size=1000).id
     with pytest.raises(TooBusy) as caught:
         ledger.open("", None, "", {}, 1, size=1)
@@ -230,6 +231,112 @@ def test_jobs_that_have_not_ended_have_so_much_room_and_no_more(database: Databa
         ledger.open("", None, "", {}, 1, size=1)
     ledger.cancel(small[0])
     assert ledger.open("", None, "", {}, 1, size=50)
+
+
+def test_jobs_that_arrive_at_once_do_not_exceed_the_room_together(database: Database) -> None:
+    ledger = Ledger(database, Quotas(room=100))
+    ledger.has_work()
+
+    def submit(number: int) -> bool:
+        try:
+            ledger.open("", None, "", {}, 1, size=40, client=str(number))
+        except TooBusy:
+            return False
+        return True
+
+    with ThreadPoolExecutor(12) as pool:
+        assert sum(pool.map(submit, range(12))) == 2
+
+
+def test_a_client_has_so_many_jobs_and_waiting_images_and_others_have_theirs(database: Database) -> None:
+    ledger = Ledger(database, Quotas(client_images=6, client_jobs=2))
+    first = make_job(ledger, images=4, client="ada")
+    with pytest.raises(QuotaExceeded, match="4 of your images wait already, and 6 may"):
+        make_job(ledger, images=3, client="ada")
+    make_job(ledger, images=3, client="bob")
+    ledger.save(claimed(ledger, first), {0: CAPTIONS, 1: Outcome(error="broken")})
+    second = make_job(ledger, images=4, client="ada")
+    with pytest.raises(QuotaExceeded, match="2 of your caption jobs wait already") as caught:
+        make_job(ledger, images=1, client="ada")
+    assert caught.value.retry_after
+    ledger.cancel(first)
+    ledger.cancel(second)
+    assert make_job(ledger, images=100, client="ada"), "a first job always fits"
+
+
+def test_images_that_are_being_received_count_as_waiting(database: Database) -> None:
+    ledger = Ledger(database, Quotas(client_images=6))
+    ledger.open("", None, "", {}, 5, client="ada")
+    with pytest.raises(QuotaExceeded):
+        ledger.open("", None, "", {}, 2, client="ada")
+
+
+def order_of(ledger: Ledger, messages: Sequence[ChunkId]) -> list[str]:
+    """The jobs that are worked at when these messages arrive one after the other."""
+    order = []
+    for message in messages:
+        claim = ledger.claim_next(message)
+        assert claim is not None
+        order.append(claim.chunk.job_id)
+        ledger.save(claim, dict.fromkeys(claim.images, CAPTIONS))
+    return order
+
+
+def test_clients_take_turns_whatever_they_have_waiting(ledger: Ledger) -> None:
+    """Also one whose jobs have a single chunk, and end with their turn."""
+    large = make_job(ledger, images=8, chunk_size=1, client="ada")
+    small = [make_job(ledger, images=1, client="bob") for _ in range(4)]
+    late = make_job(ledger, images=2, chunk_size=1, client="eve")
+    messages = [ChunkId(large, number) for number in range(8)]
+    messages += [*(ChunkId(job, 0) for job in small), ChunkId(late, 0), ChunkId(late, 1)]
+    order = order_of(ledger, messages)
+    owners = ["ada" if job == large else "eve" if job == late else "bob" for job in order]
+    assert sorted(owners[:3]) == sorted(owners[3:6]) == ["ada", "bob", "eve"]
+    assert [owner for owner in owners if owner != "eve"] == ["ada", "bob"] * 4 + ["ada"] * 4
+    assert [job for job in order if job in small] == small, "of one client, the first job first"
+    assert {state(ledger, job)[0] for job in (large, late, *small)} == {DONE}
+    assert ledger.claim_next(messages[0]) is None
+
+
+def test_a_message_that_was_spent_on_another_chunk_makes_none_seem_lost(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada = make_job(ledger, images=3, chunk_size=1, client="ada")
+    bob = make_job(ledger, images=2, chunk_size=1, client="bob")
+    messages = [*(ChunkId(ada, number) for number in range(3)), ChunkId(bob, 0), ChunkId(bob, 1)]
+    monkeypatch.setattr(ledgers, "GRACE", -1.0)
+    monkeypatch.setattr(ledgers, "OVERTAKEN", -1.0)
+    order_of(ledger, messages[:3])
+    assert set(ledger.lost(is_queue_empty=False)) <= set(messages[3:]), "those whose messages have not arrived"
+    left = ledger.lost(is_queue_empty=True)
+    assert len(left) == 2
+    order_of(ledger, left)
+    assert (state(ledger, ada)[0], state(ledger, bob)[0]) == (DONE, DONE)
+
+
+def test_many_workers_take_each_chunk_once(ledger: Ledger) -> None:
+    jobs = [make_job(ledger, images=6, chunk_size=1, client=client) for client in ("ada", "bob", "eve")]
+    messages = [ChunkId(job, number) for job in jobs for number in range(6)]
+    with ThreadPoolExecutor(6) as pool:
+        claims = [claim for claim in pool.map(ledger.claim_next, messages) if claim]
+    assert sorted(claim.chunk for claim in claims) == sorted(messages)
+
+
+@pytest.mark.postgresql
+def test_leases_go_by_the_clock_of_the_database(postgresql: PostgreSQL, monkeypatch: pytest.MonkeyPatch) -> None:
+    postgresql.empty()
+    database = Database(postgresql.url)
+    ledger = Ledger(database)
+    job_id = make_job(ledger)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 3600)  # this machine's is an hour ahead
+    claimed(ledger, job_id)
+    monkeypatch.undo()
+    with database.session() as session:
+        until = session.scalar(select(Chunk.claimed_until).where(Chunk.number == 0))
+    assert until == pytest.approx(now + ledgers.LEASE, abs=30)
+    assert ledger.claim(ChunkId(job_id, 0)) is None
+    database.close()
 
 
 def test_of_those_who_come_at_once_with_one_key_all_get_one_job(ledger: Ledger) -> None:
@@ -245,9 +352,8 @@ def test_old_jobs_end_and_are_removed(ledger: Ledger) -> None:
     done, stuck, half_sent = make_job(ledger, 1), make_job(ledger, 1), ledger.open("", None, "", {}, 1).id
     claim = claimed(ledger, stuck)
     ledger.save(claimed(ledger, done), {0: CAPTIONS})
-    assert ledger.expire(time.time() - 60) == []
-    later = time.time() + 60
-    assert set(ledger.expire(later)) == {done, stuck, half_sent}
+    assert ledger.expire(60) == []
+    assert set(ledger.expire(-60)) == {done, stuck, half_sent}
     assert state(ledger, stuck)[0] == state(ledger, half_sent)[0] == EXPIRED
     assert state(ledger, done)[0] == DONE
     assert not ledger.save(claim, {0: CAPTIONS})

@@ -1,9 +1,11 @@
 """What a worker does with a chunk, with the real model; the deaths it must survive are left claims."""
 
 import io
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from flask import Flask
 
 from flaskapp.captioner import GenerationSettings, captioner
 from flaskapp.errors import BlobStoreUnavailable, CaptionerUnavailable, ClientLeft, DatabaseUnavailable
+from flaskapp.images import EncodedImage
 from flaskapp.jobs import Jobs, Limits, NamedFile
 from flaskapp.jobs import ledger as ledgers
 from flaskapp.jobs import work as works
@@ -64,13 +67,13 @@ def test_an_image_that_kills_its_worker_again_and_again_fails_alone(
     class Died(BaseException):
         """What `kill -9` leaves behind: nothing is caught, the claim stays."""
 
-    killer = NamedFile("killer.png", STAR_FILE.data + b"!")
+    killer = NamedFile("killer.png", dot())
     decode = works.EncodedImage.decoded
 
-    def decoded(image: Any, *arguments: Any) -> Any:
-        if image._data == killer.data:
+    def decoded(image: EncodedImage, *arguments: Any, **options: Any) -> Any:
+        if image.memory() < 100:  # one pixel
             raise Died
-        return decode(image, *arguments)
+        return decode(image, *arguments, **options)
 
     monkeypatch.setattr(works.EncodedImage, "decoded", decoded)
     job_id = submit(jobs, STAR_FILE, killer, STAR_FILE)
@@ -119,7 +122,7 @@ def test_what_will_pass_gives_the_chunk_back_for_later(
         work(jobs, job_id)
     assert outcomes(jobs, job_id) == [None]
     assert jobs.ledger.claim(ChunkId(job_id, 0)) is None, "it waits a moment"
-    monkeypatch.setattr(ledgers, "_is_free", lambda _: True)
+    let_leases_end(monkeypatch)
     work(jobs, job_id)
     assert outcomes(jobs, job_id) == [[STAR]]
 
@@ -134,7 +137,7 @@ def test_an_image_by_itself_is_not_failed_for_what_its_worker_outlived(
         raise error("not now")
 
     monkeypatch.setattr(works, "TOGETHER", 0)
-    monkeypatch.setattr(ledgers, "_is_free", lambda _: True)
+    let_leases_end(monkeypatch)
     with monkeypatch.context() as away:
         away.setattr(captioner, "caption", fail)
         for _ in range(ALONE + 1):
@@ -189,9 +192,15 @@ def test_a_chunk_at_which_a_worker_fails_in_no_known_way_fails_in_the_end(
     assert fails_in_the_end(jobs, job_id) == "the image could not be captioned"
 
 
+def let_leases_end(patch: pytest.MonkeyPatch) -> None:
+    """Each time that the clock is asked, leases and delays of before are over."""
+    hours = count(1)
+    patch.setattr(ledgers, "current_time", lambda _: time.time() + 3600 * next(hours))
+
+
 def fails_in_the_end(jobs: Jobs, job_id: str) -> list[str] | str | None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ledgers, "_is_free", lambda _: True)
+        let_leases_end(patch)
         for _ in range(LOST - 1):
             work(jobs, job_id)
             assert outcomes(jobs, job_id) == [None]

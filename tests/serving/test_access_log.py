@@ -1,6 +1,9 @@
 """The whole line, as a running server writes it, is in test_gunicorn.py."""
 
+import os
+from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,7 +23,7 @@ def line(access_log_format: str, **variables: Any) -> str:
     config = Config()
     config.set("access_log_format", access_log_format)
     response: Any = SimpleNamespace(status="200 OK", sent=14, headers=[("X-Answer", "42")])
-    request: Any = SimpleNamespace(headers=[("ACCEPT", "*/*")])
+    request: Any = SimpleNamespace(headers=[("ACCEPT", "*/*"), ("REFERER", "http://localhost/?secret")])
     logger = AccessLogger(config)
     atoms = logger.atoms(response, request, ENVIRON | variables, timedelta(milliseconds=1234.5))
     return access_log_format % logger.atoms_wrapper_class(atoms)
@@ -32,9 +35,48 @@ def test_the_line_has_method_path_status_bytes_time_and_id_and_no_query() -> Non
     assert written.endswith('] "GET /items/5 HTTP/1.1" 200 14 1234ms "curl" abc-123')
 
 
+@pytest.fixture
+def rotated(tmp_path: Path) -> Iterator[tuple[AccessLogger, Path, Path]]:
+    file, old = tmp_path / "access.log", tmp_path / "access.log.1"
+    config = Config()
+    config.set("accesslog", str(file))
+    logger = AccessLogger(config)
+    file.rename(old)
+    yield logger, file, old
+    for handler in list(logger.access_log.handlers):
+        logger.access_log.removeHandler(handler)
+        handler.close()
+
+
+def test_a_file_that_was_rotated_is_opened_anew(rotated: tuple[AccessLogger, Path, Path]) -> None:
+    logger, file, old = rotated
+    logger.reopen_files()
+    logger.access_log.info("a request")
+    assert (file.read_text(), old.read_text()) == ("a request\n", "")
+
+
+def test_a_file_that_cannot_be_opened_anew_stays_in_use(
+    rotated: tuple[AccessLogger, Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logger, file, old = rotated
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everywhere
+    logger.reopen_files()
+    logger.access_log.info("a request")
+    assert old.read_text() == "a request\n"
+    assert not file.exists()
+
+
 def test_a_path_cannot_begin_another_line() -> None:
     assert "\n" not in line(FORMAT, PATH_INFO="/a\nforged", RAW_URI="/a%0aforged?q=secret")
     assert '"GET /a%0aforged HTTP/1.1"' in line(FORMAT, PATH_INFO="/a\nforged", RAW_URI="/a%0aforged?q=secret")
+
+
+@pytest.mark.parametrize(
+    "access_log_format", ["%(r)s", "%(q)s", "%(f)s", "%({referer}i)s", "%({raw_uri}e)s", "%({query_string}e)s"]
+)
+def test_no_format_has_a_query_string(access_log_format: str) -> None:
+    written = line(access_log_format, HTTP_REFERER="http://localhost/login/?password=secret")
+    assert "secret" not in written
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,29 @@ def items(server: Server) -> float:
     return total(server, "http_requests_total", route="/items/<item_id>")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_the_files_belong_to_the_user_of_the_workers() -> None:
+    files = MetricsFiles()
+    files.open(None, 65534, 65534)
+    try:
+        place = files.make_room([])
+        assert files._folder is not None
+        for path in (files._folder, *(files._file(kind, place or 0) for kind in ROOM)):
+            assert (path.stat().st_uid, path.stat().st_gid) == (65534, 65534)
+    finally:
+        files.close()
+
+
+def test_a_torn_file_of_an_earlier_server_is_made_anew(tmp_path: Path) -> None:
+    files = MetricsFiles()
+    files.open(str(tmp_path), os.getuid(), os.getgid())
+    place = files.make_room([])
+    assert place is not None
+    files._file("counter", place).write_bytes(b"torn")
+    assert files.make_room([]) == place
+    assert metrics.damage_of(files._file("counter", place)) is None
+
+
 def ask(server: Server, times: int) -> None:
     for _ in range(times):
         assert requests.get(server.url + "/items/5", timeout=30).status_code == 200

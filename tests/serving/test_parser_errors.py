@@ -12,6 +12,7 @@ from flaskapp.serving.parser_errors import status_of
         (errors.InvalidRequestLine("GET"), 400),
         (errors.InvalidHeaderName("a b"), 400),
         (errors.UnsupportedTransferCoding("gzip"), 501),
+        (errors.ConfigurationProblem("not under SCRIPT_NAME"), 404),
         (errors.InvalidResponseHeader("two\nlines"), 500),
         (ZeroDivisionError(), 500),
     ],

@@ -250,3 +250,28 @@ def test_a_caption_that_nobody_waits_for_any_more_is_not_made(server: Server) ->
     with connected(server) as connection:
         connection.sendall(head("POST /caption/", f"Content-Type: {MULTIPART}", f"Content-Length: {len(body)}") + body)
     server.wait_for('"POST /caption/ HTTP/1.1" 504')
+
+
+@pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/1.0"])
+def test_a_client_that_closes_its_sending_half_gets_its_answer(server: Server, version: str) -> None:
+    image = (ASSETS / "star.png").read_bytes()
+    head = f"POST /image-to-text {version}\r\nHost: x\r\nContent-Length: {len(image)}\r\n\r\n"
+    for _ in range(3):
+        with connected(server) as connection:
+            connection.sendall(head.encode() + image)
+            connection.shutdown(socket.SHUT_WR)
+            answer = read_all(connection)
+        assert answer.startswith(f"{version} 200 OK\r\n".encode())
+        assert b"a large pink star" in answer
+
+
+@pytest.mark.slow
+def test_an_upload_that_is_slow_but_never_pauses_is_answered(server: Server) -> None:
+    """At 10 kB a second, for longer than a sender may be silent."""
+    image = (ASSETS / "star.png").read_bytes()
+    with connected(server) as connection:
+        connection.sendall(head("POST /image-to-text", f"Content-Length: {len(image) + 140_000}", LAST) + image)
+        for _ in range(14):
+            connection.sendall(bytes(10_000))
+            time.sleep(1)  # this is what a slow client does
+        assert statuses(read_all(connection)) == [200]

@@ -7,6 +7,7 @@ from flaskapp.api.demo.samples import SAMPLES
 from flaskapp.api.fields import JobFiles
 from flaskapp.captioner import captioner
 from flaskapp.captioner.generation import MAX_PROMPT
+from flaskapp.images import FORMATS, MEDIA_TYPES
 
 # Scripts, styles and answers from here alone; pictures also from the browser's own memory.
 POLICY = (
@@ -21,6 +22,8 @@ blp = Blueprint("demo", __name__, template_folder="templates", static_folder="st
 def page() -> Response:
     limits = current_app.config
     shown = {"model": captioner.name, "limits": limits, "samples": SAMPLES, "controls": controls}
+    shown["formats"] = FORMATS
+    shown["media_types"] = ",".join(f"image/{name}" for name in MEDIA_TYPES)
     shown |= {"warning": captioner.note, "takes_prompt": captioner.takes_prompt, "max_prompt": MAX_PROMPT}
     shown["defaults"] = captioner.defaults.shown() if captioner.defaults else {}
     shown["max_job_images"] = JobFiles.keywords(limits)["maxItems"]

@@ -1,3 +1,3 @@
 const root = document.getElementById("redoc");
 
-Redoc.init(root.dataset.spec, {}, root);
+Redoc.init(new URL(root.dataset.spec, location.href).href, {}, root);

@@ -1,3 +1,5 @@
 const root = document.getElementById("swagger-ui");
+// Absolute: the servers in the document are relative to it.
+const url = new URL(root.dataset.spec, location.href).href;
 
-SwaggerUIBundle({ url: root.dataset.spec, domNode: root, deepLinking: true, tryItOutEnabled: true });
+SwaggerUIBundle({ url, domNode: root, deepLinking: true, tryItOutEnabled: true });

@@ -35,6 +35,10 @@ class ModelInputs(Protocol):
         """Whether `max_length` counts the prompt's tokens. Those of a chat are too many."""
 
     @property
+    def image_processor(self) -> Any:
+        """transformers' image processor, or None."""
+
+    @property
     def encode_prompt(self) -> Callable[[str], TokenIds] | None:
         """The prompt of a request -> what the decoder is given. None: the model takes no text."""
 
@@ -69,6 +73,10 @@ class PixelInputs:
     def encode_prompt(self) -> Callable[[str], TokenIds] | None:
         return self._encode if self.prompt_name else None
 
+    @property
+    def image_processor(self) -> Any:
+        return self.processor
+
     def _encode(self, prompt: str) -> TokenIds:
         ids = tuple(self.tokenizer(prompt, add_special_tokens=False).input_ids)
         return (*self.start, *ids) if self.keeps_start else ids or self.start
@@ -101,6 +109,10 @@ class ProcessorInputs:
             tokenizer.padding_side = "left"  # what is generated must follow the prompt directly
             if tokenizer.pad_token is None:
                 tokenizer.pad_token = tokenizer.eos_token
+
+    @property
+    def image_processor(self) -> Any:
+        return getattr(self._processor, "image_processor", None)
 
     @property
     def encode_prompt(self) -> Callable[[str], TokenIds] | None:

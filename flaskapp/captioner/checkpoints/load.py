@@ -6,6 +6,7 @@ said here, in one line, and not at the first caption.
 """
 
 import json
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from transformers import (
     AutoProcessor,
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+from transformers.models.trocr.modeling_trocr import TrOCRSinusoidalPositionalEmbedding
 
 from flaskapp.captioner.checkpoints.hub import Checkpoint
 from flaskapp.captioner.checkpoints.inputs import ModelInputs, PixelInputs, ProcessorInputs
@@ -26,6 +28,12 @@ from flaskapp.captioner.checkpoints.tokenizer import load_tokenizer
 from flaskapp.errors import UnusableCheckpoint
 
 LOCALLY: Any = {"local_files_only": True, "trust_remote_code": False}
+# What these warn of is reported below in one line, or is meant: poolers without weights, buffers of old releases, a
+# `max_new_tokens` beside a checkpoint's `max_length`.
+for noisy in ("transformers.modeling_utils", "transformers.generation.utils"):
+    logging.getLogger(noisy).setLevel(logging.ERROR)
+
+LFS_POINTER = b"version https://git-lfs"  # what a file begins with whose content has not been fetched
 NAMED = 5  # missing weights that an error names
 
 
@@ -40,6 +48,7 @@ class LoadedCheckpoint:
 
 def load(checkpoint: Checkpoint, dtype: torch.dtype) -> LoadedCheckpoint:
     """Load a checkpoint into memory without asking the hub. Raises UnusableCheckpoint, which says why in one line."""
+    _check_fetched(checkpoint.folder)
     model_type = _check_model_type(checkpoint.folder)
     model = _load_model(checkpoint.folder, dtype)
     maker = MAKERS.get(model_type)
@@ -54,6 +63,15 @@ def load(checkpoint: Checkpoint, dtype: torch.dtype) -> LoadedCheckpoint:
     # The PIL back end by name: the other one appears where torchvision is installed, and changes the pixels.
     processor = _load_part(AutoImageProcessor, "image processor", checkpoint.folder, backend="pil")
     return LoadedCheckpoint(model, tokenizer, maker(model, processor, tokenizer))
+
+
+def _check_fetched(folder: Path) -> None:
+    """Refuse a clone whose large files are pointers still."""
+    for path in sorted(folder.iterdir()):
+        if path.is_file():
+            with path.open("rb") as file:
+                if file.read(len(LFS_POINTER)) == LFS_POINTER:
+                    raise UnusableCheckpoint(f"{path.name} is a Git LFS pointer, not the file itself: git lfs pull")
 
 
 def _check_model_type(folder: Path) -> str:
@@ -75,14 +93,31 @@ def _load_model(folder: Path, dtype: torch.dtype) -> Any:
     with _naming("weights"):
         # Typed as the model alone, with output_loading_info it returns a pair.
         model, report = cast(Any, AutoModelForImageTextToText).from_pretrained(
-            folder, dtype=dtype, weights_only=True, output_loading_info=True, **LOCALLY
+            folder, dtype=dtype, weights_only=True, output_loading_info=True, ignore_mismatched_sizes=True, **LOCALLY
         )
     # Poolers are for classification: no caption depends on one, and some checkpoints were saved without.
-    missing = sorted(str(name) for name in report["missing_keys"] if ".pooler." not in str(name))
-    if missing:
-        more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
-        raise UnusableCheckpoint(f"the checkpoint lacks weights: {', '.join(missing[:NAMED])}{more}")
+    _check_weights("lacks weights", [str(name) for name in report["missing_keys"] if ".pooler." not in str(name)])
+    _check_weights(
+        "has weights of other sizes than its config.json says", [name for name, *_ in report["mismatched_keys"]]
+    )
+    broken = [name for name, weight in model.named_parameters() if not bool(weight.isfinite().all())]
+    _check_weights("has weights that are not finite numbers", broken)
+    _compute_sinusoids(model)
     return model.eval()
+
+
+def _check_weights(fault: str, names: list[str]) -> None:
+    if names:
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        raise UnusableCheckpoint(f"the checkpoint {fault}: {', '.join(sorted(names)[:NAMED])}{more}")
+
+
+def _compute_sinusoids(model: Any) -> None:
+    """TrOCR's positions where they are not learned: transformers 5.23 leaves them without values."""
+    for module in model.modules():
+        if isinstance(module, TrOCRSinusoidalPositionalEmbedding):
+            rows, width = module.weights.shape
+            module.weights = module.get_embedding(rows, width, module.padding_idx).to(model.dtype)
 
 
 def _load_part(factory: Any, name: str, folder: Path, **options: Any) -> Any:
@@ -142,6 +177,10 @@ def _start_token(model: Any, tokenizer: Any) -> int:
     if start is None:
         raise UnusableCheckpoint(
             "the checkpoint has no start token: set decoder_start_token_id in its generation_config.json"
+        )
+    if start >= vocabulary_of(model.decoder):
+        raise UnusableCheckpoint(
+            f"the start token {start} is beyond the decoder's {vocabulary_of(model.decoder)} tokens"
         )
     generation.decoder_start_token_id = start  # for `generate`, which asks nobody else
     return int(start)

@@ -3,7 +3,9 @@
 transformers makes a tokenizer with no words of a folder that lacks the vocabulary: every caption would be empty.
 """
 
+import json
 import re
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
@@ -14,8 +16,6 @@ from flaskapp.errors import UnusableCheckpoint
 
 # How far the tokenizer's size may be from the decoder's: heads are padded, and added tokens were not always trained.
 TOLERANCE = 0.25
-
-LFS_POINTER = b"version https://git-lfs"  # what such a file begins with while its content has not been fetched
 
 # Packages that tokenizers of transformers may need, by the names that they are imported by, and are installed by.
 PACKAGES = {
@@ -40,11 +40,27 @@ def load_tokenizer(folder: Path, vocabulary: int) -> Any:
     Raises UnusableCheckpoint, which names the missing files or packages, for one that cannot be loaded or does not fit.
     """
     try:
-        tokenizer = cast(Any, AutoTokenizer).from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        tokenizer = _load(folder)
     except Exception as error:  # ImportError, ValueError, OSError and those of the tokenizers' library
         raise UnusableCheckpoint(_why_not(folder, error)) from error
     check_tokenizer(tokenizer, folder, vocabulary)
     return tokenizer
+
+
+def _load(folder: Path) -> Any:
+    load = partial(cast(Any, AutoTokenizer).from_pretrained, folder, local_files_only=True, trust_remote_code=False)
+    try:
+        return load()
+    except ModuleNotFoundError:
+        # A Japanese one divides text into words by a package of its own. To read captions it needs none.
+        if not _is_japanese(folder):
+            raise
+        return load(word_tokenizer_type="basic")
+
+
+def _is_japanese(folder: Path) -> bool:
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    return bool(config.get("tokenizer_class") == "BertJapaneseTokenizer")
 
 
 def check_tokenizer(tokenizer: Any, folder: Path, vocabulary: int) -> None:
@@ -80,10 +96,7 @@ VOCABULARIES = (("vocab.json", "merges.txt"), ("vocab.txt",), ("*.model",), ("*.
 
 
 def _files(folder: Path) -> str | None:
-    """Which file of a vocabulary is not there, or was not fetched, if any."""
-    for path in sorted(folder.iterdir()):
-        if path.is_file() and _is_lfs_pointer(path):
-            return f"{path.name} is a Git LFS pointer, not the file itself (git lfs pull)"
+    """Which file of a vocabulary is not there, if any."""
     if (folder / "tokenizer.json").exists():
         return None
     lacking = [[name for name in names if not any(folder.glob(name))] for names in VOCABULARIES]
@@ -92,8 +105,3 @@ def _files(folder: Path) -> str | None:
     begun = [names for names, expected in zip(lacking, VOCABULARIES, strict=True) if len(names) < len(expected)]
     missing = " or ".join(" and ".join(names) for names in begun or lacking)
     return f"tokenizer.json is missing, and so is {missing}"
-
-
-def _is_lfs_pointer(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(len(LFS_POINTER)) == LFS_POINTER

@@ -111,7 +111,7 @@ class GenerationDefaults:
         prompts = (settings.prompt, self.pinned.prompt, self.default_prompt)
         prompt = next((each for each in prompts if each), None)  # an empty one is none
         prompt_ids = self._prompt_ids(prompt)
-        given = self._given(settings)
+        given = self._given(settings, len(prompt_ids))
         values = dict(DEFAULTS) | {name: value for name, value in self.own.items() if value is not None} | given
         values |= {"has_text_input": self.has_text_input, "eos_token_id": self.own.get("eos_token_id")}
         values["num_return_sequences"] = self._return_sequences(values, settings)
@@ -140,16 +140,21 @@ class GenerationDefaults:
             raise InvalidGeneration("prompt", f"Must have at most {most} tokens, for this model.")
         return ids
 
-    def _given(self, settings: GenerationSettings) -> dict[str, Any]:
+    def _given(self, settings: GenerationSettings, prompt: int) -> dict[str, Any]:
         """The arguments of `generate` that the request and the server give."""
         given = settings.over(self.pinned).given()
         if not self.prompt_counts and "max_length" in given:
             given.setdefault("max_new_tokens", given.pop("max_length"))
         if "max_new_tokens" in given:
             given.pop("max_length", None)
-        elif "max_length" in given and self.own.get("max_new_tokens") is not None:
-            given["max_new_tokens"] = None  # the checkpoint's would go before the length that was asked for
+        elif "max_length" in given and self._exceeds(given["max_length"], prompt):
+            given["max_new_tokens"] = None  # in `generate`, the checkpoint's would go before the length asked for
         return given
+
+    def _exceeds(self, max_length: int, prompt: int) -> bool:
+        """Whether the checkpoint's `max_new_tokens` allows more. Where it allows less, it stays, as in `generate`."""
+        own = self.own.get("max_new_tokens")
+        return own is not None and own + prompt > max_length
 
     @staticmethod
     def _return_sequences(values: Values, settings: GenerationSettings) -> int:

@@ -1,32 +1,53 @@
-"""ViT's self-attention with queries, keys and values from one product instead of three: the same numbers, sooner."""
+"""Self-attention of ViT, DeiT and BLIP's encoder with less work: the same numbers, sooner.
+
+Queries, keys and values come from one product instead of three, and the scores take the place that they were in.
+"""
 
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.models.blip.modeling_blip import BlipAttention
+from transformers.models.deit.modeling_deit import DeiTAttention
 from transformers.models.vit.modeling_vit import ViTAttention
 
 from flaskapp.captioner.engine.kv_cache import attend
 
 
 class SelfAttention(nn.Module):
-    """Takes the place of transformers' `ViTAttention`. `dtype` is what the patches are compared in."""
+    """Takes the place of transformers' attention. `dtype` is what the patches are compared in."""
 
-    def __init__(self, attention: Any, dtype: torch.dtype) -> None:
+    def __init__(
+        self, query_key_value: nn.Linear, out: nn.Module, heads: int, scale: float, dtype: torch.dtype
+    ) -> None:
         super().__init__()
-        self.heads: int = attention.num_attention_heads
-        self.scale: float = attention.scaling
-        self.dtype = dtype
-        self.queries_keys_values = _side_by_side([attention.q_proj, attention.k_proj, attention.v_proj])
-        self.out = attention.o_proj
+        self.query_key_value, self.out = query_key_value, out
+        self.heads, self.scale, self.dtype = heads, scale, dtype
 
-    def forward(self, x: Tensor, attention_mask: None = None, **_: Any) -> tuple[Tensor, None]:
+    def forward(self, hidden_states: Tensor, attention_mask: None = None, **_: Any) -> tuple[Tensor, None]:
         """[images, patches, width] -> the same shape, and no weights."""
         query, keys, values = (
-            self.queries_keys_values(x).to(self.dtype).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+            self.query_key_value(hidden_states).to(self.dtype).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         )
         seen = attend(query, keys, values, self.scale)  # [images, heads, patches, head_dim]
-        return self.out(seen.transpose(1, 2).flatten(2).to(x.dtype)), None
+        return self.out(seen.transpose(1, 2).flatten(2).to(hidden_states.dtype)), None
+
+
+def replace_attention(module: nn.Module, dtype: torch.dtype) -> None:
+    """Replace every self-attention inside a module that is known here. The others stay as they are."""
+    for name, child in module.named_children():
+        if type(child) in (ViTAttention, DeiTAttention):
+            setattr(module, name, _from_vit(child, dtype))
+        elif type(child) is BlipAttention:
+            attention = SelfAttention(child.qkv, child.projection, child.num_heads, child.scale, dtype)
+            setattr(module, name, attention)
+        else:
+            replace_attention(child, dtype)
+
+
+def _from_vit(attention: Any, dtype: torch.dtype) -> SelfAttention:
+    joined = _side_by_side([attention.q_proj, attention.k_proj, attention.v_proj])
+    return SelfAttention(joined, attention.o_proj, attention.num_attention_heads, attention.scaling, dtype)
 
 
 def _side_by_side(layers: list[nn.Linear]) -> nn.Linear:
@@ -37,12 +58,3 @@ def _side_by_side(layers: list[nn.Linear]) -> nn.Linear:
     if layers[0].bias is not None:
         joined.bias = nn.Parameter(torch.cat([layer.bias.detach() for layer in layers]), requires_grad=False)
     return joined
-
-
-def join_products(module: nn.Module, dtype: torch.dtype) -> None:
-    """Replace every ViT self-attention inside a module. Other encoders have none, and stay as they are."""
-    for name, child in module.named_children():
-        if type(child) is ViTAttention:
-            setattr(module, name, SelfAttention(child, dtype))
-        else:
-            join_products(child, dtype)

@@ -19,7 +19,7 @@ from flaskapp.captioner.engine.candidates import propose
 from flaskapp.captioner.engine.decoder import Decoder
 from flaskapp.captioner.engine.defaults import GenerationDefaults
 from flaskapp.captioner.engine.description import NotDescribed, Packer
-from flaskapp.captioner.engine.encoder import join_products
+from flaskapp.captioner.engine.encoder import replace_attention
 from flaskapp.captioner.engine.generate import generate
 from flaskapp.captioner.engine.kv_cache import KVCache
 from flaskapp.captioner.engine.linear import maker, repack
@@ -56,12 +56,13 @@ class Engine:
         self._decoder: Decoder | None = None
         try:
             parts = take_apart(self._model)
-            join_products(parts.encoder, cross_kv_dtype)
+            replace_attention(parts.encoder, cross_kv_dtype)
             self._decoder = Decoder(describe(parts, Packer(make)), cross_kv_dtype)
             self._parts = parts
         except NotDescribed as error:
             reason = str(error)
-        repack(self._model, make)
+        if self._decoder is not None or precision == "int8":  # the code of other models may look into their layers
+            repack(self._model, make)
         self.defaults = GenerationDefaults(
             own=_own_configuration(self._model),
             pinned=pinned,
@@ -172,9 +173,8 @@ class Engine:
 
 
 def _caption(text: str, result: Result, generation: Generation) -> Caption:
-    tokens = len(result.token_ids) - len(generation.prompt_ids)
-    score = result.log_probability / tokens if generation.scores and tokens else None
-    return Caption(text.strip(), tuple(result.token_ids), tokens, score)
+    score = result.log_probability / result.tokens if generation.scores and result.tokens else None
+    return Caption(text.strip(), tuple(result.token_ids), result.tokens, score)
 
 
 def _next_input(search: Search, group: Group) -> list[int]:

@@ -1,5 +1,6 @@
 """transformers' `generate`, in batches: for models without a description, and for what the fast decoder does not do."""
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +13,9 @@ from flaskapp.captioner.checkpoints.inputs import ModelInputs
 from flaskapp.captioner.engine.search import Result
 from flaskapp.captioner.generation import Generation
 from flaskapp.errors import CaptionFailed
+
+# That a length is transformers' own default is nothing that a client or an operator should do something about.
+warnings.filterwarnings("ignore", message="Using the model-agnostic default `max_length`")
 
 
 @torch.inference_mode()
@@ -29,20 +33,21 @@ def generate(
     Raises CaptionFailed for logits that are not finite numbers.
     """
     given = _on_device(inputs.collate(images, generation.prompt, generation.prompt_ids), model)
+    stop = Stop(on_step)
     with _seeded(generation):
         output = model.generate(
             **given,
             **dict(generation.arguments),
             tokenizer=tokenizer,  # for stop strings
             logits_processor=LogitsProcessorList([FiniteCheck()]),
-            stopping_criteria=StoppingCriteriaList([Stop(on_step)]),
+            stopping_criteria=StoppingCriteriaList([stop]),
             return_dict_in_generate=True,
             output_logits=generation.scores,
         )
     skipped = inputs.prompt_length(given)
     sums = _log_probabilities(model, output) if generation.scores else None
     results = [
-        _result(ids[skipped:], None if sums is None else sums[number], generation)
+        _result(ids, skipped, stop.prompt_length, None if sums is None else sums[number], generation)
         for number, ids in enumerate(output.sequences.tolist())
     ]
     count = generation.num_return_sequences
@@ -56,14 +61,15 @@ def _on_device(given: dict[str, Tensor], model: Any) -> dict[str, Tensor]:
     }
 
 
-def _result(token_ids: list[int], log_probabilities: Tensor | None, generation: Generation) -> Result:
-    """Without the padding: up to the first end after the start, which may be the same token."""
-    ends = (number for number, token in enumerate(token_ids[1:], 2) if token in generation.eos_token_ids)
-    length = next(ends, len(token_ids))
-    generated = 0.0
-    if log_probabilities is not None:
-        generated = float(log_probabilities[: len(log_probabilities) - (len(token_ids) - length)].sum())
-    return Result(token_ids[:length], generated)
+def _result(
+    token_ids: list[int], skipped: int, prompt_length: int, log_probabilities: Tensor | None, generation: Generation
+) -> Result:
+    """Without what is skipped of the prompt, and without the padding after the first end that was generated."""
+    generated = token_ids[prompt_length:]
+    ends = (number for number, token in enumerate(generated, 1) if token in generation.eos_token_ids)
+    length = next(ends, len(generated))
+    total = 0.0 if log_probabilities is None else float(log_probabilities[:length].sum())
+    return Result(token_ids[skipped : prompt_length + length], length, total)
 
 
 def _log_probabilities(model: Any, output: Any) -> Tensor:
@@ -74,12 +80,15 @@ def _log_probabilities(model: Any, output: Any) -> Tensor:
 
 
 class Stop(StoppingCriteria):
-    """Asks at each step whether to break off."""
+    """Asks at each step whether to break off, and notes how long the prompt is: some models make it themselves."""
 
     def __init__(self, on_step: Callable[[], bool]) -> None:
         self._on_step = on_step
+        self.prompt_length = -1
 
     def __call__(self, input_ids: Tensor, scores: Tensor, **_: Any) -> Tensor:
+        if self.prompt_length < 0:
+            self.prompt_length = input_ids.shape[1] - 1
         return input_ids.new_full((len(input_ids),), self._on_step(), dtype=torch.bool)
 
 

@@ -63,6 +63,7 @@ class QuantizedLinear(nn.Module):
         self.packed = torch.ops.onednn.qlinear_prepack(quantized, None)
         self.sums = quantized.sum(1) * self.weight_scales  # W 1
         self.bias = torch.zeros_like(self.sums) if bias is None else bias
+        self.weight = weight.new_empty(0)  # some models ask a layer for the dtype of its weight
 
     def forward(self, x: Tensor) -> Tensor:
         """Several plain passes: `aminmax`, `addcmul` of two columns and float to uint8 have no vector instructions."""

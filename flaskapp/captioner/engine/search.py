@@ -26,9 +26,10 @@ class Candidate(NamedTuple):
 
 
 class Result(NamedTuple):
-    """One caption as token ids, and the sum of the log-probabilities of the generated ones, by the model alone."""
+    """One caption as token ids, how many were generated, and the sum of their log-probabilities by the model alone."""
 
     token_ids: list[int]
+    tokens: int
     log_probability: float
 
 
@@ -79,7 +80,7 @@ class Search:
             if is_last or candidate.token in self.generation.eos_token_ids:
                 # The others are there to take the place of those that end; what may not come ends nothing.
                 if rank < self.generation.num_beams and (is_last or candidate.score > -inf):
-                    ended.append((candidate.score, Result(*self._extended(candidate))))
+                    ended.append((candidate.score, self._extended(candidate)))
             else:
                 live.append(candidate)
         live = sorted(live, key=lambda each: -each.score)[: self.generation.num_beams]  # drawn ones are in no order
@@ -87,13 +88,14 @@ class Search:
         self.is_done = is_last or self._has_found_enough([each.score for each in live], length)
         if not self.is_done:
             extended = [self._extended(each) for each in live]
-            self.beams, self.scores = [beam for beam, _ in extended], [each.score for each in live]
-            self.log_probabilities = [log_probability for _, log_probability in extended]
+            self.beams, self.scores = [each.token_ids for each in extended], [each.score for each in live]
+            self.log_probabilities = [each.log_probability for each in extended]
         return [each.beam for each in live]
 
-    def _extended(self, candidate: Candidate) -> tuple[list[int], float]:
+    def _extended(self, candidate: Candidate) -> Result:
         beam = [*self.beams[candidate.beam], candidate.token]
-        return beam, self.log_probabilities[candidate.beam] + candidate.log_probability
+        log_probability = self.log_probabilities[candidate.beam] + candidate.log_probability
+        return Result(beam, len(beam) - len(self.generation.prompt_ids), log_probability)
 
     def _finish(self, ended: list[tuple[float, Result]], length: int) -> None:
         penalised = [(self._penalised(score, length), result) for score, result in ended]
@@ -130,7 +132,7 @@ class FreeDraws(Search):
     def advance(self, candidates: Sequence[Candidate]) -> list[int]:
         """Go on with one candidate for each caption, in their order."""
         is_last = len(self.beams[0]) + 1 >= self.generation.max_length
-        results = [Result(*self._extended(candidate)) for candidate in candidates]
+        results = [self._extended(candidate) for candidate in candidates]
         for beam, (candidate, result) in enumerate(zip(candidates, results, strict=True)):
             if is_last or candidate.token in self.generation.eos_token_ids:
                 self._ended.setdefault(beam, result)

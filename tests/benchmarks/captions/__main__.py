@@ -1,7 +1,8 @@
-"""Compare captions a second in one run: `python -m tests.benchmarks.captions`, about half an hour on two cores.
+"""Compare captions a second in one run: `python -m tests.benchmarks.captions`, about an hour on two cores.
 
 --part in-process   the engine against transformers' `generate`, batches of 1, 4, 8 and 16 images
---part http         the server against FastAPI + uvicorn, LitServe and BentoML, 1 and 16 clients, and at random
+--part http         the server against FastAPI + uvicorn, LitServe and BentoML: 1 and 16 clients, at random, photographs
+--part others       the same for BLIP and TrOCR, 16 clients
 --part batching     the batcher against the engine alone, and images that join a running batch against those that wait
 --part memory       one worker against four: memory that is not shared, and seconds to the first caption
 """
@@ -10,10 +11,17 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from tests.benchmarks.captions import batching, in_process, memory, over_http
-from tests.captioner import full_size
+from flaskapp.cpu import usable_cores
+from tests.benchmarks.captions import batching, checkpoints, in_process, memory, over_http
 
-PARTS = {"in-process": in_process.run, "batching": batching.run, "http": over_http.run, "memory": memory.run}
+DEFAULT, OTHERS = "vit-gpt2", ("blip-base", "trocr-base")
+PARTS = {
+    "in-process": (in_process.run, (DEFAULT, *OTHERS)),
+    "batching": (batching.run, (DEFAULT,)),
+    "http": (over_http.run, (DEFAULT,)),
+    "others": (over_http.run_others, OTHERS),
+    "memory": (memory.run, (DEFAULT,)),
+}
 
 
 def main() -> None:
@@ -21,10 +29,24 @@ def main() -> None:
     parser.add_argument("--part", choices=PARTS, action="append", help="more than one may be given; default: all")
     parser.add_argument("--rounds", type=int, default=2, help="of which the best counts, for each of those compared")
     options = parser.parse_args()
+    print(processor())
     with tempfile.TemporaryDirectory() as folder:
-        checkpoint = full_size.write(Path(folder) / "vit-gpt2-random")
         for part in options.part or PARTS:
-            PARTS[part](checkpoint, options.rounds)
+            run, names = PARTS[part]
+            for name in names:
+                checkpoint = Path(folder) / name
+                if not checkpoint.exists():
+                    checkpoints.write(name, checkpoint)
+                run(checkpoint, options.rounds)
+
+
+def processor() -> str:
+    """What the figures were measured on."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    known = dict(line.split("\t: ", 1) for line in lines if "\t: " in line)
+    flags = set(known.get("flags", "").split()) & {"avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile"}
+    name, family, model = (known.get(key, "?") for key in ("model name", "cpu family", "model\t"))
+    return f"{name}, family {family}, model {model}, {usable_cores()} cores: {', '.join(sorted(flags))}"
 
 
 if __name__ == "__main__":

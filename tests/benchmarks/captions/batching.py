@@ -3,9 +3,10 @@
 import math
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +14,9 @@ from torch import Tensor
 from flaskapp.captioner.batcher import Batcher
 from flaskapp.captioner.cores import Cores
 from flaskapp.captioner.engine.engine import Engine
+from flaskapp.captioner.generation import Generation
+from flaskapp.captioner.job import Job
+from flaskapp.captioner.runner import Runner
 from flaskapp.cpu import usable_cores
 from tests.benchmarks.captions.in_process import SETTINGS, load_checkpoint
 from tests.benchmarks.captions.load import closed_loop, poisson
@@ -23,41 +27,52 @@ CLIENTS, IMAGES, ARRIVALS = 16, 64, 40
 PATIENCE = math.inf  # seconds: nothing is refused
 
 
-class JoiningBatcher(Batcher):
+class JoiningRunner(Runner):
     """Lets images join a running batch at its next token."""
 
-    def _step(self) -> None:
-        super()._step()
-        if self._running and (jobs := self._take_waiting(self._max_batch - len(self._running))):
-            self._start(jobs)
+    def __init__(self, engine: Engine, take: Callable[[int], list[Job]]) -> None:
+        super().__init__(engine)
+        self._take = take
+
+    def step(self) -> None:
+        super().step()
+        if self.running and (jobs := self._take(len(self.running))):
+            self.start(jobs)
+
+
+class JoiningBatcher(Batcher):
+    def __init__(self, engine: Engine, *arguments: Any, **options: Any) -> None:
+        super().__init__(engine, *arguments, **options)
+        self._runner = JoiningRunner(engine, lambda running: self._take_waiting(self._max_batch - running))
 
 
 def run(folder: Path, rounds: int) -> None:
     engine = Engine(load_checkpoint(folder), "fp32", torch.device("cpu"))
+    generation = engine.resolve(SETTINGS)
     pixels = list(torch.randn(IMAGES, 3, 224, 224))
-    _print_lone(engine, pixels[: 4 * rounds])
-    rate = _print_batches(engine, pixels)
-    _print_joining(engine, pixels[:ARRIVALS], 0.7 * rate, rounds)
+    _print_lone(engine, generation, pixels[: 4 * rounds])
+    rate = _print_batches(engine, generation, pixels)
+    _print_joining(engine, generation, pixels[:ARRIVALS], 0.7 * rate, rounds)
 
 
 def _make(engine: Engine, kind: type[Batcher] = Batcher, max_batch: int = 8) -> Batcher:
     return kind(engine, Cores(usable_cores()), max_batch=max_batch, max_waiting=IMAGES, on_death=lambda: None)
 
 
-def _send(batcher: Batcher, image: Tensor) -> None:
-    batcher.caption([image], SETTINGS, PATIENCE)
+def _send(batcher: Batcher, generation: Generation, image: Tensor) -> None:
+    batcher.caption([image], generation, PATIENCE)
 
 
-def _print_lone(engine: Engine, pixels: Sequence[Tensor]) -> None:
+def _print_lone(engine: Engine, generation: Generation, pixels: Sequence[Tensor]) -> None:
     batcher = _make(engine)
     direct, through = [], []
     for image in pixels:
         start = time.perf_counter()
-        engine.add([image], [SETTINGS])
+        engine.add([image], [generation])
         while engine.running:
             engine.step()
         middle = time.perf_counter()
-        _send(batcher, image)
+        _send(batcher, generation, image)
         direct.append(middle - start)
         through.append(time.perf_counter() - middle)
     batcher.close()
@@ -69,15 +84,15 @@ def _print_lone(engine: Engine, pixels: Sequence[Tensor]) -> None:
     )
 
 
-def _print_batches(engine: Engine, pixels: Sequence[Tensor]) -> float:
+def _print_batches(engine: Engine, generation: Generation, pixels: Sequence[Tensor]) -> float:
     """Returns the images a second of the first size."""
     rows, rates = [], []
     for size in BATCHES:
         batcher = _make(engine, max_batch=size)
-        load = closed_loop(partial(_send, batcher), pixels, CLIENTS)
+        load = closed_loop(partial(_send, batcher, generation), pixels, CLIENTS)
         batcher.close()
         rates.append(load.rate)
-        mean = batcher.steps_of_images / batcher.steps
+        mean = batcher._runner.steps_of_images / batcher._runner.steps
         rows.append([str(size), f"{mean:.1f}", f"{load.rate:.2f}", f"{load.percentile(50):.1f}"])
     print_table(
         f"{CLIENTS} clients of one batcher, fp32",
@@ -87,13 +102,13 @@ def _print_batches(engine: Engine, pixels: Sequence[Tensor]) -> float:
     return rates[0]
 
 
-def _print_joining(engine: Engine, pixels: Sequence[Tensor], rate: float, rounds: int) -> None:
+def _print_joining(engine: Engine, generation: Generation, pixels: Sequence[Tensor], rate: float, rounds: int) -> None:
     rows = []
     latencies: dict[type[Batcher], list[float]] = {Batcher: [], JoiningBatcher: []}
     for number in range(rounds):
         for kind, seconds in latencies.items():
             batcher = _make(engine, kind)
-            seconds += poisson(partial(_send, batcher), pixels, rate, seed=number).latencies
+            seconds += poisson(partial(_send, batcher, generation), pixels, rate, seed=number).latencies
             batcher.close()
     for name, kind in (("waits for the batch before it", Batcher), ("joins at the next token", JoiningBatcher)):
         p50, p95 = statistics.quantiles(latencies[kind], n=20)[9], statistics.quantiles(latencies[kind], n=20)[18]

@@ -5,9 +5,9 @@ from copy import deepcopy
 import pytest
 import torch
 from torch import nn
-from transformers import BeitConfig, BeitModel, ViTModel
+from transformers import BeitConfig, BeitModel, BlipVisionConfig, BlipVisionModel, DeiTConfig, DeiTModel, ViTModel
 
-from flaskapp.captioner.engine.encoder import SelfAttention, join_products
+from flaskapp.captioner.engine.encoder import SelfAttention, replace_attention
 from tests.captioner.tiny import small_vit
 
 
@@ -21,7 +21,7 @@ def test_one_product_gives_what_three_gave(dtype: torch.dtype, error: float, has
     for parameter in theirs.parameters():
         nn.init.normal_(parameter, std=0.2)  # fresh biases are zero
     ours = deepcopy(theirs)
-    join_products(ours, dtype)
+    replace_attention(ours, dtype)
     assert sum(isinstance(module, SelfAttention) for module in ours.modules()) == config.num_hidden_layers
     pixels = torch.randn(3, 3, 32, 32)
     with torch.inference_mode():
@@ -30,9 +30,27 @@ def test_one_product_gives_what_three_gave(dtype: torch.dtype, error: float, has
     assert (seen - expected).norm() <= error * expected.norm()
 
 
+@pytest.mark.parametrize("kind", ["deit", "blip"])
+def test_other_encoders_with_the_same_attention_give_what_they_gave(kind: str) -> None:
+    torch.manual_seed(0)
+    small = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    size = {"image_size": 32, "patch_size": 16}
+    deit, blip = DeiTConfig(**small, **size), BlipVisionConfig(**small, **size)
+    theirs = DeiTModel(deit) if kind == "deit" else BlipVisionModel(blip)
+    for parameter in theirs.eval().parameters():
+        nn.init.normal_(parameter, std=0.2)
+    ours = deepcopy(theirs)
+    replace_attention(ours, torch.float32)
+    assert sum(isinstance(module, SelfAttention) for module in ours.modules()) == 2
+    pixels = torch.randn(3, 3, 32, 32)
+    with torch.inference_mode():
+        expected, seen = (model(pixel_values=pixels).last_hidden_state for model in (theirs, ours))
+    assert torch.allclose(seen, expected, atol=1e-4)
+
+
 def test_an_encoder_of_another_kind_stays_as_it_is() -> None:
     small = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
     model = BeitModel(BeitConfig(image_size=32, patch_size=16, **small))
     before = [type(module) for module in model.modules()]
-    join_products(model, torch.float32)
+    replace_attention(model, torch.float32)
     assert [type(module) for module in model.modules()] == before

@@ -46,7 +46,7 @@ export class Job {
     body.append("config", this.#config);
     const request = { method: "POST", body, signal, headers: { "Idempotency-Key": this.#key } };
     try {
-      this.#address = await this.api.send(this.page.jobsUrl, request, readLocation);
+      this.#address = this.page.jobsUrl + (await this.api.send(this.page.jobsUrl, request, readId));
     } catch (problem) {
       if (problem.status === 409) this.#key = randomKey(); // a file has changed since it was sent first
       throw problem;
@@ -105,10 +105,11 @@ function randomKey() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-function readLocation(answer) {
-  const address = answer.headers.get("Location");
-  if (answer.status !== 202 || !address) throw Problem.unexpected();
-  return address;
+/** Not the Location, which lacks a prefix that a proxy strips. */
+async function readId(answer) {
+  const job = await readJson(answer);
+  if (answer.status !== 202 || typeof job?.id !== "string") throw Problem.unexpected();
+  return job.id;
 }
 
 async function readStatus(answer) {

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from PIL import Image
-from transformers import AutoTokenizer, VisionEncoderDecoderModel, ViTImageProcessorPil
+from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 
 SETTINGS: dict[str, Any] = {"max_length": 16, "min_length": 16, "num_beams": 8}
 
@@ -14,8 +14,8 @@ SETTINGS: dict[str, Any] = {"max_length": 16, "min_length": 16, "num_beams": 8}
 class Model:
     def __init__(self) -> None:
         folder = os.environ["CHECKPOINT"]
-        self.model = VisionEncoderDecoderModel.from_pretrained(folder).eval()
-        self.processor = ViTImageProcessorPil.from_pretrained(folder)
+        self.model = AutoModelForImageTextToText.from_pretrained(folder).eval()
+        self.processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
 
     def caption(self, files: list[bytes]) -> list[str]:

@@ -1,0 +1,46 @@
+"""Boxes (ISO 14496-12): the container of HEIC and AVIF."""
+
+import struct
+from collections.abc import Iterator
+
+FULL = 4  # bytes of version and flags at the start of a full box
+MOST_BOXES = 10_000
+
+BROKEN = (StopIteration, KeyError, IndexError, struct.error)  # what reading a broken file raises
+
+
+def boxes_of(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The kind and the content of each box."""
+    position = 0
+    for _ in range(MOST_BOXES):
+        if position + 8 > len(data):
+            return
+        size, kind = struct.unpack_from(">I4s", data, position)
+        head = 8
+        if size == 1:
+            (size,), head = struct.unpack_from(">Q", data, position + 8), 16
+        end = position + size if size else len(data)
+        if end < position + head:
+            return
+        yield kind, data[position + head : end]
+        position = end
+
+
+def meta_of(data: bytes) -> bytes:
+    """The boxes that describe the items of a file."""
+    return next(content for kind, content in boxes_of(data) if kind == b"meta")[FULL:]
+
+
+class Numbers:
+    """Unsigned integers of several sizes, one after the other."""
+
+    def __init__(self, data: bytes, position: int) -> None:
+        self._data, self._position = data, position
+
+    def read(self, size: int) -> int:
+        end = self._position + size
+        if end > len(self._data):
+            raise IndexError("the numbers end")
+        number = int.from_bytes(self._data[self._position : end])
+        self._position = end
+        return number

@@ -1,0 +1,71 @@
+"""HEIC: boxes (ISO 14496-12) whose items (ISO 23008-12) are pictures, or put together from others."""
+
+import struct
+from functools import cache
+
+from flaskapp.images.containers.boxes import BROKEN, FULL, Numbers, boxes_of, meta_of
+from flaskapp.images.containers.container import Container, broken
+
+DERIVED_FROM, AUXILIARY_TO = b"dimg", b"auxl"  # kinds of references
+DEEPEST = 4  # a grid of pictures that are turned is 2 deep
+
+References = dict[bytes, list[tuple[int, list[int]]]]
+
+
+def clean(data: bytes) -> Container:
+    """Find out how many pixels are decoded for its image and its alpha, by the sizes of their parts.
+
+    A grid or an overlay may name one large picture thousands of times; libheif decodes it each time, and only sees to
+    it that no picture is larger than its size in the file. Raises UnreadableImage.
+    """
+    try:
+        boxes = dict(boxes_of(meta_of(data)))
+        primary = int.from_bytes(boxes[b"pitm"][FULL:])
+        areas = _areas(dict(boxes_of(boxes[b"iprp"])))
+        references = _references(boxes[b"iref"]) if b"iref" in boxes else {}
+        parts = dict(references.get(DERIVED_FROM, []))
+        auxiliary = [item for item, targets in references.get(AUXILIARY_TO, []) if primary in targets]
+
+        @cache
+        def cost(item: int, depth: int) -> int:
+            if depth > DEEPEST:
+                raise broken("heif")
+            if item not in parts:
+                return areas.get(item, 0)
+            return sum(cost(part, depth + 1) for part in parts[item])
+
+        return Container(data, coded=sum(cost(item, 0) for item in (primary, *auxiliary)))
+    except BROKEN:
+        raise broken("heif") from None
+
+
+def _areas(properties: dict[bytes, bytes]) -> dict[int, int]:
+    """The pixels of each item, by the size that is associated with it."""
+    sizes = [
+        struct.unpack_from(">2I", content, FULL) if kind == b"ispe" else None
+        for kind, content in boxes_of(properties[b"ipco"])
+    ]
+    association = properties[b"ipma"]
+    of_id, of_index = 4 if association[0] else 2, 2 if association[3] & 1 else 1
+    essential = 1 << (8 * of_index - 1)  # a flag beside the index
+    numbers, areas = Numbers(association, FULL), {}
+    for _ in range(numbers.read(4)):
+        item = numbers.read(of_id)
+        for _ in range(numbers.read(1)):
+            index = numbers.read(of_index) & ~essential
+            size = sizes[index - 1] if 0 < index <= len(sizes) else None
+            if size is not None:
+                areas[item] = size[0] * size[1]
+    return areas
+
+
+def _references(iref: bytes) -> References:
+    """For each kind of reference: from which item to which."""
+    of_id = 4 if iref[0] else 2
+    references: References = {}
+    for kind, content in boxes_of(iref[FULL:]):
+        numbers = Numbers(content, 0)
+        item = numbers.read(of_id)
+        targets = [numbers.read(of_id) for _ in range(numbers.read(2))]
+        references.setdefault(kind, []).append((item, targets))
+    return references

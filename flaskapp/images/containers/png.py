@@ -1,0 +1,93 @@
+"""PNG (W3C): chunks, each with its length, kind, content and checksum."""
+
+import struct
+import zlib
+from collections.abc import Iterator
+
+from flaskapp.errors import UnreadableImage
+from flaskapp.images.containers.container import MAX_PROFILE, Container, broken
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+MOST_CHUNKS = 100_000  # 16 MiB in chunks of 168 bytes
+MOST_EXIF = 2**16  # bytes, as in a JPEG
+GREY, COLOUR = 0, 2  # colour types
+HEADER = struct.Struct(">2I5B")
+
+
+def clean(data: bytes) -> Container:
+    """Keep the header, the palette, the pixels, the transparency, the EXIF data and the colour profile.
+
+    Text, however long, and the frames of an animation are dropped. An ancillary chunk with a wrong checksum counts as
+    missing, as in libpng. Raises UnreadableImage.
+    """
+    chunks: dict[bytes, bytes] = {}
+    pixels = []
+    for kind, content, is_right in _chunks(data):
+        if kind == b"IEND":
+            break
+        if kind == b"IDAT":
+            pixels.append(content)  # a wrong checksum is left to zlib's own
+        elif is_right:
+            chunks.setdefault(kind, content)
+        elif kind in (b"IHDR", b"PLTE"):
+            raise broken("png")
+    header = chunks.get(b"IHDR", b"")
+    if len(header) != HEADER.size or not pixels:
+        raise broken("png")
+    kept = [SIGNATURE, to_chunk(b"IHDR", header)]
+    for kind in (b"PLTE", b"tRNS", b"eXIf"):
+        if kind in chunks:
+            content = _scaled(chunks[kind], header) if kind == b"tRNS" else chunks[kind]
+            if kind != b"eXIf" or len(content) <= MOST_EXIF:
+                kept.append(to_chunk(kind, content))
+    # Pillow goes from one chunk of pixels to the next in Python: one is faster than thousands.
+    kept += [to_chunk(b"IDAT", b"".join(pixels)), to_chunk(b"IEND", b"")]
+    return Container(b"".join(kept), profile=_inflate(chunks.get(b"iCCP", b"")))
+
+
+def to_chunk(kind: bytes, content: bytes) -> bytes:
+    checksum = zlib.crc32(content, zlib.crc32(kind))
+    return b"".join([struct.pack(">I", len(content)), kind, content, struct.pack(">I", checksum)])
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
+    """Each chunk's kind, its content, and whether its checksum is right; of the last one what there is."""
+    position = len(SIGNATURE)
+    for _ in range(MOST_CHUNKS):
+        if position + 8 > len(data):
+            return
+        length, kind = struct.unpack_from(">I4s", data, position)
+        content = data[position + 8 : position + 8 + length]
+        checksum = data[position + 8 + length : position + 12 + length]
+        is_right = kind == b"IDAT" or checksum == struct.pack(">I", zlib.crc32(content, zlib.crc32(kind)))
+        yield kind, content, is_right
+        position += 12 + length
+    raise UnreadableImage(f"the PNG has more than {MOST_CHUNKS} chunks")
+
+
+def _scaled(transparent: bytes, header: bytes) -> bytes:
+    """The transparent colour in the 8 bits to which Pillow brings such samples, but not this colour.
+
+    Of 16-bit colours, of which Pillow keeps the high byte, all with that high byte become transparent.
+    """
+    _, _, depth, colour_type, *_ = HEADER.unpack(header)
+    samples = [sample for (sample,) in struct.iter_unpack(">H", transparent[: len(transparent) // 2 * 2])]
+    if colour_type == GREY and depth in (2, 4):
+        most = 2**depth - 1
+        samples = [(sample & most) * 255 // most for sample in samples]
+    elif colour_type == COLOUR and depth == 16:
+        samples = [sample >> 8 for sample in samples]
+    else:
+        return transparent
+    return struct.pack(f">{len(samples)}H", *samples)
+
+
+def _inflate(content: bytes) -> bytes | None:
+    """The profile of an iCCP chunk: its name, a zero, the method (0) and what zlib made of it."""
+    compressed = content.partition(b"\0")[2][1:]
+    inflating = zlib.decompressobj()
+    try:
+        profile = inflating.decompress(compressed, MAX_PROFILE)
+    except zlib.error:
+        return None
+    return None if inflating.unconsumed_tail else profile or None

@@ -1,0 +1,60 @@
+"""TIFF 6: a directory of tags, which lies anywhere in the file."""
+
+import struct
+
+from flaskapp.errors import UnreadableImage
+from flaskapp.images.containers.container import Container, broken
+from flaskapp.images.formats import refusal
+
+WIDTH, HEIGHT, BITS, COMPRESSION, SAMPLES = 256, 257, 258, 259, 277
+STRIPS, TILES, TILE_WIDTH, TILE_HEIGHT = 273, 324, 322, 323
+SUBFILE, SUB_DIRECTORIES, DNG_VERSION = 254, 330, 50706
+SHORT, LONG = 3, 4  # types of a value
+ENTRY = 12  # bytes
+
+# None, CCITT, LZW, JPEG, Deflate, PackBits. The others are rare, and take memory as the file says (LZMA, Zstandard).
+# libtiff itself reads no more than 100 scans of a JPEG.
+COMPRESSIONS = (1, 2, 3, 4, 5, 7, 8, 32773, 32946)
+MOST_PARTS = 100_000  # strips or tiles; Pillow makes a list of them in Python
+LARGE_TILE = 2**22  # pixels; libtiff takes memory for a whole tile, however small the image
+
+
+def clean(data: bytes) -> Container:
+    """Only look at the first directory, and bound its cost.
+
+    Raises UnreadableImage, and UnsupportedImageFormat for raw photographs (whose first image is a preview) and for
+    compressions that are not read.
+    """
+    tags = _tags(data)
+    width, height = (tags.get(tag, (0, 0))[1] for tag in (WIDTH, HEIGHT))
+    if not (width and height):
+        raise broken("tiff")
+    if DNG_VERSION in tags or (SUB_DIRECTORIES in tags and tags.get(SUBFILE, (1, 0))[1] & 1):
+        raise refusal("a raw photograph")
+    if (compression := tags.get(COMPRESSION, (1, 1))[1]) not in COMPRESSIONS:
+        raise refusal(f"a TIFF of compression {compression}")
+    parts = max(tags.get(tag, (0, 0))[0] for tag in (STRIPS, TILES))
+    if parts > MOST_PARTS:
+        raise UnreadableImage(f"the TIFF has more than {MOST_PARTS} strips")
+    tile = tags.get(TILE_WIDTH, (1, 1))[1] * tags.get(TILE_HEIGHT, (1, 1))[1]
+    if tile > max(LARGE_TILE, 2 * width * height):
+        raise UnreadableImage("the TIFF has tiles that are larger than the image")
+    samples = tags.get(SAMPLES, (1, 1))[1]
+    bits = tags[BITS][1] if BITS in tags and tags[BITS][0] == 1 else 16  # of several values: those that cost more
+    return Container(data, size=(width, height), extra=max(width * height, tile) * samples * bits // 8)
+
+
+def _tags(data: bytes) -> dict[int, tuple[int, int]]:
+    """How many values each tag of the first directory has, and the first, if there is one that is short or long."""
+    order = "<" if data[:2] == b"II" else ">"
+    try:
+        (start,) = struct.unpack_from(f"{order}I", data, 4)
+        (count,) = struct.unpack_from(f"{order}H", data, start)
+        tags = {}
+        for position in range(start + 2, start + 2 + count * ENTRY, ENTRY):
+            tag, kind, values = struct.unpack_from(f"{order}2HI", data, position)
+            value = struct.unpack_from(f"{order}{'H' if kind == SHORT else 'I'}", data, position + 8)[0]
+            tags[tag] = values, value if kind in (SHORT, LONG) and values == 1 else 0
+        return tags
+    except struct.error:
+        raise broken("tiff") from None

@@ -1,0 +1,194 @@
+"""Images: bytes of a known format -> upright 8-bit sRGB pixels. All in memory.
+
+Pixels are uint8 arrays [height, width, 3] (RGB) or [height, width, 4] (RGBA, where the upload had transparency).
+"""
+
+import ctypes
+import io
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import cv2
+import numpy as np
+import pillow_heif
+from PIL import AvifImagePlugin, Image, ImageOps
+
+from flaskapp.errors import ClientLeft, FlaskappError, TooBusy, UnreadableImage
+from flaskapp.images import containers
+from flaskapp.images.colours import to_8_bit, to_srgb
+from flaskapp.images.containers.container import broken
+from flaskapp.images.formats import format_of
+from flaskapp.images.picture import Picture
+from flaskapp.turns import Turns
+
+log = logging.getLogger(__name__)
+
+# The limit of the settings replaces Pillow's warning and its error: uploads are opened in this module alone.
+Image.MAX_IMAGE_PIXELS = None
+
+# Pillow keeps pixels in blocks. Those of 64 MiB go back to the system when they are freed; at the default size of 16,
+# each thread's allocator keeps them for later: a worker with many threads would grow by as many images.
+Image.core.set_block_size(2**26)  # type: ignore[attr-defined]
+
+# libtiff writes what is wrong with a file to stderr, past the log, unless it has no handler of errors.
+with suppress(AttributeError, OSError):  # a Pillow that is linked in another way
+    ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)  # type: ignore[attr-defined]
+
+# One thread for each image, as with all other formats. An embedded preview need not show what the image shows.
+pillow_heif.register_heif_opener(decode_threads=1, thumbnails=False, depth_images=False, aux_images=False)
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+
+# Pixels, as in a JPEG. OpenCV's tables for resizing take some dozens of bytes for each pixel of a side.
+LONGEST_SIDE = 65_535
+
+# Most bytes for each decoded pixel, from Pillow's image to the flattened array, as measured.
+BYTES_OF_PIXEL = {"webp": 26, "avif": 24, "heif": 24}
+BYTES_OF_OTHER_PIXEL = 16
+BYTES_OF_COMPARISON = 6  # more, of a JPEG without its end
+BYTES_AT_ONCE = 50_000_000 * BYTES_OF_OTHER_PIXEL
+turns = Turns(BYTES_AT_ONCE, wait=10, busy="too many large images at once")
+
+# Pixels that a file may hold for each of the image's: the image, its alpha, a gain map, and the edges of tiles.
+MOST_CODED = 4
+CODED_THUMBNAILS = 2**20  # pixels
+
+# A JPEG is decoded with sides of at least so many times the side that it will be resized to. All of 1,000 scenes of 12
+# megapixels kept their captions; the model's input has 41 dB of peak signal to noise at least (benchmarks.photographs).
+SPARE = 2
+WHOLE = 1_500_000  # pixels of a JPEG that is always decoded whole: it takes milliseconds, and keeps every pixel
+SCALES = (1, 2, 4, 8)  # 8: an eighth of each side
+
+# Bytes to replace a missing end of a JPEG. They change the pixels if more than the end is missing.
+PADDING = (b"\x2a" * 64, b"\xd5" * 64)
+END = b"\xff\xd9"
+
+XMP = ("xmp", "XML:com.adobe.xmp")
+
+
+class EncodedImage:
+    """The bytes of an image file. Only the header is read until it is decoded. `format` is the format's name.
+
+    Raises UnsupportedImageFormat for other content. Raises UnreadableImage for a broken header, for more pixels than
+    `max_megapixels` million, for a side beyond LONGEST_SIDE, and for a file that would take too long to decode.
+    """
+
+    def __init__(self, data: bytes, max_megapixels: float) -> None:
+        self.format = format_of(data)
+        self._container = containers.clean(data, self.format)
+        max_megapixels /= self._container.slowness
+        if self._container.size is not None:
+            _check_size(*self._container.size, max_megapixels)
+        with self._open(self._container.data, lambda: False) as image:
+            self._width, self._height = image.size
+            _check_size(*image.size, max_megapixels)
+            if self._container.coded > MOST_CODED * self._width * self._height + CODED_THUMBNAILS:
+                raise broken(self.format)
+
+    @contextmanager
+    def decoded(
+        self, for_side: int | None = None, *, patient: bool = False, has_left: Callable[[], bool] = lambda: False
+    ) -> Iterator[Picture]:
+        """Wait until there is memory, then `decode`. The memory is released with the block: keep nothing as large.
+
+        Raises what `decode` does, and TooBusy after waiting too long, unless it is `patient`.
+        """
+        with turns.take(self.memory(for_side), patient=patient), _finding_memory():
+            if has_left():
+                raise ClientLeft("the client has left")
+            yield self.decode(for_side, has_left)
+
+    def memory(self, for_side: int | None = None) -> int:
+        """Bytes that `decode` takes at most."""
+        pixels = self._width * self._height
+        side = self._reduced_for(for_side)
+        if side is not None and self.format == "jpeg":
+            factor = min(self._width, self._height) // (SPARE * side)
+            pixels //= max(scale for scale in SCALES if scale <= max(1, factor)) ** 2
+        each = BYTES_OF_PIXEL.get(self.format, BYTES_OF_OTHER_PIXEL)
+        if not self._container.has_end:
+            each += BYTES_OF_COMPARISON
+        return pixels * each + self._container.extra
+
+    def decode(self, for_side: int | None = None, has_left: Callable[[], bool] = lambda: False) -> Picture:
+        """Read the first frame: whole, upright by its EXIF orientation, in right colours.
+
+        An image that will be shrunk until no side is longer than `for_side` pixels may come smaller than it is: a large
+        JPEG can be read at a half, a quarter or an eighth of its size, as long as it stays SPARE times as large as it
+        will be.
+
+        A client that `has_left` ends the decoding of a JPEG, PNG, GIF or BMP within 64 KiB of its file. The other
+        decoders cannot be interrupted, nor can any of them within these 64 KiB: `containers` bounds what they cost.
+        Raises UnreadableImage for an image that is broken or cut short, TooBusy where there is no memory for it,
+        ClientLeft.
+        """
+        with _finding_memory(), self._open(self._container.data, has_left) as image:
+            side = self._reduced_for(for_side)
+            _load(image, side)
+            if not self._container.has_end:
+                self._check_complete(image, side, has_left)
+            with suppress(Exception):  # an orientation that cannot be read counts as 1, upright
+                ImageOps.exif_transpose(image, in_place=True)
+            profile = self._container.profile or image.info.get("icc_profile")
+            return Picture(np.asarray(to_srgb(to_8_bit(image), profile)), self.format)
+
+    def _reduced_for(self, for_side: int | None) -> int | None:
+        return for_side if self._width * self._height > WHOLE else None
+
+    def _check_complete(self, image: Image.Image, for_side: int | None, has_left: Callable[[], bool]) -> None:
+        """Raises UnreadableImage if a JPEG without its end lacks pixels as well. The decoder would make them up."""
+        for padding in PADDING:
+            data = self._container.data[: -len(END)] + padding + END
+            with self._open(data, has_left) as other:
+                _load(other, for_side)
+                if other.tobytes() != image.tobytes():
+                    raise broken(self.format)
+
+    @contextmanager
+    def _open(self, data: bytes, has_left: Callable[[], bool]) -> Iterator[Image.Image]:
+        try:
+            with Image.open(_File(data, has_left), formats=[self.format.upper()]) as image:
+                for name in XMP:  # Pillow would take the orientation from it; browsers do not
+                    image.info.pop(name, None)
+                yield image
+        except (FlaskappError, MemoryError):
+            raise
+        except Exception as error:  # decoders raise whatever comes to mind: OSError, ValueError, struct.error
+            log.debug("An image could not be read", exc_info=True)
+            raise broken(self.format) from error
+
+
+class _File(io.BytesIO):
+    """A file that decoders read in blocks. Each read checks whether the client has left."""
+
+    def __init__(self, data: bytes, has_left: Callable[[], bool]) -> None:
+        super().__init__(data)
+        self._has_left = has_left
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self._has_left():
+            raise ClientLeft("the client has left")
+        return super().read(size)
+
+
+def _load(image: Image.Image, for_side: int | None) -> None:
+    if for_side is not None:
+        image.draft(None, (SPARE * for_side, SPARE * for_side))
+    image.load()
+
+
+def _check_size(width: int, height: int, max_megapixels: float) -> None:
+    if max(width, height) > LONGEST_SIDE:
+        raise UnreadableImage(f"the image has a side of more than {LONGEST_SIDE} pixels")
+    if width * height > max_megapixels * 1_000_000:
+        raise UnreadableImage(f"the image has more than {max_megapixels:g} megapixels")
+
+
+@contextmanager
+def _finding_memory() -> Iterator[None]:
+    try:
+        yield
+    except (MemoryError, cv2.error) as error:
+        if isinstance(error, cv2.error) and error.code != cv2.Error.StsNoMem:
+            raise
+        raise TooBusy("there is no memory for the image at the moment", retry_after=5) from error

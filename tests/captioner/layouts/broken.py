@@ -1,0 +1,173 @@
+"""Checkpoints that lack something or that are something else."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import BertConfig, BertForMaskedLM
+
+from tests.captioner.layouts.files import change_json, write_json
+from tests.captioner.layouts.gpt2 import write_gpt2_tokenizer, write_vit_gpt2
+from tests.captioner.layouts.trocr import write_trocr_small
+from tests.captioner.layouts.vocabularies import byte_pair_vocabulary, write_byte_pairs
+
+LFS_POINTER = (
+    "version https://git-lfs.github.com/spec/v1\n"
+    "oid sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\n"
+    "size 1356293\n"
+)
+LOST = "decoder.transformer.h.1.mlp.c_fc.weight"
+NOT_A_NUMBER = "decoder.transformer.h.0.crossattention.c_proj.weight"
+TOKENIZER_FILES = ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A checkpoint with a fault. `says` is what the reason has to contain; None: it loads nevertheless."""
+
+    name: str
+    write: Callable[[Path], Path]
+    says: str | None
+
+
+def change_weights(folder: Path, change: Callable[[dict[str, Tensor]], object]) -> Path:
+    file = folder / "pytorch_model.bin"
+    tensors = torch.load(file, weights_only=True)
+    change(tensors)
+    torch.save(tensors, file)
+    return folder
+
+
+def without_tokenizer(folder: Path) -> Path:
+    write_vit_gpt2(folder)
+    for name in TOKENIZER_FILES:
+        (folder / name).unlink()
+    return folder
+
+
+def tokenizer_too_small(folder: Path) -> Path:
+    """A vocabulary of 41 tokens beside a head of 437."""
+    write_vit_gpt2(folder)
+    vocabulary = json.loads((folder / "vocab.json").read_text())
+    few = [*list(vocabulary)[:40], "<|endoftext|>"]
+    write_byte_pairs(folder, {token: number for number, token in enumerate(few)}, [])
+    return folder
+
+
+def tokenizer_too_large(folder: Path) -> Path:
+    """A vocabulary of more than 2000 tokens beside a head of 437."""
+    write_vit_gpt2(folder)
+    vocabulary, merges = byte_pair_vocabulary(180, [], [f"<extra{number}>" for number in range(2000)])
+    write_byte_pairs(folder, vocabulary | {"<|endoftext|>": len(vocabulary)}, merges)
+    return folder
+
+
+def tokenizer_is_pointer(folder: Path) -> Path:
+    write_trocr_small(folder)
+    (folder / "sentencepiece.bpe.model").write_text(LFS_POINTER)
+    return folder
+
+
+def weights_are_pointer(folder: Path) -> Path:
+    write_vit_gpt2(folder)
+    (folder / "pytorch_model.bin").write_text(LFS_POINTER)
+    return folder
+
+
+def without_weight(folder: Path) -> Path:
+    return change_weights(write_vit_gpt2(folder), lambda tensors: tensors.pop(LOST))
+
+
+def without_pooler(folder: Path) -> Path:
+    def remove(tensors: dict[str, Tensor]) -> None:
+        for name in [name for name in tensors if name.startswith("encoder.pooler.")]:
+            del tensors[name]
+
+    return change_weights(write_vit_gpt2(folder), remove)
+
+
+def with_nan(folder: Path) -> Path:
+    return change_weights(write_vit_gpt2(folder), lambda tensors: tensors[NOT_A_NUMBER].fill_(torch.nan))
+
+
+def without_start(folder: Path) -> Path:
+    """No token to begin with: not in config.json, not in its decoder's part, and the tokenizer has none."""
+    write_vit_gpt2(folder)
+    config = json.loads((folder / "config.json").read_text())
+    nothing = {"bos_token_id": None, "decoder_start_token_id": None}
+    change_json(folder / "config.json", **nothing, decoder=config["decoder"] | nothing)
+    change_json(folder / "tokenizer_config.json", bos_token=None)
+    tokens = json.loads((folder / "special_tokens_map.json").read_text())
+    write_json(folder / "special_tokens_map.json", tokens | {"bos_token": None})
+    return folder
+
+
+def language_model(folder: Path) -> Path:
+    """BERT: no image, no captions."""
+    config = BertConfig(
+        vocab_size=437, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64
+    )
+    BertForMaskedLM(config).save_pretrained(folder)
+    write_gpt2_tokenizer(folder)
+    return folder
+
+
+def unknown_model(folder: Path) -> Path:
+    """A model_type that transformers does not know, with code of its own, which must not run."""
+    write_vit_gpt2(folder)
+    code = {"AutoConfig": "configuration_own.OwnConfig", "AutoModelForImageTextToText": "modeling_own.OwnModel"}
+    change_json(folder / "config.json", model_type="own_captioner", architectures=["OwnModel"], auto_map=code)
+    (folder / "configuration_own.py").write_text("raise SystemExit('code of a checkpoint has run')\n")
+    (folder / "modeling_own.py").write_text("raise SystemExit('code of a checkpoint has run')\n")
+    return folder
+
+
+def without_preprocessor(folder: Path) -> Path:
+    write_vit_gpt2(folder)
+    (folder / "preprocessor_config.json").unlink()
+    return folder
+
+
+def broken_json(folder: Path) -> Path:
+    write_vit_gpt2(folder)
+    (folder / "config.json").write_text('{"model_type": "vision-encoder-decoder",')
+    return folder
+
+
+def wrong_shape(folder: Path) -> Path:
+    def halve(tensors: dict[str, Tensor]) -> None:
+        tensors[LOST] = tensors[LOST][:, : tensors[LOST].shape[1] // 2].clone()
+
+    return change_weights(write_vit_gpt2(folder), halve)
+
+
+def start_beyond_head(folder: Path) -> Path:
+    """A start token beyond the head."""
+    write_vit_gpt2(folder)
+    write_json(folder / "generation_config.json", {"decoder_start_token_id": 5000, "eos_token_id": 436})
+    return folder
+
+
+BROKEN: dict[str, Broken] = {
+    broken.name: broken
+    for broken in (
+        Broken("without-tokenizer", without_tokenizer, "tokenizer"),
+        Broken("tokenizer-too-small", tokenizer_too_small, "tokenizer"),
+        Broken("tokenizer-too-large", tokenizer_too_large, "tokenizer"),
+        Broken("tokenizer-is-pointer", tokenizer_is_pointer, "Git LFS"),
+        Broken("weights-are-pointer", weights_are_pointer, "Git LFS"),
+        Broken("without-weight", without_weight, LOST),
+        Broken("wrong-shape", wrong_shape, LOST),
+        Broken("without-pooler", without_pooler, None),
+        Broken("with-nan", with_nan, NOT_A_NUMBER),
+        Broken("without-start", without_start, "start token"),
+        Broken("start-beyond-head", start_beyond_head, "start token"),
+        Broken("without-preprocessor", without_preprocessor, "preprocessor_config.json"),
+        Broken("broken-json", broken_json, "config.json"),
+        Broken("language-model", language_model, "bert"),
+        Broken("unknown-model", unknown_model, "own_captioner"),
+    )
+}

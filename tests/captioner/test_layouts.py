@@ -1,0 +1,161 @@
+"""Checkpoints as their authors publish them: the captioner answers what plain transformers answers."""
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from flaskapp.captioner.configuration import Configuration
+from flaskapp.captioner.generation import GenerationSettings
+from flaskapp.captioner.service import Captioner
+from flaskapp.errors import CaptionerUnavailable, InvalidGeneration
+from tests.captioner.layouts.broken import BROKEN, Broken
+from tests.captioner.layouts.check import examine
+from tests.captioner.layouts.plain import WAYS, Plain, sample_images
+from tests.captioner.layouts.table import LAYOUTS, VARIANTS, Layout
+
+SEED = 0  # for checkpoints that draw their captions
+TYPED = "a picture of"  # the prompt of those that need none
+IMAGES = sample_images()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Tiny models are slower with more."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Layout | Broken], Path]:
+    """The folder of a checkpoint, which is written once."""
+
+    @cache
+    def write(layout: Layout | Broken) -> Path:
+        return layout.write(tmp_path_factory.mktemp("layouts") / layout.name)
+
+    return write
+
+
+def load(folder: Path) -> Captioner:
+    captioner = Captioner()
+    captioner.configure(Configuration(model=str(folder)))
+    captioner.load()
+    return captioner
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One checkpoint, loaded by both."""
+
+    layout: Layout
+    plain: Plain
+    ours: Captioner
+
+    def expected(self, settings: dict[str, Any], prompt: str | None) -> list[list[int]]:
+        """Token ids of plain transformers' caption of each image."""
+        return [self.plain.generate(image, settings, prompt, seed=SEED) for image in IMAGES]
+
+    def check(self, settings: dict[str, Any], prompt: str | None) -> None:
+        expected = self.expected(settings, prompt)
+        drawn = {"seed": SEED} if self.plain.model.generation_config.do_sample else {}
+        asked = GenerationSettings(**settings, **drawn, prompt=prompt)
+        ours = self.ours.describe(IMAGES, asked)
+        if drawn and settings.get("num_beams", 1) > 1:  # more random numbers than ours, for beams that do not count yet
+            assert self.ours.describe(IMAGES, asked) == ours
+            return
+        if self.layout.decoder != "generate":  # the others count their prompts in different ways
+            assert [list(caption.token_ids) for (caption,) in ours] == expected
+        assert [caption.text for (caption,) in ours] == [self.plain.text(ids) for ids in expected]
+
+
+def is_loadable(layout: Layout) -> bool:
+    return layout.needs is None or find_spec(layout.needs) is not None
+
+
+@pytest.fixture(scope="module", params=[layout.name for layout in LAYOUTS.values() if is_loadable(layout)])
+def pair(request: pytest.FixtureRequest, written: Callable[[Layout], Path]) -> Iterator[Pair]:
+    layout = LAYOUTS[request.param]
+    folder = written(layout)
+    captioner = load(folder)
+    yield Pair(layout, Plain(folder), captioner)
+    captioner.close()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_captions_are_those_of_plain_transformers(pair: Pair, way: str) -> None:
+    pair.check(pair.plain.settings(way), pair.layout.prompt)
+
+
+def test_captions_after_a_prompt_are_those_of_plain_transformers_or_it_is_refused(pair: Pair) -> None:
+    if pair.layout.takes_prompt:
+        pair.check(pair.plain.settings("beams4"), pair.layout.prompt or TYPED)
+        return
+    with pytest.raises(InvalidGeneration, match="takes no text") as refusal:
+        pair.ours.caption(IMAGES, GenerationSettings(prompt=TYPED))
+    assert refusal.value.field == "prompt"
+
+
+def test_a_single_image_gets_the_caption_that_it_gets_among_others(pair: Pair) -> None:
+    drawn = {"seed": SEED} if pair.plain.model.generation_config.do_sample else {}
+    settings = GenerationSettings(num_beams=2, max_new_tokens=8, prompt=pair.layout.prompt, **drawn)
+    together = pair.ours.caption(IMAGES, settings)
+    assert [pair.ours.caption([image], settings)[0] for image in IMAGES] == together
+
+
+def test_the_decoder_is_the_expected_one(pair: Pair) -> None:
+    assert pair.ours.decoder == pair.layout.decoder
+    assert (pair.ours.decoder_reason is None) == (pair.ours.decoder == "fast")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [layout.name for layout in LAYOUTS.values() if is_loadable(layout)])
+def test_random_captions_vary_and_end_and_are_no_near_ties(name: str, written: Callable[[Layout], Path]) -> None:
+    faults = examine(LAYOUTS[name], written(LAYOUTS[name]), silent=True)
+    if LAYOUTS[name] in VARIANTS:  # their settings decide how captions end, and how they vary
+        faults = [fault for fault in faults if fault.startswith("near tie")]
+    assert faults == []
+
+
+@pytest.mark.parametrize(
+    "layout", [each for each in LAYOUTS.values() if not is_loadable(each)], ids=lambda each: each.name
+)
+def test_a_checkpoint_that_needs_a_package_is_refused_with_its_name(
+    layout: Layout, written: Callable[[Layout], Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.ERROR), pytest.raises(CaptionerUnavailable) as refusal:
+        load(written(layout))
+    assert str(layout.needs) in f"{caplog.text} {refusal.value.__cause__}".lower()
+
+
+@pytest.mark.parametrize("broken", [broken for broken in BROKEN.values() if broken.says], ids=lambda each: each.name)
+def test_a_broken_checkpoint_is_refused_with_a_reason(
+    broken: Broken, written: Callable[[Broken], Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert broken.says is not None
+    with caplog.at_level(logging.ERROR), pytest.raises(CaptionerUnavailable) as refusal:
+        load(written(broken))
+    assert broken.says in f"{caplog.text} {refusal.value.__cause__}"
+
+
+@pytest.mark.parametrize(
+    "broken", [broken for broken in BROKEN.values() if not broken.says], ids=lambda each: each.name
+)
+def test_a_checkpoint_that_lacks_what_captions_do_not_need_is_loaded(
+    broken: Broken, written: Callable[[Broken], Path]
+) -> None:
+    folder = written(broken)
+    captioner = load(folder)
+    plain = Plain(folder)
+    settings = plain.settings("greedy")
+    expected = [[plain.text(plain.generate(image, settings))] for image in IMAGES]
+    assert captioner.caption(IMAGES, GenerationSettings(**settings)) == expected
+    captioner.close()

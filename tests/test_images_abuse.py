@@ -1,0 +1,298 @@
+"""Small files that would cost much time or memory."""
+
+import io
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pillow_heif
+import pytest
+from PIL import Image
+
+from flaskapp.errors import ClientLeft, UnreadableImage, UnsupportedImageFormat
+from flaskapp.images import EncodedImage, encoded
+from flaskapp.images.containers import heif
+from tests import image_files
+from tests.photograph import photograph
+from tests.test_images import decode, to_bytes
+
+
+def cpu_seconds(action: Callable[[], object]) -> float:
+    start = time.process_time()
+    action()
+    return time.process_time() - start
+
+
+def test_a_jpeg_of_many_scans_is_refused_before_it_is_decoded() -> None:
+    bomb = image_files.jpeg_of_scans(7000, 7000, 20_000)
+    with pytest.raises(UnreadableImage, match="more than 100 scans"):
+        EncodedImage(bomb, 50)
+
+
+def test_a_jpeg_of_as_many_scans_as_allowed_takes_seconds_at_most() -> None:
+    data = image_files.jpeg_of_scans(7000, 7000, 100)
+    assert cpu_seconds(lambda: decode(data)) < 10
+
+
+def test_a_sequential_jpeg_has_a_scan_for_each_component_at_most() -> None:
+    with pytest.raises(UnreadableImage, match="more than 4 scans"):
+        decode(image_files.jpeg_of_scans(64, 64, 5, frame=0xC0))
+
+
+def test_scans_are_counted_also_between_other_segments() -> None:
+    scan = image_files.segment(0xDA, bytes([1, 1, 0, 1, 63, 0])) + b"\0"
+    data = image_files.jpeg_of_scans(64, 64, 1)[:-2]
+    data += b"".join(image_files.segment(0xE5, b"\xff\xd9") + b"\xff\xff" + scan for _ in range(100)) + b"\xff\xd9"
+    with pytest.raises(UnreadableImage, match="more than 100 scans"):
+        decode(data)
+
+
+def test_the_scans_of_a_preview_do_not_count() -> None:
+    preview = image_files.jpeg_of_scans(16, 16, 150)
+    jpeg = to_bytes(photograph(40, 30), "JPEG")
+    with_preview = jpeg[:2] + image_files.segment(0xE2, b"MPF\0" + preview) + jpeg[2:] + preview
+    assert (decode(with_preview).pixels == decode(jpeg).pixels).all()
+
+
+@pytest.mark.parametrize("frame", [0xC9, 0xCA])
+def test_arithmetic_coding_is_refused(frame: int) -> None:
+    with pytest.raises(UnsupportedImageFormat, match="arithmetic coding"):
+        decode(image_files.jpeg_of_scans(64, 64, 1, frame))
+
+
+@pytest.mark.parametrize("filler", [b"\xff\xfe\0\2", b"\xff\xe1\0\2", b"\xff\xdb\0\2"])
+def test_a_jpeg_of_many_segments_is_refused(filler: bytes) -> None:
+    jpeg = to_bytes(photograph(40, 30), "JPEG")
+    data = jpeg[:2] + filler * 1_000_000 + jpeg[2:]
+    with pytest.raises(UnreadableImage, match="more than 4096 segments"):
+        decode(data)
+
+
+@pytest.mark.parametrize("filler", [b"\xff", b"\0", b"\xff\0"])
+def test_padding_in_a_jpeg_costs_nothing(filler: bytes) -> None:
+    jpeg = to_bytes(photograph(40, 30), "JPEG")
+    data = jpeg[:20] + filler * 4_000_000 + jpeg[20:]
+    assert cpu_seconds(lambda: decode(data)) < 2
+
+
+def test_restart_markers_after_every_block_cost_little() -> None:
+    data = to_bytes(photograph(2000, 1500), "JPEG", restart_marker_blocks=1)
+    assert cpu_seconds(lambda: decode(data)) < 5
+
+
+def test_a_png_of_many_chunks_is_refused() -> None:
+    png = to_bytes(photograph(40, 30), "PNG")
+    with pytest.raises(UnreadableImage, match="more than 100000 chunks"):
+        decode(image_files.with_chunks(png, image_files.chunk(b"IDAT", b"") * 1_000_000))
+
+
+def test_pixels_in_many_chunks_are_read_as_one() -> None:
+    png = to_bytes(photograph(40, 30), "PNG")
+    split = image_files.with_chunks(png, image_files.chunk(b"IDAT", b"") * 90_000)
+    assert cpu_seconds(lambda: decode(split)) < 2
+    assert (decode(split).pixels == decode(png).pixels).all()
+
+
+@pytest.mark.parametrize("size", [b"\1\0", b"\1" * 2, b"\xff" * 256])
+def test_the_comments_of_a_gif_cost_little(size: bytes) -> None:
+    gif = to_bytes(photograph(40, 30).quantize(16), "GIF")
+    start = 13 + (3 << (gif[10] & 7) + 1)
+    comment = b"!\xfe" + size * (8_000_000 // len(size)) + b"\0"
+    data = gif[:start] + comment + gif[start:]
+
+    def read() -> None:
+        try:
+            decode(data)
+        except UnreadableImage as error:
+            assert "more than 1000000 blocks" in str(error)  # noqa: PT017
+
+    assert cpu_seconds(read) < 3
+
+
+@pytest.mark.parametrize("format", ["GIF", "PNG", "WEBP"])
+def test_frames_after_the_first_cost_little(format: str) -> None:
+    frames = [Image.new("RGB", (8, 8), (shade % 256, shade // 256, 0)) for shade in range(3000)]
+    data = to_bytes(frames[0], format, save_all=True, append_images=frames[1:])
+    assert cpu_seconds(lambda: decode(data)) < 1
+
+
+@pytest.mark.parametrize("size", [(49_999_999, 1), (1, 49_999_999), (65_536, 2)])
+def test_a_side_has_a_limit_of_its_own(size: tuple[int, int]) -> None:
+    png = image_files.png_of(*size, 1, 0, bytes(-(-size[0] // 8)))
+    with pytest.raises(UnreadableImage, match="a side of more than 65535 pixels"):
+        EncodedImage(png, 50)
+
+
+def test_the_longest_side_is_read() -> None:
+    assert decode(image_files.png_of(65_535, 2, 1, 0, bytes(8192))).pixels.shape == (2, 65_535, 3)
+
+
+def test_the_size_of_a_webp_is_checked_before_its_memory_is_taken() -> None:
+    webp = bytearray(
+        to_bytes(Image.new("RGBA", (8, 8), (9, 9, 9, 9)), "WEBP", exif=b"Exif\0\0II*\0\x08\0\0\0\0\0\0\0\0\0")
+    )
+    assert webp[12:16] == b"VP8X"
+    webp[24:30] = (16_382).to_bytes(3, "little") * 2
+    with pytest.raises(UnreadableImage, match="more than 50 megapixels"):
+        EncodedImage(bytes(webp), 50)
+
+
+def test_an_avif_that_is_larger_than_it_says_is_refused() -> None:
+    avif = to_bytes(Image.new("RGB", (2000, 2000)), "AVIF", speed=10)
+    assert decode(avif).pixels.shape == (2000, 2000, 3)
+    with pytest.raises(UnreadableImage, match="avif image is broken"):
+        EncodedImage(image_files.with_size(avif, 100, 100), 50)
+
+
+def test_a_heic_that_is_larger_than_it_says_is_refused() -> None:
+    heic = to_bytes(Image.new("RGB", (2000, 2000)), "HEIF")
+    assert decode(heic).pixels.shape == (2000, 2000, 3)
+    with pytest.raises(UnreadableImage, match="heif image is broken"):
+        decode(image_files.with_size(heic, 100, 100))
+
+
+def tiled_heic() -> bytes:
+    buffer = io.BytesIO()
+    photograph(1000, 800).save(buffer, "HEIF", tile_size=256)
+    return buffer.getvalue()
+
+
+def test_a_heic_of_tiles_is_read() -> None:
+    assert b"dimg" in tiled_heic()
+    assert decode(tiled_heic()).pixels.shape == (800, 1000, 3)
+
+
+def test_a_heic_that_names_one_large_part_many_times_is_refused() -> None:
+    data = tiled_heic()
+    start = data.index(b"dimg")
+    count = int.from_bytes(data[start + 6 : start + 8])
+    assert heif.clean(data).coded == count * 256 * 256
+    with pytest.raises(UnreadableImage, match="heif image is broken"):
+        EncodedImage(image_files.with_size(data, 1000, 800), 50)
+
+
+def test_a_tiff_of_large_tiles_is_refused() -> None:
+    data = image_files.tiff(
+        (256, 1, 1), (257, 1, 1), (258, 1, 8), (259, 1, 5), (262, 1, 1), (277, 1, 1),
+        (322, 1, 40_000), (323, 1, 40_000), (324, 1, 8), (325, 1, 16), data=bytes(16),
+    )  # fmt: skip
+    with pytest.raises(UnreadableImage, match="tiles that are larger"):
+        EncodedImage(data, 50)
+
+
+def test_a_tiff_of_many_strips_is_refused() -> None:
+    strips = struct.pack("<I", 8) * 2_000_000
+    data = image_files.tiff(
+        (256, 1, 1), (257, 1, 60_000), (258, 1, 8), (259, 1, 1), (262, 1, 1), (273, 2_000_000, 8), (277, 1, 1),
+        (278, 1, 1), (279, 2_000_000, 8), data=strips,
+    )  # fmt: skip
+    with pytest.raises(UnreadableImage, match="more than 100000 strips"):
+        EncodedImage(data, 50)
+
+
+@pytest.mark.parametrize(("tag", "value", "name"), [(259, 34925, "a TIFF of compression 34925"), (50706, 1, "a raw")])
+def test_a_tiff_that_is_not_read_is_named(tag: int, value: int, name: str) -> None:
+    with pytest.raises(UnsupportedImageFormat, match=f"this is {name}"):
+        decode(image_files.tiff((256, 1, 8), (257, 1, 8), (tag, 1, value)))
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "GIF", "BMP"])
+def test_decoding_ends_when_the_client_leaves(format: str) -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (600, 800, 3), np.uint8))
+    image = EncodedImage(to_bytes(noise, format), 50)
+    asked = 0
+
+    def has_left() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked > 3
+
+    with pytest.raises(ClientLeft):
+        image.decode(has_left=has_left)
+    assert asked == 4
+
+
+def test_no_image_is_decoded_for_a_client_that_left_while_it_waited() -> None:
+    image = EncodedImage(to_bytes(photograph(40, 30), "WEBP"), 50)
+    with pytest.raises(ClientLeft), image.decoded(has_left=lambda: True):
+        pass
+
+
+def large(mode: str, format: str, **options: Any) -> Callable[[], bytes]:
+    def make() -> bytes:
+        picture = photograph(2400, 2000)
+        if mode == "RGBA":
+            picture = picture.copy()
+            picture.putalpha(Image.linear_gradient("L").resize(picture.size))
+        elif mode == "P":
+            picture = picture.quantize(16)
+        elif mode == "I;16":
+            picture = Image.fromarray(np.asarray(picture.convert("L")).astype(np.uint16) * 257)
+        else:
+            picture = picture.convert(mode)
+        exif = Image.Exif()
+        exif[0x0112] = 6  # on its side
+        return to_bytes(
+            picture, format, **({"exif": exif} if format in ("JPEG", "PNG", "WEBP", "AVIF") else {}), **options
+        )
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("make", "side"),
+    [
+        (large("RGB", "JPEG"), None),
+        (large("RGB", "JPEG"), 200),
+        (lambda: large("RGB", "JPEG")()[:-2], None),
+        (large("RGB", "JPEG", progressive=True, subsampling=0), None),
+        (large("RGB", "JPEG", progressive=True, subsampling=0), 200),
+        (large("CMYK", "JPEG"), None),
+        (large("1", "PNG"), None),
+        (large("P", "PNG", transparency=3), None),
+        (large("RGBA", "PNG", compress_level=1), None),
+        (large("I;16", "PNG", transparency=257), None),
+        (large("P", "GIF", transparency=3), None),
+        (large("RGBA", "WEBP", method=0), None),
+        (large("RGBA", "TIFF", compression="tiff_lzw"), None),
+        (large("F", "TIFF"), None),
+        (large("RGBA", "AVIF", speed=10), None),
+        (large("RGBA", "HEIF"), None),
+    ],
+)
+def test_the_memory_that_is_counted_is_the_memory_that_is_taken(make: Callable[[], bytes], side: int | None) -> None:
+    data = make()
+    counted = EncodedImage(data, 50).memory(side)
+    command = [sys.executable, "-c", PEAK, str(side or "")]
+    taken = int(subprocess.run(command, input=data, capture_output=True, check=True).stdout)
+    assert 0.25 * counted < taken < 1.1 * counted + 4_000_000, f"{taken / 1e6:.0f} MB taken"
+
+
+# Bytes by which the memory of a process of its own grew at most.
+PEAK = """
+import sys
+from pathlib import Path
+from flaskapp.images import EncodedImage
+def memory(field):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
+EncodedImage(Path("tests/assets/star.png").read_bytes(), 50).decode().flatten()
+image = EncodedImage(sys.stdin.buffer.read(), 50)
+Path("/proc/self/clear_refs").write_text("5")
+before = memory("VmRSS")
+image.decode(int(sys.argv[1]) if sys.argv[1] else None).flatten()
+print(memory("VmHWM") - before)
+"""
+
+
+def test_no_image_counts_as_less_than_the_room_it_needs() -> None:
+    square = EncodedImage(image_files.png_of(7000, 7000, 1, 0, bytes(875)), 50)
+    assert square.memory() > encoded.BYTES_AT_ONCE / 2, "two at once would be too many"
+
+
+def test_the_heif_library_is_one_thread_an_image() -> None:
+    assert pillow_heif.options.DECODE_THREADS == 1
