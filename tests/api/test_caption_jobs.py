@@ -321,7 +321,8 @@ def test_a_job_has_no_scores_and_says_so(client: FlaskClient) -> None:
     answer = submit(client, "star.png", config={"scores": True})
     assert_error(answer, 422, "multipart", "config", "scores")
     assert "Jobs have no scores; /caption/ has them." in answer.text
-    assert submit(client, "star.png", config={"scores": False}).status_code == 202
+    for scores in (False, None):
+        assert submit(client, "star.png", config={"scores": scores}).status_code == 202
 
 
 def test_a_job_takes_the_settings_of_a_caption(client: FlaskClient) -> None:

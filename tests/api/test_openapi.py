@@ -147,7 +147,7 @@ def test_jobs_take_the_settings_of_captions_without_scores(spec: dict[str, Any])
     schemas = spec["components"]["schemas"]
     job, caption = schemas["JobConfig"]["properties"], schemas["CaptionConfig"]["properties"]
     assert job.keys() == caption.keys()
-    assert job["scores"]["enum"] == [False]
+    assert job["scores"]["enum"] == [False, None]
 
 
 def test_what_is_not_in_every_answer_is_not_required(spec: dict[str, Any]) -> None:
