@@ -25,7 +25,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(loader, "FIRST_PAUSE", 0.1)
-    monkeypatch.setattr(service, "LONGEST_PAUSE", 0.2)
+    monkeypatch.setattr(loader, "LONGEST_PAUSE", 0.2)
     return tmp_path / "cache"
 
 
