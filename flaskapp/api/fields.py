@@ -203,7 +203,7 @@ class JobFiles(ma.fields.List[NamedFile]):
 class JSONPart(ma.fields.Nested):
     """A part of a multipart form that holds a JSON object: a text field, or a file with a content type of its own.
 
-    An empty part is none, and neither is `null`.
+    An empty part is an empty object, and so is `null`.
     """
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, partial: Any = None, **kwargs: Any) -> Any:
@@ -211,15 +211,11 @@ class JSONPart(ma.fields.Nested):
             raise ValidationError("Send this part once.")
         # As bytes, in which a text that was not UTF-8 is that again.
         text = value.read() if isinstance(value, FileStorage) else value.encode(errors="surrogateescape")
-        if not text.removeprefix(codecs.BOM_UTF8).strip():
-            return self.load_default
         try:
-            value = strict_json.loads(text)
+            value = strict_json.loads(text) if text.removeprefix(codecs.BOM_UTF8).strip() else None
         except MalformedJSON as error:
             raise MalformedJSON(f"{attr}: {error}") from error
-        if value is None:
-            return self.load_default
-        return super()._deserialize(value, attr, data, partial, **kwargs)
+        return super()._deserialize({} if value is None else value, attr, data, partial, **kwargs)
 
 
 def document_with(config: Config) -> Callable[..., dict[str, Any]]:
