@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import threading
+import time
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
@@ -63,7 +64,7 @@ class Captioner(ModelLoader):
 
         A model that fails at it is not ready. It is tried again by the requests that come.
         """
-        self._warm_up_problem = WARMING_UP
+        self._warm_up_problem, began = WARMING_UP, time.monotonic()
         image = np.full((WARM_UP_SIDE, WARM_UP_SIDE, 3), 128, np.uint8)
         try:
             loaded = self._ready()
@@ -74,6 +75,7 @@ class Captioner(ModelLoader):
             self._warm_up_problem = f"the model failed at its warm-up: {error}"
         else:
             self._warm_up_problem = None
+            log.info("The model is ready: its warm-up took %.1f s", time.monotonic() - began)
 
     @property
     def decoder(self) -> str | None:

@@ -21,7 +21,7 @@ def test_a_setting_that_cannot_be_obeyed_is_marked_with_the_server_s_words(demo:
     demo.locator("#temperature").fill("0")
     demo.get_by_text("More", exact=True).click()
     choose(demo, ASSETS / "star.png")
-    expect(demo.locator(".problem p")).to_contain_text("temperature: Must be greater than or equal to 0.01")
+    expect(demo.locator(".problem p")).to_contain_text("temperature: Must be at least 0.01")
     expect(demo.locator("#temperature-error")).to_be_visible()
     expect(demo.locator("#temperature")).to_have_attribute("aria-invalid", "true")
     demo.locator("#temperature").fill("1")

@@ -34,7 +34,9 @@ UNTOLD = f"proxy_redirect / {PREFIX}/;"  # nginx completes the Location headers 
 
 @pytest.fixture(scope="module")
 def web(start_server: Callable[..., Server]) -> Server:
-    return start_server("--workers", "1", FLASKAPP_TRUSTED_PROXIES="1")
+    server = start_server("--workers", "1", FLASKAPP_TRUSTED_PROXIES="1")
+    server.wait_for("The model is ready")
+    return server
 
 
 def start_nginx(folder: Path, web: Server, more: str) -> tuple[subprocess.Popen[bytes], str]:
@@ -64,7 +66,9 @@ def base(
 ) -> Iterator[str]:
     """The address of `/` for a client, without its last slash."""
     if request.param == "SCRIPT_NAME":
-        yield start_server("--workers", "1", SCRIPT_NAME=PREFIX).url + PREFIX
+        server = start_server("--workers", "1", SCRIPT_NAME=PREFIX)
+        server.wait_for("The model is ready")
+        yield server.url + PREFIX
         return
     process, url = start_nginx(tmp_path_factory.mktemp("nginx"), request.getfixturevalue("web"), request.param)
     yield url
