@@ -1,6 +1,8 @@
 """The captioner on the embedded model, against transformers used by hand."""
 
 import threading
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -128,3 +130,46 @@ def test_the_input_side_is_known_once_the_model_is_loaded() -> None:
     assert captioner.input_side is None
     captioner.load()
     assert captioner.input_side == 96
+
+
+def test_a_model_is_not_ready_until_it_is_warm_and_while_it_makes_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    captioner = Captioner()
+    captioner.configure(Configuration(model="embedded"))
+    assert captioner.problem == "the model is being loaded"
+    captioner.load_in_background()
+    wait_for(lambda: captioner.problem is None)
+    loaded = captioner._loaded
+    assert loaded is not None
+    assert loaded.batcher._runner.steps > 0, "the warm-up ran it"
+    monkeypatch.setattr(type(loaded.batcher), "has_stalled", True)
+    assert captioner.problem == "the model makes no progress"
+    captioner.close()
+
+
+def test_a_model_that_fails_at_its_warm_up_is_not_ready_until_it_captions(
+    monkeypatch: pytest.MonkeyPatch, pictures: list[np.ndarray]
+) -> None:
+    captioner = Captioner()
+    captioner.configure(Configuration(model="embedded"))
+    captioner.load()
+    loaded = captioner._loaded
+    assert loaded is not None
+    with monkeypatch.context() as patch:
+        patch.setattr(loaded.engine, "step", fail)
+        captioner.warm_up()
+    assert captioner.problem == "the model failed at its warm-up: the model failed at this image"
+    captioner.caption(pictures[:1], GenerationSettings())
+    assert captioner.problem is None
+    captioner.close()
+
+
+def fail() -> None:
+    raise ValueError("secret details")
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Nothing tells when a thread in the background is done."""
+    until = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.02)

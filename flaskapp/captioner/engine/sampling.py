@@ -31,5 +31,5 @@ def draw(scores: Tensor, count: int, generator: torch.Generator) -> Tensor:
 
     The largest of scores with Gumbel noise are such a draw.
     """
-    noise = torch.empty_like(scores).exponential_(generator=generator).log_().neg_()
-    return (scores + noise).topk(count).indices
+    noise = torch.empty(scores.shape).exponential_(generator=generator).log_().neg_()  # the generator is the CPU's
+    return (scores + noise.to(scores.device)).topk(count).indices
