@@ -116,7 +116,7 @@ class EarlyStopping(ma.fields.Field[Any]):
 
     @staticmethod
     def keywords(config: Config) -> dict[str, Any]:
-        return {"enum": [True, False, "never"]}
+        return {"enum": [True, False, "never", None]}  # null: not set
 
 
 class Side(DecimalInteger):
