@@ -212,8 +212,8 @@ def test_the_limit_of_a_name_is_off_with_that_of_an_address(
 
 def test_a_light_request_does_not_pass_the_limiter(make_app: Callable[..., Flask]) -> None:
     app = make_app()
-    for hooks in (app.before_request_funcs, app.teardown_request_funcs):
-        assert not hooks[None]
+    assert [hook.__name__ for hook in app.before_request_funcs[None]] == ["refuse_other_spellings"]
+    assert not app.teardown_request_funcs[None]
     hooks = [hook.__module__ for hook in app.after_request_funcs[None]]
     assert hooks == ["flaskapp.api.observed"]
 
