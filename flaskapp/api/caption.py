@@ -60,7 +60,7 @@ def _flag(description: str) -> Flag:
 
 
 class Generation(NullIsUnset):
-    class Meta:
+    class Meta(NullIsUnset.Meta):
         description = (
             "Names and meaning are those of transformers' `generate`. Settings that are left out have the model's "
             "defaults, which `/readyz` shows"

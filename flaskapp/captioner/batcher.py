@@ -40,6 +40,7 @@ class Batcher:
         self._on_death = on_death
         self._expected: list[Generation] = []  # of images that are admitted and still being decoded
         self._waiting: deque[Job] = deque()
+        self._taken: list[Job] = []  # of the batch that runs
         self._runner = Runner(engine)
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -125,7 +126,7 @@ class Batcher:
         """Finish what is waiting, and end the thread."""
         with self._changed:
             thread = self._thread
-            self._is_closed = True
+            self._is_closed = thread is not None
             self._changed.notify_all()
         if thread is not None:
             thread.join()
@@ -151,11 +152,12 @@ class Batcher:
             self._cores.release()
             with self._changed:
                 self._thread = None  # what is submitted from here on starts another
-                left = [*self._waiting, *self._runner.running.values()]
+                left = [*self._waiting, *self._taken]
                 self._waiting.clear()
                 self._runner.running.clear()
             for job in left:
-                job.future.set_exception(CaptionerUnavailable("the captioner stopped; it will be back"))
+                if not job.future.done():
+                    job.future.set_exception(CaptionerUnavailable("the captioner stopped; it will be back"))
 
     def _is_over(self) -> bool:
         with self._changed:
@@ -181,6 +183,7 @@ class Batcher:
         with self._changed:
             self._pace.end(self._part)
             self._cores.release()
+            self._taken = []
             self._changed.wait_for(lambda: self._waiting or self._is_closed)
             jobs = self._take_waiting(self._max_batch)
             if jobs:
@@ -196,6 +199,7 @@ class Batcher:
                 if not job.is_abandoned:
                     job.begin()
                     jobs.append(job)
+            self._taken += jobs
             metrics.current.waiting.set(len(self._waiting))
         return jobs
 

@@ -194,7 +194,7 @@ class ModelLoader:
             self._refusal = error
             log.warning("%s: /caption/ answers 503, and the server tries again", error)
             raise
-        except UnusableCheckpoint as error:
+        except (UnusableCheckpoint, FileNotFoundError) as error:
             self._has_failed = True
             log.error("The captioning model cannot be used: %s. /caption/ will answer 503", error)
             raise CaptionerUnavailable(REASON) from error

@@ -1,5 +1,6 @@
 """A configuration -> a model at work. Imported when a model is needed: torch and transformers take seconds."""
 
+import logging
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -15,12 +16,22 @@ from flaskapp.captioner.configuration import Configuration
 from flaskapp.captioner.cores import Cores
 from flaskapp.captioner.engine.engine import Engine
 from flaskapp.captioner.generation import COURSE, Generation, GenerationSettings
-from flaskapp.errors import InvalidGeneration, InvalidSetting, UnusableCheckpoint
+from flaskapp.errors import (
+    CaptionFailed,
+    InvalidGeneration,
+    InvalidSetting,
+    UnreadableImage,
+    UnusableCheckpoint,
+)
+
+log = logging.getLogger(__name__)
 
 SUBSTITUTE = (
     f"{hub.DEFAULT_MODEL} could not be downloaded: captions come from the small embedded model instead, which knows "
     "drawn shapes only"
 )
+# Sides' ratio of an image. Many models' preprocessing makes the short side as long as the model wants it.
+MOST_NARROW = 200
 PRECISIONS = {"cpu": ("fp32", "int8"), "cuda": ("fp32", "bf16", "fp16")}
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}  # of the weights; fp32 for the others
 
@@ -37,8 +48,18 @@ class Loaded(NamedTuple):
     defaults: Generation  # what a request amounts to that gives no settings
 
     def preprocess(self, image: np.ndarray) -> Any:
-        """An image, uint8 [height, width, 3] -> what the engine takes."""
-        return self.inputs.preprocess(image)
+        """An image, uint8 [height, width, 3] -> what the engine takes.
+
+        Raises UnreadableImage for one that the preprocessing would make far larger, CaptionFailed if that fails.
+        """
+        height, width, _ = image.shape
+        if max(height, width) > MOST_NARROW * min(height, width):
+            raise UnreadableImage(f"the image is more than {MOST_NARROW} times as long as it is wide")
+        try:
+            return self.inputs.preprocess(image)
+        except Exception as error:
+            log.exception("An image could not be preprocessed")
+            raise CaptionFailed("the model's preprocessing failed at this image") from error
 
     @property
     def takes_prompt(self) -> bool:
@@ -60,6 +81,8 @@ def load(configuration: Configuration, cores: Cores, on_death: Callable[[], None
         defaults = engine.defaults.effective
     except InvalidGeneration as error:
         raise UnusableCheckpoint(f"its default generation settings: {error.field}: {error}") from error
+    except (TypeError, ValueError) as error:
+        raise UnusableCheckpoint(f"its default generation settings have a value of another type: {error}") from error
     batcher = Batcher(
         engine,
         cores if device.type == "cpu" else Cores(1),  # on a GPU they make nothing faster

@@ -20,7 +20,7 @@ class Progress:
 
     def step(self) -> None:
         """A step ends, and the next one begins with the same images."""
-        if self._began is not None:
+        if self._began is not None and not self.has_stalled:
             self._longest = max(self._longest, (time.monotonic() - self._began) / self._images)
         self._began = time.monotonic()
 

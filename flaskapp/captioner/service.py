@@ -47,7 +47,7 @@ class Captioner(ModelLoader):
     @property
     def problem(self) -> str | None:
         """Why there are no captions, if so. Never waits, unlike a caption while the model is being loaded."""
-        if self._loaded is None:
+        if self._has_failed or self._loaded is None:
             return super().problem
         return STALLED if self._loaded.batcher.has_stalled else self._warm_up_problem
 
@@ -73,6 +73,9 @@ class Captioner(ModelLoader):
         except FlaskappError as error:
             log.error("The model failed at its warm-up: %s", error)
             self._warm_up_problem = f"the model failed at its warm-up: {error}"
+        except Exception:
+            log.exception("The model failed at its warm-up")
+            self._warm_up_problem = "the model failed at its warm-up"
         else:
             self._warm_up_problem = None
             log.info("The model is ready: its warm-up took %.1f s", time.monotonic() - began)

@@ -32,6 +32,7 @@ def heard_out(server: Server) -> list[dict[str, Any]]:
 
 def test_each_request_is_a_line_and_no_line_is_anything_else(start_server: Callable[..., Server]) -> None:
     server = start_server("--workers", "1", **JSON)
+    server.wait_for("The model is ready")  # a caption would share the warm-up's batch
     secret = {"q": "canary"}
     named = {"X-Request-ID": "abc-123", "User-Agent": 'a "quoted" agent'}
     requests.get(server.url + "/items/5", params=secret, headers=named, timeout=30)
@@ -64,13 +65,16 @@ def test_each_request_is_a_line_and_no_line_is_anything_else(start_server: Calla
     assert any("/refused" in line.get("message", "") for line in lines)
 
 
-def test_what_goes_wrong_is_a_line_with_its_traceback(start_server: Callable[..., Server], tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_loaded_is_one_line_that_says_why(
+    start_server: Callable[..., Server], tmp_path: Path
+) -> None:
     model = str(tmp_path / "nothing")
     server = start_server("--workers", "1", FLASKAPP_CAPTIONER_MODEL=model, **JSON)
     assert requests.get(server.url + "/readyz", timeout=30).status_code == 503
-    failure = next(line for line in heard_out(server) if line["logger"] == "flaskapp.captioner.service")
+    (failure,) = (line for line in heard_out(server) if line["logger"] == "flaskapp.captioner.loader")
     assert failure["level"] == "ERROR"
-    assert "FileNotFoundError" in failure["traceback"]
+    assert "CAPTIONER_MODEL is not a folder" in failure["message"]
+    assert "traceback" not in failure
 
 
 def test_a_start_that_fails_is_a_line_as_well(start_server: Callable[..., Server]) -> None:

@@ -18,6 +18,7 @@ def test_probes_are_answered_while_all_threads_wait_for_captions(
 ) -> None:
     patient = {"FLASKAPP_CAPTIONER_QUEUE": "1000", "FLASKAPP_CAPTIONER_DEADLINE": "600"}
     server = start_server("--workers", "1", "--threads", threads, "--graceful-timeout", "1", **patient)
+    server.wait_for("The model is ready")
     with in_flight(server, captions):
         for path in PROBES * 3:
             began = time.monotonic()

@@ -4,6 +4,8 @@ import json
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
+from flaskapp.errors import UnusableCheckpoint
+
 # In the order in which transformers prefers them; an index names the shards of its weights.
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 INDEX = ".index.json"
@@ -20,7 +22,7 @@ GROUPS = (
 )
 
 
-class BrokenRepository(ValueError):
+class BrokenRepository(UnusableCheckpoint):
     """The repository lacks weights that transformers reads, or its index of shards is wrong."""
 
 

@@ -1,7 +1,6 @@
 """Where a model comes from: the hub, a folder or the package itself -> model, tokenizer and preprocessing.
 
-Any `VisionEncoderDecoderModel` checkpoint will do. Nothing in a checkpoint is ever run: weights are read as
-safetensors or with `weights_only`, and code of its own (`trust_remote_code`) is refused.
+Only files are found and downloaded here; `load` makes a model of them.
 """
 
 import hashlib

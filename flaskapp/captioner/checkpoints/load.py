@@ -24,7 +24,7 @@ from transformers.models.trocr.modeling_trocr import TrOCRSinusoidalPositionalEm
 
 from flaskapp.captioner.checkpoints.hub import Checkpoint
 from flaskapp.captioner.checkpoints.inputs import ModelInputs, PixelInputs, ProcessorInputs
-from flaskapp.captioner.checkpoints.tokenizer import load_tokenizer
+from flaskapp.captioner.checkpoints.tokenizer import check_tokenizer, load_tokenizer
 from flaskapp.errors import UnusableCheckpoint
 
 LOCALLY: Any = {"local_files_only": True, "trust_remote_code": False}
@@ -54,7 +54,11 @@ def load(checkpoint: Checkpoint, dtype: torch.dtype) -> LoadedCheckpoint:
     maker = MAKERS.get(model_type)
     if maker is None:
         processor = _load_part(AutoProcessor, "processor", checkpoint.folder)
-        tokenizer = getattr(processor, "tokenizer", None) or load_tokenizer(checkpoint.folder, vocabulary_of(model))
+        tokenizer = getattr(processor, "tokenizer", None)
+        if tokenizer is None:
+            tokenizer = load_tokenizer(checkpoint.folder, vocabulary_of(model))
+        else:
+            check_tokenizer(tokenizer, checkpoint.folder, vocabulary_of(model))
         inputs: ModelInputs = ProcessorInputs(
             processor, tokenizer, model_type, is_encoder_decoder=model.config.is_encoder_decoder
         )

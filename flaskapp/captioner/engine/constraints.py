@@ -14,7 +14,7 @@ from flaskapp.captioner.generation import Generation
 
 
 def constrain(scores: Tensor, generation: Generation, sequences: Sequence[list[int]]) -> None:
-    """Apply them in place to [beams, vocabulary]: logits, or log-probabilities in a beam search.
+    """Apply the constraints in place to [beams, vocabulary]: logits, or log-probabilities in a beam search.
 
     `sequences` are the beams' tokens so far, all of the same length.
     """

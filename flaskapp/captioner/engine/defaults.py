@@ -179,7 +179,7 @@ class GenerationDefaults:
     def _min_length(values: Values, settings: GenerationSettings, prompt: int, max_length: int) -> int:
         least = int(values["min_length"])
         if (new := values.get("min_new_tokens")) is not None:
-            least = max(least, int(new) + prompt)
+            least = int(new) + prompt  # replaces min_length, as in `generate`
         return least if settings.min_length is not None else min(least, max_length)
 
     @staticmethod
@@ -213,7 +213,10 @@ def as_ids(tokens: int | Sequence[int] | None) -> tuple[int, ...]:
     """A token id, several or none -> a tuple."""
     if tokens is None:
         return ()
-    return (tokens,) if isinstance(tokens, int) else tuple(tokens)
+    ids = (tokens,) if isinstance(tokens, int) else tuple(tokens)
+    if not all(isinstance(token, int) for token in ids):
+        raise TypeError(f"{tokens!r} are no token ids")
+    return ids
 
 
 def _unsupported(values: Values) -> str | None:

@@ -44,7 +44,7 @@ def generate(
             return_dict_in_generate=True,
             output_logits=generation.scores,
         )
-    skipped = inputs.prompt_length(given)
+    skipped = min(inputs.prompt_length(given), stop.prompt_length)  # a prompt given as embeddings is not returned
     sums = _log_probabilities(model, output) if generation.scores else None
     results = [
         _result(ids, skipped, stop.prompt_length, None if sums is None else sums[number], generation)

@@ -22,7 +22,7 @@ from flaskapp.captioner.engine.description import (
 
 
 def describe(decoder: Any, packer: Packer) -> DecoderDescription:
-    """Describe a `BertLMHeadModel` or `BertGenerationDecoder`'s like. Raises NotDescribed if it is no decoder."""
+    """Describe a `BertLMHeadModel`. Raises NotDescribed if it is no decoder."""
     _check(decoder)
     return _description(decoder, decoder.bert, decoder.cls.predictions, packer)
 
