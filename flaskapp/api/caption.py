@@ -60,13 +60,12 @@ def _flag(description: str) -> Flag:
 
 
 class Generation(NullIsUnset):
-    class Meta(NullIsUnset.Meta):
-        description = (
-            "Names and meaning are those of transformers' `generate`. Settings that are left out have the model's "
-            "defaults, which `/readyz` shows"
-        )
+    """Names and meaning are those of transformers' `generate`. Settings that are left out have the model's defaults."""
 
-    max_length = _integer(2, MAX_LENGTH, "Tokens of a caption, with the start, the prompt and the end", 16)
+    # A description in Meta would say so to clients, but apispec then leaves out that other members are refused.
+    max_length = _integer(
+        2, MAX_LENGTH, "Tokens of a caption, with the start, the prompt and the end. `/readyz` shows the default", 16
+    )
     max_new_tokens = _integer(
         1, MAX_LENGTH - 1, "Tokens after the start and the prompt; takes precedence over `max_length`", 15
     )

@@ -29,9 +29,6 @@ NO_TEXT = re.compile("[\0\ud800-\udfff]")
 class NullIsUnset(ma.Schema):
     """A schema in which `null` for a member that is not required means that it is not there."""
 
-    class Meta:
-        unknown = ma.RAISE  # said, so that the OpenAPI document says it
-
     def on_bind_field(self, field_name: str, field_obj: ma.fields.Field[Any]) -> None:
         field_obj.allow_none = not field_obj.required  # for the OpenAPI document
 

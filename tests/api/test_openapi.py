@@ -126,7 +126,8 @@ def test_the_settings_in_a_query_are_those_of_a_config(spec: dict[str, Any]) -> 
 
 def test_no_setting_has_a_documented_default_since_it_is_the_model_s(spec: dict[str, Any]) -> None:
     settings = spec["components"]["schemas"]["CaptionConfig"]
-    assert "/readyz" in settings["description"]
+    assert "/readyz" in settings["properties"]["max_length"]["description"]
+    assert settings["additionalProperties"] is False
     assert [name for name, schema in settings["properties"].items() if "default" in schema] == []
     for form in ("CaptionForm", "JobForm"):
         assert "default" not in spec["components"]["schemas"][form]["properties"]["config"]

@@ -36,7 +36,14 @@ LOGIN = ("ada", "correct horse")  # as in hooks.py
 PROTECTED = {"FLASKAPP_REQUIRE_LOGIN": "true", "FLASKAPP_REGISTRATION": "open"}
 
 
-def run(url: str, examples: int, seed: int, folder: Path, login: tuple[str, str] | None = None) -> dict[str, Any]:
+def run(
+    url: str,
+    examples: int,
+    seed: int,
+    folder: Path,
+    login: tuple[str, str] | None = None,
+    phases: str = "examples,coverage,fuzzing,stateful",
+) -> dict[str, Any]:
     """Schemathesis' own report of so many examples of each operation. What it says goes to our output as it comes.
 
     With a login it is saved first, and goes with all requests but those that shall be refused without.
@@ -50,7 +57,7 @@ def run(url: str, examples: int, seed: int, folder: Path, login: tuple[str, str]
     subprocess.run(
         [
             program, "--config-file", CONFIGURATION, "run", f"{url}/openapi.json", "--url", url,  # it resolves no "./"
-            "--max-examples", str(examples), "--seed", str(seed), "--report-json-path", report,
+            "--max-examples", str(examples), "--phases", phases, "--seed", str(seed), "--report-json-path", report,
             *(["--auth", ":".join(login)] if login else []),
         ],
         cwd=ROOT,
