@@ -107,6 +107,8 @@ def child_exit(server: Any, worker: Any) -> None:
 
 
 def worker_exit(server: Any, worker: Any) -> None:
+    if worker.pid == os.getpid():
+        captioner.close()  # a warm-up may run: a process that ends while torch computes is aborted
     if worker.pid == os.getpid() and os.getppid() != worker.ppid:  # the server was killed: nobody else will do it
         metrics_files.close()
 

@@ -166,10 +166,12 @@ def test_a_large_jpeg_read_at_a_smaller_scale_loses_nothing_that_is_seen(side: i
 
 
 def test_only_a_jpeg_that_will_be_much_smaller_is_read_at_a_smaller_scale() -> None:
-    jpeg = images.EncodedImage(to_bytes(photograph(800, 600), "JPEG"), max_megapixels=50)
-    assert jpeg.decode(for_side=151).pixels.shape == (600, 800, 3)
-    assert jpeg.decode(for_side=150).pixels.shape == (300, 400, 3)
-    assert jpeg.decode(for_side=20).pixels.shape == (75, 100, 3)
+    jpeg = images.EncodedImage(to_bytes(photograph(1600, 1200), "JPEG"), max_megapixels=50)
+    assert jpeg.decode(for_side=301).pixels.shape == (1200, 1600, 3)
+    assert jpeg.decode(for_side=300).pixels.shape == (600, 800, 3)
+    assert jpeg.decode(for_side=40).pixels.shape == (150, 200, 3)
+    small = images.EncodedImage(to_bytes(photograph(800, 600), "JPEG"), max_megapixels=50)
+    assert small.decode(for_side=20).pixels.shape == (600, 800, 3)
     png = images.EncodedImage(to_bytes(photograph(80, 60), "PNG"), max_megapixels=50)
     assert png.decode(for_side=2).pixels.shape == (60, 80, 3)
 

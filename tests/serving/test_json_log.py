@@ -88,6 +88,7 @@ def test_a_start_that_fails_is_a_line_as_well(start_server: Callable[..., Server
 
 def test_an_access_log_format_of_somebody_s_own_is_theirs(start_server: Callable[..., Server]) -> None:
     server = start_server("--workers", "1", "--access-logformat", '{"mine":"%(U)s","id":"%({x-request-id}o)s"}', **JSON)
+    server.wait_for("The model is ready")
     requests.get(server.url + "/items/5", headers={"X-Request-ID": "abc"}, timeout=30)
     assert {"mine": "/items/5", "id": "abc"} in heard_out(server)
 
