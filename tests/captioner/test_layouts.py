@@ -18,7 +18,7 @@ from flaskapp.errors import CaptionerUnavailable, InvalidGeneration
 from tests.captioner.layouts.broken import BROKEN, Broken
 from tests.captioner.layouts.check import examine
 from tests.captioner.layouts.plain import WAYS, Plain, sample_images
-from tests.captioner.layouts.table import LAYOUTS, VARIANTS, Layout
+from tests.captioner.layouts.table import LAYOUTS, Layout
 
 SEED = 0  # for checkpoints that draw their captions
 TYPED = "a picture of"  # the prompt of those that need none
@@ -116,13 +116,10 @@ def test_the_decoder_is_the_expected_one(pair: Pair) -> None:
     assert (pair.ours.decoder_reason is None) == (pair.ours.decoder == "fast")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", [layout.name for layout in LAYOUTS.values() if is_loadable(layout)])
+# `python -m tests.captioner.layouts.check NAME` examines the others: all of them take minutes.
+@pytest.mark.parametrize("name", ["vit-gpt2", "trocr-base", "blip-base"])
 def test_random_captions_vary_and_end_and_are_no_near_ties(name: str, written: Callable[[Layout], Path]) -> None:
-    faults = examine(LAYOUTS[name], written(LAYOUTS[name]), silent=True)
-    if LAYOUTS[name] in VARIANTS:  # their settings decide how captions end, and how they vary
-        faults = [fault for fault in faults if fault.startswith("near tie")]
-    assert faults == []
+    assert examine(LAYOUTS[name], written(LAYOUTS[name]), silent=True) == []
 
 
 @pytest.mark.parametrize(
