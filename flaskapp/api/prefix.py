@@ -1,7 +1,7 @@
 """Addresses of this server under a prefix, such as that of nginx's `location /captions/ { proxy_pass http://web/; }`.
 
 The prefix is known if gunicorn has it in SCRIPT_NAME, or a trusted proxy sends it in X-Forwarded-Prefix. If a proxy
-strips it and tells nobody, relative addresses are right nonetheless.
+strips it without a header, relative addresses are right nonetheless.
 """
 
 import re

@@ -14,7 +14,7 @@ from flaskapp.errors import CaptionFailed, ClientLeft, FlaskappError
 
 log = logging.getLogger(__name__)
 
-LEFT = "nobody waits for the captions any more"
+LEFT = "the client disconnected"
 
 
 class Runner:

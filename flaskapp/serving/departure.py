@@ -1,4 +1,4 @@
-"""Whether the client of a WSGI request is still there: an answer that nobody reads need not be finished."""
+"""Whether the client of a WSGI request is still connected: otherwise its answer need not be finished."""
 
 import select
 from collections.abc import Callable, Mapping

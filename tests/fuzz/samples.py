@@ -11,11 +11,9 @@ import numpy as np
 from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
-from flaskapp import images  # teaches Pillow HEIC
+import flaskapp.images  # noqa: F401 # teaches Pillow HEIC
 from tests.image_files import bmp_of_masks
 from tests.photograph import photograph
-
-assert images.FORMATS
 
 WIDTH, HEIGHT = 45, 33  # no multiple of anything that decoders work in
 # Adam7: where each of the seven passes starts, and in which steps it goes on: y, x, y step, x step.

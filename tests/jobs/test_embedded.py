@@ -19,7 +19,7 @@ from flaskapp.captioner.cores import NICE
 from flaskapp.errors import DatabaseUnavailable
 from flaskapp.jobs import Limits, NamedFile, embedded
 from flaskapp.jobs.queue import QUEUE
-from tests.conftest import Server
+from tests.conftest import Server, skip_unless_ci
 from tests.jobs.cluster import results, scene, status_of, submit, wait_until
 from tests.serving.test_metrics_files import total
 
@@ -157,11 +157,12 @@ def test_work_is_found_while_old_jobs_cannot_be_removed(
     assert supervisor._is_wanted
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can run workers as another user")
 @pytest.mark.parametrize("options", [(), ("--initgroups",)])
 def test_the_supervisor_gives_up_the_privileges_that_web_workers_give_up(
     start_server: Callable[..., Server], settings: dict[str, str], options: tuple[str, ...]
 ) -> None:
+    if os.geteuid() != 0:
+        skip_unless_ci("only root can run workers as another user")
     group = grp.getgrgid(pwd.getpwnam("nobody").pw_gid).gr_name
     server = start_server("--workers", "1", "--user", "nobody", "--group", group, *options, **settings)
     worker = int(server.wait_for("Booting worker").rpartition(" ")[2])

@@ -17,7 +17,7 @@ from http import HTTPStatus
 from typing import Any
 
 import httpx2
-from huggingface_hub.utils._http import parse_ratelimit_headers
+from huggingface_hub.utils import parse_ratelimit_headers
 
 log = logging.getLogger(__name__)
 

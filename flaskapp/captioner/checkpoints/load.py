@@ -186,7 +186,7 @@ def _start_token(model: Any, tokenizer: Any) -> int:
         raise UnusableCheckpoint(
             f"the start token {start} is beyond the decoder's {vocabulary_of(model.decoder)} tokens"
         )
-    generation.decoder_start_token_id = start  # for `generate`, which asks nobody else
+    generation.decoder_start_token_id = start  # `generate` reads it from there alone
     return int(start)
 
 

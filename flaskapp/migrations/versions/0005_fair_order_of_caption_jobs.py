@@ -1,4 +1,4 @@
-"""Whose a caption job is where nobody logs in, and which chunks' messages have arrived."""
+"""The client of a caption job without a login, and which chunks' messages have arrived."""
 
 import sqlalchemy as sa
 from alembic import op
