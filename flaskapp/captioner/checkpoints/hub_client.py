@@ -17,7 +17,7 @@ from http import HTTPStatus
 from typing import Any
 
 import httpx2
-from huggingface_hub.utils import parse_ratelimit_headers
+from huggingface_hub.utils import parse_ratelimit_headers  # type: ignore[attr-defined] # public, by its docstring
 
 log = logging.getLogger(__name__)
 
