@@ -41,7 +41,7 @@ def test_a_broken_image_gets_an_answer_of_the_contract(client: FlaskClient) -> N
 
     def send(data: bytes) -> None:
         answer = checks.resize(client, data)
-        assert checks.caption(client, data) == answer
+        assert checks.caption(client, data) in (answer, checks.TOO_NARROW)
         outcomes[answer] += 1
 
     checks.fuzz(send, 600, SEED)
