@@ -6,6 +6,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -124,29 +126,37 @@ def launch(
     return Server(process, f"http://{address}:{port}")
 
 
-@pytest.fixture(scope="session")
-def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
-    """Starts servers with arguments and environment variables of their own; stops them when the tests are over."""
-    servers = []
+@contextmanager
+def _server_starter(folders: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
+    """Starts servers with arguments and environment variables of their own; stops them at the end, all at once."""
+    servers: list[Server] = []
 
     def start(*arguments: str, ready: str = "Booting worker", **options: Any) -> Server:
         defaults = {
             "FLASKAPP_CAPTIONER_MODEL": "embedded",
-            "FLASKAPP_DATABASE_URL": f"sqlite:///{tmp_path_factory.mktemp('server') / 'server.db'}",
+            "FLASKAPP_DATABASE_URL": f"sqlite:///{folders.mktemp('server') / 'server.db'}",
         }
         servers.append(launch(*arguments, **defaults | options))
         servers[-1].wait_for(ready)
         return servers[-1]
 
     yield start
-    for server in servers:
-        server.close()
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(Server.close, servers))
+
+
+@pytest.fixture(scope="module")
+def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
+    """Starts servers of a module's own. They are stopped with its last test: hundreds would fill the memory."""
+    with _server_starter(tmp_path_factory) as start:
+        yield start
 
 
 @pytest.fixture(scope="session")
-def server(start_server: Callable[..., Server]) -> Server:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The bare `gunicorn wsgi:app`, shared by all tests."""
-    return start_server()
+    with _server_starter(tmp_path_factory) as start:
+        yield start()
 
 
 @pytest.fixture(scope="session")

@@ -87,6 +87,7 @@ class Generation:
     begin_suppress_tokens: tuple[int, ...] = ()
     arguments: tuple[tuple[str, Any], ...] = ()  # what `generate` is given besides the images and the prompt
     fallback: str | None = None  # why `generate` decodes this, if it does; else the fast decoder
+    is_alone: bool = False  # whether `generate` may not decode it with others
 
     def __post_init__(self) -> None:
         if self.max_length <= len(self.prompt_ids):
@@ -117,11 +118,6 @@ class Generation:
         """The settings as a request would give them."""
         names = [field.name for field in fields(GenerationSettings)]
         return {name: getattr(self, name) for name in names if name not in ("max_new_tokens", "seed", "scores")}
-
-    @property
-    def can_share_a_batch(self) -> bool:
-        """Whether `generate` may decode it with others: a seed gives the same draw only alone."""
-        return not (self.do_sample and self.seed is not None)
 
 
 class Caption(NamedTuple):

@@ -52,7 +52,7 @@ class Runner:
             return all(job.is_abandoned for job in jobs)
 
         try:
-            with self._making_progress(len(jobs)):
+            with self._making_progress(_tokens(jobs)):
                 results = self._engine.generate([job.pixels for job in jobs], jobs[0].generation, is_given_up)
         except Exception as error:
             if len(jobs) == 1:
@@ -66,8 +66,8 @@ class Runner:
                 self._finish(job, lambda result=result: result)  # type: ignore[misc]
 
     @contextmanager
-    def _making_progress(self, images: int) -> Iterator[None]:
-        self._progress.begin(images)
+    def _making_progress(self, work: int) -> Iterator[None]:
+        self._progress.begin(work)
         try:
             yield
         finally:
@@ -76,7 +76,7 @@ class Runner:
     def _join(self, jobs: Sequence[Job]) -> None:
         """Add jobs to those that run. If that fails, one at a time, so that a bad one fails alone."""
         try:
-            with self._making_progress(1):  # images are encoded one by one
+            with self._making_progress(_tokens(jobs[:1])):  # images are encoded one by one
                 searches = self._add(jobs)
         except Exception as error:
             if len(jobs) == 1:
@@ -104,7 +104,7 @@ class Runner:
         self.steps += 1
         self.steps_of_images += len(self.running)
         try:
-            with self._making_progress(len(self.running)):
+            with self._making_progress(_tokens(self.running.values())):
                 done = self._engine.step()
         except Exception:
             log.exception("A batch of %d images failed: they are tried again one by one", len(self.running))
@@ -120,7 +120,7 @@ class Runner:
 
     def _run_alone(self, job: Job) -> Any:
         try:
-            with self._making_progress(1):
+            with self._making_progress(_tokens([job])):
                 (search,) = self._add([job])
                 while not self._engine.step():
                     self._progress.step()
@@ -148,6 +148,11 @@ def is_fast(job: Job) -> bool:
     return job.generation.fallback is None
 
 
+def _tokens(jobs: Collection[Job]) -> int:
+    """How many may go through the decoder in a step: at the first, those of the prompts."""
+    return sum(job.generation.rows * len(job.generation.prompt_ids) for job in jobs)
+
+
 def note_batch(jobs: Collection[Job]) -> None:
     """These go through the model together."""
     metrics.current.batch.observe(len(jobs))
@@ -159,10 +164,10 @@ def _compatible(jobs: Sequence[Job]) -> Iterator[list[Job]]:
     """Groups that one call of `generate` can take: those with the same generation, in the order of their first."""
     groups: dict[Generation, list[Job]] = {}
     for job in jobs:
-        if job.generation.can_share_a_batch:
-            groups.setdefault(job.generation, []).append(job)
-        else:
+        if job.generation.is_alone:
             yield [job]
+        else:
+            groups.setdefault(job.generation, []).append(job)
     yield from groups.values()
 
 

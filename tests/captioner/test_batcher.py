@@ -92,15 +92,21 @@ def test_compatible_requests_are_generated_in_one_batch(
 ) -> None:
     batcher = make()
     _, may_go_on = begin_slowly(pool, batcher, engine)
-    seeded = replace(FALLBACK, do_sample=True, seed=1)
+    alone = replace(FALLBACK, is_alone=True)
     asked = [
         ask(pool, batcher, word, generation=generation)
-        for word, generation in [("a", FALLBACK), ("b", FALLBACK), ("c", replace(FALLBACK, num_beams=2)), ("d", seeded)]
+        for word, generation in [
+            ("a", FALLBACK),
+            ("b", FALLBACK),
+            ("c", replace(FALLBACK, num_beams=2)),
+            ("d", alone),
+            ("e", alone),
+        ]
     ]
     wait_until_waiting(batcher, len(asked))
     may_go_on.set()
-    assert [each.result(30) for each in asked] == [[["A"]], [["B"]], [["C"]], [["D"]]]
-    assert sorted(map(sorted, engine.generated)) == [["a", "b"], ["c"], ["d"]]
+    assert [each.result(30) for each in asked] == [[["A"]], [["B"]], [["C"]], [["D"]], [["E"]]]
+    assert sorted(map(sorted, engine.generated)) == [["a", "b"], ["c"], ["d"], ["e"]]
 
 
 def test_an_image_that_generate_fails_at_fails_alone(

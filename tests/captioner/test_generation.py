@@ -1,6 +1,9 @@
+from typing import Any
+
 import pytest
 
 from flaskapp.captioner import GenerationSettings
+from flaskapp.captioner.engine.defaults import GenerationDefaults
 from flaskapp.captioner.generation import COURSE, Generation
 from flaskapp.errors import InvalidGeneration
 
@@ -39,3 +42,22 @@ def test_a_search_gives_no_more_captions_than_it_has_beams_but_a_draw_does() -> 
     with pytest.raises(InvalidGeneration):
         Generation(num_beams=2, num_return_sequences=3, do_sample=True)
     assert Generation(num_beams=1, num_return_sequences=3, do_sample=True).rows == 3
+
+
+@pytest.mark.parametrize(
+    ("own", "asked", "is_alone"),
+    [
+        ({}, {}, False),
+        ({"stop_strings": ["."]}, {}, True),
+        ({}, {"seed": 1}, False),
+        ({}, {"seed": 1, "do_sample": True}, True),
+        ({"do_sample": True}, {"seed": 1}, True),
+    ],
+)
+def test_what_a_batch_would_change_is_generated_alone(
+    own: dict[str, Any], asked: dict[str, Any], is_alone: bool
+) -> None:
+    defaults = GenerationDefaults(
+        own=own, pinned=GenerationSettings(), start=(0,), positions=None, encode_prompt=None, no_fast_decoder="none"
+    )
+    assert defaults.resolve(GenerationSettings(**asked)).is_alone is is_alone

@@ -26,7 +26,7 @@ def test_a_step_that_takes_far_longer_than_any_did_is_a_standstill(clock: list[f
     assert not steps.has_stalled
 
 
-def test_more_images_may_take_more_time(clock: list[float]) -> None:
+def test_more_work_may_take_more_time(clock: list[float]) -> None:
     steps = Progress()
     steps.begin(1)
     clock.append(2.0)

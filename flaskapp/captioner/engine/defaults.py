@@ -127,6 +127,7 @@ class GenerationDefaults:
             **self._tokens(values),
             arguments=self._arguments(given, values),
             fallback=self.no_fast_decoder or _unsupported(values),
+            is_alone=_is_alone(values, settings.seed),
         )
 
     def _prompt_ids(self, prompt: str | None) -> tuple[int, ...]:
@@ -217,6 +218,11 @@ def as_ids(tokens: int | Sequence[int] | None) -> tuple[int, ...]:
     if not all(isinstance(token, int) for token in ids):
         raise TypeError(f"{tokens!r} are no token ids")
     return ids
+
+
+def _is_alone(values: Values, seed: int | None) -> bool:
+    """A seed gives the same draw only alone. After a stop string, a batch goes on with padding that has no mark."""
+    return bool(values.get("stop_strings")) or (_samples(values) and seed is not None)
 
 
 def _unsupported(values: Values) -> str | None:
