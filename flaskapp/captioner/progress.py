@@ -31,8 +31,8 @@ class Progress:
 
     @property
     def has_stalled(self) -> bool:
-        """Whether the step that runs takes far longer than any did."""
+        """Whether the step that runs takes far longer than any did. Of the first, nothing is known."""
         began = self._began
-        if began is None:
+        if began is None or self._longest == 0:
             return False
         return time.monotonic() - began > max(LEAST, SLACK * self._longest * self._work)

@@ -7,7 +7,6 @@ import atexit
 import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Collection
 from contextlib import suppress
 from itertools import count
@@ -16,10 +15,10 @@ from pathlib import Path
 from prometheus_client import multiprocess
 
 from flaskapp import metrics
+from flaskapp.serving.leftovers import make_folder
 
 log = logging.getLogger(__name__)
 
-IN_MEMORY = Path("/dev/shm")  # there also where the file system is read-only
 ROOM = {"counter": 2**18, "histogram": 2**21, "gauge_livesum": 2**16, "gauge_livemax": 2**16}  # bytes
 
 
@@ -94,14 +93,12 @@ class MetricsFiles:
 
 
 def _make_folder(owner: tuple[int, int]) -> Path | None:
-    for parent in (IN_MEMORY, None):
-        try:
-            folder = Path(tempfile.mkdtemp(prefix=f"flaskapp-metrics-{os.getpid()}-", dir=parent))
-            _give(folder, owner)
-            return folder
-        except OSError:
-            continue
-    return None
+    try:
+        folder = make_folder("flaskapp-metrics")
+        _give(folder, owner)
+    except OSError:
+        return None
+    return folder
 
 
 def _give(path: Path, owner: tuple[int, int]) -> None:

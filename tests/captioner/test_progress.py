@@ -53,3 +53,13 @@ def test_an_idle_model_has_not_stalled(clock: list[float]) -> None:
     steps.end()
     clock.append(1e6)
     assert not steps.has_stalled
+
+
+def test_of_the_first_step_nothing_is_known(clock: list[float]) -> None:
+    steps = Progress()
+    steps.begin(1)
+    clock.append(600.0)
+    assert not steps.has_stalled
+    steps.step()
+    clock.append(600.0 + SLACK * 600.0 + 1)
+    assert steps.has_stalled

@@ -13,7 +13,7 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from flaskapp import metrics
-from flaskapp.serving import metrics_files as module
+from flaskapp.serving import leftovers
 from flaskapp.serving.metrics_files import ROOM, MetricsFiles
 from tests.conftest import ASSETS, Server, skip_unless_ci
 from tests.serving.test_gunicorn import workers_of
@@ -101,7 +101,7 @@ def test_a_decoder_is_shown_once_however_many_workers_have_it(start_server: Call
 
 
 def folders_of(server: Server) -> list[Path]:
-    return list(module.IN_MEMORY.glob(f"flaskapp-metrics-{server.process.pid}-*"))
+    return list(leftovers.IN_MEMORY.glob(f"flaskapp-metrics-{server.process.pid}-*"))
 
 
 def test_the_folder_goes_with_the_server(start_server: Callable[..., Server]) -> None:

@@ -43,9 +43,9 @@ def main() -> None:
 def processor() -> str:
     """What the figures were measured on."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
-    known = dict(line.split("\t: ", 1) for line in lines if "\t: " in line)
+    known = {name.strip(): value for name, _, value in (line.partition(": ") for line in lines)}
     flags = set(known.get("flags", "").split()) & {"avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile"}
-    name, family, model = (known.get(key, "?") for key in ("model name", "cpu family", "model\t"))
+    name, family, model = (known.get(key, "?") for key in ("model name", "cpu family", "model"))
     return f"{name}, family {family}, model {model}, {usable_cores()} cores: {', '.join(sorted(flags))}"
 
 
