@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -97,9 +98,10 @@ def test_a_download_shows_how_far_it_is(hub: StubHub, tmp_path: Path) -> None:
 def test_a_hub_that_never_answers_is_given_up(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections and says nothing
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        fallback = find(url, tmp_path / "cache")
-        assert fallback.stdout.startswith(EMBEDDED), fallback.stderr
-        named = find(url, tmp_path / "cache", DEFAULT_MODEL)
+        with ThreadPoolExecutor() as pool:  # each waits as long as it has patience
+            asked = [pool.submit(find, url, tmp_path / "cache", *name) for name in ((), (DEFAULT_MODEL,))]
+            fallback, named = (each.result() for each in asked)
+    assert fallback.stdout.startswith(EMBEDDED), fallback.stderr
     assert named.returncode != 0
     assert "HubUnreachable" in named.stderr
 

@@ -12,7 +12,7 @@ from flaskapp.captioner import Captioner, Configuration, GenerationSettings
 from flaskapp.captioner.embedded.scenes import scene_at
 from flaskapp.captioner.engine.linear import PackedLinear, QuantizedLinear, plain_linear
 
-SCENES = 1000
+SCENES = 500
 
 
 @pytest.mark.parametrize(
