@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 IN_MEMORY = Path("/dev/shm")  # there also where the file system is read-only
-YOUNG = 60.0  # seconds in which a folder may not have its lock yet
+YOUNG = 2.0  # seconds in which a new folder may not have its lock yet
 
 _locks: list[int] = []  # file descriptors, open as long as this process and those that it forks
 

@@ -25,7 +25,7 @@ if os.fork() == 0:
 
 
 def make_elsewhere(parent: Path, program: str) -> tuple[Path, "subprocess.Popen[str]"]:
-    """The folder that another process made, not in this minute."""
+    """The folder that another process made, long ago."""
     process = subprocess.Popen(
         [sys.executable, "-u", "-c", program.format(parent=str(parent))],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,

@@ -4,6 +4,7 @@ import errno
 import os
 import signal
 import socket
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,20 @@ def test_the_folder_goes_with_the_server(start_server: Callable[..., Server]) ->
     assert len(folders_of(server)) == 1
     assert server.stop() == 0
     assert not folders_of(server)
+
+
+def test_the_folder_of_a_server_that_was_killed_goes_with_the_next_start(start_server: Callable[..., Server]) -> None:
+    killed = start_server("--workers", "1")
+    (folder,) = folders_of(killed)
+    everybody = subprocess.run(["ps", "-o", "pid=", "--ppid", str(killed.process.pid)], capture_output=True, text=True)
+    for pid in (killed.process.pid, *map(int, everybody.stdout.split())):
+        os.kill(pid, signal.SIGKILL)
+    killed.process.wait(30)
+    assert folder.exists(), "nobody was left to remove it"
+    os.utime(folder, (0, 0))
+    other = start_server("--workers", "1")
+    assert not folder.exists()
+    assert folders_of(other)
 
 
 def test_a_folder_that_somebody_looks_after_is_used_and_left(
