@@ -1,7 +1,8 @@
 """Makes the bare `gunicorn wsgi:app` right. What a command line says (`--workers 4`, `--bind :80`) goes before this."""
 
-import gc
 import os
+import signal
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,14 @@ from gunicorn.util import set_owner_process
 from flaskapp import metrics, settings, unvetted_logins
 from flaskapp.captioner import captioner
 from flaskapp.cpu import usable_cores
-from flaskapp.errors import CaptionerUnavailable, InvalidSetting
 from flaskapp.jobs import embedded
-from flaskapp.serving import access_log, json_log, memory, stop_signals
+from flaskapp.serving import access_log, json_log, memory
+from flaskapp.serving.engine_process import EngineProcess
 from flaskapp.serving.metrics_files import metrics_files
 from flaskapp.serving.worker import Worker, balance
 
 worker_class = Worker
-workers = usable_cores()  # captions are arithmetic: more processes than cores only take turns
+workers = usable_cores()
 threads = 128  # of each worker at most, for requests that may wait: CAPTIONER_QUEUE and CAPTIONER_MAX_BATCH, and more
 worker_connections = 800  # of each worker; often a process may have 1024 files
 timeout = 60  # seconds without a sign of life from a worker's main thread; no limit on a request
@@ -38,8 +39,9 @@ access_log_format = access_log.FORMAT
 with settings.exiting_on_error():
     logger_class = json_log.JSONLogger if settings.read_one("LOG_FORMAT") == "json" else access_log.AccessLogger
 
-# The master makes the application and loads the model once; its workers share that memory until they write to it.
-preload_app = True
+RELOAD = 60  # seconds that a new model may take before HUP replaces the workers
+
+preload_app = True  # the workers share the application's memory
 
 
 def on_starting(server: Any) -> None:
@@ -47,32 +49,45 @@ def on_starting(server: Any) -> None:
 
 
 def when_ready(server: Any) -> None:
-    """Load the model before the first worker is forked. Without one the server runs on: `/caption/` answers 503."""
-    captioner.prepare_to_fork()
+    """Start the engine process, which loads the model. Until it has, `/readyz` answers 503."""
     memory.share_arenas(usable_cores())
-    try:
-        with stop_signals.interrupting():
-            captioner.check_device()
-            captioner.load()
-    except KeyboardInterrupt:
-        gc.freeze()  # Python's last collection would take seconds, with torch in memory
-        server.halt()
-    except InvalidSetting as error:
-        server.halt(str(error), exit_status=1)
-    except CaptionerUnavailable as error:
-        server.log.error("%s", error)
-    gc.collect()
-    gc.freeze()  # what lives now will not be looked at by the collector, which would copy the pages it is on
-    server.metrics_places = []
+    engines = metrics_files.make_room([])
+    server.metrics_places = [engines, metrics_files.make_room([engines])]  # the other is the job worker's
+    start_engine(server)
+    start_jobs(server)
+
+
+def start_engine(server: Any) -> None:
+    def halt() -> None:
+        """The log has the reason."""
+        server.has_bad_setting = True
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    server.has_bad_setting = False
+    arguments = metrics_files.arguments(server.metrics_places[0])
+    server.engine = EngineProcess(arguments, server.cfg.uid, server.cfg.gid, halt)
+
+
+def start_jobs(server: Any) -> None:
     jobs = getattr(server.app.wsgi(), "extensions", {}).get("jobs")  # an application of others has none
     if jobs is not None and jobs.queue.is_local:
-        server.metrics_places = [metrics_files.make_room([])]
         embedded.start(
             jobs,
             server.LISTENERS,
-            on_work=lambda: metrics_files.enter(*server.metrics_places),
+            server.engine.address,
+            on_work=lambda: metrics_files.enter(server.metrics_places[1]),
             drop_privileges=lambda: set_owner_process(server.cfg.uid, server.cfg.gid, server.cfg.initgroups),
         )
+
+
+def on_reload(server: Any) -> None:
+    """A new engine process for the new workers, with the code and the files that are there now."""
+    before = server.engine
+    embedded.stop()
+    start_engine(server)
+    server.engine.wait_until_loaded(RELOAD)  # the old workers serve until then
+    before.release()
+    start_jobs(server)  # no process that is forked from here on shall keep the old engine alive
 
 
 def pre_fork(server: Any, worker: Any) -> None:
@@ -87,13 +102,12 @@ def post_fork(server: Any, worker: Any) -> None:
         worker.alive = False
 
     metrics_files.enter(worker.metrics_place)
-    captioner.continue_after_fork(worker.age, on_death=leave)
+    captioner.connect(server.engine.address)
     embedded.watch(on_loss=leave)
 
 
 def post_worker_init(worker: Any) -> None:
     """Warn in the first worker, not in the master, which may be root: an SQLite file would belong to root."""
-    captioner.load_in_background()  # if the hub did not offer the model before the fork
     extensions = getattr(worker.wsgi, "extensions", {})
     if worker.age == 1 and "accounts" in extensions:
         arguments = (worker.wsgi.config, extensions["accounts"])
@@ -101,18 +115,19 @@ def post_worker_init(worker: Any) -> None:
 
 
 def child_exit(server: Any, worker: Any) -> None:
-    captioner.worker_ended(worker.age)
     metrics_files.leave(worker.metrics_place)
     balance.forget(worker.age)
 
 
 def worker_exit(server: Any, worker: Any) -> None:
-    if worker.pid == os.getpid():
-        captioner.close()  # a warm-up may run: a process that ends while torch computes is aborted
     if worker.pid == os.getpid() and os.getppid() != worker.ppid:  # the server was killed: nobody else will do it
         metrics_files.close()
 
 
 def on_exit(server: Any) -> None:
     embedded.stop()
+    if hasattr(server, "engine"):
+        server.engine.stop()
     metrics_files.close()
+    if getattr(server, "has_bad_setting", False):
+        sys.exit(1)

@@ -27,6 +27,7 @@ FlaskappError
     ├── BrokerUnavailable           jobs cannot be handed to workers
     ├── BlobStoreUnavailable        the images of jobs cannot be stored or read
     ├── CaptionerUnavailable        no model, or one that stopped
+    │   ├── EngineLost              the process that has the model ended meanwhile
     │   └── ModelUnavailable        the hub does not offer it now: another try may succeed
     │       └── HubUnreachable      and there was no answer at all
     ├── CaptionFailed               the model failed at this image, and only at this one
@@ -162,6 +163,10 @@ class BlobStoreUnavailable(Unavailable):
 
 class CaptionerUnavailable(Unavailable):
     retry_after: int | None = 60  # a model that could not be loaded needs somebody to look at it
+
+
+class EngineLost(CaptionerUnavailable):
+    retry_after: int | None = 5  # a model that was loaded once is soon back
 
 
 class ModelUnavailable(CaptionerUnavailable):

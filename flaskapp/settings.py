@@ -156,7 +156,7 @@ SETTINGS = (
     Setting("CAPTIONER_PRECISION", one_of("fp32", "int8", "bf16", "fp16"), "fp32", "`fp32`; `int8` on a CPU; `bf16` or `fp16` on a GPU"),
     Setting("CAPTIONER_DEFAULTS", json_object, {}, "Generation settings for what a request does not say, as JSON in the form of `config`. They take precedence over the model's own defaults"),
     Setting("CAPTIONER_MAX_BATCH", positive, 16, "Images that go through the model at once"),
-    Setting("CAPTIONER_QUEUE", positive, 64, "Images that may wait in a worker; more get 503"),
+    Setting("CAPTIONER_QUEUE", positive, 64, "Images that may wait; more get 503"),
     Setting("CAPTIONER_DEADLINE", positive, 30, "Seconds after which captions that are not ready get 504"),
     Setting("MAX_UPLOAD_MB", positive, 16, "Size of a request body in MiB; larger ones get 413"),
     Setting("MAX_MEGAPIXELS", positive, 50, "Size of an uploaded image; larger ones get 422 before a pixel is decoded"),
@@ -196,13 +196,13 @@ def read_one(name: str) -> Any:
 
 
 @contextmanager
-def exiting_on_error() -> Iterator[None]:
+def exiting_on_error(status: int = 1) -> Iterator[None]:
     """End the process for a value that cannot be used, with one line in the log, of whatever form that has."""
     try:
         yield
     except InvalidSetting as error:
         log.critical("%s", error)
-        sys.exit(1)
+        sys.exit(status)
 
 
 def _variables() -> Config:

@@ -131,13 +131,15 @@ def _server_starter(folders: pytest.TempPathFactory) -> Iterator[Callable[..., S
     """Starts servers with arguments and environment variables of their own; stops them at the end, all at once."""
     servers: list[Server] = []
 
-    def start(*arguments: str, ready: str = "Booting worker", **options: Any) -> Server:
+    def start(*arguments: str, ready: str | None = None, **options: Any) -> Server:
+        """Returns once there is the embedded model or, with another one, a web worker."""
+        is_embedded = options.get("FLASKAPP_CAPTIONER_MODEL", "embedded") == "embedded"
         defaults = {
             "FLASKAPP_CAPTIONER_MODEL": "embedded",
             "FLASKAPP_DATABASE_URL": f"sqlite:///{folders.mktemp('server') / 'server.db'}",
         }
         servers.append(launch(*arguments, **defaults | options))
-        servers[-1].wait_for(ready)
+        servers[-1].wait_for(ready or ("The model is ready" if is_embedded else "Booting worker"))
         return servers[-1]
 
     yield start

@@ -1,9 +1,10 @@
 """Captions for images. `captioner` is the one object that every view uses."""
 
+from flaskapp.captioner.choice import ChosenCaptioner
 from flaskapp.captioner.configuration import Configuration
 from flaskapp.captioner.generation import GenerationSettings
 from flaskapp.captioner.service import Captioner
 
 __all__ = ["Captioner", "Configuration", "GenerationSettings", "captioner"]
 
-captioner = Captioner()
+captioner = ChosenCaptioner()

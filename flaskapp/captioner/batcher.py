@@ -1,4 +1,4 @@
-"""Requests of many threads -> batches for the one thread that owns the model.
+"""Requests of many threads -> batches for the threads that run the model.
 
 An idle engine starts a request immediately. Requests that arrive while a batch is being encoded join it, if there is
 room: encoding images one by one loses nothing, decoding together gains much. Later ones wait for the next batch.
@@ -8,6 +8,7 @@ or too much to be done in time, and given up when its deadline has passed or its
 """
 
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -17,42 +18,41 @@ from typing import Any
 
 from flaskapp import metrics
 from flaskapp.captioner.admission import Admission
-from flaskapp.captioner.cores import Cores, give_way
 from flaskapp.captioner.generation import Caption, Generation
 from flaskapp.captioner.job import Job, note
-from flaskapp.captioner.pace import Pace, work_of
+from flaskapp.captioner.lane import Lane
+from flaskapp.captioner.pace import Pace
 from flaskapp.captioner.protocol import Engine
-from flaskapp.captioner.runner import LEFT, Runner, is_fast, note_batch
-from flaskapp.errors import CaptionerUnavailable, ClientLeft, DeadlineExceeded
+from flaskapp.captioner.runner import LEFT
+from flaskapp.errors import ClientLeft, DeadlineExceeded
 from flaskapp.trace import Trace
 
 log = logging.getLogger(__name__)
 
+CALM = 60.0  # seconds without a request, after which what has no deadline takes whole batches
 LOOK = 0.5  # seconds between two looks whether a client has left
 
 
 class Batcher:
-    def __init__(
-        self, engine: Engine, cores: Cores, *, max_batch: int, max_waiting: int, on_death: Callable[[], None]
-    ) -> None:
+    def __init__(self, engine: Engine, *, cores: int, max_batch: int, max_waiting: int, lanes: int = 1) -> None:
+        """`cores` are those that captions are made on, `lanes` the batches that may run side by side."""
+        self.max_batch = max_batch
         self._cores = cores
-        self._max_batch = max_batch
-        self._on_death = on_death
+        self._last_impatient = -math.inf  # when one came, on the monotonic clock
         self._expected: list[Generation] = []  # of images that are admitted and still being decoded
         self._waiting: deque[Job] = deque()
-        self._taken: list[Job] = []  # of the batch that runs
-        self._runner = Runner(engine)
+        self._patient: deque[Job] = deque()  # without a deadline: they go last
         self._changed = threading.Condition()
-        self._thread: threading.Thread | None = None
         self._is_closed = False
-        self._pace = Pace()
-        self._admission = Admission(self._pace, max_batch=max_batch, max_waiting=max_waiting)
-        self._part = 1  # of the cores, at the last step
+        pace = Pace()
+        self._admission = Admission(pace, max_batch=max_batch, max_waiting=max_waiting)
+        self.lanes = [Lane(engine, self, pace)]
+        self.lanes += [Lane(engine.beside(), self, pace.beside()) for _ in range(1, lanes)]
 
     @property
     def has_stalled(self) -> bool:
         """Whether the model has made no step for far longer than it ever took."""
-        return self._runner.has_stalled
+        return any(lane.runner.has_stalled for lane in self.lanes)
 
     def caption(
         self,
@@ -72,7 +72,7 @@ class Batcher:
         jobs: list[Job] = []
         with self._room_for(len(pixels), generation, deadline), trace.timing("decode"):
             for each in pixels:
-                jobs.append(Job(each, generation))
+                jobs.append(Job(each, generation, is_patient=math.isinf(deadline)))
                 _check_patience(expires, deadline, has_left)
         self._submit(jobs)
         try:
@@ -108,100 +108,109 @@ class Batcher:
 
     def _submit(self, jobs: Sequence[Job]) -> None:
         with self._changed:
-            if self._thread is None:
-                thread = threading.Thread(target=self._live, name="batcher", daemon=True)
-                thread.start()  # only one that could be started counts
-                self._thread = thread
-            self._waiting.extend(jobs)
-            metrics.current.waiting.set(len(self._waiting))
+            for lane in self.lanes:
+                lane.start()
+            for job in jobs:
+                (self._patient if job.is_patient else self._waiting).append(job)
+                if not job.is_patient:
+                    self._last_impatient = time.monotonic()
+            self._count_waiting()
             self._changed.notify_all()
 
     def _admit(self, new: Sequence[Generation], deadline: float) -> None:
         """Raises TooBusy for what would wait in vain. Whoever finds nothing to do is never refused."""
         waiting = [*(job.generation for job in self._waiting if not job.is_abandoned), *self._expected]
-        if waiting or self._runner.running:
-            self._admission.check(new, waiting, self._cores.least_part, deadline)
+        if waiting or self._idle_lanes() < len(self.lanes):
+            self._admission.check(new, waiting, self._cores, deadline)
 
     def close(self) -> None:
-        """Finish what is waiting, and end the thread."""
+        """Finish what is waiting, and end the threads."""
         with self._changed:
-            thread = self._thread
-            self._is_closed = thread is not None
+            threads = [lane.thread for lane in self.lanes if lane.thread is not None]
+            self._is_closed = True
             self._changed.notify_all()
-        if thread is not None:
+        for thread in threads:
             thread.join()
-            self._is_closed = False
+        self._is_closed = False
 
-    def _live(self) -> None:
-        """The thread. Should it die, all who wait are told."""
-        try:
-            give_way(self._cores.niceness)
-            while not self._is_over():
-                if not self._runner.running:
-                    self._gather()
-                if self._runner.drop_abandoned():
-                    self._pace.give_up()
-                if self._runner.running:
-                    self._part = self._cores.claim()
-                    self._runner.step()
-        except BaseException:
-            log.exception("The captioning thread died")
-            self._on_death()
-            raise
-        finally:
-            self._cores.release()
-            with self._changed:
-                self._thread = None  # what is submitted from here on starts another
-                left = [*self._waiting, *self._taken]
-                self._waiting.clear()
-                self._runner.running.clear()
-            for job in left:
-                if not job.future.done():
-                    job.future.set_exception(CaptionerUnavailable("the captioner stopped; it will be back"))
+    # What a lane asks, in its thread
+
+    def wait(self, lane: Lane) -> list[Job]:
+        """The lane's part of those who wait, once there is somebody. Nobody, if this is to be the end."""
+        with self._changed:
+            lane.taken = []
+            while True:
+                self._changed.wait_for(lambda: self._is_turn_of(lane) or self._is_over())
+                jobs = self._take(lane, self.max_batch, lambda _: True)
+                if jobs or self._is_over():
+                    return jobs
+
+    def take(self, lane: Lane, room: int, may_join: Callable[[Job], bool]) -> list[Job]:
+        """Those who wait and may join the lane's batch, at most so many."""
+        with self._changed:
+            return self._take(lane, room, may_join)
+
+    def _is_turn_of(self, lane: Lane) -> bool:
+        """The first lanes go first: one that is used all the time has everything at hand."""
+        before = self.lanes[: self.lanes.index(lane)]
+        return bool(self._waiting or self._patient) and all(each.taken for each in before)
 
     def _is_over(self) -> bool:
-        with self._changed:
-            return self._is_closed and not self._waiting and not self._runner.running
+        return self._is_closed and not self._waiting and not self._patient
 
-    def _gather(self) -> None:
-        """The next batch, once there is somebody. Who comes while it is being encoded belongs to it."""
-        jobs = self._wait_for_somebody()
-        images = 0
-        while jobs:
-            images += len(jobs)
-            self._part = self._cores.claim()
-            if not all(map(is_fast, jobs)):
-                self._pace.give_up()  # no rate for those: they take as long as `generate` takes
-            self._runner.start(jobs)
-            jobs = self._take_waiting(self._max_batch - images, is_fast)
-            self._pace.grow(work_of(job.generation for job in jobs))
-        if self._runner.running:
-            note_batch(list(self._runner.running.values()))
+    def cores(self, lane: Lane) -> int:
+        """How many a busy lane has at the moment.
 
-    def _wait_for_somebody(self) -> list[Job]:
-        """Nobody, if this is to be the end."""
-        with self._changed:
-            self._pace.end(self._part)
-            self._cores.release()
-            self._taken = []
-            self._changed.wait_for(lambda: self._waiting or self._is_closed)
-            jobs = self._take_waiting(self._max_batch)
-            if jobs:
-                self._pace.begin(work_of(job.generation for job in jobs))
-            return jobs
+        Only the first lane gets all when it is alone. libgomp lets its threads wait by sleeping, which is slow, once
+        those of all lanes together are more than there are cores.
+        """
+        busy = len(self.lanes) - self._idle_lanes() if lane is self.lanes[0] else len(self.lanes)
+        return max(1, self._cores // max(1, busy))
 
-    def _take_waiting(self, room: int, may_join: Callable[[Job], bool] = lambda _: True) -> list[Job]:
-        """In their order, without those that were given up, up to the first that may not join."""
-        jobs: list[Job] = []
+    def left(self) -> list[Job]:
+        """Who waits, and will not be served."""
         with self._changed:
-            while self._waiting and len(jobs) < room and may_join(self._waiting[0]):
-                job = self._waiting.popleft()
-                if not job.is_abandoned:
-                    job.begin()
-                    jobs.append(job)
-            self._taken += jobs
-            metrics.current.waiting.set(len(self._waiting))
+            left = [*self._waiting, *self._patient]
+            self._waiting.clear()
+            self._patient.clear()
+            return left
+
+    def _idle_lanes(self) -> int:
+        return sum(not lane.taken for lane in self.lanes)
+
+    def _take(self, lane: Lane, room: int, may_join: Callable[[Job], bool]) -> list[Job]:
+        """In their order, without those that were given up, up to the first that may not join.
+
+        No lane gets more than its part of all that are under way: what it leaves is for the next that is done.
+        What has no deadline takes the places that others leave; few of them while others come, since whoever comes next
+        waits for the whole batch.
+        """
+        waiting = len(self._waiting) + len(self._patient)
+        part = math.ceil((waiting + sum(len(each.taken) for each in self.lanes)) / len(self.lanes))
+        room = min(room, part - len(lane.taken))
+        jobs = _pop(self._waiting, room, may_join)
+        is_calm = time.monotonic() - self._last_impatient > CALM
+        most_patient = self.max_batch if is_calm else max(1, self.max_batch // 4)
+        patient = sum(job.is_patient for job in lane.taken)
+        jobs += _pop(self._patient, min(room - len(jobs), most_patient - patient), may_join)
+        for job in jobs:
+            job.begin()
+        lane.taken += jobs
+        self._count_waiting()
+        self._changed.notify_all()
         return jobs
+
+    def _count_waiting(self) -> None:
+        metrics.current.waiting.set(len(self._waiting) + len(self._patient))
+
+
+def _pop(waiting: deque[Job], room: int, may_join: Callable[[Job], bool]) -> list[Job]:
+    jobs: list[Job] = []
+    while waiting and len(jobs) < room and may_join(waiting[0]):
+        job = waiting.popleft()
+        if not job.is_abandoned:
+            jobs.append(job)
+    return jobs
 
 
 def _too_late(deadline: float) -> DeadlineExceeded:

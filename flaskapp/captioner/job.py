@@ -17,6 +17,7 @@ class Job:
     pixels: Any
     generation: Generation
     future: Future[list[Caption]] = field(default_factory=Future)
+    is_patient: bool = False  # whether it has no deadline
     is_abandoned: bool = False
     submitted: float = field(default_factory=time.perf_counter)
     began: float | None = None

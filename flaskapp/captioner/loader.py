@@ -7,16 +7,14 @@ import math
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from flaskapp import metrics
 from flaskapp.captioner.configuration import Configuration
-from flaskapp.captioner.cores import Cores
 from flaskapp.captioner.reminder import Reminder
-from flaskapp.cpu import usable_cores
 from flaskapp.errors import CaptionerUnavailable, ModelUnavailable, UnusableCheckpoint
 
 if TYPE_CHECKING:
@@ -37,11 +35,8 @@ class ModelLoader:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._begins = threading.Lock()  # held by the thread that loads in the background
-        self._on_death: Callable[[], None] = lambda: None
-        self._cores = Cores(usable_cores())
         self._configuration = Configuration()
         self._reminder = Reminder()
-        self._is_forking = False
         self._abandoned = threading.Event()  # ends the waits for another try
         self._forget()
 
@@ -57,7 +52,6 @@ class ModelLoader:
 
     def _forget(self) -> None:
         self._loaded: Loaded | None = None
-        self._is_on_device = False
         self._has_failed = False
         self._refusal: ModelUnavailable | None = None  # of the last try
         self._next_try = 0.0  # on the monotonic clock
@@ -104,12 +98,17 @@ class ModelLoader:
                 pause = min(2 * pause, LONGEST_PAUSE)
 
     def load_in_background(self) -> None:
-        """Begin to load the model, and try until it is there, unless a thread does already. Never waits."""
-        if self._loaded is None and not self._has_failed and self._begins.acquire(blocking=False):
+        """Begin to load the model and warm it up, and try until it is there, unless a thread does. Never waits."""
+        if not self._is_prepared and not self._has_failed and self._begins.acquire(blocking=False):
             try:
                 threading.Thread(target=self._load_quietly, name="load", daemon=True).start()
             except RuntimeError:  # the system has no more threads: the next one who asks may be luckier
                 self._begins.release()
+
+    @property
+    def _is_prepared(self) -> bool:
+        """Whether there is nothing left to do before the first caption."""
+        return self._loaded is not None
 
     def warm_up(self) -> None:
         """Run once after a load in the background."""
@@ -151,8 +150,8 @@ class ModelLoader:
             with self._noting_failure():
                 from flaskapp.captioner import loading
 
-                self._loaded = loading.load(self._choose(), self._cores, on_death=lambda: self._on_death())
-                self._report(self._loaded)
+                self._loaded = loading.load(self._choose())
+            self._report(self._loaded)
             self._remind()
         return self._loaded
 
@@ -162,6 +161,7 @@ class ModelLoader:
         else:
             reason = loaded.defaults.fallback
             log.warning("Captions come from the model %r by transformers' generate: %s", loaded.name, reason)
+        metrics.current.set_decoder(loaded.name, "fast" if loaded.defaults.fallback is None else "generate")
 
     def _choose(self) -> Configuration:
         """Once the hub answered, it can be reached: the embedded model no longer replaces the default one."""
@@ -172,19 +172,9 @@ class ModelLoader:
         return self._configuration
 
     def _remind(self) -> None:
-        """Repeat in the log that another model serves. No thread may start before the fork."""
-        if self.note is not None and not self._is_forking:
+        """Repeat in the log that another model serves."""
+        if self.note is not None:
             self._reminder.start(self.note)
-
-    def _load_on_device(self) -> Loaded:
-        """The weights move to the device with the first caption: CUDA, once used, does not survive a fork."""
-        loaded = self._load()
-        if not self._is_on_device:
-            with self._noting_failure():
-                loaded.engine.move_to_device()
-            self._is_on_device = True
-            metrics.current.set_decoder(loaded.name, "fast" if loaded.defaults.fallback is None else "generate")
-        return loaded
 
     @contextmanager
     def _noting_failure(self) -> Iterator[None]:

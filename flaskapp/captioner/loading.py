@@ -1,7 +1,6 @@
 """A configuration -> a model at work. Imported when a model is needed: torch and transformers take seconds."""
 
 import logging
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,9 +12,9 @@ from flaskapp.captioner.checkpoints.input_side import input_side
 from flaskapp.captioner.checkpoints.inputs import ModelInputs
 from flaskapp.captioner.checkpoints.load import load as load_checkpoint
 from flaskapp.captioner.configuration import Configuration
-from flaskapp.captioner.cores import Cores
 from flaskapp.captioner.engine.engine import Engine
 from flaskapp.captioner.generation import COURSE, Generation, GenerationSettings
+from flaskapp.cpu import usable_cores
 from flaskapp.errors import (
     CaptionFailed,
     InvalidGeneration,
@@ -71,8 +70,8 @@ class Loaded(NamedTuple):
         return input_side(self.inputs.image_processor)
 
 
-def load(configuration: Configuration, cores: Cores, on_death: Callable[[], None]) -> Loaded:
-    """Find the checkpoint, downloading it if need be, and load it. The weights are not on a GPU yet."""
+def load(configuration: Configuration) -> Loaded:
+    """Find the checkpoint, downloading it if need be, and load it."""
     device = choose_device(configuration)
     found = hub.find(configuration.model, configuration.revision)
     checkpoint = load_checkpoint(found, DTYPES.get(configuration.precision, torch.float32))
@@ -85,14 +84,19 @@ def load(configuration: Configuration, cores: Cores, on_death: Callable[[], None
         raise UnusableCheckpoint(f"its default generation settings have a value of another type: {error}") from error
     batcher = Batcher(
         engine,
-        cores if device.type == "cpu" else Cores(1),  # on a GPU they make nothing faster
+        cores=usable_cores() if device.type == "cpu" else 1,  # on a GPU they make nothing faster
+        lanes=lanes_of(usable_cores()) if device.type == "cpu" else 1,
         max_batch=configuration.max_batch,
         max_waiting=configuration.queue,
-        on_death=on_death,
     )
     is_substitute = configuration.model is None and found.name == hub.EMBEDDED
     note = SUBSTITUTE if is_substitute else None
     return Loaded(found.name, found.version(), note, engine, batcher, checkpoint.inputs, defaults)
+
+
+def lanes_of(cores: int) -> int:
+    """How many batches run side by side: two on two cores, as measured; not so many that all of them are small."""
+    return min(cores, max(2, cores // 4))
 
 
 def _pinned(name: str, configured: GenerationSettings) -> GenerationSettings:
@@ -104,7 +108,7 @@ def _pinned(name: str, configured: GenerationSettings) -> GenerationSettings:
 def choose_device(configuration: Configuration) -> torch.device:
     """Raises InvalidSetting for a device that is not here, and for a precision that is not for it.
 
-    `device_count` leaves CUDA untouched, unlike `is_available`: the process may still fork.
+    `device_count` leaves CUDA untouched, unlike `is_available`: a job worker may still fork.
     """
     gpus = torch.cuda.device_count()
     name = configuration.device

@@ -21,9 +21,17 @@ class Pace:
 
     def __init__(self) -> None:
         self._measured: deque[float] = deque(maxlen=MEMORY)
+        self._all = [self]  # of the batches that run side by side
         self._is_warm = False
         self._began: float | None = None
         self._work = 0
+
+    def beside(self) -> "Pace":
+        """One for another batch at the same time: what is learnt of the one is known of the other."""
+        other = Pace()
+        other._measured, other._all = self._measured, self._all
+        self._all.append(other)
+        return other
 
     @property
     def is_known(self) -> bool:
@@ -51,11 +59,13 @@ class Pace:
         self._began = None
 
     def estimate(self, work: int, cores: int) -> float:
-        """Seconds until so much work is done on so many cores, after what is left of the batch that runs."""
+        """Seconds until so much work is done on so many cores, after what is left of the batches that run."""
         if not self._measured:
             return 0.0
         unit = median(self._measured) / cores
-        left = 0.0
-        if self._began is not None:
-            left = max(0.0, self._work * unit - (time.monotonic() - self._began))
-        return left + work * unit
+        return min(each._left(unit * len(self._all)) for each in self._all) + work * unit
+
+    def _left(self, unit: float) -> float:
+        """Seconds for what is left of the batch that runs."""
+        began = self._began
+        return 0.0 if began is None else max(0.0, self._work * unit - (time.monotonic() - began))

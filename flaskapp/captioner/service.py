@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import threading
 import time
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
@@ -32,24 +31,33 @@ WARM_UP_SIDE = 224  # pixels of the image
 class Captioner(ModelLoader):
     """Made in three steps: an empty object at import, `configure` in `create_app`, and a `load` by what serves.
 
-    A process that forks its workers loads before the fork, so that they share the weights. Otherwise the first caption
-    does.
+    Where nothing loads it before, the first caption does.
     """
 
     def _forget(self) -> None:
         super()._forget()
-        self._warm_up_problem: str | None = None
+        self._warm_up_problem: str | None = WARMING_UP  # until a caption was made
 
-    def _load_quietly(self) -> None:
-        self._warm_up_problem = WARMING_UP  # from the moment at which there is a model
-        super()._load_quietly()
+    @property
+    def _is_prepared(self) -> bool:
+        return self._loaded is not None and self._warm_up_problem != WARMING_UP
 
     @property
     def problem(self) -> str | None:
         """Why there are no captions, if so. Never waits, unlike a caption while the model is being loaded."""
         if self._has_failed or self._loaded is None:
             return super().problem
-        return STALLED if self._loaded.batcher.has_stalled else self._warm_up_problem
+        return STALLED if self.is_stuck else self._warm_up_problem
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether the model has made no step for far longer than it ever took."""
+        return self._loaded is not None and self._loaded.batcher.has_stalled
+
+    @property
+    def deadline(self) -> float:
+        """Seconds that captions may take, where `describe` is given no others."""
+        return self._configuration.deadline
 
     @property
     def input_side(self) -> int | None:
@@ -60,7 +68,7 @@ class Captioner(ModelLoader):
         return self._loaded.input_side if self._loaded is not None else None
 
     def warm_up(self) -> None:
-        """Caption one image of no interest, so that the first request finds everything allocated and started.
+        """Caption an image of no interest twice: the first request finds everything allocated and started, and a pace.
 
         A model that fails at it is not ready. It is tried again by the requests that come.
         """
@@ -69,7 +77,8 @@ class Captioner(ModelLoader):
         try:
             loaded = self._ready()
             generation = loaded.engine.resolve(GenerationSettings(max_new_tokens=WARM_UP_TOKENS))
-            loaded.batcher.caption([loaded.preprocess(image)], generation, math.inf)
+            for _ in range(2):
+                loaded.batcher.caption([loaded.preprocess(image)], generation, math.inf)
         except FlaskappError as error:
             log.error("The model failed at its warm-up: %s", error)
             self._warm_up_problem = f"the model failed at its warm-up: {error}"
@@ -101,32 +110,6 @@ class Captioner(ModelLoader):
     def takes_prompt(self) -> bool | None:
         """Whether the model takes text. Known once it is loaded."""
         return self._loaded.takes_prompt if self._loaded is not None else None
-
-    def prepare_to_fork(self) -> None:
-        """Keep torch to one thread. OpenMP's others do not survive a fork: a child would wait for them for ever."""
-        import torch
-
-        torch.set_num_threads(1)
-        self._is_forking = True
-        self._reminder.share_with_forks()
-
-    def continue_after_fork(self, number: int, on_death: Callable[[], None]) -> None:
-        """Go on in a forked worker with a number of its own. `on_death` is called should its captioning thread die."""
-        self._cores.take_place(number)
-        self._on_death = on_death
-        self._is_forking = False
-        self._remind()
-        if self._loaded is not None:
-            self._warm_up_problem = WARMING_UP
-            threading.Thread(target=self.warm_up, name="warm-up", daemon=True).start()
-
-    def continue_in_background(self) -> None:
-        """Go on in a forked process that has time: with one core, which the others do not count, and last of all."""
-        self._cores.withdraw()
-
-    def worker_ended(self, number: int) -> None:
-        """In the process that forked them: what the worker with this number had of the cores is free again."""
-        self._cores.forget(number)
 
     def caption(
         self,
@@ -165,7 +148,7 @@ class Captioner(ModelLoader):
         if not images:
             return []
         pixels = Counted(len(images), lambda: map(loaded.preprocess, images))
-        deadline = self._configuration.deadline if deadline is None else deadline
+        deadline = self.deadline if deadline is None else deadline
         captions = loaded.batcher.caption(pixels, generation, deadline, has_left, trace)
         self._warm_up_problem = None
         metrics.current.count_captions(self.name, sum(map(len, captions)))
@@ -176,7 +159,7 @@ class Captioner(ModelLoader):
         return self._ready().engine.resolve(settings)
 
     def _ready(self) -> Loaded:
-        """The model, on its device. It is loaded if need be."""
+        """The model. It is loaded if need be."""
         self._check_refusal()
         with self._lock:
-            return self._load_on_device()
+            return self._load()

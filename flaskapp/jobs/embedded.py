@@ -1,8 +1,8 @@
 """The worker of a server that has no broker.
 
-A supervisor is forked from the server's master once the model is loaded. It sleeps until a job comes, or one is left
-from before; then it forks a worker from itself, which so has the model's weights without loading them. The worker is
-replaced when it dies, and let go when there is nothing to do. Neither outlives the master.
+A supervisor is forked from the server's master. It sleeps until a job comes, or one is left from before; then it forks
+a worker from itself, which asks the server's engine process for the captions. The worker is replaced when it dies, and
+let go when there is nothing to do. Neither outlives the master.
 """
 
 import ctypes
@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 from celery.exceptions import SecurityWarning
 
 from flaskapp.captioner import captioner
-from flaskapp.captioner.cores import give_way
+from flaskapp.captioner.niceness import give_way
 from flaskapp.errors import FlaskappError
 from flaskapp.jobs.service import Jobs
 
@@ -42,9 +42,15 @@ _on_loss: Callable[[], None] | None = None  # what a web worker does when there 
 
 
 def start(
-    jobs: Jobs, listeners: Sequence[Any], on_work: Callable[[], None], drop_privileges: Callable[[], None]
+    jobs: Jobs,
+    listeners: Sequence[Any],
+    engine: str,
+    on_work: Callable[[], None],
+    drop_privileges: Callable[[], None],
 ) -> None:
     """Fork the supervisor of a queue in a folder here. It must not keep the master's listeners open.
+
+    `engine` is the Unix socket of the process that captions.
 
     The supervisor calls `drop_privileges` before anything else, so that it and its worker, which decodes uploads, have
     no more privileges than the web workers. A worker calls `on_work` first.
@@ -58,7 +64,7 @@ def start(
         master = os.getpid()
         pid = os.fork()
         if pid == 0:
-            supervisor = Supervisor(jobs, heard, master, on_work)
+            supervisor = Supervisor(jobs, heard, master, engine, on_work)
             _run(supervisor.run, signal.SIGTERM, master, listeners, drop_privileges)
         return pid
 
@@ -154,8 +160,8 @@ def _run(
 
 
 class Supervisor:
-    def __init__(self, jobs: Jobs, heard: int, master: int, on_work: Callable[[], None]) -> None:
-        self._jobs, self._heard, self._master, self._on_work = jobs, heard, master, on_work
+    def __init__(self, jobs: Jobs, heard: int, master: int, engine: str, on_work: Callable[[], None]) -> None:
+        self._jobs, self._heard, self._master, self._engine, self._on_work = jobs, heard, master, engine, on_work
         self._worker: int | None = None
         self._is_wanted = False
         self._started = self._not_before = 0.0
@@ -220,7 +226,12 @@ class Supervisor:
             return
         if pid == 0:
             signal.set_wakeup_fd(-1)
-            _run(lambda: work(self._jobs, self._on_work), signal.SIGKILL, supervisor, [os.fdopen(self._heard)])
+            _run(
+                lambda: work(self._jobs, self._engine, self._on_work),
+                signal.SIGKILL,
+                supervisor,
+                [os.fdopen(self._heard)],
+            )
         self._worker = pid
         log.info("A worker for caption jobs begins (pid %d)", pid)
 
@@ -254,10 +265,10 @@ class Supervisor:
             os.waitpid(self._worker, 0)
 
 
-def work(jobs: Jobs, on_work: Callable[[], None]) -> None:
+def work(jobs: Jobs, engine: str, on_work: Callable[[], None]) -> None:
     """Be a Celery worker until SIGTERM, beside the requests and not before them. Exits as it did."""
     on_work()
-    captioner.continue_in_background()
+    captioner.connect(engine)
     warnings.simplefilter("ignore", SecurityWarning)  # of root, who runs the server as well then
     jobs.queue.prepare()
     jobs.keeper.start()

@@ -1,6 +1,7 @@
 """What a worker does with a chunk: claim it, caption its images, save what became of each."""
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -16,6 +17,7 @@ from flaskapp.errors import (
     ClientLeft,
     DatabaseUnavailable,
     DeadlineExceeded,
+    EngineLost,
     FlaskappError,
     InvalidGeneration,
     Unavailable,
@@ -33,7 +35,6 @@ log = logging.getLogger(__name__)
 TOGETHER = 2  # attempts at a chunk as a whole; a worker that died in both may have died of one of its images
 ALONE = 3  # attempts at an image by itself
 LOST = 5  # attempts at a chunk whose images cannot be found, or that nothing else is known to help
-DEADLINE = 3600.0  # seconds for a chunk: nobody holds a connection
 SAVE_AGAIN = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)  # seconds between tries: captions are dear
 
 # One image's, and no other's. CaptionFailed is Unavailable as well, and the only one that will not pass.
@@ -64,6 +65,9 @@ class Work:
                 self._try_again(claim, "the image is not stored any more")
             except DatabaseUnavailable:
                 raise
+            except EngineLost:  # perhaps of one of these images
+                log.exception("The captioner stopped at chunk %d of job %s", number, job_id)
+                self._ledger.give_back(claim, is_attempt=True)
             except Unavailable as error:
                 log.warning("Chunk %d of job %s is tried again later: %s", number, job_id, error)
                 self._ledger.give_back(claim, is_attempt=False)
@@ -126,6 +130,8 @@ class Work:
                 continue
             try:
                 self._save(claim, {number: self._caption_one(data, settings, is_gone)})
+            except EngineLost:
+                raise
             except Exception:  # whatever it was, the worker did not die of it
                 _patiently(partial(self._ledger.take_back, claim, number))
                 raise
@@ -142,7 +148,7 @@ class Work:
     ) -> list[list[str]]:
         try:
             counted = Counted(len(images), lambda: self._decode(images, is_gone))
-            return self._captioner.caption(counted, settings, is_gone, deadline=DEADLINE)
+            return self._captioner.caption(counted, settings, is_gone, deadline=math.inf)
         except FlaskappError:
             raise
         except Exception as error:

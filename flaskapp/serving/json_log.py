@@ -41,7 +41,7 @@ class JSONFormatter(logging.Formatter):
 class JSONLogger(AccessLogger):
     def setup(self, cfg: Any) -> None:
         super().setup(cfg)
-        _log_everything()
+        log_everything()
         loggers = [self.error_log] if self._has_own_format() else [self.error_log, self.access_log]
         for handler in [handler for logger in loggers for handler in logger.handlers]:
             if isinstance(handler, logging.StreamHandler):  # syslog's lines begin in its own way
@@ -75,7 +75,7 @@ def _fields(resp: Any, environ: dict[str, Any], request_time: timedelta) -> dict
     return fields | {f"{part}_ms": round(1000 * seconds, 1) for part, seconds in trace.seconds.items()}
 
 
-def _log_everything() -> None:
+def log_everything() -> None:
     """What would be written past gunicorn's loggers: the application's lines, warnings, and errors nobody caught."""
     handler = logging.StreamHandler()
     handler.setFormatter(JSONFormatter())

@@ -11,7 +11,7 @@ from pathlib import Path
 IN_MEMORY = Path("/dev/shm")  # there also where the file system is read-only
 YOUNG = 2.0  # seconds in which a new folder may not have its lock yet
 
-_locks: list[int] = []  # file descriptors, open as long as this process and those that it forks
+_locks: dict[Path, int] = {}  # file descriptors, open as long as this process and those that it forks
 
 
 def make_folder(prefix: str) -> Path:
@@ -25,13 +25,18 @@ def make_folder(prefix: str) -> Path:
         return _make_in(Path(tempfile.gettempdir()), prefix)
 
 
+def leave(folder: Path) -> None:
+    """It is no longer this process's: the processes that it has forked so far may still use it."""
+    os.close(_locks.pop(folder))
+
+
 def _make_in(parent: Path, prefix: str) -> Path:
     for folder in parent.glob(f"{prefix}-*"):
         _remove_if_left(folder)
     folder = Path(tempfile.mkdtemp(prefix=f"{prefix}-{os.getpid()}-", dir=parent))
     descriptor = os.open(folder, os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
-    _locks.append(descriptor)
+    _locks[folder] = descriptor
     return folder
 
 

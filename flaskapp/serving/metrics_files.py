@@ -60,6 +60,10 @@ class MetricsFiles:
         """Begin to count, in this place's files; without one, in vain."""
         metrics.share(None if place is None else self._folder, self._name(place))
 
+    def arguments(self, place: int | None) -> list[str]:
+        """What a process that is not forked needs to `enter` this place: the arguments of `metrics.share`."""
+        return ["" if place is None else str(self._folder), self._name(place)]
+
     def leave(self, place: int | None) -> None:
         """The worker at this place ended: what it counted stays, what it had in hand is no more."""
         if self._folder is not None:

@@ -189,6 +189,7 @@ def test_an_answer_warns_while_the_embedded_model_substitutes(
 
 def model_of(client: FlaskClient) -> dict[str, Any]:
     captioner.load()
+    captioner.warm_up()
     model: dict[str, Any] = client.get("/readyz").get_json()["model"]
     return model
 

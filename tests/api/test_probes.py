@@ -40,6 +40,7 @@ def test_a_process_that_answers_is_alive(nothing_loaded: FlaskClient, path: str)
 @pytest.mark.parametrize("path", READY)
 def test_it_is_ready_with_its_model_and_its_database(client: FlaskClient, path: str) -> None:
     captioner.load()
+    captioner.warm_up()
     assert client.get(path).get_json() == {
         "message": "OK",
         "status-code": 200,
@@ -81,6 +82,7 @@ def test_the_embedded_model_says_that_it_stands_in_for_another(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     client = make_app(CAPTIONER_MODEL=None).test_client()
     captioner.load()
+    captioner.warm_up()
     answer = client.get("/readyz")
     assert answer.status_code == 200
     model = answer.get_json()["model"]
@@ -116,6 +118,7 @@ def test_a_database_that_cannot_be_opened_is_said_without_its_url(
     (tmp_path / "file").touch()
     client = make_app(DATABASE_URL=f"sqlite:///{tmp_path / 'file' / 'test.db'}").test_client()
     captioner.load()
+    captioner.warm_up()
     answer = client.get("/readyz")
     assert answer.status_code == 503
     assert answer.get_json()["database"] == {
@@ -128,6 +131,7 @@ def test_a_database_that_cannot_be_opened_is_said_without_its_url(
 
 def test_a_database_that_does_not_answer_keeps_no_probe(client: FlaskClient, tmp_path: Path) -> None:
     captioner.load()
+    captioner.warm_up()
     assert client.post("/login/", json={"username": "ada", "password": "correct horse"}).status_code == 200
     client.application.extensions["accounts"].close()
     locked = sqlite3.connect(tmp_path / "test.db", isolation_level=None)
@@ -145,4 +149,5 @@ def test_a_database_that_does_not_answer_keeps_no_probe(client: FlaskClient, tmp
 def test_who_only_asks_how_it_is_needs_no_login(make_app: Callable[..., Flask], path: str) -> None:
     client = make_app(REQUIRE_LOGIN=True).test_client()
     captioner.load()
+    captioner.warm_up()
     assert client.get(path).status_code == 200

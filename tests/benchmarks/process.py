@@ -86,3 +86,9 @@ def _wait_until_listening(port: int, process: subprocess.Popen[bytes], log: Path
             return
         time.sleep(0.1)  # nothing tells when a server of others listens
     raise RuntimeError(f"the server did not start:\n{log.read_text()[-2000:]}")
+
+
+def descent(pid: int) -> list[int]:
+    """A process, its children, theirs, and so on."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *(each for child in children for each in descent(int(child)))]

@@ -24,17 +24,17 @@ def texts(captions: list[list[Caption]]) -> list[list[str]]:
 def wait_until_waiting(batcher: Batcher, count: int) -> None:
     """Until so many jobs wait. `_submit` notifies the condition that this waits for."""
     with batcher._changed:
-        assert batcher._changed.wait_for(lambda: len(batcher._waiting) == count, 30)
+        assert batcher._changed.wait_for(lambda: len(batcher._waiting) + len(batcher._patient) == count, 30)
 
 
 def teach(batcher: Batcher, seconds: float) -> None:
     """Make it believe that one image of SETTINGS takes so long on one core, and that no batch runs."""
-    batcher._pace.give_up()
-    batcher._pace._measured.append(seconds / work_of([SETTINGS]))
+    batcher.lanes[0].pace.give_up()
+    batcher.lanes[0].pace._measured.append(seconds / work_of([SETTINGS]))
 
 
-def hold(pool: ThreadPoolExecutor, batcher: Batcher, engine: StandIn) -> Future[list[list[str]]]:
+def hold(pool: ThreadPoolExecutor, batcher: Batcher, engine: StandIn, **options: Any) -> Future[list[list[str]]]:
     """Send one word and return when the engine is in the middle of its first step."""
-    first = ask(pool, batcher, "first")
+    first = ask(pool, batcher, "first", **options)
     assert engine.has_begun.wait(30)
     return first

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from flaskapp.captioner.batcher import Batcher
-from flaskapp.captioner.cores import Cores
 from tests.captioner.stand_in import StandIn
 from tests.captioner.stub_hub import StubHub
 from tests.captioner.tiny import make_model, small_vit, write_like_the_hub
@@ -22,8 +21,8 @@ def engine() -> StandIn:
 def make(engine: StandIn) -> Iterator[Callable[..., Batcher]]:
     batchers = []
 
-    def make(max_batch: int = 8, max_waiting: int = 8, on_death: Callable[[], None] = lambda: None) -> Batcher:
-        batchers.append(Batcher(engine, Cores(2), max_batch=max_batch, max_waiting=max_waiting, on_death=on_death))
+    def make(max_batch: int = 8, max_waiting: int = 8) -> Batcher:
+        batchers.append(Batcher(engine, cores=2, max_batch=max_batch, max_waiting=max_waiting))
         return batchers[-1]
 
     yield make

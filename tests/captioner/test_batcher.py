@@ -1,5 +1,6 @@
 """The batcher with a stand-in engine; no clock decides anything."""
 
+import math
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -8,7 +9,6 @@ from dataclasses import replace
 import pytest
 
 from flaskapp.captioner.batcher import Batcher
-from flaskapp.captioner.cores import Cores
 from flaskapp.captioner.generation import Caption, Generation
 from flaskapp.errors import (
     CaptionerUnavailable,
@@ -43,7 +43,7 @@ def test_what_arrives_while_a_batch_runs_makes_the_next_one_together(
     engine.gate.set()
     assert [each.result(30) for each in (first, *others)] == [[["first"]], [["second"]], [["third"]]]
     assert [sorted(batch) for batch in engine.batches] == [["first"]] * 4 + [["second", "third"]] * 4
-    assert (batcher._runner.steps, batcher._runner.steps_of_images) == (8, 12)
+    assert (batcher.lanes[0].runner.steps, batcher.lanes[0].runner.steps_of_images) == (8, 12)
 
 
 def begin_slowly(pool: ThreadPoolExecutor, batcher: Batcher, engine: StandIn) -> tuple[Answer, threading.Event]:
@@ -171,11 +171,10 @@ def test_the_thread_s_death_is_told_to_all_who_wait_and_the_next_request_starts_
     def die() -> None:
         raise SystemExit
 
-    deaths: list[str] = []
     engine.on_step = die
-    batcher = make(max_batch=1, on_death=lambda: deaths.append("died"))
+    batcher = make(max_batch=1)
     running = hold(pool, batcher, engine)
-    thread = batcher._thread
+    thread = batcher.lanes[0].thread
     assert thread is not None
     waiting = ask(pool, batcher, "waiting")
     wait_until_waiting(batcher, 1)
@@ -183,38 +182,48 @@ def test_the_thread_s_death_is_told_to_all_who_wait_and_the_next_request_starts_
     for answer in (running, waiting):
         with pytest.raises(CaptionerUnavailable):
             answer.result(30)
-    assert deaths == ["died"]
     thread.join(30)  # its last words belong to this test
     engine.on_step = lambda: None
     engine.clear()
     assert texts(batcher.caption(["again"], SETTINGS, 30)) == [["again"]]
 
 
-def test_cores_are_claimed_while_there_is_work_and_released_when_there_is_none(engine: StandIn) -> None:
-    class RecordingCores(Cores):
-        has_claimed = False
-        is_idle = threading.Event()
-
-        def claim(self) -> int:
-            self.has_claimed = True
-            self.is_idle.clear()
-            return 1
-
-        def release(self) -> None:
-            self.is_idle.set()
-
-    cores = RecordingCores(2)
-    engine.on_step = lambda: assert_busy(cores)
-
-    def assert_busy(cores: RecordingCores) -> None:
-        assert cores.has_claimed
-        assert not cores.is_idle.is_set()
-
+def test_it_has_all_its_cores_and_the_thread_gives_way_to_others(
+    make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor
+) -> None:
+    running = hold(pool, make(), engine)
+    assert engine.cores == 2
     engine.gate.set()
-    batcher = Batcher(engine, cores, max_batch=8, max_waiting=8, on_death=lambda: None)
-    assert texts(batcher.caption(["word"], SETTINGS, 30)) == [["word"]]
-    assert cores.is_idle.wait(30)
-    batcher.close()
+    running.result(30)
+
+
+def test_what_has_no_deadline_goes_last_and_takes_few_of_the_places_while_others_come(
+    make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor
+) -> None:
+    batcher = make(max_batch=8)
+    running = hold(pool, batcher, engine)
+    patient = ask(pool, batcher, "p1", "p2", "p3", "p4", deadline=math.inf)
+    wait_until_waiting(batcher, 4)
+    others = ask(pool, batcher, "a", "b")
+    wait_until_waiting(batcher, 6)
+    engine.gate.set()
+    for answer in (running, patient, others):
+        answer.result(30)
+    begun = [batch for batch, before in zip(engine.batches, [[], *engine.batches], strict=False) if batch != before]
+    assert begun == [["first"], ["a", "b", "p1", "p2"], ["p3", "p4"]]
+
+
+def test_what_has_no_deadline_takes_whole_batches_where_nothing_else_comes(
+    make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor
+) -> None:
+    batcher = make(max_batch=4)
+    running = hold(pool, batcher, engine, deadline=math.inf)
+    patient = ask(pool, batcher, "p1", "p2", "p3", "p4", deadline=math.inf)
+    wait_until_waiting(batcher, 4)
+    engine.gate.set()
+    running.result(30)
+    patient.result(30)
+    assert engine.batches[-1] == ["p1", "p2", "p3", "p4"]
 
 
 def test_closing_finishes_what_waits(make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor) -> None:

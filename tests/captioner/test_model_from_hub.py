@@ -166,8 +166,5 @@ def test_while_the_substitute_serves_the_log_repeats_it(
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     captioner = make_captioner(model=None)
     monkeypatch.setattr(captioner._reminder, "_interval", 0.05)
-    captioner.prepare_to_fork()
     captioner.load()
-    assert captioner._reminder._stopped is None, "no thread before the fork"
-    captioner.continue_after_fork(1, on_death=lambda: None)
     wait_until(lambda: sum(record.getMessage() == captioner.note for record in caplog.records) >= 2)

@@ -1,26 +1,9 @@
 import logging
-import os
-import subprocess
-import sys
 import threading
 
 import pytest
 
 from flaskapp.captioner.reminder import INTERVAL, Reminder
-
-THREE_PROCESSES = """
-import logging, os, sys
-from flaskapp.captioner.reminder import Reminder
-logging.basicConfig(format="%(process)d %(message)s", stream=sys.stdout)
-reminder = Reminder(interval=0.05)
-reminder.share_with_forks()
-for _ in range(3):
-    if os.fork() == 0:
-        reminder.start("still the substitute")
-        sys.stdin.read()
-        os._exit(0)
-sys.stdin.read()
-"""
 
 
 def test_a_warning_is_repeated_until_it_is_stopped(caplog: pytest.LogCaptureFixture) -> None:
@@ -42,19 +25,3 @@ def test_a_warning_is_repeated_until_it_is_stopped(caplog: pytest.LogCaptureFixt
 
 def test_it_is_repeated_every_hour() -> None:
     assert INTERVAL == 3600
-
-
-def test_one_process_of_a_server_repeats_it_and_another_when_that_one_dies() -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", THREE_PROCESSES], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as parent:
-        assert parent.stdin is not None
-        assert parent.stdout is not None
-        lines = [parent.stdout.readline().split() for _ in range(10)]
-        assert {tuple(line[1:]) for line in lines} == {("still", "the", "substitute")}
-        (first,) = {int(line[0]) for line in lines}
-        os.kill(first, 9)
-        others = (int(line.split()[0]) for line in parent.stdout)
-        second = next(pid for pid in others if pid != first)
-        assert {next(others) for _ in range(5)} == {second}
-        parent.stdin.close()

@@ -13,6 +13,7 @@ import requests
 
 from tests.captioner.stub_hub import Refusal, StubHub
 from tests.conftest import ASSETS, Server, assert_error, launch
+from tests.serving.test_engine_process import engines
 
 SERVERS = {
     "gunicorn": "gunicorn --workers 2 --bind {address}:{port} wsgi:app",
@@ -100,8 +101,9 @@ def test_a_download_ends_with_the_process_that_wants_it(hub: StubHub, tmp_path: 
         HF_ENDPOINT=hub.url, HF_HOME=str(tmp_path / "cache"), FLASKAPP_DATABASE_URL=f"sqlite:///{tmp_path / 'a.db'}"
     )
     hub.wait_for_weights()
-    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
-    (download,) = map(int, children.read_text().split())
+    (engine,) = engines(server)
+    children = [each.read_text() for each in Path(f"/proc/{engine}/task").glob("*/children")]  # of each thread
+    (download,) = map(int, " ".join(children).split())
     descriptor = os.pidfd_open(download)
     server.process.kill()
     ended, _, _ = select.select([descriptor], [], [], 5)

@@ -140,7 +140,7 @@ def test_a_model_is_not_ready_until_it_is_warm_and_while_it_makes_no_progress(mo
     wait_for(lambda: captioner.problem is None)
     loaded = captioner._loaded
     assert loaded is not None
-    assert loaded.batcher._runner.steps > 0, "the warm-up ran it"
+    assert sum(lane.runner.steps for lane in loaded.batcher.lanes) > 0, "the warm-up ran it"
     monkeypatch.setattr(type(loaded.batcher), "has_stalled", True)
     assert captioner.problem == "the model makes no progress"
     captioner.close()

@@ -15,7 +15,7 @@ import requests
 from flask import Flask
 
 from flaskapp.captioner import GenerationSettings
-from flaskapp.captioner.cores import NICE
+from flaskapp.captioner.niceness import NICE
 from flaskapp.errors import DatabaseUnavailable
 from flaskapp.jobs import Limits, NamedFile, embedded
 from flaskapp.jobs.queue import QUEUE
@@ -27,9 +27,10 @@ IMAGES = 96
 
 
 def children(pid: int) -> dict[int, int]:
-    """The processes that a process has forked, and their niceness."""
-    listed = subprocess.run(["ps", "-o", "pid=,ni=", "--ppid", str(pid)], capture_output=True, text=True)
-    return {int(process): int(nice) for process, nice in map(str.split, listed.stdout.splitlines())}
+    """The processes that a process has forked, and their niceness. The engine's host is none: it was started."""
+    listed = subprocess.run(["ps", "-o", "pid=,ni=,args=", "--ppid", str(pid)], capture_output=True, text=True)
+    lines = [line.split(maxsplit=2) for line in listed.stdout.splitlines()]
+    return {int(process): int(nice) for process, nice, command in lines if "engine_host" not in command}
 
 
 def nicenesses(pid: int) -> set[int]:
@@ -81,7 +82,7 @@ def test_a_job_is_done_by_a_modest_worker_that_comes_with_the_first_and_goes_wit
     (worker,) = children(supervisor)
     assert total(server, "captions_total") == len(scenes)
     usual = children(server.process.pid)[supervisor]
-    assert nicenesses(worker) == {usual, min(19, usual + NICE), 19}, "the keeper, who reads and writes, the captioner"
+    assert nicenesses(worker) == {usual, min(19, usual + NICE)}, "the keeper, who reads and writes"
     server.stop()
     assert not is_alive(supervisor)
     assert not is_alive(worker)
@@ -152,7 +153,7 @@ def test_work_is_found_while_old_jobs_cannot_be_removed(
         raise DatabaseUnavailable("a lock is held for long")
 
     monkeypatch.setattr(jobs, "tidy", fail)
-    supervisor = embedded.Supervisor(jobs, heard=0, master=0, on_work=lambda: None)
+    supervisor = embedded.Supervisor(jobs, heard=0, master=0, engine="", on_work=lambda: None)
     supervisor._look()
     assert supervisor._is_wanted
 

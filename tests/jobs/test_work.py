@@ -13,7 +13,7 @@ import pytest
 from flask import Flask
 
 from flaskapp.captioner import GenerationSettings, captioner
-from flaskapp.errors import BlobStoreUnavailable, CaptionerUnavailable, ClientLeft, DatabaseUnavailable
+from flaskapp.errors import BlobStoreUnavailable, CaptionerUnavailable, ClientLeft, DatabaseUnavailable, EngineLost
 from flaskapp.images import EncodedImage
 from flaskapp.jobs import Jobs, Limits, NamedFile
 from flaskapp.jobs import ledger as ledgers
@@ -98,6 +98,24 @@ def test_an_image_that_the_model_fails_at_fails_alone(jobs: Jobs, monkeypatch: p
     job_id = submit(jobs, STAR_FILE, NamedFile("dot.png", dot()), STAR_FILE)
     work(jobs, job_id)
     assert outcomes(jobs, job_id) == [[STAR], "the image could not be captioned", [STAR]]
+
+
+def test_an_image_that_kills_the_engine_again_and_again_fails_alone(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caption = captioner.caption
+
+    def die_of_the_dot(images: Any, *arguments: Any, **options: Any) -> Any:
+        if any(image.shape[0] == 1 for image in images):
+            raise EngineLost("the captioner stopped")
+        return caption(images, *arguments, **options)
+
+    monkeypatch.setattr(captioner, "caption", die_of_the_dot)
+    job_id = submit(jobs, STAR_FILE, NamedFile("dot.png", dot()), STAR_FILE)
+    let_leases_end(monkeypatch)
+    for _ in range(TOGETHER + ALONE + 1):
+        work(jobs, job_id)
+    assert outcomes(jobs, job_id) == [[STAR], f"the worker died of it {ALONE} times", [STAR]]
 
 
 def dot() -> bytes:

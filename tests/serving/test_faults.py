@@ -66,7 +66,7 @@ def test_a_worker_that_is_killed_while_it_captions_takes_only_its_own_requests_a
                 ends[connection.getresponse().status] += 1
             except (ConnectionResetError, RemoteDisconnected):
                 ends["reset"] += 1
-    assert ends[200] == 4, "a worker has half of the connections"
+    assert 3 <= ends[200] <= 5, "a worker has about half of the connections"
     assert ends.total() == 8
     server.wait_for("Booting worker", times=3)
     assert post_star(server.url).status_code == 200

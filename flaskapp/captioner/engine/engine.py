@@ -7,6 +7,8 @@
 What has no description goes through transformers' `generate`, on the same weights.
 """
 
+import copy
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -26,6 +28,8 @@ from flaskapp.captioner.engine.linear import maker, repack
 from flaskapp.captioner.engine.search import Result, Search, begin
 from flaskapp.captioner.generation import Caption, Generation, GenerationSettings
 
+_cores = 0  # OpenMP has a number for each thread, MKL one for all: the last that was set
+
 
 class Group(NamedTuple):
     """Searches that began together, in the order of the cache's images."""
@@ -35,7 +39,7 @@ class Group(NamedTuple):
 
 
 class Engine:
-    """A loaded checkpoint, and the searches that run on it. One thread at a time may use it.
+    """A loaded checkpoint, and the searches that run on it. One thread at a time may use it; see `beside`.
 
     `pinned` are the server's generation settings, which go before the checkpoint's own.
     """
@@ -74,14 +78,25 @@ class Engine:
             has_text_input=not self._model.config.is_encoder_decoder,
             no_fast_decoder=reason,
         )
+        self._model.to(device)
+        if self._decoder is not None:
+            self._decoder.to(device)
+        self._generating = threading.Lock()  # `generate` draws from the process's random numbers
         self._added: list[tuple[Search, Tensor]] = []  # with their encoded images, until the next step
         self._groups: list[Group] = []
 
-    def move_to_device(self) -> None:
-        """To be done after a fork: CUDA, once it is used, does not survive one."""
-        self._model.to(self._device)
-        if self._decoder is not None:
-            self._decoder.to(self._device)
+    def beside(self) -> "Engine":
+        """The same model, with searches of its own: for another thread."""
+        other = copy.copy(self)
+        other._added, other._groups = [], []
+        return other
+
+    def use_cores(self, number: int) -> None:
+        """Let the calling thread compute on so many cores."""
+        global _cores
+        if number != torch.get_num_threads() or number != _cores:
+            torch.set_num_threads(number)
+            _cores = number
 
     def resolve(self, settings: GenerationSettings) -> Generation:
         """What a request amounts to. Raises InvalidGeneration for what is beyond this model."""
@@ -164,7 +179,8 @@ class Engine:
         self, images: Sequence[Any], generation: Generation, on_step: Callable[[], bool] = lambda: False
     ) -> list[list[Result]]:
         """The captions of preprocessed images by `generate`. Once `on_step` is true, it breaks off."""
-        return generate(self._model, self._tokenizer, self._inputs, images, generation, on_step)
+        with self._generating:
+            return generate(self._model, self._tokenizer, self._inputs, images, generation, on_step)
 
     def to_captions(self, results: Sequence[Result], generation: Generation) -> list[Caption]:
         """The captions of one image."""

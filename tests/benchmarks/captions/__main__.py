@@ -1,4 +1,4 @@
-"""Compare captions a second in one run: `python -m tests.benchmarks.captions`, about an hour on two cores.
+"""Compare captions a second in one run: `python -m tests.benchmarks.captions`, some three hours on two cores.
 
 --part in-process   the engine against transformers' `generate`, batches of 1, 4, 8 and 16 images
 --part http         the server against FastAPI + uvicorn, LitServe and BentoML: 1 and 16 clients, at random, photographs

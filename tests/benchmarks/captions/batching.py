@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from flaskapp.captioner.batcher import Batcher
-from flaskapp.captioner.cores import Cores
 from flaskapp.captioner.engine.engine import Engine
 from flaskapp.captioner.generation import Generation
 from flaskapp.captioner.job import Job
@@ -43,7 +42,11 @@ class JoiningRunner(Runner):
 class JoiningBatcher(Batcher):
     def __init__(self, engine: Engine, *arguments: Any, **options: Any) -> None:
         super().__init__(engine, *arguments, **options)
-        self._runner = JoiningRunner(engine, lambda running: self._take_waiting(self._max_batch - running))
+        (lane,) = self.lanes
+        lane.runner = JoiningRunner(
+            engine,
+            lambda running: self.take(lane, self.max_batch - running, lambda job: job.generation.fallback is None),
+        )
 
 
 def run(folder: Path, rounds: int) -> None:
@@ -56,7 +59,7 @@ def run(folder: Path, rounds: int) -> None:
 
 
 def _make(engine: Engine, kind: type[Batcher] = Batcher, max_batch: int = 8) -> Batcher:
-    return kind(engine, Cores(usable_cores()), max_batch=max_batch, max_waiting=IMAGES, on_death=lambda: None)
+    return kind(engine, cores=usable_cores(), max_batch=max_batch, max_waiting=IMAGES)
 
 
 def _send(batcher: Batcher, generation: Generation, image: Tensor) -> None:
@@ -92,7 +95,8 @@ def _print_batches(engine: Engine, generation: Generation, pixels: Sequence[Tens
         load = closed_loop(partial(_send, batcher, generation), pixels, CLIENTS)
         batcher.close()
         rates.append(load.rate)
-        mean = batcher._runner.steps_of_images / batcher._runner.steps
+        (lane,) = batcher.lanes
+        mean = lane.runner.steps_of_images / lane.runner.steps
         rows.append([str(size), f"{mean:.1f}", f"{load.rate:.2f}", f"{load.percentile(50):.1f}"])
     print_table(
         f"{CLIENTS} clients of one batcher, fp32",

@@ -1,5 +1,6 @@
 """Load on whatever captions: as many clients as asked for, or requests that arrive at random."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,11 +28,17 @@ class Load:
         return float(np.percentile(self.latencies, percent))
 
 
-def closed_loop(send: Callable[[Image], None], images: Sequence[Image], clients: int) -> Load:
-    """Each client sends its next image when it has the answer to its last."""
+def closed_loop(
+    send: Callable[[Image], None], images: Sequence[Image], clients: int, seconds: float = math.inf
+) -> Load:
+    """Each client sends its next image when it has the answer to its last, and none after so many seconds."""
     with ThreadPoolExecutor(clients) as pool:
         start = time.perf_counter()
-        latencies = list(pool.map(lambda image: _time(send, image), images))
+
+        def send_in_time(image: Image) -> float | None:
+            return _time(send, image) if time.perf_counter() - start < seconds else None
+
+        latencies = [latency for latency in pool.map(send_in_time, images) if latency is not None]
         return Load(latencies, time.perf_counter() - start)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from tests.benchmarks.captions.images import image
 from tests.benchmarks.captions.load import closed_loop
 from tests.benchmarks.captions.servers import ours, running
+from tests.benchmarks.process import descent
 from tests.benchmarks.table import print_table
 
 WORKERS = (1, 4)
@@ -37,10 +38,9 @@ def run(checkpoint: Path, _rounds: int) -> None:
 
 
 def proportional_set_size(master: int) -> float:
-    """Megabytes of a process and its children, each page divided by the number of processes that share it."""
-    children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
+    """Megabytes of a process and its descendants, each page divided by the number of processes that share it."""
     total = 0
-    for process in (str(master), *children):
+    for process in descent(master):
         for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):
                 total += int(line.split()[1])

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.benchmarks.process import descent
+
 PATIENCE = 30  # seconds until a server has closed what its clients left
 
 
@@ -22,8 +24,7 @@ class Process:
 
 def processes(master: int) -> list[Process]:
     """The master and its workers."""
-    children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
-    return [_process(id) for id in (master, *map(int, children))]
+    return [_process(id) for id in descent(master)]
 
 
 def when_quiet(master: int) -> list[Process]:

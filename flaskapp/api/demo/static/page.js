@@ -104,6 +104,7 @@ async function caption(card, config, send) {
   card.showLine("curl-caption", captionLine(absolute(api.captionUrl), card.upload, config, login.user));
   const answer = await send((signal) => api.caption(card.file, config, signal));
   card.showCaptions(answer);
+  document.body.dataset.warning = answer.warning ?? "";
   showModel(answer.model);
 }
 

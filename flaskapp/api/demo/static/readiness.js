@@ -13,7 +13,7 @@ export async function whenLoaded(url, onLoad) {
   const { signal } = new AbortController();
   for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
     const model = await ask(url);
-    if (model?.defaults) return onLoad(model);
+    if (model?.ready) return onLoad(model);
     await sleep(PAUSE, signal);
   }
 }

@@ -1,0 +1,28 @@
+"""Where the model is: in this process, or in the engine process of a server."""
+
+from typing import TYPE_CHECKING, Any
+
+from flaskapp.captioner.engine_client import EngineClient
+from flaskapp.captioner.service import Captioner
+
+if TYPE_CHECKING:
+    from flaskapp.captioner.service import Captioner as Interface
+else:
+    Interface = object
+
+
+class ChosenCaptioner(Interface):
+    """A `Captioner` until `connect`, then an `EngineClient`, which has the same interface."""
+
+    def __init__(self) -> None:
+        self._local = Captioner()
+        self._chosen: Captioner | EngineClient = self._local
+
+    def connect(self, address: str) -> None:
+        """From here on, ask the engine process that listens to this Unix socket."""
+        self._chosen = EngineClient(address, self._local.deadline)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._chosen, name)

@@ -1,0 +1,221 @@
+"""The engine process: it alone has the model, and captions for the web workers that connect to its Unix socket.
+
+`python -m flaskapp.captioner.engine_server`, with the listening socket as its standard input. It ends at SIGTERM, and
+by itself when its model makes no step for far longer than it ever took: whoever started it starts another.
+"""
+
+import faulthandler
+import gc
+import logging
+import os
+import select
+import signal
+import socket
+import socketserver
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flaskapp import metrics
+from flaskapp.captioner import wire
+from flaskapp.captioner.service import Captioner
+from flaskapp.counted import Counted
+from flaskapp.errors import CaptionerUnavailable, ClientLeft, FlaskappError
+from flaskapp.trace import Trace
+
+log = logging.getLogger(__name__)
+
+BAD_SETTING = 78  # exit status, as EX_CONFIG of sysexits.h: another start would end the same way
+PULSE = 1.0  # seconds between two looks whether the model makes progress
+HANG = 30.0  # seconds without a look, as when an operation never gives back Python's lock, after which the process ends
+POLL = 0.1  # seconds between two looks whether to stop
+PATIENCE = 600.0  # seconds that a web worker may leave a message unfinished
+MOST_PIXELS = 3 << 30  # bytes of an image; the web workers' MAX_MEGAPIXELS is less
+
+
+class EngineServer(socketserver.ThreadingMixIn, socketserver.BaseServer):
+    """Answers what comes to a listening Unix socket by a captioner, a thread for each connection."""
+
+    daemon_threads = True
+
+    def __init__(self, listener: socket.socket, captioner: Captioner) -> None:
+        super().__init__(listener.getsockname(), _Conversation)
+        self.socket = listener
+        self.captioner = captioner
+
+    def fileno(self) -> int:
+        """What `serve_forever` waits for."""
+        return self.socket.fileno()
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """A connection."""
+        connection, address = self.socket.accept()
+        connection.settimeout(PATIENCE)
+        return connection, address
+
+    def close_request(self, request: Any) -> None:
+        """The answer is sent."""
+        request.close()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A web worker that ends, or does not keep to the protocol, is no matter of the others."""
+        error = sys.exception()
+        if not isinstance(error, OSError | wire.Closed):
+            log.exception("A web worker's request failed")
+
+
+class _Conversation(socketserver.BaseRequestHandler):
+    """One request of a web worker."""
+
+    server: EngineServer
+    request: socket.socket
+
+    def handle(self) -> None:
+        head, _ = wire.receive(self.request)
+        try:
+            wire.send(self.request, self._answer(head))
+        except FlaskappError as error:
+            wire.send(self.request, wire.encode_error(error))
+        except (OSError, wire.Closed):
+            raise
+        except Exception:
+            log.exception("A request failed")
+            wire.send(self.request, wire.encode_error(CaptionerUnavailable("the captioner failed")))
+
+    def _answer(self, head: wire.Message) -> wire.Message:
+        match head["do"]:
+            case "describe":
+                return self._describe(head)
+            case "resolve":
+                generation = self.server.captioner.resolve(wire.decode_settings(head["settings"]))
+                return {"generation": wire.encode_generation(generation)}
+            case "status":
+                return status(self.server.captioner)
+        raise ValueError("a web worker asks for what is not known")
+
+    def _describe(self, head: wire.Message) -> wire.Message:
+        trace = Trace()
+        captions = self.server.captioner.describe(
+            Counted(head["images"], lambda: self._images(head["images"])),
+            wire.decode_settings(head["settings"]),
+            self._has_left,
+            deadline=head["deadline"],
+            trace=trace,
+        )
+        return {
+            "captions": wire.encode_captions(captions),
+            "seconds": trace.seconds,
+            "batch_size": trace.batch_size,
+            "model": status(self.server.captioner),
+        }
+
+    def _images(self, number: int) -> Iterator[np.ndarray]:
+        """Asked for once there is room: the web worker decodes nothing in vain."""
+        wire.send(self.request, {"go": True})
+        for _ in range(number):
+            try:
+                yield wire.receive_image(self.request, MOST_PIXELS)
+            except (wire.Closed, OSError) as error:
+                raise ClientLeft("the client disconnected") from error
+
+    def _has_left(self) -> bool:
+        """Whether the connection has ended, after what may still be on its way."""
+        look = select.poll()
+        look.register(self.request, select.POLLIN)
+        try:
+            return bool(look.poll(0)) and self.request.recv(1, socket.MSG_PEEK) == b""
+        except OSError:
+            return True
+
+
+def status(captioner: Captioner) -> dict[str, Any]:
+    """What web workers say of the model."""
+    return {
+        "problem": captioner.problem,
+        "name": captioner.name,
+        "version": captioner.version,
+        "note": captioner.note,
+        "input_side": captioner.input_side,
+        "decoder": captioner.decoder,
+        "decoder_reason": captioner.decoder_reason,
+        "takes_prompt": captioner.takes_prompt,
+        "defaults": wire.encode_generation(captioner.defaults),
+    }
+
+
+def watch(captioner: Captioner) -> None:
+    """End the process, with the traces of its threads, once the model stands still or nothing runs at all.
+
+    The timer is C code of `faulthandler`: it needs no lock of Python's. Also end it if its host is gone.
+    """
+    host, is_frozen = os.getppid(), False
+    while True:
+        if not is_frozen and captioner.problem is None:
+            gc.collect()
+            gc.freeze()  # the collector would look at all of torch and transformers again and again
+            is_frozen = True
+        if os.getppid() != host:
+            log.error("The process that keeps this one died: this one stops")
+            os.kill(os.getpid(), signal.SIGTERM)
+            return
+        if captioner.is_stuck:
+            log.critical("The model makes no progress: this process ends, and another will load it")
+            faulthandler.dump_traceback_later(0.01, exit=True)
+            time.sleep(PULSE)
+        faulthandler.dump_traceback_later(HANG, exit=True)
+        time.sleep(PULSE)
+
+
+def run(listener: socket.socket, captioner: Captioner, user: int, group: int) -> None:
+    """Serve until SIGTERM, as this user. Raises InvalidSetting for a device or a precision that is not here."""
+    server = EngineServer(listener, captioner)
+
+    def stop(*_: object) -> None:
+        threading.Thread(target=server.shutdown).start()  # it waits for `serve_forever`, which this thread is in
+
+    signal.signal(signal.SIGTERM, stop)
+    captioner.check_device()
+    if os.geteuid() != user:
+        with suppress(CaptionerUnavailable):  # the log says why
+            captioner.load()  # as gunicorn's master imports the application: the user may not be able to read the code
+        _become(user, group)
+    captioner.load_in_background()
+    threading.Thread(target=watch, args=[captioner], name="watch", daemon=True).start()
+    server.serve_forever(POLL)
+    captioner.close()
+
+
+def _become(user: int, group: int) -> None:
+    """From root to the user of the web workers, for good."""
+    os.setgroups([])
+    os.setgid(group)
+    os.setuid(user)
+
+
+def main() -> None:
+    """`python -m flaskapp.captioner.engine_server METRICS_FOLDER PROCESS USER GROUP`; see `metrics.share`."""
+    from flaskapp import create_app, settings
+    from flaskapp.captioner import captioner
+    from flaskapp.serving.json_log import log_everything
+
+    folder, process, user, group = sys.argv[1:]
+    with settings.exiting_on_error(BAD_SETTING):
+        if settings.read_one("LOG_FORMAT") == "json":
+            log_everything()
+        else:
+            logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+        create_app()
+        metrics.share(Path(folder) if folder else None, process)
+        metrics.current.waiting.set(0)  # of an engine process before this one, something else may be there
+        with socket.socket(fileno=sys.stdin.fileno()) as listener:
+            run(listener, captioner, int(user), int(group))
+
+
+if __name__ == "__main__":
+    main()

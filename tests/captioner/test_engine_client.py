@@ -1,0 +1,238 @@
+"""A web worker and the engine process, over a real Unix socket: what the one answers is what the other would."""
+
+import math
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flaskapp import errors
+from flaskapp.captioner import Captioner, Configuration, GenerationSettings, wire
+from flaskapp.captioner.engine_client import EngineClient
+from flaskapp.captioner.engine_server import EngineServer
+from flaskapp.captioner.generation import Generation
+from flaskapp.captioner.loader import LOADING
+from flaskapp.counted import Counted
+from flaskapp.errors import (
+    ClientLeft,
+    DeadlineExceeded,
+    EngineLost,
+    InvalidGeneration,
+    ModelUnavailable,
+    UnreadableImage,
+)
+from flaskapp.trace import Trace
+
+IMAGES = [np.full((64, 64 + 8 * number, 3), 40 * number, np.uint8) for number in range(3)]
+NARROW = np.zeros((1, 500, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def local() -> Iterator[Captioner]:
+    captioner = Captioner()
+    captioner.configure(Configuration(model="embedded"))
+    captioner.load()
+    captioner.warm_up()
+    yield captioner
+    captioner.close()
+
+
+@pytest.fixture
+def listener(tmp_path: Path) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "engine"))
+        listener.listen()
+        yield listener
+
+
+@pytest.fixture
+def client(local: Captioner, listener: socket.socket) -> Iterator[EngineClient]:
+    server = EngineServer(listener, local)
+    thread = threading.Thread(target=server.serve_forever, args=[0.01])
+    thread.start()
+    yield EngineClient(listener.getsockname(), 30)
+    server.shutdown()
+    thread.join()
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    for _ in range(3000):
+        if is_so():
+            return
+        threading.Event().wait(0.01)
+    pytest.fail("it never came to be")
+
+
+@pytest.mark.parametrize("settings", [GenerationSettings(), GenerationSettings(num_return_sequences=2, scores=True)])
+def test_captions_are_those_of_the_model_itself(
+    client: EngineClient, local: Captioner, settings: GenerationSettings
+) -> None:
+    assert client.describe(IMAGES, settings) == local.describe(IMAGES, settings)
+    assert client.caption(IMAGES, settings) == local.caption(IMAGES, settings)
+    assert client.describe([], settings) == []
+    assert client.resolve(settings) == local.resolve(settings)
+
+
+def test_without_a_deadline_too(client: EngineClient, local: Captioner) -> None:
+    assert client.caption(IMAGES, GenerationSettings(), deadline=math.inf) == local.caption(
+        IMAGES, GenerationSettings()
+    )
+
+
+def test_what_is_said_of_the_model_is_what_it_says_itself(client: EngineClient, local: Captioner) -> None:
+    names = (
+        "problem", "name", "version", "note", "input_side", "decoder", "decoder_reason", "takes_prompt", "defaults",
+    )  # fmt: skip
+    for name in names:
+        assert getattr(client, name) == getattr(local, name), name
+    assert isinstance(client.defaults, Generation)
+
+
+def test_where_the_time_went_is_noted(client: EngineClient) -> None:
+    trace = Trace()
+    client.describe(IMAGES, GenerationSettings(), trace=trace)
+    assert {"decode", "queue", "model"} <= trace.seconds.keys()
+    assert trace.batch_size in range(1, len(IMAGES) + 1)
+
+
+def test_a_setting_beyond_the_model_is_named(client: EngineClient) -> None:
+    with pytest.raises(InvalidGeneration, match="takes no text") as caught:
+        client.describe(IMAGES, GenerationSettings(prompt="a"))
+    assert caught.value.field == "prompt"
+
+
+@pytest.mark.parametrize("images", [[NARROW], [IMAGES[0], NARROW], [NARROW, *IMAGES]])
+def test_an_image_that_the_model_cannot_take_is_refused(client: EngineClient, images: list[np.ndarray]) -> None:
+    with pytest.raises(UnreadableImage, match="as long as it is wide"):
+        client.describe(images, GenerationSettings())
+
+
+def test_an_image_that_cannot_be_decoded_leaves_nothing_behind(client: EngineClient, local: Captioner) -> None:
+    def decode() -> Iterator[np.ndarray]:
+        yield IMAGES[0]
+        raise UnreadableImage("it is broken")
+
+    with pytest.raises(UnreadableImage, match="broken"):
+        client.describe(Counted(2, decode), GenerationSettings())
+    batcher = local._ready().batcher
+    wait_until(lambda: not batcher._expected and not batcher._waiting)
+    assert client.caption(IMAGES, GenerationSettings())
+
+
+def test_nothing_is_decoded_for_who_is_refused(client: EngineClient) -> None:
+    asked: list[str] = []
+
+    def decode() -> Iterator[np.ndarray]:
+        asked.append("asked")
+        yield IMAGES[0]
+
+    with pytest.raises(InvalidGeneration):
+        client.describe(Counted(1, decode), GenerationSettings(prompt="a"))
+    assert not asked
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.TooBusy("too many", retry_after=7),
+        errors.ModelUnavailable("the hub is away", 12.5),
+        errors.CaptionFailed("the model failed"),
+        errors.InvalidGeneration("num_beams", "Not so many."),
+        errors.DeadlineExceeded("too late"),
+    ],
+)
+def test_an_error_comes_over_whole(error: errors.FlaskappError) -> None:
+    again = wire.decode_error(wire.encode_error(error))
+    assert type(again) is type(error)
+    assert str(again) == str(error)
+    assert again.retry_after == error.retry_after
+    assert getattr(again, "field", None) == getattr(error, "field", None)
+
+
+def test_what_is_no_error_of_ours_says_nothing_of_the_inside() -> None:
+    error = wire.decode_error({"error": "math", "message": "secret"})
+    assert isinstance(error, errors.CaptionerUnavailable)
+    assert "secret" not in str(error)
+
+
+def test_where_nobody_listens_the_model_is_not_ready(tmp_path: Path) -> None:
+    client = EngineClient(str(tmp_path / "nobody"), 1)
+    assert client.problem == LOADING
+    with pytest.raises(ModelUnavailable) as caught:
+        client.describe(IMAGES, GenerationSettings())
+    assert caught.value.retry_after == 5
+
+
+def test_while_the_engine_does_not_answer_the_model_is_not_ready(listener: socket.socket) -> None:
+    assert EngineClient(listener.getsockname(), 1).problem == LOADING
+
+
+def test_an_engine_that_ends_meanwhile_is_told_at_once(listener: socket.socket) -> None:
+    client = EngineClient(listener.getsockname(), 30)
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(client.describe, IMAGES, GenerationSettings())
+        connection, _ = listener.accept()
+        assert wire.receive(connection)[0]["do"] == "describe"
+        wire.send(connection, {"go": True})
+        connection.close()
+        with pytest.raises(EngineLost):
+            answer.result(10)
+
+
+def test_an_engine_that_never_answers_is_given_up_after_the_deadline(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flaskapp.captioner.engine_client.GRACE", 0.1)
+    with pytest.raises(DeadlineExceeded):
+        EngineClient(listener.getsockname(), 0.2).describe(IMAGES, GenerationSettings())
+
+
+def test_a_client_that_left_closes_its_request(listener: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flaskapp.captioner.engine_client.LOOK", 0.05)
+    client = EngineClient(listener.getsockname(), 30)
+    with pytest.raises(ClientLeft):
+        client.describe(IMAGES, GenerationSettings(), lambda: True)
+    connection, _ = listener.accept()
+    with connection:
+        wire.receive(connection)
+        assert connection.recv(1) == b""
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"\0", wire.HEADER.pack(1 << 30, 0), wire.HEADER.pack(2, 0) + b"{}", b"\xff" * 99]
+)
+def test_what_is_no_request_stops_nobody(client: EngineClient, listener: socket.socket, sent: bytes) -> None:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(listener.getsockname())
+        connection.sendall(sent)
+    assert client.caption(IMAGES, GenerationSettings())
+
+
+STUCK = """
+from flaskapp.captioner.engine_server import watch
+class Stuck:
+    is_stuck, problem = True, None
+watch(Stuck())
+"""
+HANGING = """
+import threading, ctypes
+from flaskapp.captioner import engine_server
+engine_server.HANG = engine_server.PULSE = 0.2
+class Fine:
+    is_stuck, problem = False, None
+threading.Thread(target=engine_server.watch, args=[Fine()], daemon=True).start()
+ctypes.PyDLL(None).sleep(60)  # with Python's lock
+"""
+
+
+@pytest.mark.parametrize("program", [STUCK, HANGING])
+def test_a_process_whose_model_stands_still_ends_and_says_where(program: str) -> None:
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
+    assert run.returncode == 1
+    assert "most recent call first" in run.stderr

@@ -1,0 +1,195 @@
+"""The process that has the model, as `gunicorn wsgi:app` starts, keeps and stops it."""
+
+import os
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import requests
+
+from flaskapp.serving import leftovers
+from tests.conftest import ASSETS, Server
+
+STAR = (ASSETS / "star.png").read_bytes()
+
+
+def processes(server: Server, module: str) -> list[int]:
+    """The processes that run a module for this server: their arguments hold its master's pid."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            arguments = (folder / "cmdline").read_bytes().decode().split("\0")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if module in arguments and any(each.startswith(f"{server.process.pid}-") for each in arguments):
+            found.append(int(folder.name))
+    return found
+
+
+def engines(server: Server) -> list[int]:
+    return processes(server, "flaskapp.captioner.engine_server")
+
+
+def hosts(server: Server) -> list[int]:
+    return processes(server, "flaskapp.serving.engine_host")
+
+
+def folders(server: Server) -> list[Path]:
+    """Its sockets and metrics."""
+    places = leftovers.IN_MEMORY, Path(tempfile.gettempdir())
+    return [folder for place in places for folder in place.glob(f"flaskapp-*-{server.process.pid}-*")]
+
+
+def caption(server: Server) -> requests.Response:
+    return requests.post(server.url + "/caption/", files={"data": ("star.png", STAR)}, timeout=60)
+
+
+def has_model(server: Server) -> bool:
+    return bool(requests.get(server.url + "/readyz", timeout=10).json()["model"]["ready"])
+
+
+def readiness(server: Server) -> int:
+    return requests.get(server.url + "/readyz", timeout=10).status_code
+
+
+def wait_until(is_so: Callable[[], bool], seconds: float = 60) -> float:
+    """Returns how long it took."""
+    began = time.monotonic()
+    while not is_so():
+        assert time.monotonic() - began < seconds, "it never came to be"
+        threading.Event().wait(0.05)  # nothing tells
+    return time.monotonic() - began
+
+
+@pytest.fixture
+def server(start_server: Callable[..., Server]) -> Server:
+    server = start_server("--workers", "2")
+    wait_until(lambda: readiness(server) == 200)
+    return server
+
+
+@pytest.mark.slow
+def test_web_workers_answer_before_there_is_a_model(start_server: Callable[..., Server]) -> None:
+    server = start_server("--workers", "1", ready="Booting worker")
+    assert requests.get(server.url + "/items/5", timeout=10).status_code == 200
+    assert readiness(server) == 503
+    assert caption(server).status_code == 200, "who comes early waits"
+    wait_until(lambda: readiness(server) == 200)
+
+
+@pytest.mark.slow
+def test_only_the_engine_process_has_torch(server: Server) -> None:
+    caption(server)
+    master = server.process.pid
+    children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
+    have_torch = {pid for pid in [str(master), *children] if "libtorch" in Path(f"/proc/{pid}/maps").read_text()}
+    assert not have_torch
+    (engine,) = engines(server)
+    assert "libtorch" in Path(f"/proc/{engine}/maps").read_text()
+
+
+@pytest.mark.slow
+def test_an_engine_that_is_killed_is_replaced_and_light_requests_never_notice(server: Server) -> None:
+    (engine,) = engines(server)
+    slowest, statuses, is_over = [0.0], set(), threading.Event()
+
+    def ask_for_life() -> None:
+        while not is_over.is_set():
+            began = time.monotonic()
+            statuses.add(requests.get(server.url + "/livez", timeout=10).status_code)
+            slowest.append(time.monotonic() - began)
+
+    with ThreadPoolExecutor(9) as pool:
+        asking = pool.submit(ask_for_life)
+        captions = [pool.submit(caption, server) for _ in range(16)]
+        os.kill(engine, signal.SIGKILL)
+        wait_until(lambda: readiness(server) == 503, 5)
+        answers = [each.result(60) for each in captions]
+        wait_until(lambda: readiness(server) == 200)
+        is_over.set()
+        asking.result(10)
+    assert statuses == {200}
+    assert {answer.status_code for answer in answers} <= {200, 503}
+    assert all("Retry-After" in answer.headers for answer in answers if answer.status_code == 503)
+    server.wait_for("The engine process ended (by SIGKILL)")
+    assert engines(server) != [engine]
+    assert caption(server).status_code == 200
+
+
+@pytest.mark.slow
+def test_a_host_that_is_killed_is_replaced_and_so_is_its_engine(server: Server) -> None:
+    (host,), (engine,) = hosts(server), engines(server)
+    os.kill(host, signal.SIGKILL)
+    wait_until(lambda: hosts(server) not in ([host], []))
+    wait_until(lambda: engine not in engines(server))
+    wait_until(lambda: readiness(server) == 200)
+    assert len(engines(server)) == 1
+    assert caption(server).status_code == 200
+
+
+@pytest.mark.slow
+def test_a_master_that_is_killed_leaves_no_process_and_no_folder(server: Server) -> None:
+    os.kill(server.process.pid, signal.SIGKILL)
+    wait_until(lambda: not engines(server) and not hosts(server))
+    wait_until(lambda: not folders(server))
+
+
+@pytest.mark.slow
+def test_hup_brings_a_new_engine_and_fails_no_request(server: Server) -> None:
+    (engine,) = engines(server)
+    is_over = threading.Event()
+
+    def keep_asking() -> set[int]:
+        statuses = set()
+        while not is_over.is_set():
+            statuses.add(caption(server).status_code)
+        return statuses
+
+    with ThreadPoolExecutor(2) as pool:
+        asking = [pool.submit(keep_asking) for _ in range(2)]
+        server.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: engines(server) not in ([engine], []) and engine not in engines(server))
+        is_over.set()
+        assert [each.result(60) for each in asking] == [{200}, {200}]
+    assert len(engines(server)) == len(hosts(server)) == 1
+
+
+@pytest.mark.slow
+def test_sigterm_answers_what_is_in_flight_and_leaves_nothing(server: Server) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(caption, server) for _ in range(8)]
+        wait_until(lambda: sum(each.done() for each in asked) >= 1)
+        assert server.stop() == 0
+        assert {each.result(60).status_code for each in asked} == {200}
+    assert not engines(server)
+    assert not hosts(server)
+    assert not folders(server)
+
+
+@pytest.mark.slow
+def test_a_second_server_has_an_engine_of_its_own(server: Server, start_server: Callable[..., Server]) -> None:
+    other = start_server("--workers", "1")
+    wait_until(lambda: readiness(other) == 200)
+    other.stop()
+    assert len(engines(server)) == 1
+    assert caption(server).status_code == 200
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become others")
+def test_the_engine_has_no_more_privileges_than_the_web_workers(start_server: Callable[..., Server]) -> None:
+    server = start_server("--workers", "1", "--user", "65534", "--group", "65534")
+    wait_until(lambda: has_model(server))
+    (engine,) = engines(server)
+    status = {
+        name: values.split() for name, _, values in
+        (line.partition(":") for line in Path(f"/proc/{engine}/status").read_text().splitlines())
+    }  # fmt: skip
+    assert status["Uid"] == status["Gid"] == ["65534"] * 4
+    assert status["Groups"] == []
+    assert caption(server).status_code == 200
