@@ -1,30 +1,34 @@
-"""Makes the bare `gunicorn wsgi:app` right. What a command line says (`--workers 4`, `--bind :80`) goes before this."""
+"""Makes the bare `gunicorn wsgi:app` right. What a command line says (`--workers 4`, `--bind :80`) goes before this.
 
+The master imports little: gevent replaces parts of the standard library in each worker, before the application is
+imported there.
+"""
+
+import multiprocessing
 import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gunicorn.util import set_owner_process
-
-from flaskapp import metrics, settings, unvetted_logins
-from flaskapp.captioner import captioner
+from flaskapp import metrics, settings, shared_room  # noqa: F401 - its file is for all workers
 from flaskapp.cpu import usable_cores
-from flaskapp.jobs import embedded
-from flaskapp.serving import access_log, json_log, memory
+from flaskapp.serving import access_log, json_log
+from flaskapp.serving.bodies import Bodies
 from flaskapp.serving.engine_process import EngineProcess
+from flaskapp.serving.job_process import JobProcess
 from flaskapp.serving.metrics_files import metrics_files
-from flaskapp.serving.worker import Worker, balance
+from flaskapp.serving.privileges import Identity
+from flaskapp.serving.worker import Worker
 
 worker_class = Worker
-workers = usable_cores()
-threads = 128  # of each worker at most, for requests that may wait: CAPTIONER_QUEUE and CAPTIONER_MAX_BATCH, and more
+workers = min(4, usable_cores())  # they wait most of the time; decoding has threads in each of them
 worker_connections = 800  # of each worker; often a process may have 1024 files
-timeout = 60  # seconds without a sign of life from a worker's main thread; no limit on a request
+timeout = 60  # seconds without a sign of life from a worker; no limit on a request
 graceful_timeout = 30  # seconds that requests in flight may take after SIGTERM
-keepalive = 5  # seconds
+keepalive = 5  # seconds without a request, and for the head of one
 
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # the sign of life is a file: not on a slow disk
 control_socket_disable = True
@@ -37,11 +41,27 @@ forwarded_allow_ips = "*"
 accesslog = "-"
 access_log_format = access_log.FORMAT
 with settings.exiting_on_error():
-    logger_class = json_log.JSONLogger if settings.read_one("LOG_FORMAT") == "json" else access_log.AccessLogger
+    log_format = settings.read_one("LOG_FORMAT")
+    logger_class = json_log.JSONLogger if log_format == "json" else access_log.AccessLogger
+
+
+def check_settings() -> None:
+    """What cannot be used is said once, and not by each worker."""
+    json_log.configure(log_format)
+    settings.check()
+
+
+# In a process of its own: it imports the drivers of databases and brokers, which find out at their import whether they
+# run under gevent.
+checking = multiprocessing.get_context("fork").Process(target=check_settings)
+checking.start()
+checking.join()
+if checking.exitcode != 0:
+    sys.exit(1)
+
+BODIES = 16  # of the largest size: bodies of requests have so much memory together, in each worker
 
 RELOAD = 60  # seconds that a new model may take before HUP replaces the workers
-
-preload_app = True  # the workers share the application's memory
 
 
 def on_starting(server: Any) -> None:
@@ -50,73 +70,88 @@ def on_starting(server: Any) -> None:
 
 def when_ready(server: Any) -> None:
     """Start the engine process, which loads the model. Until it has, `/readyz` answers 503."""
-    memory.share_arenas(usable_cores())
-    engines = metrics_files.make_room([])
-    server.metrics_places = [engines, metrics_files.make_room([engines])]  # the other is the job worker's
-    start_engine(server)
-    start_jobs(server)
+    server.metrics_places = []  # of two engines, which change places at each reload, and the job worker
+    for _ in range(3):
+        server.metrics_places.append(metrics_files.make_room(server.metrics_places))
 
-
-def start_engine(server: Any) -> None:
     def halt() -> None:
         """The log has the reason."""
         server.has_bad_setting = True
         os.kill(os.getpid(), signal.SIGTERM)
 
-    server.has_bad_setting = False
+    server.engine = start_engine(server, halt)
+    start_jobs(server)
+
+
+def start_engine(server: Any, on_bad_setting: Callable[[], None]) -> EngineProcess:
     arguments = metrics_files.arguments(server.metrics_places[0])
-    server.engine = EngineProcess(arguments, server.cfg.uid, server.cfg.gid, halt)
+    return EngineProcess(arguments, Identity.of_workers(server.cfg), on_bad_setting)
 
 
 def start_jobs(server: Any) -> None:
-    jobs = getattr(server.app.wsgi(), "extensions", {}).get("jobs")  # an application of others has none
-    if jobs is not None and jobs.queue.is_local:
-        embedded.start(
-            jobs,
-            server.LISTENERS,
-            server.engine.address,
-            on_work=lambda: metrics_files.enter(server.metrics_places[1]),
-            drop_privileges=lambda: set_owner_process(server.cfg.uid, server.cfg.gid, server.cfg.initgroups),
-        )
+    server.jobs = None
+    if settings.has_own_queue():
+        arguments = metrics_files.arguments(server.metrics_places[2])
+        server.jobs = JobProcess(server.engine.address, arguments, Identity.of_workers(server.cfg))
 
 
 def on_reload(server: Any) -> None:
     """A new engine process for the new workers, with the code and the files that are there now."""
-    before = server.engine
-    embedded.stop()
-    start_engine(server)
-    server.engine.wait_until_loaded(RELOAD)  # the old workers serve until then
-    before.release()
-    start_jobs(server)  # no process that is forked from here on shall keep the old engine alive
+    places = server.metrics_places
+    places[0], places[1] = places[1], places[0]
+    new = start_engine(server, on_bad_setting=lambda: None)
+    if not new.wait_until_loaded(RELOAD) and server.engine.problem is None:  # the old workers serve until then
+        server.log.error("The new engine process has no model: the old one stays")
+        new.stop()
+        places[0], places[1] = places[1], places[0]
+        return
+    server.engine.release()
+    server.engine = new
+    if server.jobs is not None:
+        server.jobs.restart(server.engine.address)
 
 
 def pre_fork(server: Any, worker: Any) -> None:
-    embedded.keep()
+    if server.jobs is not None:
+        server.jobs.keep()
     taken = [each.metrics_place for each in server.WORKERS.values()]
     worker.metrics_place = metrics_files.make_room(server.metrics_places + taken)
 
 
 def post_fork(server: Any, worker: Any) -> None:
-    def leave() -> None:
-        """Answer what is under way, and be replaced."""
-        worker.alive = False
-
+    """What the worker's application will need, which is not imported yet."""
     metrics_files.enter(worker.metrics_place)
-    captioner.connect(server.engine.address)
-    embedded.watch(on_loss=leave)
+    worker.engine, worker.jobs = server.engine, server.jobs
 
 
 def post_worker_init(worker: Any) -> None:
-    """Warn in the first worker, not in the master, which may be root: an SQLite file would belong to root."""
+    """Connect the application with the processes beside it. An application of others has none of this."""
+    from flaskapp.captioner import captioner
+
+    captioner.connect(worker.engine.address)
     extensions = getattr(worker.wsgi, "extensions", {})
+    if "jobs" in extensions and worker.jobs is not None:
+
+        def leave() -> None:
+            """Answer what is under way, and be replaced."""
+            worker.alive = False
+
+        extensions["jobs"].on_submit = lambda: worker.jobs.ring(on_loss=leave)
     if worker.age == 1 and "accounts" in extensions:
-        arguments = (worker.wsgi.config, extensions["accounts"])
-        threading.Thread(target=unvetted_logins.warn, args=arguments, daemon=True).start()
+        warn_of_logins(worker.wsgi.config, extensions["accounts"])
+    most = getattr(worker.wsgi, "config", {}).get("MAX_CONTENT_LENGTH") or 2**24
+    worker.wsgi = Bodies(worker.wsgi, most=BODIES * most)
+
+
+def warn_of_logins(config: Any, accounts: Any) -> None:
+    """In the first worker, not in the master, which may be root: an SQLite file would belong to root."""
+    from flaskapp import unvetted_logins
+
+    threading.Thread(target=unvetted_logins.warn, args=(config, accounts), daemon=True).start()
 
 
 def child_exit(server: Any, worker: Any) -> None:
     metrics_files.leave(worker.metrics_place)
-    balance.forget(worker.age)
 
 
 def worker_exit(server: Any, worker: Any) -> None:
@@ -125,7 +160,8 @@ def worker_exit(server: Any, worker: Any) -> None:
 
 
 def on_exit(server: Any) -> None:
-    embedded.stop()
+    if getattr(server, "jobs", None) is not None:
+        server.jobs.stop()
     if hasattr(server, "engine"):
         server.engine.stop()
     metrics_files.close()

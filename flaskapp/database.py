@@ -26,7 +26,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Session
 
-from flaskapp import migrations, postgresql
+from flaskapp import migrations, postgresql, sqlite
 from flaskapp.errors import DatabaseUnavailable
 
 log = logging.getLogger(__name__)
@@ -135,7 +135,7 @@ def _create_engine(database_url: str) -> Engine:
     url = make_url(database_url)
     match url.get_backend_name():
         case "sqlite":
-            defaults: dict[str, Any] = {"timeout": BUSY_TIMEOUT}
+            defaults: dict[str, Any] = {"timeout": BUSY_TIMEOUT, "factory": sqlite.Connection}
         case "postgresql":
             defaults = postgresql.arguments(url, BUSY_TIMEOUT)
         case _:

@@ -46,7 +46,11 @@ class Metrics:
         gauge = partial(Gauge, namespace="flaskapp", registry=self._registry, multiprocess_mode="livesum")
         labels = ("method", "route", "status")
         self._duration = Histogram(
-            DURATION, "From when a request has a thread to its answer", labels, registry=self._registry, buckets=SECONDS
+            DURATION,
+            "From a request's head to its answer",
+            labels,
+            registry=self._registry,
+            buckets=SECONDS,
         )
         self._series: dict[tuple[str, str, int], Histogram] = {}
         self._refusals = counter("http_refusals_total", "What never became a request and was refused", ["status"])

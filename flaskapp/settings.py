@@ -170,7 +170,7 @@ SETTINGS = (
     Setting("MAX_CLIENT_JOB_IMAGES", positive, 10000, "Images of these that wait for captions; more get 429. A first job always fits"),
     Setting("JOB_TTL", positive, 86400, "Seconds that a caption job may take, and that its results are kept after its end"),
     Setting("BROKER_URL", broker_url, None, "Celery's broker for caption jobs, such as `redis://host:6379/0`; `rediss://` verifies the certificate, unless `?ssl_cert_reqs=none`. Unset: a folder, and a worker that the server runs", secret=True),
-    Setting("BLOB_STORE", blob_store, None, "Where the images of caption jobs wait: a folder or any fsspec URL, the same for all servers and workers. Unset: a folder beside the SQLite file, or in the instance folder", secret=True),
+    Setting("BLOB_STORE", blob_store, None, "Where the images of caption jobs wait: a folder or any fsspec URL, the same for all servers and workers (S3 and what else uses asyncio: servers with `--worker-class gthread --threads 64`). Unset: a folder beside the SQLite file, or in the instance folder", secret=True),
     Setting("REQUIRE_LOGIN", boolean, False, "`true`: `/caption/`, `/caption_jobs/`, `/image-to-text`, `/cv_model/` and `/text_model/` want HTTP Basic with a saved login"),
     Setting("REGISTRATION", one_of("open", "closed"), None, "`open`: `/login/` saves new names; `closed`: it only checks. Unset: `closed` with `REQUIRE_LOGIN`, else `open`"),
     Setting("RATE_LIMIT_LOGIN", rate, "300/minute", "Calls of `/login/` from one address, or `off`; more get 429"),
@@ -193,6 +193,19 @@ def read_environment(config: Config) -> None:
 def read_one(name: str) -> Any:
     """A setting, straight from the environment. Raises InvalidSetting for a value that cannot be used."""
     return next(_value(setting, _variables().get(name)) for setting in SETTINGS if setting.name == name)
+
+
+def has_own_queue() -> bool:
+    """Whether the jobs' queue is a folder of this machine. Asks no driver of a broker."""
+    return urlsplit(_variables().get("BROKER_URL") or "filesystem:").scheme == "filesystem"
+
+
+def check() -> None:
+    """End the process, as `exiting_on_error`, for a variable that cannot be used."""
+    variables = _variables()
+    with exiting_on_error():
+        for setting in SETTINGS:
+            _value(setting, variables.get(setting.name))
 
 
 @contextmanager

@@ -12,9 +12,9 @@ import struct
 import tempfile
 import threading
 import time
-import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 
 from limits.storage import Storage
 
@@ -24,7 +24,9 @@ COUNTER = struct.Struct("dq")  # the time at which its window ends, and the coun
 
 
 class SharedCounters(Storage):
-    """Where processes forked from the one that made it count together.
+    """Where processes count together that were forked from one that had imported this module.
+
+    The first that is made in each counts with the first of the others, and with no second one.
 
     A key is hashed to its counter. Two that meet at one, by a chance of 1 in COUNTERS, count together: that may refuse
     a client too early, and never lets one escape. The hash has a secret, so nobody can look for somebody to meet.
@@ -34,11 +36,8 @@ class SharedCounters(Storage):
 
     def __init__(self, uri: str | None = None, wrap_exceptions: bool = False, **options: float | str | bool) -> None:
         super().__init__(uri, wrap_exceptions, **options)
-        self._secret = secrets.token_bytes(16)
-        self._file = _open_unnamed_file()
-        weakref.finalize(self, os.close, self._file)
-        os.truncate(self._file, COUNTERS * COUNTER.size)
-        self._memory = mmap.mmap(self._file, COUNTERS * COUNTER.size)
+        self._salt = next(_numbers).to_bytes(hashlib.blake2b.SALT_SIZE)
+        self._memory = mmap.mmap(_file, COUNTERS * COUNTER.size)
         self._thread_lock = threading.Lock()
 
     @property
@@ -76,23 +75,29 @@ class SharedCounters(Storage):
             COUNTER.pack_into(self._memory, self._place(key), 0.0, 0)
 
     def _place(self, key: str) -> int:
-        digest = hashlib.blake2b(key.encode(), key=self._secret, digest_size=8).digest()
+        digest = hashlib.blake2b(key.encode(), key=_secret, salt=self._salt, digest_size=8).digest()
         return int.from_bytes(digest) % COUNTERS * COUNTER.size
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Alone among threads, and, by a lock that the system takes back from a process that dies, among processes."""
         with self._thread_lock:
-            fcntl.lockf(self._file, fcntl.LOCK_EX)
+            fcntl.lockf(_file, fcntl.LOCK_EX)
             try:
                 yield
             finally:
-                fcntl.lockf(self._file, fcntl.LOCK_UN)
+                fcntl.lockf(_file, fcntl.LOCK_UN)
 
 
-def _open_unnamed_file() -> int:
+def open_unnamed_file() -> int:
     """In memory where the system can: a container may have no folder to write to."""
     if hasattr(os, "memfd_create"):
         return os.memfd_create("flaskapp-counters")
     with tempfile.TemporaryFile() as file:
         return os.dup(file.fileno())
+
+
+_numbers = count()
+_secret = secrets.token_bytes(16)
+_file = open_unnamed_file()
+os.truncate(_file, COUNTERS * COUNTER.size)

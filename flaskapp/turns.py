@@ -1,14 +1,17 @@
 """Work that takes much of the machine is done by a few at once; the others wait for their turn, but not for long."""
 
+import math
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from flaskapp.errors import TooBusy
+from flaskapp.shared_room import UNITS, SharedRoom
 
 RETRY_AFTER = 2  # seconds
-MOST_WAITING = 32  # each of them has a thread
+MOST_WAITING = 32  # whoever comes after them would hardly have a turn in time
 
 
 class Turns:
@@ -17,9 +20,12 @@ class Turns:
     Work that is larger than all the room is done alone.
     """
 
-    def __init__(self, room: int, wait: float, busy: str) -> None:
-        """Whoever has waited for `wait` seconds, or comes when too many do, gets TooBusy with the words of `busy`."""
-        self._room, self._wait, self._busy = room, wait, busy
+    def __init__(self, room: int, wait: float, busy: str, shared: SharedRoom | None = None) -> None:
+        """Whoever has waited for `wait` seconds, or comes when too many do, gets TooBusy with the words of `busy`.
+
+        With `shared` the room is that of all processes together.
+        """
+        self._room, self._wait, self._busy, self._shared = room, wait, busy, shared
         self._taken = 0
         self._waiting: deque[object] = deque()
         self._changed = threading.Condition()
@@ -28,13 +34,28 @@ class Turns:
     def take(self, amount: int = 1, *, patient: bool = False) -> Iterator[None]:
         """`patient`: wait as long as it takes, among however many."""
         amount = min(amount, self._room)
+        until = math.inf if patient else time.monotonic() + self._wait
         self._enter(amount, patient)
         try:
-            yield
+            with self._among_processes(amount, until):
+                yield
         finally:
             with self._changed:
                 self._taken -= amount
                 self._changed.notify_all()
+
+    @contextmanager
+    def _among_processes(self, amount: int, until: float) -> Iterator[None]:
+        if self._shared is None:
+            yield
+            return
+        units = self._shared.take(math.ceil(amount * UNITS / self._room), until)
+        if units is None:
+            raise TooBusy(self._busy, retry_after=RETRY_AFTER)
+        try:
+            yield
+        finally:
+            self._shared.give_back(units)
 
     def _enter(self, amount: int, patient: bool) -> None:
         ticket = object()

@@ -91,6 +91,15 @@ def test_counters_can_be_cleared_one_by_one_and_all_together() -> None:
     assert counters.check()
 
 
-def test_it_works_where_the_system_has_no_files_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_of_them_in_one_process_count_apart() -> None:
+    first, second = SharedCounters(), SharedCounters()
+    first.incr("ada", 60)
+    assert (first.get("ada"), second.get("ada")) == (1, 0)
+
+
+def test_there_is_a_file_where_the_system_has_none_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "memfd_create")
-    assert SharedCounters().incr("ada", 60, 3) == 3
+    file = shared_counters.open_unnamed_file()
+    os.truncate(file, 100)
+    assert os.fstat(file).st_size == 100
+    os.close(file)

@@ -23,7 +23,7 @@ from flaskapp.captioner.job import Job, note
 from flaskapp.captioner.lane import Lane
 from flaskapp.captioner.pace import Pace
 from flaskapp.captioner.protocol import Engine
-from flaskapp.captioner.runner import LEFT
+from flaskapp.captioner.runner import LEFT, is_fast
 from flaskapp.errors import ClientLeft, DeadlineExceeded
 from flaskapp.trace import Trace
 
@@ -86,10 +86,10 @@ class Batcher:
 
     @contextmanager
     def _room_for(self, images: int, generation: Generation, deadline: float) -> Iterator[None]:
-        """Keep places in the queue until the images are in it."""
-        expected = [generation] * images
+        """Keep places in the queue until the images are in it. The patient go last, and are in nobody's way."""
+        expected = [] if math.isinf(deadline) else [generation] * images
         with self._changed:
-            self._admit(expected, deadline)
+            self._admit([generation] * images, deadline)
             self._expected += expected
         try:
             yield
@@ -141,7 +141,7 @@ class Batcher:
             lane.taken = []
             while True:
                 self._changed.wait_for(lambda: self._is_turn_of(lane) or self._is_over())
-                jobs = self._take(lane, self.max_batch, lambda _: True)
+                jobs = self._take(lane, self.max_batch, lambda job: self._may_begin(lane, job))
                 if jobs or self._is_over():
                     return jobs
 
@@ -153,7 +153,12 @@ class Batcher:
     def _is_turn_of(self, lane: Lane) -> bool:
         """The first lanes go first: one that is used all the time has everything at hand."""
         before = self.lanes[: self.lanes.index(lane)]
-        return bool(self._waiting or self._patient) and all(each.taken for each in before)
+        first = [queue[0] for queue in (self._waiting, self._patient) if queue]
+        return any(self._may_begin(lane, job) for job in first) and all(each.taken for each in before)
+
+    def _may_begin(self, lane: Lane, job: Job) -> bool:
+        """Only one lane runs `generate`: of two at once one would wait for the other, and seem to stand still."""
+        return lane is self.lanes[0] or is_fast(job)
 
     def _is_over(self) -> bool:
         return self._is_closed and not self._waiting and not self._patient

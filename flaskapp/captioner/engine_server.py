@@ -1,6 +1,6 @@
 """The engine process: it alone has the model, and captions for the web workers that connect to its Unix socket.
 
-`python -m flaskapp.captioner.engine_server`, with the listening socket as its standard input. It ends at SIGTERM, and
+`python -m flaskapp.captioner.engine_server`, with the listening socket as its standard input. It ends at SIGUSR1, and
 by itself when its model makes no step for far longer than it ever took: whoever started it starts another.
 """
 
@@ -27,6 +27,7 @@ from flaskapp.captioner import wire
 from flaskapp.captioner.service import Captioner
 from flaskapp.counted import Counted
 from flaskapp.errors import CaptionerUnavailable, ClientLeft, FlaskappError
+from flaskapp.serving.privileges import Identity
 from flaskapp.trace import Trace
 
 log = logging.getLogger(__name__)
@@ -149,72 +150,61 @@ def status(captioner: Captioner) -> dict[str, Any]:
     }
 
 
-def watch(captioner: Captioner) -> None:
+def watch(captioner: Captioner, host: int) -> None:
     """End the process, with the traces of its threads, once the model stands still or nothing runs at all.
 
-    The timer is C code of `faulthandler`: it needs no lock of Python's. Also end it if its host is gone.
+    The timer is C code of `faulthandler`: it needs no lock of Python's. Also end it if its parent is not `host`.
     """
-    host, is_frozen = os.getppid(), False
+    is_frozen = False
     while True:
+        faulthandler.dump_traceback_later(HANG, exit=True)
         if not is_frozen and captioner.problem is None:
             gc.collect()
             gc.freeze()  # the collector would look at all of torch and transformers again and again
             is_frozen = True
         if os.getppid() != host:
             log.error("The process that keeps this one died: this one stops")
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGUSR1)
             return
         if captioner.is_stuck:
             log.critical("The model makes no progress: this process ends, and another will load it")
             faulthandler.dump_traceback_later(0.01, exit=True)
-            time.sleep(PULSE)
-        faulthandler.dump_traceback_later(HANG, exit=True)
         time.sleep(PULSE)
 
 
-def run(listener: socket.socket, captioner: Captioner, user: int, group: int) -> None:
-    """Serve until SIGTERM, as this user. Raises InvalidSetting for a device or a precision that is not here."""
+def run(listener: socket.socket, captioner: Captioner, identity: Identity, host: int) -> None:
+    """Serve until SIGUSR1, as this user. Raises InvalidSetting for a device or a precision that is not here."""
     server = EngineServer(listener, captioner)
 
     def stop(*_: object) -> None:
         threading.Thread(target=server.shutdown).start()  # it waits for `serve_forever`, which this thread is in
 
-    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGUSR1, stop)
     captioner.check_device()
-    if os.geteuid() != user:
+    threading.Thread(target=watch, args=[captioner, host], name="watch", daemon=True).start()
+    if not identity.is_ours:
         with suppress(CaptionerUnavailable):  # the log says why
             captioner.load()  # as gunicorn's master imports the application: the user may not be able to read the code
-        _become(user, group)
+        identity.take()
     captioner.load_in_background()
-    threading.Thread(target=watch, args=[captioner], name="watch", daemon=True).start()
     server.serve_forever(POLL)
     captioner.close()
 
 
-def _become(user: int, group: int) -> None:
-    """From root to the user of the web workers, for good."""
-    os.setgroups([])
-    os.setgid(group)
-    os.setuid(user)
-
-
 def main() -> None:
-    """`python -m flaskapp.captioner.engine_server METRICS_FOLDER PROCESS USER GROUP`; see `metrics.share`."""
+    """`python -m flaskapp.captioner.engine_server HOST METRICS_FOLDER PROCESS IDENTITY`; see `metrics.share`."""
     from flaskapp import create_app, settings
     from flaskapp.captioner import captioner
-    from flaskapp.serving.json_log import log_everything
+    from flaskapp.serving.json_log import configure
 
-    folder, process, user, group = sys.argv[1:]
+    host, folder, process, identity = sys.argv[1:]
     with settings.exiting_on_error(BAD_SETTING):
-        if settings.read_one("LOG_FORMAT") == "json":
-            log_everything()
-        else:
-            logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+        configure(settings.read_one("LOG_FORMAT"))
         create_app()
         metrics.share(Path(folder) if folder else None, process)
         metrics.current.waiting.set(0)  # of an engine process before this one, something else may be there
         with socket.socket(fileno=sys.stdin.fileno()) as listener:
-            run(listener, captioner, int(user), int(group))
+            run(listener, captioner, Identity.parse(identity), int(host))
 
 
 if __name__ == "__main__":

@@ -108,7 +108,7 @@ def _pinned(name: str, configured: GenerationSettings) -> GenerationSettings:
 def choose_device(configuration: Configuration) -> torch.device:
     """Raises InvalidSetting for a device that is not here, and for a precision that is not for it.
 
-    `device_count` leaves CUDA untouched, unlike `is_available`: a job worker may still fork.
+    `device_count` leaves CUDA untouched, unlike `is_available`.
     """
     gpus = torch.cuda.device_count()
     name = configuration.device

@@ -12,9 +12,9 @@ import numpy as np
 
 from flaskapp import metrics
 from flaskapp.captioner.generation import Caption, Generation, GenerationSettings
-from flaskapp.captioner.loader import ModelLoader
+from flaskapp.captioner.loader import LOADING, ModelLoader
 from flaskapp.counted import Counted
-from flaskapp.errors import FlaskappError
+from flaskapp.errors import ClientLeft, FlaskappError, ModelUnavailable
 from flaskapp.trace import Trace
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ WARMING_UP = "the model is warming up"
 STALLED = "the model makes no progress"
 WARM_UP_TOKENS = 4  # after the prompt: later ones take no longer
 WARM_UP_SIDE = 224  # pixels of the image
+LOOK = 0.5  # seconds between two looks whether a client has left
+RETRY_AFTER = 5  # seconds
 
 
 class Captioner(ModelLoader):
@@ -75,7 +77,7 @@ class Captioner(ModelLoader):
         self._warm_up_problem, began = WARMING_UP, time.monotonic()
         image = np.full((WARM_UP_SIDE, WARM_UP_SIDE, 3), 128, np.uint8)
         try:
-            loaded = self._ready()
+            loaded = self._ready(math.inf)
             generation = loaded.engine.resolve(GenerationSettings(max_new_tokens=WARM_UP_TOKENS))
             for _ in range(2):
                 loaded.batcher.caption([loaded.preprocess(image)], generation, math.inf)
@@ -143,12 +145,12 @@ class Captioner(ModelLoader):
         Raises InvalidGeneration for settings beyond the model, CaptionerUnavailable when there is no model, TooBusy,
         DeadlineExceeded, CaptionFailed if the model fails at one of them, or ClientLeft once `has_left` says so.
         """
-        loaded = self._ready()
+        deadline = self.deadline if deadline is None else deadline
+        loaded = self._ready(deadline, has_left)
         generation = loaded.engine.resolve(settings)
         if not images:
             return []
         pixels = Counted(len(images), lambda: map(loaded.preprocess, images))
-        deadline = self.deadline if deadline is None else deadline
         captions = loaded.batcher.caption(pixels, generation, deadline, has_left, trace)
         self._warm_up_problem = None
         metrics.current.count_captions(self.name, sum(map(len, captions)))
@@ -156,10 +158,18 @@ class Captioner(ModelLoader):
 
     def resolve(self, settings: GenerationSettings) -> Generation:
         """What a request amounts to. Raises InvalidGeneration for settings beyond the model, CaptionerUnavailable."""
-        return self._ready().engine.resolve(settings)
+        return self._ready(self.deadline).engine.resolve(settings)
 
-    def _ready(self) -> Loaded:
-        """The model. It is loaded if need be."""
+    def _ready(self, patience: float, has_left: Callable[[], bool] = lambda: False) -> Loaded:
+        """The model. It is loaded if need be, or waited for while it is being loaded."""
         self._check_refusal()
-        with self._lock:
+        until = time.monotonic() + patience
+        while not self._lock.acquire(timeout=LOOK):
+            if has_left():
+                raise ClientLeft("the client has left")
+            if time.monotonic() >= until:
+                raise ModelUnavailable(LOADING, RETRY_AFTER)
+        try:
             return self._load()
+        finally:
+            self._lock.release()

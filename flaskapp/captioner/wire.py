@@ -26,7 +26,7 @@ from flaskapp.captioner.generation import Caption, Generation, GenerationSetting
 from flaskapp.errors import CaptionerUnavailable, FlaskappError
 
 HEADER = struct.Struct("!IQ")  # the lengths of the head and of the bytes
-MOST_HEAD = 1 << 20  # bytes; the longest prompt and its token ids are far from it
+MOST_HEAD = 1 << 26  # bytes; all captions of the most images that a request may have are far from it
 
 Message = Mapping[str, Any]
 

@@ -19,7 +19,8 @@ from flaskapp.images import containers
 from flaskapp.images.colours import to_8_bit, to_srgb
 from flaskapp.images.containers.container import broken
 from flaskapp.images.formats import format_of
-from flaskapp.images.picture import Picture
+from flaskapp.images.picture import Picture, threads
+from flaskapp.shared_room import SharedRoom
 from flaskapp.turns import Turns
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ BYTES_OF_PIXEL = {"webp": 26, "avif": 24, "heif": 24}
 BYTES_OF_OTHER_PIXEL = 16
 BYTES_OF_COMPARISON = 6  # more, of a JPEG without its end
 BYTES_AT_ONCE = 50_000_000 * BYTES_OF_OTHER_PIXEL
-turns = Turns(BYTES_AT_ONCE, wait=10, busy="too many large images at once")
+turns = Turns(BYTES_AT_ONCE, wait=10, busy="too many large images at once", shared=SharedRoom())
 
 # Pixels that a file may hold for each of the image's: the image, its alpha, a gain map, and the edges of tiles.
 MOST_CODED = 4
@@ -78,6 +79,9 @@ class EncodedImage:
 
     def __init__(self, data: bytes, max_megapixels: float) -> None:
         self.format = format_of(data)
+        threads.run(lambda: self._read_header(data, max_megapixels))
+
+    def _read_header(self, data: bytes, max_megapixels: float) -> None:
         self._container = containers.clean(data, self.format)
         max_megapixels /= self._container.slowness
         if self._container.size is not None:
@@ -99,7 +103,7 @@ class EncodedImage:
         with turns.take(self.memory(for_side), patient=patient), _finding_memory():
             if has_left():
                 raise ClientLeft("the client has left")
-            yield self.decode(for_side, has_left)
+            yield threads.run(lambda: self.decode(for_side, has_left))
 
     def memory(self, for_side: int | None = None) -> int:
         """Bytes that `decode` takes at most."""

@@ -7,12 +7,17 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from flaskapp.cpu import usable_cores
+from flaskapp.threads import Threads
+
 # What we write: the format's name to the ending of its files.
 ENDINGS = {"jpeg": "jpg", "png": "png", "webp": "webp"}
 
 BACKGROUND = "white"  # what shows through where transparency cannot be kept
 QUALITY = 90  # of JPEG and WebP
 ROWS = 256  # composed with the background at once: a copy of the whole image would need as much memory again
+
+threads = Threads(usable_cores())  # of a gevent worker, for the work on images
 
 
 @dataclass(frozen=True)
@@ -24,9 +29,10 @@ class Picture:
 
     def flatten(self) -> np.ndarray:
         """The pixels in RGB [height, width, 3], transparency laid over white."""
-        height, width, channels = self.pixels.shape
-        if channels == 3:
-            return self.pixels
+        return self.pixels if self.pixels.shape[2] == 3 else threads.run(self._lay_over_background)
+
+    def _lay_over_background(self) -> np.ndarray:
+        height, width, _ = self.pixels.shape
         flat = np.empty((height, width, 3), np.uint8)
         for top in range(0, height, ROWS):
             image = Image.fromarray(self.pixels[top : top + ROWS])
@@ -37,14 +43,16 @@ class Picture:
 
 def resize(picture: Picture, width: int, height: int) -> Picture:
     """Resize to exactly `width` x `height`: averaging the area where it shrinks, interpolating where it grows."""
-    if picture.pixels.shape[2] == 3:
-        pixels = _resize_pixels(picture.pixels, width, height)
-    else:  # Pillow's RGBa has colours weighed by their alpha: those of invisible pixels do not bleed into the edges
-        weighted = _resize_pixels(np.asarray(Image.fromarray(picture.pixels).convert("RGBa")), width, height)
-        weighted[..., :3] = np.minimum(weighted[..., :3], weighted[..., 3:])  # interpolation may overshoot
-        resized = Image.frombytes("RGBa", (width, height), weighted.tobytes())
-        pixels = np.asarray(resized.convert("RGBA"))
-    return Picture(pixels, picture.format)
+    return Picture(threads.run(lambda: _resize(picture.pixels, width, height)), picture.format)
+
+
+def _resize(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
+    if pixels.shape[2] == 3:
+        return _resize_pixels(pixels, width, height)
+    # Pillow's RGBa has colours weighed by their alpha: those of invisible pixels do not bleed into the edges
+    weighted = _resize_pixels(np.asarray(Image.fromarray(pixels).convert("RGBa")), width, height)
+    weighted[..., :3] = np.minimum(weighted[..., :3], weighted[..., 3:])  # interpolation may overshoot
+    return np.asarray(Image.frombytes("RGBa", (width, height), weighted.tobytes()).convert("RGBA"))
 
 
 def _resize_pixels(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -55,7 +63,11 @@ def _resize_pixels(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
 
 def encode(picture: Picture, format: str) -> bytes:
     """Encode as "jpeg", "png" or "webp". JPEG has no transparency: the image is laid over white."""
-    image = Image.fromarray(picture.flatten() if format == "jpeg" else picture.pixels)
+    pixels = picture.flatten() if format == "jpeg" else picture.pixels
+    return threads.run(lambda: _encode(pixels, format))
+
+
+def _encode(pixels: np.ndarray, format: str) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, format, quality=QUALITY)
+    Image.fromarray(pixels).save(buffer, format, quality=QUALITY)
     return buffer.getvalue()

@@ -13,6 +13,7 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from flaskapp.errors import BlobStoreUnavailable
+from flaskapp.threads import under_gevent
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +66,9 @@ class Blobs:
     def _open(self) -> Iterator[tuple[AbstractFileSystem, str]]:
         try:
             files, root = url_to_fs(self._url)
+            if files.async_impl and under_gevent():  # asyncio does not run beside gevent in one thread
+                log.error("This blob store needs gunicorn with `--worker-class gthread --threads 64`")
+                raise BlobStoreUnavailable("the images cannot be stored: the server's log says why")
             if isinstance(files, LocalFileSystem):
                 Path(root).mkdir(mode=0o700, parents=True, exist_ok=True)
             yield files, root

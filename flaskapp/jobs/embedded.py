@@ -1,8 +1,8 @@
-"""The worker of a server that has no broker.
+"""The worker of a server that has no broker: `python -m flaskapp.jobs.embedded`, which gunicorn's master starts.
 
-A supervisor is forked from the server's master. It sleeps until a job comes, or one is left from before; then it forks
-a worker from itself, which asks the server's engine process for the captions. The worker is replaced when it dies, and
-let go when there is nothing to do. Neither outlives the master.
+It sleeps until a job comes, or one is left from before; then it forks a worker from itself, which asks the server's
+engine process for the captions. The worker is replaced when it dies, and let go when there is nothing to do. Neither
+outlives the master.
 """
 
 import ctypes
@@ -13,8 +13,9 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, NoReturn
 
 from celery.exceptions import SecurityWarning
@@ -30,125 +31,24 @@ TICK = 5.0  # seconds between two looks whether the master is there
 LOOK = 60.0  # seconds between two looks for work, and for what is old
 SHORTEST_LIFE, LONGEST_PAUSE = 1.0, 60.0  # seconds from a death to the next worker; doubled each time
 PATIENCE = 5.0  # seconds that a worker may take to finish its chunk when the server stops
-PATIENCE_WITH_SUPERVISOR = 8.0  # seconds, which must be more
 NOT_FOR_US = (  # what a terminal sends to all, or somebody who means the master by its name
     signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH, signal.SIGTTIN, signal.SIGTTOU
 )  # fmt: skip
 PARENT_DIED = 1  # PR_SET_PDEATHSIG
 
-_supervisor: int | None = None
-_fork: Callable[[], int] | None = None  # makes one
-_on_loss: Callable[[], None] | None = None  # what a web worker does when there is none
 
-
-def start(
-    jobs: Jobs,
-    listeners: Sequence[Any],
-    engine: str,
-    on_work: Callable[[], None],
-    drop_privileges: Callable[[], None],
-) -> None:
-    """Fork the supervisor of a queue in a folder here. It must not keep the master's listeners open.
-
-    `engine` is the Unix socket of the process that captions.
-
-    The supervisor calls `drop_privileges` before anything else, so that it and its worker, which decodes uploads, have
-    no more privileges than the web workers. A worker calls `on_work` first.
-    """
-    global _fork
-    heard, bell = os.pipe()  # the master keeps both ends: the next supervisor hears what the last one did not
-    for end in (heard, bell):
-        os.set_blocking(end, False)
-
-    def fork() -> int:
-        master = os.getpid()
-        pid = os.fork()
-        if pid == 0:
-            supervisor = Supervisor(jobs, heard, master, engine, on_work)
-            _run(supervisor.run, signal.SIGTERM, master, listeners, drop_privileges)
-        return pid
-
-    _fork = fork
-    jobs.on_submit = lambda: _ring(bell)
-    keep()
-
-
-def keep() -> None:
-    """Fork another supervisor where one died. For the master, before it forks a web worker."""
-    global _supervisor
-    if _fork is None or (_supervisor is not None and _is_child(_supervisor)):
-        return
-    if _supervisor is not None:
-        log.error("The supervisor of caption jobs died; another begins")
-    try:
-        _supervisor = _fork()
-    except OSError as error:
-        log.error("No supervisor of caption jobs can be forked: %s", error)
-
-
-def watch(on_loss: Callable[[], None]) -> None:
-    """In a web worker: call this when a job comes and there is no supervisor, so that the master does `keep`."""
-    global _on_loss
-    _on_loss = on_loss
-
-
-def stop() -> None:
-    """Stop the supervisor and its worker, and wait for them, but not for ever."""
-    if _supervisor is None or not _is_child(_supervisor):
-        return
-    os.kill(_supervisor, signal.SIGTERM)
-    until = time.monotonic() + PATIENCE_WITH_SUPERVISOR
-    while _is_child(_supervisor):
-        if time.monotonic() >= until:
-            os.kill(_supervisor, signal.SIGKILL)  # its worker goes with it
-            os.waitpid(_supervisor, 0)
-            return
-        time.sleep(0.05)
-
-
-def _is_child(pid: int) -> bool:
-    """Whether a process is a living child of this one. gunicorn's master takes note of those that died."""
-    try:
-        return os.waitpid(pid, os.WNOHANG) == (0, 0)
-    except ChildProcessError:
-        return False
-
-
-def _ring(bell: int) -> None:
-    """Wake the supervisor, or the next one: a job that was taken is seen to."""
-    with suppress(BlockingIOError):  # full: it has rung already
-        os.write(bell, b"!")
-    try:
-        if _supervisor is not None:
-            os.kill(_supervisor, 0)
-    except ProcessLookupError:
-        log.error("Nobody looks after caption jobs: this web worker is replaced, and the supervisor with it")
-        if _on_loss is not None:
-            _on_loss()
-    except PermissionError:  # it is there, and another user's
-        pass
-
-
-def _run(
-    live: Callable[[], None],
-    at_parents_death: int,
-    parent: int,
-    not_ours: Sequence[Any],
-    drop_privileges: Callable[[], None] = lambda: None,
-) -> NoReturn:
-    """The whole life of a forked process."""
+def _run(live: Callable[[], None], at_parents_death: int, parent: int) -> NoReturn:
+    """The whole life of a process."""
     status = 1
     try:
-        drop_privileges()  # before prctl: a change of the user resets what that sets
         for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         for number in NOT_FOR_US:
             signal.signal(number, signal.SIG_IGN)
-        if sys.platform == "linux":
-            ctypes.CDLL(None).prctl(PARENT_DIED, at_parents_death)
+        libc = ctypes.CDLL(None)
+        if hasattr(libc, "prctl"):  # Linux only; elsewhere the supervisor looks now and then
+            libc.prctl(PARENT_DIED, at_parents_death)
         if os.getppid() == parent:
-            for each in not_ours:
-                each.close()
             live()
         status = 0
     except SystemExit as end:
@@ -226,12 +126,8 @@ class Supervisor:
             return
         if pid == 0:
             signal.set_wakeup_fd(-1)
-            _run(
-                lambda: work(self._jobs, self._engine, self._on_work),
-                signal.SIGKILL,
-                supervisor,
-                [os.fdopen(self._heard)],
-            )
+            os.close(self._heard)
+            _run(lambda: work(self._jobs, self._engine, self._on_work), signal.SIGKILL, supervisor)
         self._worker = pid
         log.info("A worker for caption jobs begins (pid %d)", pid)
 
@@ -278,3 +174,29 @@ def work(jobs: Jobs, engine: str, on_work: Callable[[], None]) -> None:
     )
     worker.start()  # returns even after what it calls unrecoverable
     sys.exit(worker.exitcode)
+
+
+def main() -> None:
+    """`python -m flaskapp.jobs.embedded MASTER ENGINE METRICS_FOLDER PROCESS IDENTITY`; see `metrics.share`.
+
+    Standard input is a pipe, on which the web workers ring for each job.
+    """
+    from flaskapp import create_app, metrics, settings
+    from flaskapp.serving import json_log
+    from flaskapp.serving.privileges import Identity
+
+    master, engine, folder, process, identity = sys.argv[1:]
+    with settings.exiting_on_error():
+        json_log.configure(settings.read_one("LOG_FORMAT"))
+        app = create_app()
+    Identity.parse(identity).take()  # before prctl: a change of the user resets what that sets
+
+    def count() -> None:
+        metrics.share(Path(folder) if folder else None, process)
+
+    supervisor = Supervisor(app.extensions["jobs"], sys.stdin.fileno(), int(master), engine, count)
+    _run(supervisor.run, signal.SIGTERM, int(master))
+
+
+if __name__ == "__main__":
+    main()

@@ -9,6 +9,7 @@ from functools import partial
 from itertools import chain
 
 from flaskapp.captioner import GenerationSettings
+from flaskapp.cpu import usable_cores
 from flaskapp.errors import BlobStoreUnavailable, BrokerUnavailable, Unavailable, UnknownJob
 from flaskapp.jobs.blobs import Blobs
 from flaskapp.jobs.bundle import Bundle, Limits, NamedFile, unpack
@@ -17,6 +18,7 @@ from flaskapp.jobs.keeper import Keeper
 from flaskapp.jobs.ledger import Ledger
 from flaskapp.jobs.queue import Queue
 from flaskapp.jobs.tables import ACTIVE, QUEUED, RECEIVING, Image, Job
+from flaskapp.threads import Threads
 from flaskapp.turns import Turns
 
 log = logging.getLogger(__name__)
@@ -53,6 +55,7 @@ class Jobs:
         busy = "too many jobs arrive at once"
         self._openings = Turns(1, wait=10, busy=busy)
         self._turns = Turns(MEMORY, wait=10, busy=busy)
+        self._threads = Threads(usable_cores())  # for the decompression of what was uploaded
 
     def submit(
         self,
@@ -70,10 +73,10 @@ class Jobs:
         DatabaseUnavailable, BlobStoreUnavailable, BrokerUnavailable.
         """
         with self._openings.take():
-            bundle = unpack(files, limits)
+            bundle = self._threads.run(lambda: unpack(files, limits))
         with self._turns.take(bundle.largest(self._chunk_size)), self.queue.open() as send:
             config = asdict(settings)
-            fingerprint = bundle.fingerprint(repr(config))
+            fingerprint = self._threads.run(lambda: bundle.fingerprint(repr(config)))
             job = self.ledger.open(owner, key, fingerprint, config, len(bundle), bundle.size, client)
             if job.state == RECEIVING:
                 with self._forgetting(job):
@@ -90,7 +93,7 @@ class Jobs:
 
     def _store(self, job_id: str, bundle: Bundle) -> int:
         number = 0
-        for number, files in enumerate(bundle.chunks(self._chunk_size)):
+        for number, files in enumerate(self._threads.each(bundle.chunks(self._chunk_size))):
             first = number * self._chunk_size
             self.blobs.write(job_id, number, {first + place: file.data for place, file in enumerate(files)})
         return number + 1

@@ -1,8 +1,8 @@
 """Keeps a server's engine process running. `flaskapp.serving.engine_process` starts it beside gunicorn's master.
 
 Standard input is the listening Unix socket, which the engine inherits: requests that come while a new engine is being
-started wait there. Standard output is the lifeline, a socket whose other end the master and its web workers have: once
-the last of them has ended, however it did, the engine is stopped, and its socket removed.
+started wait there. The lifeline is a socket whose other end the master and its web workers have: once the last of them
+has ended, however it did, the engine is stopped, and its socket removed.
 
 gunicorn's dirty workers could be the engine's home. But they are stopped at the same time as the web workers, whose
 last requests would find no engine, and a second server on the machine ends those of the first
@@ -30,15 +30,17 @@ TICK = 0.2  # seconds between two looks
 
 
 def main() -> None:
-    """`python -m flaskapp.serving.engine_host FOLDER ARGUMENT…`: the socket's folder, and the engine's arguments."""
-    folder, *arguments = sys.argv[1:]
+    """`python -m flaskapp.serving.engine_host LIFELINE FOLDER ARGUMENT…`.
+
+    The lifeline's descriptor, the socket's folder, and the engine's arguments.
+    """
+    descriptor, folder, *arguments = sys.argv[1:]
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    with socket.socket(fileno=sys.stdout.fileno()) as lifeline:
-        if keep([*COMMAND, *arguments], lifeline) == BAD_SETTING:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # also the engine's: systemd sends it to all, while workers still ask
+    with socket.socket(fileno=int(descriptor)) as lifeline:
+        if keep([*COMMAND, str(os.getpid()), *arguments], lifeline) == BAD_SETTING:
             lifeline.sendall(b"!")
         shutil.rmtree(folder, ignore_errors=True)
-        os._exit(0)  # standard output is closed with the lifeline: Python would complain
 
 
 def keep(command: list[str], lifeline: socket.socket) -> int | None:
@@ -49,11 +51,16 @@ def keep(command: list[str], lifeline: socket.socket) -> int | None:
     pause = SHORTEST_PAUSE
     while True:
         began = time.monotonic()
-        engine = subprocess.Popen(command, stdout=sys.stderr)
         try:
-            status = _wait(engine, lifeline)
-        finally:
-            _stop(engine)
+            engine = subprocess.Popen(command)
+        except OSError as error:
+            log.error("No engine process can be started: %s", error)
+            status: int | None = 1
+        else:
+            try:
+                status = _wait(engine, lifeline)
+            finally:
+                _stop(engine)
         if status is None or status == BAD_SETTING:
             return status
         log.error("The engine process ended (%s); the next one starts in %g seconds", _how(status), pause)
@@ -78,7 +85,7 @@ def _has_ended(lifeline: socket.socket, seconds: float) -> bool:
 
 def _stop(engine: subprocess.Popen[bytes]) -> None:
     if engine.poll() is None:
-        engine.terminate()
+        engine.send_signal(signal.SIGUSR1)
         try:
             engine.wait(PATIENCE)
         except subprocess.TimeoutExpired:

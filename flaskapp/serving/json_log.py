@@ -9,7 +9,6 @@ from types import TracebackType
 from typing import Any
 
 from flask import has_request_context, request
-from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from flaskapp.serving.access_log import FORMAT, AccessLogger
 from flaskapp.trace import KEY, Trace
@@ -41,7 +40,7 @@ class JSONFormatter(logging.Formatter):
 class JSONLogger(AccessLogger):
     def setup(self, cfg: Any) -> None:
         super().setup(cfg)
-        log_everything()
+        _log_everything()
         loggers = [self.error_log] if self._has_own_format() else [self.error_log, self.access_log]
         for handler in [handler for logger in loggers for handler in logger.handlers]:
             if isinstance(handler, logging.StreamHandler):  # syslog's lines begin in its own way
@@ -75,13 +74,23 @@ def _fields(resp: Any, environ: dict[str, Any], request_time: timedelta) -> dict
     return fields | {f"{part}_ms": round(1000 * seconds, 1) for part, seconds in trace.seconds.items()}
 
 
-def log_everything() -> None:
+def configure(form: str) -> None:
+    """For a process that is not gunicorn's: `form` is the setting LOG_FORMAT."""
+    if form == "json":
+        from huggingface_hub.utils.tqdm import disable_progress_bars
+
+        _log_everything()
+        disable_progress_bars()  # of a download: no lines
+    else:
+        logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+
+
+def _log_everything() -> None:
     """What would be written past gunicorn's loggers: the application's lines, warnings, and errors nobody caught."""
     handler = logging.StreamHandler()
     handler.setFormatter(JSONFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.captureWarnings(True)
-    disable_progress_bars()  # of a download: no lines
     sys.excepthook = _log_uncaught
     threading.excepthook = lambda caught: _log_uncaught(
         caught.exc_type, caught.exc_value or caught.exc_type(), caught.exc_traceback

@@ -120,7 +120,7 @@ def test_an_image_that_cannot_be_decoded_leaves_nothing_behind(client: EngineCli
 
     with pytest.raises(UnreadableImage, match="broken"):
         client.describe(Counted(2, decode), GenerationSettings())
-    batcher = local._ready().batcher
+    batcher = local._ready(60).batcher
     wait_until(lambda: not batcher._expected and not batcher._waiting)
     assert client.caption(IMAGES, GenerationSettings())
 
@@ -215,18 +215,24 @@ def test_what_is_no_request_stops_nobody(client: EngineClient, listener: socket.
 
 
 STUCK = """
+import os
 from flaskapp.captioner.engine_server import watch
 class Stuck:
     is_stuck, problem = True, None
-watch(Stuck())
+watch(Stuck(), os.getppid())
 """
 HANGING = """
-import threading, ctypes
+import ctypes, os, threading
 from flaskapp.captioner import engine_server
 engine_server.HANG = engine_server.PULSE = 0.2
+watches = threading.Event()
 class Fine:
-    is_stuck, problem = False, None
-threading.Thread(target=engine_server.watch, args=[Fine()], daemon=True).start()
+    is_stuck = False
+    @property
+    def problem(self):
+        watches.set()
+threading.Thread(target=engine_server.watch, args=[Fine(), os.getppid()], daemon=True).start()
+watches.wait()
 ctypes.PyDLL(None).sleep(60)  # with Python's lock
 """
 

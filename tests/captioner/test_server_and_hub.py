@@ -78,7 +78,9 @@ def assert_error_of_model(body: dict[str, Any]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_a_download_before_the_fork_at_once(hub: StubHub, tmp_path: Path, number: signal.Signals) -> None:
+def test_a_signal_ends_a_server_that_downloads_its_model_at_once(
+    hub: StubHub, tmp_path: Path, number: signal.Signals
+) -> None:
     hub.stalls = True
     server = launch(
         HF_ENDPOINT=hub.url, HF_HOME=str(tmp_path / "cache"), FLASKAPP_DATABASE_URL=f"sqlite:///{tmp_path / 'a.db'}"
@@ -88,7 +90,7 @@ def test_a_signal_ends_a_download_before_the_fork_at_once(hub: StubHub, tmp_path
         began = time.monotonic()
         os.kill(server.process.pid, number)
         assert server.process.wait(20) == 0
-        assert time.monotonic() - began < 3, "a second, and more on a machine that is busy"
+        assert time.monotonic() - began < 6, "two seconds, and more on a machine that is busy"
         server.wait_for("Shutting down: Master")
     finally:
         server.close()

@@ -19,6 +19,9 @@ from flaskapp.captioner.niceness import NICE
 from flaskapp.errors import DatabaseUnavailable
 from flaskapp.jobs import Limits, NamedFile, embedded
 from flaskapp.jobs.queue import QUEUE
+from flaskapp.serving import job_process
+from flaskapp.serving.job_process import JobProcess
+from flaskapp.serving.privileges import Identity
 from tests.conftest import Server, skip_unless_ci
 from tests.jobs.cluster import results, scene, status_of, submit, wait_until
 from tests.serving.test_metrics_files import total
@@ -170,40 +173,39 @@ def test_the_supervisor_gives_up_the_privileges_that_web_workers_give_up(
     unprivileged = str(pwd.getpwnam("nobody").pw_uid)
     wait_until(lambda who: who["Uid"] == [unprivileged] * 4, partial(identity, worker), 30)
     supervisor = wait_until(lambda who: who["Uid"] == [unprivileged] * 4, partial(identity, supervisor_of(server)), 30)
-    assert supervisor == identity(worker)
+    number = str(grp.getgrnam(group).gr_gid)
+    assert supervisor["Gid"] == [number] * 4
+    assert supervisor["Groups"] == ([number] if options else [])
     assert server.stop() == 0
 
 
 @pytest.fixture
-def stop_soon(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Stops the process with this id, as the master stops its supervisor, with little patience."""
-
-    def stop(pid: int) -> None:
-        monkeypatch.setattr(embedded, "_supervisor", pid)
-        monkeypatch.setattr(embedded, "PATIENCE_WITH_SUPERVISOR", 0.2)
-        embedded.stop()
-
-    return stop
-
-
-def test_a_supervisor_that_does_not_stop_is_killed(stop_soon: Callable[[int], None]) -> None:
-    deaf = subprocess.Popen(["sh", "-c", "trap '' TERM; echo; exec sleep 60"], stdout=subprocess.PIPE)
-    with deaf:
-        assert deaf.stdout is not None
-        deaf.stdout.readline()
-        start = time.monotonic()
-        stop_soon(deaf.pid)
-        assert not is_alive(deaf.pid)
-        assert time.monotonic() - start < 30
+def deaf(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> JobProcess:
+    """A process that does not end at SIGTERM, and a master with little patience."""
+    is_deaf = tmp_path / "deaf"
+    monkeypatch.setattr(job_process, "COMMAND", ("sh", "-c", f"trap '' TERM; touch {is_deaf}; exec sleep 60"))
+    monkeypatch.setattr(job_process, "PATIENCE", 0.2)
+    process = JobProcess("", [], Identity(os.getuid(), os.getgid()))
+    wait_until(bool, is_deaf.exists, 30)
+    return process
 
 
-def test_a_process_that_has_the_id_of_a_dead_supervisor_is_left_alone(
-    stop_soon: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sent: list[tuple[int, int]] = []
-    monkeypatch.setattr(os, "kill", lambda *signal: sent.append(signal))
-    stop_soon(os.getppid())  # which is nobody's that this process has forked
-    assert sent == []
+def test_a_supervisor_that_does_not_stop_is_killed(deaf: JobProcess) -> None:
+    start = time.monotonic()
+    deaf.stop()
+    assert deaf._process.wait(10) == -signal.SIGKILL
+    assert time.monotonic() - start < 30
+
+
+def test_a_supervisor_is_replaced_once_it_has_ended(deaf: JobProcess) -> None:
+    first = deaf._process
+    deaf.keep()
+    assert deaf._process is first
+    first.kill()
+    first.wait(30)
+    deaf.keep()
+    assert deaf._process is not first
+    deaf.stop()
 
 
 @pytest.mark.slow

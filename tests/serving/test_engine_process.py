@@ -1,6 +1,7 @@
 """The process that has the model, as `gunicorn wsgi:app` starts, keeps and stops it."""
 
 import os
+import shutil
 import signal
 import tempfile
 import threading
@@ -13,9 +14,11 @@ import pytest
 import requests
 
 from flaskapp.serving import leftovers
-from tests.conftest import ASSETS, Server
+from tests.benchmarks.process import descent
+from tests.conftest import ASSETS, ROOT, Server
 
 STAR = (ASSETS / "star.png").read_bytes()
+CHECKPOINT = ROOT / "flaskapp" / "captioner" / "embedded" / "checkpoint"
 
 
 def processes(server: Server, module: str) -> list[int]:
@@ -156,7 +159,7 @@ def test_hup_brings_a_new_engine_and_fails_no_request(server: Server) -> None:
         wait_until(lambda: engines(server) not in ([engine], []) and engine not in engines(server))
         is_over.set()
         assert [each.result(60) for each in asking] == [{200}, {200}]
-    assert len(engines(server)) == len(hosts(server)) == 1
+    wait_until(lambda: len(engines(server)) == len(hosts(server)) == 1)
 
 
 @pytest.mark.slow
@@ -169,6 +172,34 @@ def test_sigterm_answers_what_is_in_flight_and_leaves_nothing(server: Server) ->
     assert not engines(server)
     assert not hosts(server)
     assert not folders(server)
+
+
+@pytest.mark.slow
+def test_a_sigterm_to_all_processes_as_systemd_sends_it_loses_no_request(server: Server) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(caption, server) for _ in range(8)]
+        wait_until(lambda: sum(each.done() for each in asked) >= 1)
+        for process in descent(server.process.pid):
+            os.kill(process, signal.SIGTERM)
+        assert server.process.wait(60) == 0
+        assert {each.result(60).status_code for each in asked} == {200}
+    wait_until(lambda: not engines(server) and not hosts(server) and not folders(server))
+
+
+@pytest.mark.slow
+def test_hup_keeps_an_engine_that_serves_where_a_new_one_would_not(
+    start_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(CHECKPOINT, model)
+    server = start_server("--workers", "1", FLASKAPP_CAPTIONER_MODEL=str(model))
+    wait_until(lambda: readiness(server) == 200)
+    before = engines(server)
+    (model / "config.json").unlink()
+    server.process.send_signal(signal.SIGHUP)
+    server.wait_for("The new engine process has no model: the old one stays")
+    wait_until(lambda: engines(server) == before and len(hosts(server)) == 1)
+    assert caption(server).status_code == 200
 
 
 @pytest.mark.slow

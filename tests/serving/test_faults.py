@@ -83,7 +83,7 @@ def test_a_stop_lets_requests_in_flight_finish(start_server: Callable[..., Serve
             requests.get(server.url, timeout=PATIENCE)
 
 
-RELOADS = 4
+RELOADS = 3
 
 
 def resident(process: int) -> int:

@@ -1,4 +1,4 @@
-"""Probes are answered whatever the threads of a worker wait for."""
+"""Probes are answered however many requests of a worker wait for captions."""
 
 import time
 from collections.abc import Callable
@@ -12,12 +12,16 @@ from tests.serving.test_faults import in_flight
 PROBES = ("/livez", "/readyz", "/metrics")
 
 
-@pytest.mark.parametrize(("threads", "captions"), [("1", 10), ("128", 200)])
-def test_probes_are_answered_while_all_threads_wait_for_captions(
-    start_server: Callable[..., Server], threads: str, captions: int
+@pytest.mark.parametrize(
+    ("worker", "captions"),
+    [((), 200), (("--worker-class", "gthread", "--threads", "32"), 20)],
+    ids=["gevent", "gthread"],
+)
+def test_probes_are_answered_while_many_requests_wait_for_captions(
+    start_server: Callable[..., Server], worker: tuple[str, ...], captions: int
 ) -> None:
     patient = {"FLASKAPP_CAPTIONER_QUEUE": "1000", "FLASKAPP_CAPTIONER_DEADLINE": "600"}
-    server = start_server("--workers", "1", "--threads", threads, "--graceful-timeout", "1", **patient)
+    server = start_server("--workers", "1", *worker, "--graceful-timeout", "1", **patient)
     server.wait_for("The model is ready")
     with in_flight(server, captions):
         for path in PROBES * 3:

@@ -8,7 +8,6 @@ What has no description goes through transformers' `generate`, on the same weigh
 """
 
 import copy
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -81,7 +80,6 @@ class Engine:
         self._model.to(device)
         if self._decoder is not None:
             self._decoder.to(device)
-        self._generating = threading.Lock()  # `generate` draws from the process's random numbers
         self._added: list[tuple[Search, Tensor]] = []  # with their encoded images, until the next step
         self._groups: list[Group] = []
 
@@ -179,8 +177,7 @@ class Engine:
         self, images: Sequence[Any], generation: Generation, on_step: Callable[[], bool] = lambda: False
     ) -> list[list[Result]]:
         """The captions of preprocessed images by `generate`. Once `on_step` is true, it breaks off."""
-        with self._generating:
-            return generate(self._model, self._tokenizer, self._inputs, images, generation, on_step)
+        return generate(self._model, self._tokenizer, self._inputs, images, generation, on_step)
 
     def to_captions(self, results: Sequence[Result], generation: Generation) -> list[Caption]:
         """The captions of one image."""

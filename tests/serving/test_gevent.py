@@ -1,0 +1,104 @@
+"""Nothing that a request does keeps the other requests of its worker waiting: each worker is one thread, gevent's."""
+
+import io
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import requests
+from PIL import Image
+from sqlalchemy import create_engine, text
+
+from tests.conftest import Server
+from tests.postgresql import PostgreSQL, database_url, postgresql
+
+__all__ = ["database_url", "postgresql"]
+
+PROMPT = 0.5  # seconds
+
+
+@contextmanager
+def asking(server: Server) -> Iterator[list[float]]:
+    """The seconds that light requests take, one after the other, while the block runs."""
+    taken: list[float] = []
+    is_over = threading.Event()
+
+    def ask() -> None:
+        with requests.Session() as session:
+            while not is_over.is_set():
+                began = time.monotonic()
+                assert session.get(server.url + "/items/5", timeout=30).status_code == 200
+                taken.append(time.monotonic() - began)
+
+    with ThreadPoolExecutor(1) as pool:
+        asker = pool.submit(ask)
+        try:
+            yield taken
+        finally:
+            is_over.set()
+            asker.result(30)
+
+
+def log_in(server: Server, name: str) -> requests.Response:
+    return requests.post(server.url + "/login/", json={"username": name, "password": "correct horse"}, timeout=30)
+
+
+def test_a_locked_sqlite_file_is_waited_for_by_who_needs_it_alone(
+    start_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    server = start_server("--workers", "1", FLASKAPP_DATABASE_URL=f"sqlite:///{tmp_path / 'locked.db'}")
+    assert log_in(server, "ada").status_code == 200
+    locking = sqlite3.connect(tmp_path / "locked.db", isolation_level=None)
+    locking.execute("BEGIN IMMEDIATE")
+    with ThreadPoolExecutor(4) as pool, asking(server) as taken:
+        began = time.monotonic()
+        answers = list(pool.map(lambda name: log_in(server, name), ["bob", "eve", "mallory", "trent"]))
+        waited = time.monotonic() - began
+    locking.close()
+    assert {answer.status_code for answer in answers} == {503}
+    assert waited > 4 * PROMPT, "or nothing was waited for"
+    assert max(taken) < PROMPT
+
+
+@pytest.mark.postgresql
+def test_a_locked_table_of_postgresql_is_waited_for_by_who_needs_it_alone(
+    start_server: Callable[..., Server], postgresql: PostgreSQL
+) -> None:
+    postgresql.empty()
+    server = start_server("--workers", "1", FLASKAPP_DATABASE_URL=postgresql.url)
+    assert log_in(server, "ada").status_code == 200
+    engine = create_engine(postgresql.url)
+    with engine.begin() as locking:
+        locking.execute(text("LOCK TABLE logins IN ACCESS EXCLUSIVE MODE"))
+        with ThreadPoolExecutor(4) as pool, asking(server) as taken:
+            began = time.monotonic()
+            answers = list(pool.map(lambda name: log_in(server, name), ["bob", "eve", "mallory", "trent"]))
+            waited = time.monotonic() - began
+    engine.dispose()
+    assert {answer.status_code for answer in answers} == {503}
+    assert waited > 4 * PROMPT, "or nothing was waited for"
+    assert max(taken) < PROMPT
+
+
+@pytest.mark.slow
+def test_large_images_are_decoded_beside_the_other_requests(start_server: Callable[..., Server]) -> None:
+    server = start_server("--workers", "1", FLASKAPP_MAX_UPLOAD_MB="100")
+    large = io.BytesIO()
+    Image.effect_noise((7000, 7000), 100).convert("RGB").save(large, "PNG", compress_level=1)
+
+    def resize(_: int) -> requests.Response:
+        files = {"data": ("large.png", large.getvalue())}
+        return requests.post(server.url + "/cv_model/", files=files, timeout=60)
+
+    with ThreadPoolExecutor(2) as pool, asking(server) as taken:
+        began = time.monotonic()
+        answers = list(pool.map(resize, range(2)))
+        waited = time.monotonic() - began
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert waited > 2 * PROMPT, "or it took no time anyway"
+    assert max(taken) < PROMPT

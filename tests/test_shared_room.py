@@ -1,0 +1,96 @@
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from flaskapp.errors import TooBusy
+from flaskapp.shared_room import UNITS, SharedRoom
+from flaskapp.turns import Turns
+
+FORK = multiprocessing.get_context("fork")
+
+
+@contextmanager
+def another_process_with(units: int) -> Iterator[int]:
+    """A forked process that has taken so many units, and is killed in the end. Its id."""
+    told, tells = os.pipe()
+
+    def live() -> None:
+        SharedRoom().take(units, time.monotonic() + 10)
+        os.write(tells, b"!")
+        signal.pause()
+
+    process = FORK.Process(target=live)
+    process.start()
+    assert os.read(told, 1) == b"!"
+    try:
+        yield process.pid or 0
+    finally:
+        process.kill()
+        process.join(30)
+        os.close(told)
+        os.close(tells)
+
+
+def can_take(units: int, seconds: float = 0.0, room: SharedRoom | None = None) -> bool:
+    """Whether there are so many. They are given back."""
+    room = room or SharedRoom()
+    taken = room.take(units, time.monotonic() + seconds)
+    room.give_back(taken or ())
+    return taken is not None and len(taken) == units
+
+
+def test_what_one_process_has_no_other_gets() -> None:
+    with another_process_with(UNITS - 2):
+        assert not can_take(3)
+        assert can_take(2)
+    assert can_take(UNITS)
+
+
+def test_nor_does_the_same_process_get_it_twice() -> None:
+    room = SharedRoom()
+    units = room.take(UNITS, 0.0)
+    assert units is not None
+    assert not can_take(1, room=room)
+    room.give_back(units)
+    assert can_take(UNITS, room=room)
+
+
+def test_who_waits_gets_what_the_dead_had() -> None:
+    with another_process_with(UNITS) as process:
+        os.kill(process, signal.SIGKILL)
+        assert can_take(UNITS, 30)
+
+
+def test_who_waits_in_vain_keeps_nothing() -> None:
+    with another_process_with(1):
+        assert not can_take(UNITS)
+        assert can_take(UNITS - 1)
+
+
+def test_nobody_who_wants_less_overtakes_who_waits_for_much() -> None:
+    room = SharedRoom()
+    few = room.take(1, 0.0)
+    assert few is not None
+    process = FORK.Process(target=lambda: SharedRoom().take(UNITS, time.monotonic() + 30))
+    process.start()
+    until = time.monotonic() + 30
+    while can_take(1, room=room):  # until the other process waits
+        assert time.monotonic() < until
+    room.give_back(few)
+    process.join(30)
+    assert process.exitcode == 0
+
+
+def test_turns_are_taken_among_processes() -> None:
+    turns = Turns(1000, 0.01, "busy", shared=SharedRoom())
+    with another_process_with(UNITS), pytest.raises(TooBusy, match="busy"), turns.take(1):
+        pass
+    with turns.take(1000), pytest.raises(TooBusy), turns.take(1):
+        pass
+    with turns.take(1000):
+        pass
