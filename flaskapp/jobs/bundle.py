@@ -17,6 +17,7 @@ from flaskapp.jobs.tables import MAX_INPUT
 ZIP_SIGNATURES = (b"PK\x03\x04", b"PK\x05\x06")  # the second begins an empty one
 COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 ENCRYPTED = 0x1  # a member's flag
+UTF_8 = 0x800  # likewise
 BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError)
 
 LEAST = 2**12  # bytes
@@ -109,7 +110,7 @@ def _open_zip(data: bytes, limits: Limits) -> Bundle:
         except BROKEN as error:
             raise UnreadableUpload("the zip is broken") from error
 
-    return Bundle([member.filename for member in members], [member.file_size for member in members], read)
+    return Bundle([_name(member) for member in members], [member.file_size for member in members], read)
 
 
 def _check_directory(data: bytes, limits: Limits) -> None:
@@ -126,6 +127,16 @@ def _is_wanted(member: zipfile.ZipInfo) -> bool:
     """Not a folder, nor what systems add by themselves."""
     parts = PurePosixPath(member.filename).parts
     return not member.is_dir() and "__MACOSX" not in parts and not (parts and parts[-1].startswith("."))
+
+
+def _name(member: zipfile.ZipInfo) -> str:
+    """Without the flag for UTF-8 a name is in code page 437, by the format. macOS sets none, and writes UTF-8."""
+    if member.flag_bits & UTF_8:
+        return member.filename
+    try:
+        return member.filename.encode("cp437").decode()
+    except UnicodeError:
+        return member.filename
 
 
 def _check(images: int, size: int, limits: Limits) -> None:

@@ -39,6 +39,17 @@ def test_a_zip_is_its_files_without_folders_and_what_systems_add() -> None:
     assert list(bundle) == [("cats/1.png", b"1"), ("2.png", b"2")]
 
 
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [("Köln 猫.png".encode(), "Köln 猫.png"), ("Köln.png".encode("cp437"), "Köln.png"), (b"star.png", "star.png")],
+    ids=["macOS", "code page 437", "ASCII"],
+)
+def test_names_without_the_flag_for_utf_8_are_told_as_they_were(written: bytes, told: str) -> None:
+    placeholder = "x" * len(written)
+    packed = zip_of({placeholder: b"data"}).replace(placeholder.encode(), written)
+    assert unpack([NamedFile("x.zip", packed)], LIMITS).names == [told]
+
+
 def test_the_same_files_have_the_same_fingerprint_from_a_zip_or_not() -> None:
     files = [NamedFile("1.png", b"1"), NamedFile("2.png", b"2")]
     whole = unpack(files, LIMITS)
