@@ -79,3 +79,4 @@ class JobProcess:
         while self._process.poll() is None and time.monotonic() < until:
             time.sleep(TICK)
         self._process.kill()  # its worker goes with it
+        self._process.wait()

@@ -319,6 +319,7 @@ def test_many_workers_take_each_chunk_once(ledger: Ledger) -> None:
     messages = [ChunkId(job, number) for job in jobs for number in range(6)]
     with ThreadPoolExecutor(6) as pool:
         claims = [claim for claim in pool.map(ledger.claim_next, messages) if claim]
+    claims += iter(lambda: ledger.claim_next(messages[0]), None)  # PostgreSQL skips what another looks at: sent again
     assert sorted(claim.chunk for claim in claims) == sorted(messages)
 
 
