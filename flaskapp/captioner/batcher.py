@@ -86,7 +86,7 @@ class Batcher:
 
     @contextmanager
     def _room_for(self, images: int, generation: Generation, deadline: float) -> Iterator[None]:
-        """Keep places in the queue until the images are in it. The patient go last, and are in nobody's way."""
+        """Keep places in the queue until the images are in it. Images without a deadline go last, and need none."""
         expected = [] if math.isinf(deadline) else [generation] * images
         with self._changed:
             self._admit([generation] * images, deadline)
@@ -136,7 +136,7 @@ class Batcher:
     # What a lane asks, in its thread
 
     def wait(self, lane: Lane) -> list[Job]:
-        """The lane's part of those who wait, once there is somebody. Nobody, if this is to be the end."""
+        """The lane's part of the waiting jobs, once there are any. An empty list ends the lane."""
         with self._changed:
             lane.taken = []
             while True:
@@ -146,7 +146,7 @@ class Batcher:
                     return jobs
 
     def take(self, lane: Lane, room: int, may_join: Callable[[Job], bool]) -> list[Job]:
-        """Those who wait and may join the lane's batch, at most so many."""
+        """Waiting jobs that may join the lane's batch, at most `room`."""
         with self._changed:
             return self._take(lane, room, may_join)
 
@@ -173,7 +173,7 @@ class Batcher:
         return max(1, self._cores // max(1, busy))
 
     def left(self) -> list[Job]:
-        """Who waits, and will not be served."""
+        """The waiting jobs, which will not be done."""
         with self._changed:
             left = [*self._waiting, *self._patient]
             self._waiting.clear()
@@ -186,9 +186,9 @@ class Batcher:
     def _take(self, lane: Lane, room: int, may_join: Callable[[Job], bool]) -> list[Job]:
         """In their order, without those that were given up, up to the first that may not join.
 
-        No lane gets more than its part of all that are under way: what it leaves is for the next that is done.
-        What has no deadline takes the places that others leave; few of them while others come, since whoever comes next
-        waits for the whole batch.
+        No lane gets more than its share of all jobs under way: the rest is for the next idle lane. Jobs without a
+        deadline take the places that are left; few of them while requests come, since the next request waits for the
+        whole batch.
         """
         waiting = len(self._waiting) + len(self._patient)
         part = math.ceil((waiting + sum(len(each.taken) for each in self.lanes)) / len(self.lanes))

@@ -1,7 +1,7 @@
 """The engine process: it alone has the model, and captions for the web workers that connect to its Unix socket.
 
 `python -m flaskapp.captioner.engine_server`, with the listening socket as its standard input. It ends at SIGUSR1, and
-by itself when its model makes no step for far longer than it ever took: whoever started it starts another.
+by itself when its model makes no step for far longer than it ever took: the host process starts another.
 """
 
 import faulthandler

@@ -25,16 +25,16 @@ class Queue(Protocol):
     max_batch: int
 
     def wait(self, lane: "Lane") -> list[Job]:
-        """The next batch, once there is somebody. Nobody, if this is to be the end."""
+        """The next batch, once there are jobs. An empty list ends the lane."""
 
     def take(self, lane: "Lane", room: int, may_join: Callable[[Job], bool]) -> list[Job]:
-        """Those who wait and may join the lane's batch, at most so many."""
+        """Waiting jobs that may join the lane's batch, at most `room`."""
 
     def cores(self, lane: "Lane") -> int:
         """How many a busy lane has at the moment."""
 
     def left(self) -> list[Job]:
-        """Who waits, and will not be served."""
+        """The waiting jobs, which will not be done."""
 
 
 class Lane:
@@ -56,7 +56,7 @@ class Lane:
             self.thread = thread
 
     def _live(self) -> None:
-        """The thread. Should it die, all who wait are told."""
+        """The thread. If it dies, every waiting job fails."""
         try:
             give_way()
             while self._gather():
@@ -80,7 +80,7 @@ class Lane:
         self._engine.use_cores(self._cores)
 
     def _gather(self) -> bool:
-        """Begin the next batch. Who comes while it is being encoded belongs to it. Returns whether there is one."""
+        """Begin the next batch. Jobs that arrive while it is being encoded join it. Returns whether there is one."""
         self.pace.end(self._cores)
         jobs = self._queue.wait(self)
         if not jobs:

@@ -43,16 +43,20 @@ class JobProcess:
         """Start another where it died. Where that fails, the next call tries again."""
         if self._process.poll() is not None:
             log.error("The supervisor of caption jobs died; another begins")
-            try:
-                self._start()
-            except OSError as error:
-                log.error("No supervisor of caption jobs can be started: %s", error)
+            self._try_to_start()
+
+    def _try_to_start(self) -> None:
+        """An error here would end gunicorn's master."""
+        try:
+            self._start()
+        except OSError as error:
+            log.error("No supervisor of caption jobs can be started: %s", error)
 
     def restart(self, engine: str) -> None:
-        """Another one, with the code that is there now, which asks another engine. What has rung is heard by it."""
+        """Replace it by one with the code of now, which asks another engine. It reads the same pipe."""
         self._end()
         self._command[len(COMMAND) + 1] = engine
-        self._start()
+        self._try_to_start()
 
     def ring(self, on_loss: Callable[[], None]) -> None:
         """Tell it that there is a job. Calls `on_loss` where nobody hears it: the master should `keep` then."""
