@@ -9,7 +9,6 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,9 @@ from flaskapp import metrics, settings, shared_room  # noqa: F401 - its file is 
 from flaskapp.cpu import usable_cores
 from flaskapp.serving import access_log, json_log
 from flaskapp.serving.bodies import Bodies
-from flaskapp.serving.engine_process import EngineProcess
-from flaskapp.serving.job_process import JobProcess
 from flaskapp.serving.metrics_files import metrics_files
 from flaskapp.serving.privileges import Identity
+from flaskapp.serving.processes import Processes
 from flaskapp.serving.worker import Worker
 
 worker_class = Worker
@@ -61,74 +59,43 @@ if checking.exitcode != 0:
 
 BODIES = 16  # of the largest size: bodies of requests have so much memory together, in each worker
 
-RELOAD = 60  # seconds that a new model may take before HUP replaces the workers
-
 
 def on_starting(server: Any) -> None:
     metrics_files.open(metrics.given_folder(), server.cfg.uid, server.cfg.gid)
 
 
 def when_ready(server: Any) -> None:
-    """Start the engine process, which loads the model. Until it has, `/readyz` answers 503."""
-    server.metrics_places = []  # of two engines, which change places at each reload, and the job worker
-    for _ in range(3):
-        server.metrics_places.append(metrics_files.make_room(server.metrics_places))
+    """Start the processes beside the web workers. Until an engine has loaded the model, `/readyz` answers 503."""
 
     def halt() -> None:
         """The log has the reason."""
         server.has_bad_setting = True
         os.kill(os.getpid(), signal.SIGTERM)
 
-    server.engine = start_engine(server, halt)
-    start_jobs(server)
-
-
-def start_engine(server: Any, on_bad_setting: Callable[[], None]) -> EngineProcess:
-    arguments = metrics_files.arguments(server.metrics_places[0])
-    return EngineProcess(arguments, Identity.of_workers(server.cfg), on_bad_setting)
-
-
-def start_jobs(server: Any) -> None:
-    server.jobs = None
-    if settings.has_own_queue():
-        arguments = metrics_files.arguments(server.metrics_places[2])
-        server.jobs = JobProcess(server.engine.address, arguments, Identity.of_workers(server.cfg))
+    server.processes = Processes(Identity.of_workers(server.cfg), halt)
 
 
 def on_reload(server: Any) -> None:
-    """A new engine process for the new workers, with the code and the files that are there now."""
-    places = server.metrics_places
-    places[0], places[1] = places[1], places[0]
-    new = start_engine(server, on_bad_setting=lambda: None)
-    if not new.wait_until_loaded(RELOAD) and server.engine.problem is None:  # the old workers serve until then
-        server.log.error("The new engine process has no model: the old one stays")
-        new.stop()
-        places[0], places[1] = places[1], places[0]
-        return
-    server.engine.release()
-    server.engine = new
-    if server.jobs is not None:
-        server.jobs.restart(server.engine.address)
+    server.processes.reload()
 
 
 def pre_fork(server: Any, worker: Any) -> None:
-    if server.jobs is not None:
-        server.jobs.keep()
+    server.processes.keep()
     taken = [each.metrics_place for each in server.WORKERS.values()]
-    worker.metrics_place = metrics_files.make_room(server.metrics_places + taken)
+    worker.metrics_place = metrics_files.make_room(server.processes.metrics_places + taken)
 
 
 def post_fork(server: Any, worker: Any) -> None:
     """What the worker's application will need, which is not imported yet."""
     metrics_files.enter(worker.metrics_place)
-    worker.engine, worker.jobs = server.engine, server.jobs
+    worker.engines, worker.jobs = server.processes.addresses, server.processes.jobs
 
 
 def post_worker_init(worker: Any) -> None:
     """Connect the application with the processes beside it. An application of others has none of this."""
     from flaskapp.captioner import captioner
 
-    captioner.connect(worker.engine.address)
+    captioner.connect(worker.engines)
     extensions = getattr(worker.wsgi, "extensions", {})
     if "jobs" in extensions and worker.jobs is not None:
 
@@ -160,10 +127,8 @@ def worker_exit(server: Any, worker: Any) -> None:
 
 
 def on_exit(server: Any) -> None:
-    if getattr(server, "jobs", None) is not None:
-        server.jobs.stop()
-    if hasattr(server, "engine"):
-        server.engine.stop()
+    if hasattr(server, "processes"):
+        server.processes.stop()
     metrics_files.close()
     if getattr(server, "has_bad_setting", False):
         sys.exit(1)

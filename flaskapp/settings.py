@@ -88,9 +88,9 @@ def one_of(*choices: str) -> Callable[[str], str]:
 
 
 def device(text: str) -> str:
-    if re.fullmatch("auto|cpu|cuda|cuda:(0|[1-9][0-9]?)", text):
+    if all(re.fullmatch("auto|cpu|cuda|cuda:(0|[1-9][0-9]?)", each) for each in text.split(",")):
         return text
-    raise ValueError("auto, cpu, cuda or cuda:<number>")
+    raise ValueError("auto, cpu, cuda or cuda:<number>, or several of these with commas")
 
 
 def database_url(text: str) -> str:
@@ -152,7 +152,7 @@ def storage_url(text: str) -> str:
 SETTINGS = (
     Setting("CAPTIONER_MODEL", str, None, "Hub id, folder or `embedded`: that model or none. Unset: `nlpconnect/vit-gpt2-image-captioning`, or `embedded` where that is not cached and the hub cannot be reached"),
     Setting("CAPTIONER_REVISION", str, None, "Commit of the hub model. Unset: a pinned one for the default model, else `main`"),
-    Setting("CAPTIONER_DEVICE", device, "auto", "`cpu`, `cuda`, `cuda:1`; `auto` takes the first GPU if there is one"),
+    Setting("CAPTIONER_DEVICE", device, "auto", "`cpu`, `cuda`, `cuda:1`; `auto` takes the first GPU if there is one. `cuda:0,cuda:1`: the server runs the model on each of these (the command line and Celery's workers on the first)"),
     Setting("CAPTIONER_PRECISION", one_of("fp32", "int8", "bf16", "fp16"), "fp32", "`fp32`; `int8` on a CPU; `bf16` or `fp16` on a GPU"),
     Setting("CAPTIONER_DEFAULTS", json_object, {}, "Generation settings for what a request does not say, as JSON in the form of `config`. They take precedence over the model's own defaults"),
     Setting("CAPTIONER_MAX_BATCH", positive, 16, "Images that go through the model at once"),
@@ -198,6 +198,12 @@ def read_one(name: str) -> Any:
 def has_own_queue() -> bool:
     """Whether the jobs' queue is a folder of this machine. Asks no driver of a broker."""
     return urlsplit(_variables().get("BROKER_URL") or "filesystem:").scheme == "filesystem"
+
+
+def devices() -> list[str]:
+    """Where the server runs the model: a process for each."""
+    named: str = read_one("CAPTIONER_DEVICE")
+    return named.split(",")
 
 
 def check() -> None:

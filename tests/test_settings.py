@@ -60,6 +60,8 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
         ("MAX_SIDE", "16384", "at most 16383"),
         ("CAPTIONER_DEVICE", "gpu", "cpu, cuda"),
         ("CAPTIONER_DEVICE", "cpu:1", "cpu, cuda"),
+        ("CAPTIONER_DEVICE", "cuda:0,", "cpu, cuda"),
+        ("CAPTIONER_DEVICE", "cuda:0 cuda:1", "cpu, cuda"),
         ("CAPTIONER_PRECISION", "fp8", "fp32"),
         ("CAPTIONER_DEFAULTS", "8 beams", "a JSON object such as"),
         ("CAPTIONER_DEFAULTS", "[]", "a JSON object such as"),

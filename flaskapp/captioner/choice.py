@@ -1,5 +1,6 @@
-"""Where the model is: in this process, or in the engine process of a server."""
+"""Where the model is: in this process, or in the engine processes of a server."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from flaskapp.captioner.engine_client import EngineClient
@@ -18,9 +19,9 @@ class ChosenCaptioner(Interface):
         self._local = Captioner()
         self._chosen: Captioner | EngineClient = self._local
 
-    def connect(self, address: str) -> None:
-        """From here on, ask the engine process that listens to this Unix socket."""
-        self._chosen = EngineClient(address, self._local.deadline)
+    def connect(self, addresses: Sequence[str]) -> None:
+        """From here on, ask the engine processes that listen to these Unix sockets."""
+        self._chosen = EngineClient(addresses, self._local.deadline)
 
     if not TYPE_CHECKING:
 

@@ -108,10 +108,11 @@ def _pinned(name: str, configured: GenerationSettings) -> GenerationSettings:
 def choose_device(configuration: Configuration) -> torch.device:
     """Raises InvalidSetting for a device that is not here, and for a precision that is not for it.
 
+    Of several it is the first: the server has a process for each of them, elsewhere one is used.
     `device_count` leaves CUDA untouched, unlike `is_available`.
     """
     gpus = torch.cuda.device_count()
-    name = configuration.device
+    name, *_ = configuration.device.split(",")
     device = torch.device(("cuda" if gpus else "cpu") if name == "auto" else name)
     if device.type == "cuda" and (device.index or 0) >= gpus:
         raise InvalidSetting(f"FLASKAPP_CAPTIONER_DEVICE must be a device that is here, not {name!r} (of {gpus} GPUs)")

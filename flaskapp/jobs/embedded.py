@@ -1,7 +1,7 @@
 """The worker of a server that has no broker: `python -m flaskapp.jobs.embedded`, which gunicorn's master starts.
 
 It sleeps until a job comes, or one is left from before; then it forks a worker from itself, which asks the server's
-engine process for the captions. The worker is replaced when it dies, and let go when there is nothing to do. Neither
+engine processes for the captions. The worker is replaced when it dies, and let go when there is nothing to do. Neither
 outlives the master.
 """
 
@@ -60,8 +60,8 @@ def _run(live: Callable[[], None], at_parents_death: int, parent: int) -> NoRetu
 
 
 class Supervisor:
-    def __init__(self, jobs: Jobs, heard: int, master: int, engine: str, on_work: Callable[[], None]) -> None:
-        self._jobs, self._heard, self._master, self._engine, self._on_work = jobs, heard, master, engine, on_work
+    def __init__(self, jobs: Jobs, heard: int, master: int, engines: list[str], on_work: Callable[[], None]) -> None:
+        self._jobs, self._heard, self._master, self._engines, self._on_work = jobs, heard, master, engines, on_work
         self._worker: int | None = None
         self._is_wanted = False
         self._started = self._not_before = 0.0
@@ -127,7 +127,7 @@ class Supervisor:
         if pid == 0:
             signal.set_wakeup_fd(-1)
             os.close(self._heard)
-            _run(lambda: work(self._jobs, self._engine, self._on_work), signal.SIGKILL, supervisor)
+            _run(lambda: work(self._jobs, self._engines, self._on_work), signal.SIGKILL, supervisor)
         self._worker = pid
         log.info("A worker for caption jobs begins (pid %d)", pid)
 
@@ -161,10 +161,10 @@ class Supervisor:
             os.waitpid(self._worker, 0)
 
 
-def work(jobs: Jobs, engine: str, on_work: Callable[[], None]) -> None:
+def work(jobs: Jobs, engines: list[str], on_work: Callable[[], None]) -> None:
     """Be a Celery worker until SIGTERM, beside the requests and not before them. Exits as it did."""
     on_work()
-    captioner.connect(engine)
+    captioner.connect(engines)
     warnings.simplefilter("ignore", SecurityWarning)  # of root, who runs the server as well then
     jobs.queue.prepare()
     jobs.keeper.start()
@@ -177,7 +177,7 @@ def work(jobs: Jobs, engine: str, on_work: Callable[[], None]) -> None:
 
 
 def main() -> None:
-    """`python -m flaskapp.jobs.embedded MASTER ENGINE METRICS_FOLDER PROCESS IDENTITY`; see `metrics.share`.
+    """`python -m flaskapp.jobs.embedded MASTER ENGINES METRICS_FOLDER PROCESS IDENTITY`; see `metrics.share`.
 
     Standard input is a pipe, on which the web workers ring for each job.
     """
@@ -185,7 +185,7 @@ def main() -> None:
     from flaskapp.serving import json_log
     from flaskapp.serving.privileges import Identity
 
-    master, engine, folder, process, identity = sys.argv[1:]
+    master, engines, folder, process, identity = sys.argv[1:]
     with settings.exiting_on_error():
         json_log.configure(settings.read_one("LOG_FORMAT"))
         app = create_app()
@@ -194,7 +194,7 @@ def main() -> None:
     def count() -> None:
         metrics.share(Path(folder) if folder else None, process)
 
-    supervisor = Supervisor(app.extensions["jobs"], sys.stdin.fileno(), int(master), engine, count)
+    supervisor = Supervisor(app.extensions["jobs"], sys.stdin.fileno(), int(master), engines.split(os.pathsep), count)
     _run(supervisor.run, signal.SIGTERM, int(master))
 
 

@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from flaskapp.captioner.engine_client import FRESH, EngineClient
+from flaskapp import settings
 from flaskapp.captioner.loader import LOADING
+from flaskapp.captioner.remote_engine import FRESH, RemoteEngine
 from flaskapp.captioner.service import WARMING_UP
 from flaskapp.serving import leftovers
 from flaskapp.serving.privileges import Identity
@@ -29,11 +30,15 @@ class EngineProcess:
     """Started by the master before it forks the web workers, which find it at `address`, a Unix socket.
 
     It lives as long as the master or one of those workers does: they have the other end of its lifeline.
-    `arguments` are those of `metrics.share`, `identity` is the workers', which the engine takes as well.
+    `device` is where its model runs, as CAPTIONER_DEVICE has it. `arguments` are those of `metrics.share`. `identity`
+    is the workers', which the engine takes as well.
     `on_bad_setting` is called, in a thread, when the engine cannot use a setting.
     """
 
-    def __init__(self, arguments: Sequence[str], identity: Identity, on_bad_setting: Callable[[], None]) -> None:
+    def __init__(
+        self, device: str, arguments: Sequence[str], identity: Identity, on_bad_setting: Callable[[], None]
+    ) -> None:
+        self._device = device
         self._arguments = [*arguments, str(identity)]
         self._on_bad_setting = on_bad_setting
         self._is_over = threading.Event()  # stopped or released
@@ -57,7 +62,11 @@ class EngineProcess:
             stdin=self._listener.fileno(),
             pass_fds=[self._hosts_end.fileno()],
             start_new_session=True,  # a terminal's Ctrl-C is for the master
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+                f"{settings.PREFIX}_CAPTIONER_DEVICE": self._device,
+            },
         )
 
     def _watch(self) -> None:
@@ -88,7 +97,7 @@ class EngineProcess:
     @property
     def problem(self) -> str | None:
         """As `Captioner.problem`."""
-        return EngineClient(self.address, FRESH).problem
+        return RemoteEngine(self.address).status.problem
 
     def release(self) -> None:
         """Let it end with the last of the workers that have been forked."""

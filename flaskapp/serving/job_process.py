@@ -20,12 +20,12 @@ TICK = 0.05  # seconds between two looks
 class JobProcess:
     """Started by the master. `keep` and `stop` are the master's, `ring` is a web worker's.
 
-    `engine` is the Unix socket of the process that captions, `arguments` are those of `metrics.share`, `identity` is
-    the web workers'.
+    `engines` are the Unix sockets of the processes that caption, `arguments` are those of `metrics.share`, `identity`
+    is the web workers'.
     """
 
-    def __init__(self, engine: str, arguments: Sequence[str], identity: Identity) -> None:
-        self._command = [*COMMAND, str(os.getpid()), engine, *arguments, str(identity)]
+    def __init__(self, engines: Sequence[str], arguments: Sequence[str], identity: Identity) -> None:
+        self._command = [*COMMAND, str(os.getpid()), os.pathsep.join(engines), *arguments, str(identity)]
         self._heard, self._bell = os.pipe()  # the master keeps both ends: the next process hears what the last did not
         for end in (self._heard, self._bell):
             os.set_blocking(end, False)
@@ -52,10 +52,10 @@ class JobProcess:
         except OSError as error:
             log.error("No supervisor of caption jobs can be started: %s", error)
 
-    def restart(self, engine: str) -> None:
-        """Replace it by one with the code of now, which asks another engine. It reads the same pipe."""
+    def restart(self, engines: Sequence[str]) -> None:
+        """Replace it by one with the code of now, which asks other engines. It reads the same pipe."""
         self._end()
-        self._command[len(COMMAND) + 1] = engine
+        self._command[len(COMMAND) + 1] = os.pathsep.join(engines)
         self._try_to_start()
 
     def ring(self, on_loss: Callable[[], None]) -> None:

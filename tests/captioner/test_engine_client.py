@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from flaskapp.captioner.engine_client import EngineClient
 from flaskapp.captioner.engine_server import EngineServer
 from flaskapp.captioner.generation import Generation
 from flaskapp.captioner.loader import LOADING
+from flaskapp.captioner.remote_engine import Status
 from flaskapp.counted import Counted
 from flaskapp.errors import (
     ClientLeft,
@@ -56,7 +58,7 @@ def client(local: Captioner, listener: socket.socket) -> Iterator[EngineClient]:
     server = EngineServer(listener, local)
     thread = threading.Thread(target=server.serve_forever, args=[0.01])
     thread.start()
-    yield EngineClient(listener.getsockname(), 30)
+    yield EngineClient([listener.getsockname()], 30)
     server.shutdown()
     thread.join()
 
@@ -162,7 +164,7 @@ def test_what_is_no_error_of_ours_says_nothing_of_the_inside() -> None:
 
 
 def test_where_nobody_listens_the_model_is_not_ready(tmp_path: Path) -> None:
-    client = EngineClient(str(tmp_path / "nobody"), 1)
+    client = EngineClient([str(tmp_path / "nobody")], 1)
     assert client.problem == LOADING
     with pytest.raises(ModelUnavailable) as caught:
         client.describe(IMAGES, GenerationSettings())
@@ -170,11 +172,11 @@ def test_where_nobody_listens_the_model_is_not_ready(tmp_path: Path) -> None:
 
 
 def test_while_the_engine_does_not_answer_the_model_is_not_ready(listener: socket.socket) -> None:
-    assert EngineClient(listener.getsockname(), 1).problem == LOADING
+    assert EngineClient([listener.getsockname()], 1).problem == LOADING
 
 
 def test_an_engine_that_ends_meanwhile_is_told_at_once(listener: socket.socket) -> None:
-    client = EngineClient(listener.getsockname(), 30)
+    client = EngineClient([listener.getsockname()], 30)
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(client.describe, IMAGES, GenerationSettings())
         connection, _ = listener.accept()
@@ -190,12 +192,12 @@ def test_an_engine_that_never_answers_is_given_up_after_the_deadline(
 ) -> None:
     monkeypatch.setattr("flaskapp.captioner.engine_client.GRACE", 0.1)
     with pytest.raises(DeadlineExceeded):
-        EngineClient(listener.getsockname(), 0.2).describe(IMAGES, GenerationSettings())
+        EngineClient([listener.getsockname()], 0.2).describe(IMAGES, GenerationSettings())
 
 
 def test_a_client_that_left_closes_its_request(listener: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flaskapp.captioner.engine_client.LOOK", 0.05)
-    client = EngineClient(listener.getsockname(), 30)
+    monkeypatch.setattr("flaskapp.captioner.remote_engine.LOOK", 0.05)
+    client = EngineClient([listener.getsockname()], 30)
     with pytest.raises(ClientLeft):
         client.describe(IMAGES, GenerationSettings(), lambda: True)
     connection, _ = listener.accept()
@@ -212,6 +214,71 @@ def test_what_is_no_request_stops_nobody(client: EngineClient, listener: socket.
         connection.connect(listener.getsockname())
         connection.sendall(sent)
     assert client.caption(IMAGES, GenerationSettings())
+
+
+@pytest.fixture
+def second(tmp_path: Path) -> Iterator[socket.socket]:
+    """Where another engine would listen."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "second"))
+        listener.listen()
+        yield listener
+
+
+def status_of(problem: str | None) -> wire.Message:
+    return {**asdict(Status()), "problem": problem}
+
+
+def answer_to(listener: socket.socket, expected: str, reply: wire.Message) -> None:
+    """Play an engine that is asked once."""
+    connection, _ = listener.accept()
+    with connection:
+        assert wire.receive(connection)[0]["do"] == expected
+        wire.send(connection, reply)
+
+
+def test_requests_are_shared_among_engines_by_how_many_each_has(listener: socket.socket, second: socket.socket) -> None:
+    with ThreadPoolExecutor(6) as pool:
+        for each in (listener, second):
+            pool.submit(answer_to, each, "status", status_of(None))
+        client = EngineClient([listener.getsockname(), second.getsockname()], 30)
+        assert client.problem is None
+        asked = [pool.submit(client.describe, IMAGES, GenerationSettings()) for _ in range(4)]
+        for each in (listener, second):
+            each.settimeout(10)
+            connections = [each.accept()[0] for _ in range(2)]
+            assert [wire.receive(connection)[0]["do"] for connection in connections] == ["describe"] * 2
+            for connection in connections:
+                connection.close()
+        for future in asked:
+            with pytest.raises(EngineLost):
+                future.result(10)
+
+
+@pytest.mark.usefixtures("client")
+def test_the_engine_that_has_a_model_is_asked_and_told_of(
+    local: Captioner, listener: socket.socket, second: socket.socket
+) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(answer_to, second, "status", status_of(LOADING))
+        both = EngineClient([second.getsockname(), listener.getsockname()], 30)
+        assert both.problem is None
+    assert both.name == local.name
+    for _ in range(4):
+        assert both.describe(IMAGES, GenerationSettings()) == local.describe(IMAGES, GenerationSettings())
+
+
+@pytest.mark.usefixtures("client")
+def test_an_engine_that_is_too_busy_leaves_a_request_to_the_other(
+    local: Captioner, listener: socket.socket, second: socket.socket
+) -> None:
+    busy = wire.encode_error(errors.TooBusy("too many", retry_after=7))
+    both = EngineClient([second.getsockname(), listener.getsockname()], 30)
+    with ThreadPoolExecutor(2) as pool, both._engines[1].asking({"do": "status"}, 1):  # it has more to do
+        pool.submit(answer_to, second, "status", status_of(None)).add_done_callback(
+            lambda _: pool.submit(answer_to, second, "describe", busy)
+        )
+        assert both.describe(IMAGES, GenerationSettings()) == local.describe(IMAGES, GenerationSettings())
 
 
 STUCK = """

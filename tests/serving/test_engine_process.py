@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from flaskapp.captioner.remote_engine import FRESH
 from flaskapp.serving import leftovers
 from tests.benchmarks.process import descent
 from tests.conftest import ASSETS, ROOT, Server, skip_unless_ci
@@ -199,6 +200,23 @@ def test_hup_keeps_an_engine_that_serves_where_a_new_one_would_not(
     server.process.send_signal(signal.SIGHUP)
     server.wait_for("The new engine process has no model: the old one stays")
     wait_until(lambda: engines(server) == before and len(hosts(server)) == 1)
+    assert caption(server).status_code == 200
+
+
+@pytest.mark.slow
+def test_of_two_engines_one_serves_while_the_other_is_replaced(start_server: Callable[..., Server]) -> None:
+    server = start_server("--workers", "1", FLASKAPP_CAPTIONER_DEVICE="cpu,cpu")
+    wait_until(lambda: len(engines(server)) == 2 and readiness(server) == 200)
+    killed, _ = engines(server)
+    os.kill(killed, signal.SIGKILL)
+    server.wait_for("The engine process ended (by SIGKILL)")
+    threading.Event().wait(FRESH)  # for so long the dead one may be asked
+    while len(engines(server)) < 2:
+        assert readiness(server) == 200
+        assert caption(server).status_code == 200
+    before = engines(server)
+    server.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: not {*before} & {*engines(server)} and len(engines(server)) == 2)
     assert caption(server).status_code == 200
 
 

@@ -16,7 +16,9 @@ SCENES = 500
 
 
 @pytest.mark.parametrize(
-    ("make", "error"), [(plain_linear, 1e-6), (PackedLinear, 1e-6), (QuantizedLinear, 0.03)], ids=lambda each: str(each)
+    ("make", "error"),
+    [(plain_linear, 1e-6), (PackedLinear, 1e-6), (QuantizedLinear, 0.03)],
+    ids=lambda each: getattr(each, "__name__", str(each)),
 )
 @pytest.mark.parametrize("has_bias", [True, False])
 @pytest.mark.parametrize("shape", [(1, 64), (7, 64), (2, 5, 64), (300, 64)])

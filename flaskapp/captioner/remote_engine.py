@@ -1,0 +1,134 @@
+"""One engine process, as another process sees it: its Unix socket, its status, and the requests that it has in hand."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from flaskapp.captioner import wire
+from flaskapp.captioner.generation import Generation
+from flaskapp.captioner.loader import LOADING
+from flaskapp.errors import CaptionerUnavailable, ClientLeft, DeadlineExceeded, EngineLost, ModelUnavailable
+
+LOOK = 0.5  # seconds between two looks whether a client has left
+FRESH = 1.0  # seconds for which the engine's status is believed
+PATIENCE = 1.0  # seconds that it may take to tell
+IDLE = 30.0  # seconds that it may take to read a part of an image
+GRACE = 5.0  # seconds after a deadline in which the engine may say so itself
+RETRY_AFTER = 5  # seconds
+
+
+@dataclass(frozen=True)
+class Status:
+    """What an engine process says of its model, as `Captioner`'s properties of these names."""
+
+    problem: str | None = LOADING
+    name: str = "none"
+    version: str | None = None
+    note: str | None = None
+    input_side: int | None = None
+    decoder: str | None = None
+    decoder_reason: str | None = None
+    takes_prompt: bool | None = None
+    defaults: Generation | None = None
+
+
+class RemoteEngine:
+    """`address` is its Unix socket. Each request has a connection of its own."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._lock = threading.Lock()
+        self._refreshing = threading.Lock()
+        self._status = Status()
+        self._asked = -FRESH  # on the monotonic clock
+        self._in_hand = 0
+
+    @property
+    def in_hand(self) -> int:
+        """How many requests of this process it has."""
+        return self._in_hand
+
+    @property
+    def status(self) -> Status:
+        """Asked for again when it is old. Who asks at the same moment gets what is known."""
+        if time.monotonic() - self._asked >= FRESH and self._refreshing.acquire(blocking=False):
+            try:
+                with self.asking({"do": "status"}, PATIENCE) as connection:
+                    self.note(answer(connection, time.monotonic() + PATIENCE))
+            except (CaptionerUnavailable, DeadlineExceeded):
+                self._status, self._asked = replace(self._status, problem=LOADING), time.monotonic()
+            finally:
+                self._refreshing.release()
+        return self._status
+
+    def note(self, told: wire.Message) -> None:
+        """Take the status that came with an answer."""
+        self._status = Status(**{**told, "defaults": wire.decode_generation(told["defaults"])})
+        self._asked = time.monotonic()
+
+    @contextmanager
+    def asking(self, question: wire.Message, patience: float) -> Iterator[socket.socket]:
+        """A connection on which the question was sent.
+
+        Raises ModelUnavailable where none can be made, EngineLost where it breaks.
+        """
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection, self._counted():
+            try:
+                connection.settimeout(patience)
+                connection.connect(self._address)
+                wire.send(connection, question)
+            except OSError as error:
+                raise ModelUnavailable(LOADING, RETRY_AFTER) from error
+            try:
+                yield connection
+            except (OSError, wire.Closed) as error:
+                raise EngineLost("the captioner stopped; it will be back") from error
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        with self._lock:
+            self._in_hand += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._in_hand -= 1
+
+
+def send(connection: socket.socket, images: Collection[np.ndarray]) -> None:
+    """Send images, each of which is made when the one before it was sent.
+
+    Stops where the engine has said what is wrong with one.
+    """
+    connection.settimeout(IDLE)
+    for image in images:
+        with suppress(BrokenPipeError, ConnectionResetError):
+            wire.send_image(connection, image)
+            continue
+        return
+
+
+def answer(connection: socket.socket, until: float, has_left: Callable[[], bool] = lambda: False) -> dict[str, Any]:
+    """The engine's next message. Raises the error that it says, DeadlineExceeded, or ClientLeft as `has_left` says."""
+    while True:
+        left = until - time.monotonic()
+        if left <= 0:
+            raise DeadlineExceeded("the captions were not ready in time")
+        connection.settimeout(min(LOOK, left))
+        try:
+            connection.recv(1, socket.MSG_PEEK)
+            break
+        except TimeoutError:
+            if has_left():
+                raise ClientLeft("the client disconnected") from None
+    connection.settimeout(GRACE)
+    message, _ = wire.receive(connection)
+    if "error" in message:
+        raise wire.decode_error(message)
+    return message
