@@ -58,7 +58,7 @@ def test_a_worker_that_is_killed_while_it_captions_takes_only_its_own_requests_a
     server = start_server("--workers", "2")
     server.wait_for("Booting worker", times=2)
     assert log_in(server, "ada").json() == "login saved"
-    with in_flight(server, 8) as connections:
+    with in_flight(server, 24) as connections:
         os.kill(workers_of(server)[0], signal.SIGKILL)
         ends: Counter[object] = Counter()
         for connection in connections:
@@ -66,8 +66,9 @@ def test_a_worker_that_is_killed_while_it_captions_takes_only_its_own_requests_a
                 ends[connection.getresponse().status] += 1
             except (ConnectionResetError, RemoteDisconnected):
                 ends["reset"] += 1
-    assert 3 <= ends[200] <= 5, "a worker has about half of the connections"
-    assert ends.total() == 8
+    assert ends[200] >= 1, "those of the other worker are answered"
+    assert ends["reset"] >= 1, "those of the killed one are not"
+    assert ends.keys() == {200, "reset"}
     server.wait_for("Booting worker", times=3)
     assert post_star(server.url).status_code == 200
     assert_error(log_in(server, "ada", "another password"), 401)
