@@ -3,33 +3,45 @@ FROM python:3.11-slim
 # An index of CPU wheels of torch spares gigabytes of CUDA libraries: --build-arg TORCH_INDEX=<its URL>
 ARG TORCH_INDEX
 
-ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+LABEL org.opencontainers.image.title="flaskapp" \
+      org.opencontainers.image.description="Captions for images behind an HTTP API" \
+      org.opencontainers.image.licenses="MIT"
 
+ENV PYTHONUNBUFFERED=1
+
+# Not in the image: Django, which the package with Swagger UI's files requires and nobody imports; what is for compilers
+# and for tests; byte code, but for what a caption needs (below).
 WORKDIR /app
 COPY requirements.txt .
-RUN pip install --no-cache-dir ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} -r requirements.txt
+RUN pip install --no-cache-dir --no-compile ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} -r requirements.txt \
+    && pip uninstall --yes Django asgiref sqlparse \
+    && cd "$(python -c 'import torch; print(torch.__path__[0])')/.." \
+    && rm -rf torch/include \
+    && find . -type d \( -name tests -o -name test -o -name __pycache__ \) -prune -exec rm -rf {} +
 
-# Docker lets any user bind port 80, podman and Kubernetes do not. `gunicorn` gets a copy of the interpreter that may;
-# where all capabilities are dropped, run `python -m gunicorn --bind 0.0.0.0:8000 wsgi:app` instead.
+# For deploy/entrypoint.sh: a program that can pass on the one capability, without one itself where that is not allowed.
 RUN apt-get update \
     && apt-get install -y --no-install-recommends libcap2-bin \
-    && rm -rf /var/lib/apt/lists/* \
-    && python=$(readlink -f "$(command -v python)") \
-    && cp "$python" "$python-low-ports" \
-    && setcap cap_net_bind_service=+ep "$python-low-ports" \
-    && sed -i "1s|.*|#!$python-low-ports|" "$(command -v gunicorn)"
-
-# The one user can write to /data alone: the database, and what comes from the hub.
-RUN useradd --uid 10001 --no-create-home --home-dir /data flaskapp && install -d -o flaskapp -m 700 /data
-ENV FLASKAPP_DATABASE_URL=sqlite:////data/flaskapp.db HF_HOME=/data/huggingface
-VOLUME /data
+    && cp "$(command -v setpriv)" /usr/local/bin/setpriv-low-ports \
+    && setcap cap_net_bind_service=p /usr/local/bin/setpriv-low-ports \
+    && apt-get purge -y --auto-remove libcap2-bin \
+    && rm -rf /var/lib/apt/lists/*
 
 COPY flaskapp flaskapp
 COPY wsgi.py gunicorn.conf.py ./
+COPY deploy/entrypoint.sh deploy/healthcheck.py /usr/local/bin/
+RUN python -m flaskapp.captioner.embedded.evaluate --scenes 1 \
+    && python -c "import flaskapp.jobs.embedded, flaskapp.serving.worker, flaskapp.serving.processes, gunicorn.app.wsgiapp"
+ENV PYTHONDONTWRITEBYTECODE=1
 
-USER flaskapp
+# Any user of group 0 can write to /data, and to nothing else: the database, and what comes from the hub.
+RUN install -d -g 0 -m 770 /data
+ENV HOME=/data HF_HOME=/data/huggingface FLASKAPP_DATABASE_URL=sqlite:////data/flaskapp.db
+VOLUME /data
+USER 10001:0
+
 EXPOSE 80
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=30s --timeout=5s --start-period=5m CMD \
-    ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1/livez', timeout=4)"]
+HEALTHCHECK --interval=30s --timeout=10s --start-period=1m CMD ["python", "/usr/local/bin/healthcheck.py"]
+ENTRYPOINT ["entrypoint.sh"]
 CMD ["gunicorn", "--bind", "0.0.0.0:80", "wsgi:app"]

@@ -15,6 +15,7 @@ import yaml
 from tests.conftest import ROOT, skip_unless_ci
 from tests.free_port import free_port
 
+TEMPLATE = ROOT / "deploy" / "nginx.conf.template"
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
 
 MAIN = """
@@ -52,7 +53,7 @@ def started_nginx(folder: Path, addresses: Sequence[str], web_port: int) -> Iter
     assert program is not None
     port = free_port()
     with dns_server(addresses) as resolver:
-        server = COMPOSE["configs"]["nginx"]["content"].replace("$$", "$")
+        server = TEMPLATE.read_text()
         for here, there in {
             "${NGINX_LOCAL_RESOLVERS}": resolver,
             "listen 80;": f"listen 127.0.0.1:{port};",

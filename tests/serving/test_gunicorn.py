@@ -49,15 +49,15 @@ def test_the_hooks_tell_the_captioner_and_the_metrics_which_worker_begins_and_wh
 ) -> None:
     config = runpy.run_path(str(ROOT / "gunicorn.conf.py"))
     told: list[tuple[str, object]] = []
-    monkeypatch.setattr(captioner, "connect", lambda address: told.append(("asks", address)))
+    monkeypatch.setattr(captioner, "connect", lambda addresses: told.append(("asks", addresses)))
     monkeypatch.setattr(metrics_files, "enter", lambda place: told.append(("counts", place)))
     monkeypatch.setattr(metrics_files, "leave", lambda place: told.append(("counted", place)))
-    server = SimpleNamespace(engine=SimpleNamespace(address="/socket"), jobs=None)
+    server = SimpleNamespace(processes=SimpleNamespace(addresses=["/socket"], jobs=None))
     worker = SimpleNamespace(age=7, alive=True, metrics_place=2, wsgi=None)
     config["post_fork"](server, worker)
     config["post_worker_init"](worker)
     config["child_exit"](server, worker)
-    assert told == [("counts", 2), ("asks", "/socket"), ("counted", 2)]
+    assert told == [("counts", 2), ("asks", ["/socket"]), ("counted", 2)]
 
 
 def test_the_access_log_has_the_path_and_never_a_query_string(server: Server) -> None:

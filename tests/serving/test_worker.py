@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from tests.conftest import ASSETS, Server, assert_error
-from tests.serving.test_gunicorn import WORKERS, workers_of
+from tests.serving.test_gunicorn import WORKERS, post_star, workers_of
 
 PATIENCE = 30  # seconds
 MULTIPART = "multipart/form-data; boundary=cut"
@@ -268,6 +268,9 @@ def test_a_caption_that_nobody_waits_for_any_more_is_not_made(server: Server) ->
     with connected(server) as connection:
         connection.sendall(head("POST /caption/", f"Content-Type: {MULTIPART}", f"Content-Length: {len(body)}") + body)
     server.wait_for('"POST /caption/ HTTP/1.1" 504')
+    began = time.monotonic()
+    while post_star(server.url).status_code == 503:  # until the engine has noticed it, too
+        assert time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/1.0"])

@@ -1,0 +1,96 @@
+"""What the container and Kubernetes run beside the server, as far as it runs without them."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from flask.testing import FlaskClient
+
+from tests.conftest import ROOT, Server
+from tests.jobs.hosts import Network, made_network
+
+DEPLOY = ROOT / "deploy"
+IMAGE = (ROOT / "Dockerfile").read_text()
+DEPLOYMENT: dict[str, Any] = next(iter(yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text())))
+POD = DEPLOYMENT["spec"]["template"]["spec"]
+CONTAINER = POD["containers"][0]
+
+
+@pytest.fixture(scope="module")
+def network() -> Any:
+    with made_network() as network:
+        yield network
+
+
+def check() -> int:
+    """The exit status of the container's health check, which asks no proxy."""
+    proxy = "http://127.0.0.1:9"
+    return subprocess.run(
+        [sys.executable, DEPLOY / "healthcheck.py"],
+        env={**os.environ, "http_proxy": proxy, "https_proxy": proxy},
+        timeout=60,
+        check=False,
+    ).returncode
+
+
+def certificate(folder: Path) -> list[str]:
+    """gunicorn's options for a certificate that nobody knows."""
+    key, crt = folder / "key.pem", folder / "crt.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=here", "-keyout"]
+    subprocess.run([*command, key, "-out", crt], check=True, capture_output=True)
+    return ["--certfile", str(crt), "--keyfile", str(key)]
+
+
+@pytest.mark.parametrize(("bind", "has_tls"), [("127.0.0.2:8000", False), ("[::]:80", True)])
+def test_the_health_check_finds_the_server_wherever_it_listens(
+    network: Network, start_server: Callable[..., Server], tmp_path: Path, bind: str, has_tls: bool
+) -> None:
+    options = certificate(tmp_path) if has_tls else []
+    with network.add_host().entered():
+        assert check() == 1
+        server = start_server("--workers", "1", command=f"gunicorn --bind {bind} wsgi:app", *options)  # noqa: B026
+        assert check() == 0
+        server.stop()
+        assert check() == 1
+
+
+@pytest.mark.parametrize(
+    ("port", "is_told"),
+    [("0.0.0.0:80", True), ("0.0.0.0:8000", False)],
+)
+def test_where_port_80_is_closed_the_entry_point_says_what_to_do(network: Network, port: str, is_told: bool) -> None:
+    with network.add_host().entered():
+        run = subprocess.run(
+            [DEPLOY / "entrypoint.sh", "echo", "gunicorn", "--bind", port, "wsgi:app"],
+            user=65534, group=65534, extra_groups=[], capture_output=True, text=True, timeout=60, check=True,
+        )  # fmt: skip
+    assert run.stdout == f"gunicorn --bind {port} wsgi:app\n", "the command runs all the same"
+    assert ("ip_unprivileged_port_start=0" in run.stderr) == is_told
+
+
+def test_kubernetes_restricted_profile_is_kept() -> None:
+    assert POD["securityContext"]["runAsNonRoot"]
+    assert POD["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert not CONTAINER["securityContext"]["allowPrivilegeEscalation"]
+    assert CONTAINER["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_kubernetes_runs_the_image_s_user_and_folder() -> None:
+    user, group = re.findall(r"^USER (\d+):(\d+)$", IMAGE, re.MULTILINE)[-1]
+    assert (POD["securityContext"]["runAsUser"], POD["securityContext"]["runAsGroup"]) == (int(user), int(group))
+    assert "VOLUME /data" in IMAGE
+    assert {"name": "data", "mountPath": "/data"} in CONTAINER["volumeMounts"]
+
+
+def test_kubernetes_probes_are_answered_at_the_port_that_is_bound(client: FlaskClient) -> None:
+    (port,) = [each["containerPort"] for each in CONTAINER["ports"] if each["name"] == "http"]
+    assert f"0.0.0.0:{port}" in CONTAINER["args"]
+    for name in ("startupProbe", "livenessProbe", "readinessProbe"):
+        assert CONTAINER[name]["httpGet"]["port"] == "http"
+        assert client.get(CONTAINER[name]["httpGet"]["path"]).status_code in (200, 503)
