@@ -31,7 +31,7 @@ COPY flaskapp flaskapp
 COPY wsgi.py gunicorn.conf.py ./
 COPY deploy/entrypoint.sh deploy/healthcheck.py /usr/local/bin/
 RUN python -m flaskapp.captioner.embedded.evaluate --scenes 1 \
-    && python -c "import flaskapp.jobs.embedded, flaskapp.serving.worker, flaskapp.serving.processes, gunicorn.app.wsgiapp"
+    && python -c "import wsgi, flaskapp.jobs.embedded, flaskapp.serving.worker, flaskapp.serving.processes, gunicorn.app.wsgiapp"
 ENV PYTHONDONTWRITEBYTECODE=1
 
 # Any user of group 0 can write to /data, and to nothing else: the database, and what comes from the hub.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from flaskapp import metrics, settings, shared_room  # noqa: F401 - its file is for all workers
-from flaskapp.cpu import usable_cores
+from flaskapp.machine import usable_cores
 from flaskapp.serving import access_log, json_log
 from flaskapp.serving.bodies import Bodies
 from flaskapp.serving.metrics_files import metrics_files

@@ -1,7 +1,6 @@
 #!/bin/sh
 # Runs the container's command. Docker lets any user listen at port 80, podman does not: the command then gets the one
 # capability for that, if the container may have it.
-umask 007  # what one user of group 0 leaves in /data is for the next, too
 if [ "$(id -u)" != 0 ] && [ "$(cat /proc/sys/net/ipv4/ip_unprivileged_port_start 2>/dev/null || echo 0)" -gt 80 ]; then
     low_ports="setpriv-low-ports --inh-caps +net_bind_service --ambient-caps +net_bind_service"
     if $low_ports true 2>/dev/null; then

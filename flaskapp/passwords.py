@@ -3,7 +3,7 @@
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from flaskapp.cpu import usable_cores
+from flaskapp.machine import usable_cores
 from flaskapp.threads import Threads
 from flaskapp.turns import Turns
 

@@ -153,16 +153,28 @@ def test_an_empty_file_is_unreadable() -> None:
 
 @pytest.mark.parametrize("orientation", [1, 6])
 @pytest.mark.parametrize("side", [1, 28, 60, 75, 100, 133, 150, 224, 267, 300])
-def test_a_large_jpeg_read_at_a_smaller_scale_loses_nothing_that_is_seen(side: int, orientation: int) -> None:
+@pytest.mark.parametrize("format", ["JPEG", "PNG"])
+def test_a_large_image_read_at_a_smaller_scale_loses_nothing_that_is_seen(
+    format: str, side: int, orientation: int
+) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    encoded = images.EncodedImage(to_bytes(photograph(1601, 1203), "JPEG", quality=92, exif=exif), max_megapixels=50)
+    data = to_bytes(photograph(1601, 1203), format, quality=92, exif=exif)
+    encoded = images.EncodedImage(data, max_megapixels=50)
     width, height = side, max(1, side * 3 // 4)
     fast = images.resize(encoded.decode(for_side=side), width, height).pixels.astype(float)
     full = images.resize(encoded.decode(), width, height).pixels.astype(float)
     error = np.mean((fast - full) ** 2)
     assert side == 1 or error > 0, "it was not read at a smaller scale"
     assert error < 255**2 / 10**3.5, "35 decibels of peak signal to noise"
+
+
+def test_no_more_pixels_than_needed_go_on_whatever_the_format() -> None:
+    picture = photograph(1600, 1200)
+    for data in (to_bytes(picture, "PNG"), to_bytes(picture, "WEBP"), to_bytes(picture.convert("RGBA"), "PNG")):
+        encoded = images.EncodedImage(data, max_megapixels=50)
+        assert encoded.decode(for_side=224).pixels.shape[:2] == (600, 800)
+        assert encoded.decode(for_side=301).pixels.shape[:2] == (1200, 1600)
 
 
 def test_only_a_jpeg_that_will_be_much_smaller_is_read_at_a_smaller_scale() -> None:

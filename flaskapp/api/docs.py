@@ -1,6 +1,6 @@
 """Swagger UI and ReDoc, with scripts from this server: they work without any outside network."""
 
-from importlib.resources import files
+from importlib.metadata import distribution
 
 from apispec import APISpec
 from flask import (
@@ -19,7 +19,10 @@ from werkzeug.wrappers import Response as BaseResponse
 from flaskapp.api import prefix
 
 # The scripts and styles come from a package that follows the releases of both.
-ASSETS = str(files("drf_spectacular_sidecar") / "static" / "drf_spectacular_sidecar")
+# Without an import of that package, which wants Django.
+ASSETS = str(
+    distribution("drf-spectacular-sidecar").locate_file("drf_spectacular_sidecar/static/drf_spectacular_sidecar")
+)
 
 # Scripts from here alone and none in the page. Both programs write style elements of their own, and ReDoc searches in
 # a worker that it makes from a blob.

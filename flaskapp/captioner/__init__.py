@@ -4,7 +4,7 @@ from flaskapp.captioner.choice import ChosenCaptioner
 from flaskapp.captioner.configuration import Configuration
 from flaskapp.captioner.generation import GenerationSettings
 from flaskapp.captioner.service import Captioner
-from flaskapp.cpu import spin_little
+from flaskapp.machine import spin_little
 
 __all__ = ["Captioner", "Configuration", "GenerationSettings", "captioner"]
 

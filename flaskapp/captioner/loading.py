@@ -14,7 +14,6 @@ from flaskapp.captioner.checkpoints.load import load as load_checkpoint
 from flaskapp.captioner.configuration import Configuration
 from flaskapp.captioner.engine.engine import Engine
 from flaskapp.captioner.generation import COURSE, Generation, GenerationSettings
-from flaskapp.cpu import usable_cores
 from flaskapp.errors import (
     CaptionFailed,
     InvalidGeneration,
@@ -22,6 +21,7 @@ from flaskapp.errors import (
     UnreadableImage,
     UnusableCheckpoint,
 )
+from flaskapp.machine import usable_cores
 
 log = logging.getLogger(__name__)
 

@@ -13,9 +13,9 @@ from flaskapp.cli.generation_options import option
 from flaskapp.cli.terminal import printable
 from flaskapp.client import Client, ClientError, LoginRefused, RequestRefused, ServerUnreachable
 from flaskapp.counted import Counted
-from flaskapp.cpu import usable_cores
 from flaskapp.errors import CaptionerUnavailable, InvalidGeneration, InvalidSetting, UnreadableImage
 from flaskapp.images import EncodedImage
+from flaskapp.machine import usable_cores
 
 REQUESTS_IN_FLIGHT = 16
 PATIENCE = 120.0  # seconds in which the hub is asked again for a model that it does not offer

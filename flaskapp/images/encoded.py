@@ -20,6 +20,7 @@ from flaskapp.images.colours import to_8_bit, to_srgb
 from flaskapp.images.containers.container import broken
 from flaskapp.images.formats import format_of
 from flaskapp.images.picture import Picture, threads
+from flaskapp.machine import usable_memory
 from flaskapp.shared_room import SharedRoom
 from flaskapp.turns import Turns
 
@@ -50,17 +51,20 @@ LONGEST_SIDE = 65_535
 BYTES_OF_PIXEL = {"webp": 26, "avif": 24, "heif": 24}
 BYTES_OF_OTHER_PIXEL = 16
 BYTES_OF_COMPARISON = 6  # more, of a JPEG without its end
-BYTES_AT_ONCE = 50_000_000 * BYTES_OF_OTHER_PIXEL
+# All that are decoded at the same time, or one alone. Small machines need their memory for the model and the processes.
+BYTES_AT_ONCE = min(50_000_000 * BYTES_OF_OTHER_PIXEL, usable_memory() // 5)
+MOST_BYTES = usable_memory() // 2  # of one image
 turns = Turns(BYTES_AT_ONCE, wait=10, busy="too many large images at once", shared=SharedRoom())
 
 # Pixels that a file may hold for each of the image's: the image, its alpha, a gain map, and the edges of tiles.
 MOST_CODED = 4
 CODED_THUMBNAILS = 2**20  # pixels
 
-# A JPEG is decoded with sides of at least so many times the side that it will be resized to. All of 1,000 scenes of 12
-# megapixels kept their captions; the model's input has 41 dB of peak signal to noise at least (benchmarks.photographs).
+# An image comes with sides of at least so many times the side that it will be resized to. All of 1,000 scenes of 12
+# megapixels (JPEG) kept their captions; the model's input has 41 dB of peak signal to noise at least
+# (benchmarks.photographs).
 SPARE = 2
-WHOLE = 1_500_000  # pixels of a JPEG that is always decoded whole: it takes milliseconds, and keeps every pixel
+WHOLE = 1_500_000  # pixels of an image that always comes whole: a JPEG takes milliseconds, and keeps every pixel
 SCALES = (1, 2, 4, 8)  # 8: an eighth of each side
 
 # Bytes to replace a missing end of a JPEG. They change the pixels if more than the end is missing.
@@ -98,9 +102,13 @@ class EncodedImage:
     ) -> Iterator[Picture]:
         """Wait until there is memory, then `decode`. The memory is released with the block: keep nothing as large.
 
-        Raises what `decode` does, and TooBusy after waiting too long, unless it is `patient`.
+        Raises what `decode` does, UnreadableImage for one that there will never be memory for, and TooBusy after
+        waiting too long, unless it is `patient`.
         """
-        with turns.take(self.memory(for_side), patient=patient), _finding_memory():
+        memory = self.memory(for_side)
+        if memory > MOST_BYTES:
+            raise UnreadableImage("the image takes more memory to decode than this server may use for one")
+        with turns.take(memory, patient=patient), _finding_memory():
             if has_left():
                 raise ClientLeft("the client has left")
             yield threads.run(lambda: self.decode(for_side, has_left))
@@ -110,8 +118,7 @@ class EncodedImage:
         pixels = self._width * self._height
         side = self._reduced_for(for_side)
         if side is not None and self.format == "jpeg":
-            factor = min(self._width, self._height) // (SPARE * side)
-            pixels //= max(scale for scale in SCALES if scale <= max(1, factor)) ** 2
+            pixels //= _scale(self._width, self._height, side) ** 2
         each = BYTES_OF_PIXEL.get(self.format, BYTES_OF_OTHER_PIXEL)
         if not self._container.has_end:
             each += BYTES_OF_COMPARISON
@@ -120,9 +127,9 @@ class EncodedImage:
     def decode(self, for_side: int | None = None, has_left: Callable[[], bool] = lambda: False) -> Picture:
         """Read the first frame: whole, upright by its EXIF orientation, in right colours.
 
-        An image that will be shrunk until no side is longer than `for_side` pixels may come smaller than it is: a large
-        JPEG can be read at a half, a quarter or an eighth of its size, as long as it stays SPARE times as large as it
-        will be.
+        An image that will be shrunk until no side is longer than `for_side` pixels may come smaller than it is, as long
+        as it stays SPARE times as large as it will be: a large JPEG can be read at a half, a quarter or an eighth of
+        its size; squares of pixels are averaged in others.
 
         A client that `has_left` ends the decoding of a JPEG, PNG, GIF or BMP within 64 KiB of its file. The other
         decoders cannot be interrupted, nor can any of them within these 64 KiB: `containers` bounds what they cost.
@@ -137,10 +144,16 @@ class EncodedImage:
             with suppress(Exception):  # an orientation that cannot be read counts as 1, upright
                 ImageOps.exif_transpose(image, in_place=True)
             profile = self._container.profile or image.info.get("icc_profile")
-            return Picture(np.asarray(to_srgb(to_8_bit(image), profile)), self.format)
+            return Picture(np.asarray(self._averaged(to_srgb(to_8_bit(image), profile), side)), self.format)
 
     def _reduced_for(self, for_side: int | None) -> int | None:
         return for_side if self._width * self._height > WHOLE else None
+
+    def _averaged(self, image: Image.Image, for_side: int | None) -> Image.Image:
+        """What its decoder cannot make smaller: no more pixels go on to the model's processing than it needs."""
+        if for_side is None or self.format == "jpeg":
+            return image
+        return image.reduce(_scale(*image.size, for_side))
 
     def _check_complete(self, image: Image.Image, for_side: int | None, has_left: Callable[[], bool]) -> None:
         """Raises UnreadableImage if a JPEG without its end lacks pixels as well. The decoder would make them up."""
@@ -182,6 +195,12 @@ def _load(image: Image.Image, for_side: int | None) -> None:
     if for_side is not None:
         image.draft(None, (SPARE * for_side, SPARE * for_side))
     image.load()
+
+
+def _scale(width: int, height: int, for_side: int) -> int:
+    """How many times smaller an image may come that will be shrunk to this side."""
+    most = min(width, height) // (SPARE * for_side)
+    return max(scale for scale in SCALES if scale <= max(1, most))
 
 
 def _check_size(width: int, height: int, max_megapixels: float) -> None:

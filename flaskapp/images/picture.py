@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from flaskapp.cpu import usable_cores
+from flaskapp.machine import usable_cores
 from flaskapp.threads import Threads
 
 # What we write: the format's name to the ending of its files.

@@ -9,7 +9,6 @@ from functools import partial
 from itertools import chain
 
 from flaskapp.captioner import GenerationSettings
-from flaskapp.cpu import usable_cores
 from flaskapp.errors import BlobStoreUnavailable, BrokerUnavailable, Unavailable, UnknownJob
 from flaskapp.jobs.blobs import Blobs
 from flaskapp.jobs.bundle import Bundle, Limits, NamedFile, unpack
@@ -18,6 +17,7 @@ from flaskapp.jobs.keeper import Keeper
 from flaskapp.jobs.ledger import Ledger
 from flaskapp.jobs.queue import Queue
 from flaskapp.jobs.tables import ACTIVE, QUEUED, RECEIVING, Image, Job
+from flaskapp.machine import usable_cores
 from flaskapp.threads import Threads
 from flaskapp.turns import Turns
 

@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from flaskapp.captioner import captioner
-from flaskapp.cpu import usable_cores
+from flaskapp.machine import usable_cores
 from flaskapp.serving.metrics_files import metrics_files
 from tests.conftest import ASSETS, ROOT, Server, assert_error
 

@@ -11,7 +11,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from flaskapp.cpu import usable_cores
+from flaskapp.machine import usable_cores
 from tests.benchmarks.captions import batching, checkpoints, in_process, memory, over_http
 
 DEFAULT, OTHERS = "vit-gpt2", ("blip-base", "trocr-base")

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from itertools import count, islice
 from pathlib import Path
 
-from flaskapp.cpu import usable_cores
+from flaskapp.machine import usable_cores
 from tests.benchmarks.captions.checkpoints import FULL_SIZES
 from tests.benchmarks.captions.images import image, phone_photograph
 from tests.benchmarks.captions.load import Load, closed_loop, poisson

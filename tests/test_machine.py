@@ -1,0 +1,69 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flaskapp.machine import usable_cores, usable_memory
+
+
+def write(folder: Path, files: dict[str, Any]) -> None:
+    """Files as the kernel shows them."""
+    for name, text in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(f"{text}\n")
+
+
+def test_without_a_container_the_affinity_mask_counts(tmp_path: Path) -> None:
+    assert usable_cores(tmp_path / "missing") == len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize(
+    ("quota", "period", "cores"),
+    [
+        ("max", 100000, 8),
+        (-1, 100000, 8),
+        (100000, 100000, 1),
+        (5000, 100000, 1),
+        (150000, 100000, 2),
+        (900000, 100000, 8),
+    ],
+)
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_container_s_limit_counts_rounded_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int, quota: int | str, period: int, cores: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    files = {1: {"cpu/cpu.cfs_quota_us": quota, "cpu/cpu.cfs_period_us": period}, 2: {"cpu.max": f"{quota} {period}"}}
+    write(tmp_path, files[version])
+    assert usable_cores(tmp_path) == cores
+
+
+@pytest.mark.parametrize("file", ["memory.max", "memory/memory.limit_in_bytes"])
+@pytest.mark.parametrize(
+    ("limit", "is_installed"), [(2**20, False), ("max", True), (2**63 - 4096, True)], ids=["less", "none", "more"]
+)
+def test_the_memory_is_the_machine_s_or_the_container_s_limit(
+    tmp_path: Path, file: str, limit: int | str, is_installed: bool
+) -> None:
+    write(tmp_path, {file: limit})
+    installed = usable_memory(tmp_path / "missing")
+    assert 2**30 < installed < 2**50
+    assert usable_memory(tmp_path) == (installed if is_installed else limit)
+
+
+@pytest.mark.parametrize(("given", "shown"), [({}, "'1000'"), ({"GOMP_SPINCOUNT": "77"}, "'77'")])
+def test_threads_that_wait_leave_their_cores_to_others_unless_told_otherwise(given: dict[str, str], shown: str) -> None:
+    """libgomp shows what it read when torch was imported."""
+    others = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
+    run = subprocess.run(
+        [sys.executable, "-c", "import flaskapp.captioner, torch"],
+        env={**others, **given, "OMP_DISPLAY_ENV": "verbose"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert f"GOMP_SPINCOUNT = {shown}" in run.stderr
