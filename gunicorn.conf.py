@@ -103,7 +103,7 @@ def post_worker_init(worker: Any) -> None:
             """Answer what is under way, and be replaced."""
             worker.alive = False
 
-        extensions["jobs"].on_submit = lambda: worker.jobs.ring(on_loss=leave)
+        extensions["jobs"].on_wait = lambda: worker.jobs.ring(on_loss=leave)
     if worker.age == 1 and "accounts" in extensions:
         warn_of_logins(worker.wsgi.config, extensions["accounts"])
     most = getattr(worker.wsgi, "config", {}).get("MAX_CONTENT_LENGTH") or 2**24

@@ -47,6 +47,7 @@ def make_app(tmp_path: Path) -> Iterator[Callable[..., Flask]]:
     def make(**settings: Any) -> Flask:
         defaults = {"CAPTIONER_MODEL": "embedded", "DATABASE_URL": f"sqlite:///{tmp_path / 'test.db'}"}
         app = create_app(defaults | settings)
+        app.extensions["jobs"].on_wait = lambda: None  # tests are the worker
         apps.append(app)
         return app
 

@@ -1,12 +1,16 @@
 """The development server of the README."""
 
+import os
 import shutil
+import signal
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import requests
 
-from tests.conftest import ROOT, Server
+from tests.conftest import ASSETS, ROOT, Server
 
 
 def test_the_lines_of_flask_run_have_no_query_strings(start_server: Callable[..., Server]) -> None:
@@ -28,3 +32,26 @@ def test_flask_run_reloads_on_change(start_server: Callable[..., Server], tmp_pa
     status.write_text(status.read_text().replace('"message": "OK"', '"message": "Reloaded"'))
     server.wait_for("Debugger is active", times=2)
     assert requests.get(server.url, timeout=30).json()["message"] == "Reloaded"
+
+
+def test_flask_run_captions_jobs_also_those_of_before_a_restart(
+    start_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    def run() -> Server:
+        return start_server(
+            command="flask --app wsgi run --port {port}",
+            ready="Running on",
+            FLASKAPP_DATABASE_URL=f"sqlite:///{tmp_path / 'jobs.db'}",
+        )
+
+    first = run()
+    files = [("data", (ASSETS / "star.png").read_bytes())] * 200
+    job = requests.post(first.url + "/caption_jobs/", files=files, timeout=60).json()
+    os.kill(first.process.pid, signal.SIGKILL)
+    second = run()
+    until = time.monotonic() + 60
+    while (seen := requests.get(f"{second.url}/caption_jobs/{job['id']}", timeout=60).json())["state"] != "done":
+        assert seen["state"] in ("queued", "running")
+        assert time.monotonic() < until
+        threading.Event().wait(0.2)  # the interval of a client
+    assert seen["done"] == len(files)

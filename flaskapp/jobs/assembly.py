@@ -1,6 +1,5 @@
 """The parts of jobs, put together by the settings."""
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,14 +7,13 @@ from typing import Any
 from flaskapp.captioner import captioner
 from flaskapp.database import Database
 from flaskapp.jobs.blobs import Blobs
+from flaskapp.jobs.in_process import InProcessWorker
 from flaskapp.jobs.keeper import Keeper
 from flaskapp.jobs.ledger import Ledger
 from flaskapp.jobs.queue import FOLDER, Queue
 from flaskapp.jobs.quotas import Quotas
 from flaskapp.jobs.service import Jobs
 from flaskapp.jobs.work import Work
-
-log = logging.getLogger(__name__)
 
 
 def assemble(config: Mapping[str, Any], database: Database, folder: Path) -> Jobs:
@@ -33,11 +31,7 @@ def assemble(config: Mapping[str, Any], database: Database, folder: Path) -> Job
         seconds_kept=config["JOB_TTL"],
     )
     if queue.is_local:
-        jobs.on_submit = _warn  # until `embedded` starts a worker
+        jobs.on_wait = InProcessWorker(jobs).start  # until `embedded` starts one
     work = Work(ledger, blobs, jobs.keeper, captioner, config["MAX_MEGAPIXELS"])
     queue.register(work.caption_chunk, jobs.tidy)
     return jobs
-
-
-def _warn() -> None:
-    log.warning("This server captions no jobs: gunicorn's does, or run `celery -A flaskapp.jobs worker` beside it")

@@ -169,10 +169,8 @@ def work(jobs: Jobs, engines: list[str], on_work: Callable[[], None]) -> None:
     jobs.queue.prepare()
     jobs.keeper.start()
     give_way()  # and no more: who is last of all, as the captioning thread is, must hold no lock of the database
-    worker = jobs.queue.celery.Worker(
-        pool="solo", quiet=True, without_gossip=True, without_mingle=True, without_heartbeat=True
-    )
-    worker.start()  # returns even after what it calls unrecoverable
+    worker = jobs.queue.worker()
+    worker.start()
     sys.exit(worker.exitcode)
 
 

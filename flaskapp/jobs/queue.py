@@ -5,6 +5,7 @@ import ssl
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from celery import Celery
@@ -74,6 +75,12 @@ class Queue:
     def has_been_used(self) -> bool:
         """Whether there may be messages. False only if the folder is missing."""
         return self._folder is None or self._folder.exists()
+
+    def worker(self) -> Any:
+        """A Celery worker that does one chunk at a time. Its `start` returns even after what it calls unrecoverable."""
+        return self.celery.Worker(
+            pool="solo", quiet=True, without_gossip=True, without_mingle=True, without_heartbeat=True
+        )
 
     def prepare(self) -> None:
         """Make the folders of a queue in a folder. Raises OSError."""

@@ -49,7 +49,7 @@ class Jobs:
         self, ledger: Ledger, blobs: Blobs, queue: Queue, keeper: Keeper, *, chunk_size: int, seconds_kept: int
     ) -> None:
         self.ledger, self.blobs, self.queue, self.keeper = ledger, blobs, queue, keeper
-        self.on_submit: Callable[[], None] = lambda: None
+        self.on_wait: Callable[[], None] = lambda: None  # called for each job that somebody submits or looks at
         self._chunk_size = chunk_size
         self._seconds_kept = seconds_kept
         busy = "too many jobs arrive at once"
@@ -88,7 +88,6 @@ class Jobs:
                     send(ChunkId(job.id, number) for number in range(chunks))
                 except BrokerUnavailable:
                     log.warning("The messages of a job could not all be sent: they will be")
-        self.on_submit()
         return self.find(job.id, owner)
 
     def _store(self, job_id: str, bundle: Bundle) -> int:
@@ -115,6 +114,8 @@ class Jobs:
         found = self.ledger.find(job_id, owner)
         if found is None:
             raise UnknownJob("there is no such job")
+        if found[0].state in ACTIVE:
+            self.on_wait()
         return _status(*found)
 
     def results(self, job: JobStatus, first: int, count: int) -> Sequence[Image]:
