@@ -29,8 +29,12 @@ from flaskapp.errors import UnusableCheckpoint
 
 LOCALLY: Any = {"local_files_only": True, "trust_remote_code": False}
 # What these warn of is reported below in one line, or is meant: poolers without weights, buffers of old releases, a
-# `max_new_tokens` beside a checkpoint's `max_length`.
-for noisy in ("transformers.modeling_utils", "transformers.generation.utils"):
+# `max_new_tokens` beside a checkpoint's `max_length`, layers that are not spread over several devices.
+for noisy in (
+    "transformers.modeling_utils",
+    "transformers.generation.utils",
+    "transformers.distributed.tensor_parallel",
+):
     logging.getLogger(noisy).setLevel(logging.ERROR)
 
 LFS_POINTER = b"version https://git-lfs"  # what a file begins with whose content has not been fetched
