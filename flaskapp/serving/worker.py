@@ -6,13 +6,11 @@ gunicorn's own errors are pages in HTML, and a 500 for a path that is not under 
 import json
 import os
 import socket
-import time
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 
 import gevent
-from gevent.socket import wait_read
 from gunicorn.http import errors
 from gunicorn.workers.ggevent import GeventWorker
 
@@ -21,8 +19,6 @@ from flaskapp.trace import new_id
 
 LINGER = 2.0  # seconds that the rest of a refused request is thrown away, so that its sender gets to read the refusal
 READ_AT_ONCE = 2**16  # bytes
-HEAD = 5.0  # seconds for the head of a request
-LOOK = 1.0  # seconds between two looks whether the worker is to stop
 
 STATUSES = {
     errors.InvalidResponseHeader: HTTPStatus.INTERNAL_SERVER_ERROR,  # the application's fault, though it is an
@@ -37,17 +33,11 @@ STATUSES = {
 
 
 class Worker(GeventWorker):  # type: ignore[misc]
-    _idle = 0  # connections
-
     def patch(self) -> None:
         """Import the application before root becomes another user, who may not be able to read all libraries."""
         super().patch()
         if os.geteuid() != self.cfg.uid:
             self.app.wsgi()
-
-    def timeout_ctx(self) -> Any:
-        """For the head of a request. gunicorn takes `keepalive`, the time that an idle connection has."""
-        return gevent.Timeout(HEAD, False)
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
         """A client that takes nothing of its answer for too long is let go without a traceback in the log."""
@@ -56,27 +46,6 @@ class Worker(GeventWorker):  # type: ignore[misc]
         except TimeoutError:
             self.log.info("%s: %s %s: the client takes nothing any more", _name(addr), req.method, req.path)
             raise StopIteration from None
-        self._wait_for_next(req, sock)
-
-    def _wait_for_next(self, req: Any, sock: Any) -> None:
-        """Keep the connection for `keepalive` seconds, until its next request begins, which has HEAD seconds then.
-
-        Not in a stop. Where many are idle already, it has HEAD seconds for both.
-        """
-        held = req.unreader.take_buffered()
-        req.unreader.unread(held)
-        if held or getattr(sock, "pending", lambda: 0)() or self._idle >= self.worker_connections // 2:
-            return
-        until = time.monotonic() + self.cfg.keepalive
-        self._idle += 1
-        try:
-            while self.alive and time.monotonic() < until:
-                with suppress(TimeoutError):
-                    wait_read(sock.fileno(), LOOK, TimeoutError())
-                    return
-        finally:
-            self._idle -= 1
-        raise StopIteration
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """Answer what never became a request, in the shape of the application's errors."""

@@ -2,11 +2,9 @@
 
 import re
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from http.client import HTTPConnection
 from urllib.parse import urlsplit
 
 import pytest
@@ -286,19 +284,6 @@ def test_a_client_that_closes_its_sending_half_gets_its_answer(server: Server, v
             answer = read_all(connection)
         assert answer.startswith(f"{version} 200 OK\r\n".encode())
         assert b"a large pink star" in answer
-
-
-@pytest.mark.slow
-def test_an_idle_connection_is_kept_for_proxies_and_holds_up_no_stop(start_server: Callable[..., Server]) -> None:
-    server = start_server("--workers", "1", ready="Booting worker")
-    connection = HTTPConnection(urlsplit(server.url).netloc, timeout=PATIENCE)
-    for _ in range(2):
-        connection.request("GET", "/")
-        assert connection.getresponse().read()
-        threading.Event().wait(7)  # longer than a head may take
-    server.process.terminate()
-    assert server.process.wait(10) == 0
-    connection.close()
 
 
 @pytest.mark.slow
