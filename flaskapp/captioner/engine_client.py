@@ -9,7 +9,7 @@ import numpy as np
 from flaskapp.captioner import wire
 from flaskapp.captioner.generation import Caption, Generation, GenerationSettings
 from flaskapp.captioner.remote_engine import GRACE, RemoteEngine, Status, answer, send
-from flaskapp.errors import ModelUnavailable, TooBusy
+from flaskapp.errors import EngineLost, ModelUnavailable, TooBusy
 from flaskapp.trace import Trace
 
 
@@ -45,18 +45,19 @@ class EngineClient:
         until = time.monotonic() + deadline + GRACE
         *others, last = self._by_load()
         for engine in [*others, last]:
-            with engine.asking(question, self._deadline) as connection:
-                try:
+            has_begun = False
+            try:
+                with engine.counted(), engine.asking(question, self._deadline) as connection:
                     message = answer(connection, until, has_left)
-                except (ModelUnavailable, TooBusy):  # no image was asked for yet
-                    if engine is last:
-                        raise
-                    continue
-                if "go" in message:
-                    with trace.timing("decode"):
-                        send(connection, images)
-                    message = answer(connection, until, has_left)
+                    if "go" in message:
+                        has_begun = True
+                        with trace.timing("decode"):
+                            send(connection, images)
+                        message = answer(connection, until, has_left)
                 break
+            except (ModelUnavailable, TooBusy, EngineLost):
+                if has_begun or engine is last:
+                    raise
         engine.note(message["model"])
         decode = trace.seconds.get("decode")
         trace.seconds |= message["seconds"] | ({"decode": decode} if decode is not None else {})

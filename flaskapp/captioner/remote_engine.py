@@ -78,7 +78,7 @@ class RemoteEngine:
 
         Raises ModelUnavailable where none can be made, EngineLost where it breaks.
         """
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection, self._counted():
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             try:
                 connection.settimeout(patience)
                 connection.connect(self._address)
@@ -88,10 +88,12 @@ class RemoteEngine:
             try:
                 yield connection
             except (OSError, wire.Closed) as error:
+                self._status, self._asked = replace(self._status, problem=LOADING), time.monotonic()
                 raise EngineLost("the captioner stopped; it will be back") from error
 
     @contextmanager
-    def _counted(self) -> Iterator[None]:
+    def counted(self) -> Iterator[None]:
+        """A request that the engine has in hand during the block."""
         with self._lock:
             self._in_hand += 1
         try:

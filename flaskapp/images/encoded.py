@@ -53,7 +53,7 @@ BYTES_OF_OTHER_PIXEL = 16
 BYTES_OF_COMPARISON = 6  # more, of a JPEG without its end
 # All that are decoded at the same time, or one alone. Small machines need their memory for the model and the processes.
 BYTES_AT_ONCE = min(50_000_000 * BYTES_OF_OTHER_PIXEL, usable_memory() // 5)
-MOST_BYTES = usable_memory() // 2  # of one image
+MOST_BYTES = usable_memory() // 3  # of one image
 turns = Turns(BYTES_AT_ONCE, wait=10, busy="too many large images at once", shared=SharedRoom())
 
 # Pixels that a file may hold for each of the image's: the image, its alpha, a gain map, and the edges of tiles.
@@ -153,7 +153,8 @@ class EncodedImage:
         """What its decoder cannot make smaller: no more pixels go on to the model's processing than it needs."""
         if for_side is None or self.format == "jpeg":
             return image
-        return image.reduce(_scale(*image.size, for_side))
+        scale = _scale(*image.size, for_side)
+        return image.reduce(scale) if scale > 1 else image
 
     def _check_complete(self, image: Image.Image, for_side: int | None, has_left: Callable[[], bool]) -> None:
         """Raises UnreadableImage if a JPEG without its end lacks pixels as well. The decoder would make them up."""

@@ -108,12 +108,16 @@ class EngineProcess:
             end.close()
         leftovers.leave(self._folder)
 
-    def stop(self) -> None:
-        """Stop it, and wait for its end."""
+    def end(self) -> None:
+        """Let it end now."""
         self._is_over.set()
         self._listener.close()
         with suppress(OSError):
             self._lifeline.shutdown(socket.SHUT_WR)  # whoever else has this end
+
+    def stop(self) -> None:
+        """Stop it, and wait for its end."""
+        self.end()
         until = time.monotonic() + PATIENCE
         while self._host.poll() is None and time.monotonic() < until:
             time.sleep(TICK)

@@ -1,7 +1,8 @@
 """The processes that a server has beside its web workers: an engine for each device, and one for caption jobs."""
 
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 
 from flaskapp import settings
 from flaskapp.serving.engine_process import EngineProcess
@@ -48,11 +49,11 @@ class Processes:
         """
         self._places, self._spare_places = self._spare_places, self._places
         old, new = self._engines, self._start_engines(on_bad_setting=lambda: None)
-        have_models = [engine.wait_until_loaded(RELOAD) for engine in new]
+        until = time.monotonic() + RELOAD
+        have_models = [engine.wait_until_loaded(until - time.monotonic()) for engine in new]
         if not all(have_models) and any(engine.problem is None for engine in old):
             log.error("The new engine process has no model: the old one stays")
-            for engine in new:
-                engine.stop()
+            _stop(new)
             self._places, self._spare_places = self._spare_places, self._places
             return
         for engine in old:
@@ -65,8 +66,7 @@ class Processes:
         """Stop them, and wait for their ends, but not for ever."""
         if self.jobs is not None:
             self.jobs.stop()
-        for engine in self._engines:
-            engine.stop()
+        _stop(self._engines)
 
     def _make_room(self) -> int | None:
         self.metrics_places.append(metrics_files.make_room(self.metrics_places))
@@ -77,3 +77,10 @@ class Processes:
             EngineProcess(device, metrics_files.arguments(place), self._identity, on_bad_setting)
             for device, place in zip(self._devices, self._places, strict=True)
         ]
+
+
+def _stop(engines: Sequence[EngineProcess]) -> None:
+    for engine in engines:
+        engine.end()
+    for engine in engines:
+        engine.stop()

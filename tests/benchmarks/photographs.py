@@ -39,7 +39,7 @@ class Comparison(NamedTuple):
     seconds_reduced: float
 
 
-def draw(index: int, format: str) -> tuple[bytes, str]:
+def draw(index: int, format: str = "JPEG") -> tuple[bytes, str]:
     """Held-out scene number `index` as a file of 12 megapixels, and its caption."""
     rng = np.random.default_rng((scenes.RANDOM_STREAMS["held-out"], index))
     small = scenes.imagine(rng)
