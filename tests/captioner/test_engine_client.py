@@ -249,9 +249,10 @@ def test_requests_are_shared_among_engines_by_how_many_each_has(listener: socket
             connections = [each.accept()[0] for _ in range(2)]
             assert [wire.receive(connection)[0]["do"] for connection in connections] == ["describe"] * 2
             for connection in connections:
+                wire.send(connection, wire.encode_error(errors.CaptionFailed("the model failed")))
                 connection.close()
         for future in asked:
-            with pytest.raises(EngineLost):
+            with pytest.raises(errors.CaptionFailed):
                 future.result(10)
 
 
