@@ -9,8 +9,8 @@ LABEL org.opencontainers.image.title="flaskapp" \
 
 ENV PYTHONUNBUFFERED=1
 
-# Not in the image: Django, which the package with Swagger UI's files requires and nobody imports; what is for compilers
-# and for tests; byte code, but for what a caption needs (below).
+# Left out: Django, which drf-spectacular-sidecar requires and nothing imports; headers; tests; byte code, except for
+# the modules that a caption imports (below).
 WORKDIR /app
 COPY requirements.txt .
 RUN pip install --no-cache-dir --no-compile ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} -r requirements.txt \
@@ -19,7 +19,7 @@ RUN pip install --no-cache-dir --no-compile ${TORCH_INDEX:+--extra-index-url "$T
     && rm -rf torch/include \
     && find . -type d \( -name tests -o -name test -o -name __pycache__ \) -prune -exec rm -rf {} +
 
-# For deploy/entrypoint.sh: a program that can pass on the one capability, without one itself where that is not allowed.
+# For deploy/entrypoint.sh. The capability is permitted, not effective: where the container drops it, the copy still runs.
 RUN apt-get update \
     && apt-get install -y --no-install-recommends libcap2-bin \
     && cp "$(command -v setpriv)" /usr/local/bin/setpriv-low-ports \
@@ -34,7 +34,7 @@ RUN python -m flaskapp.captioner.embedded.evaluate --scenes 1 \
     && python -c "import wsgi, flaskapp.jobs.embedded, flaskapp.serving.worker, flaskapp.serving.processes, gunicorn.app.wsgiapp"
 ENV PYTHONDONTWRITEBYTECODE=1
 
-# Any user of group 0 can write to /data, and to nothing else: the database, and what comes from the hub.
+# Writable for any user of group 0: the database, and the files from the hub.
 RUN install -d -g 0 -m 770 /data
 ENV HOME=/data HF_HOME=/data/huggingface FLASKAPP_DATABASE_URL=sqlite:////data/flaskapp.db
 VOLUME /data

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Runs the container's command. Docker lets any user listen at port 80, podman does not: a command that names the port
-# then gets the one capability for that, if the container may have it. A program that has capabilities of its own loses
-# some variables (secure-execution mode, ld.so(8)): env gives back those that people set.
+# Runs the container's command. Docker lets any user listen at port 80, podman does not. There, a command with ":80" gets
+# CAP_NET_BIND_SERVICE, if the container has it. A program with a file capability starts without some variables
+# (secure-execution mode, ld.so(8)): `env` sets the usual ones again.
 case "$* " in *:80\ *)
     if [ "$(id -u)" != 0 ] && [ "$(cat /proc/sys/net/ipv4/ip_unprivileged_port_start 2>/dev/null || echo 0)" -gt 80 ]; then
         low_ports="setpriv-low-ports --inh-caps +net_bind_service --ambient-caps +net_bind_service"

@@ -1,7 +1,7 @@
-"""The container's health check: does the server answer `/livez`, at whatever port `--bind` made it listen?
+"""The container's health check: exits with 0 if a server of this user answers `/livez`, whatever its port.
 
-Exits with 0 if it does. The addresses are those at which processes of this user listen in this network namespace, as
-`/proc/net/tcp` and `tcp6` list them (proc_pid_net(5)). No proxy of the environment is asked.
+It tries each TCP address at which this user listens in the network namespace, from `/proc/net/tcp` and `tcp6`
+(proc_pid_net(5)). It ignores `http_proxy`. Servers with TLS or on a Unix socket need a health check of their own.
 """
 
 import http.client
@@ -31,7 +31,7 @@ def addresses() -> Iterator[tuple[str, int]]:
 
 
 def is_alive(host: str, port: int) -> bool:
-    """Whether `/livez`, under gunicorn's SCRIPT_NAME, is answered with 200 there. TLS is not spoken."""
+    """Whether `/livez`, under gunicorn's SCRIPT_NAME, is answered with 200 over plain HTTP."""
     with (
         closing(http.client.HTTPConnection(host, port, timeout=PATIENCE)) as connection,
         suppress(OSError, http.client.HTTPException),

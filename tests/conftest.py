@@ -47,7 +47,7 @@ def make_app(tmp_path: Path) -> Iterator[Callable[..., Flask]]:
     def make(**settings: Any) -> Flask:
         defaults = {"CAPTIONER_MODEL": "embedded", "DATABASE_URL": f"sqlite:///{tmp_path / 'test.db'}"}
         app = create_app(defaults | settings)
-        app.extensions["jobs"].on_wait = lambda: None  # tests are the worker
+        app.extensions["jobs"].on_wait = lambda: None  # no worker: tests do the work themselves
         apps.append(app)
         return app
 
@@ -95,6 +95,10 @@ class Server:
             self._heard.wait_for(lambda: len(found()) >= times or self.has_ended, timeout=120)
             assert len(found()) >= times, f"{text!r} never came into the log:\n{''.join(self.lines)}"
             return found()[-1]
+
+    def count(self, text: str) -> int:
+        """Lines of the log with this text so far."""
+        return sum(text in line for line in self.lines)
 
     def stop(self) -> int:
         """Stop it gracefully and return its exit code."""

@@ -11,7 +11,6 @@ from PIL import Image, ImageCms
 
 from flaskapp import images
 from flaskapp.errors import UnreadableImage, UnsupportedImageFormat
-from tests.photograph import photograph
 
 RED, GREEN, BLUE, GREY = (200, 30, 30), (30, 160, 60), (30, 60, 200), (120, 120, 120)
 
@@ -149,43 +148,6 @@ def test_other_content_is_an_unsupported_format(data: bytes) -> None:
 def test_an_empty_file_is_unreadable() -> None:
     with pytest.raises(UnreadableImage, match="empty"):
         decode(b"")
-
-
-@pytest.mark.parametrize("orientation", [1, 6])
-@pytest.mark.parametrize("side", [1, 28, 60, 75, 100, 133, 150, 224, 267, 300])
-@pytest.mark.parametrize("format", ["JPEG", "PNG"])
-def test_a_large_image_read_at_a_smaller_scale_loses_nothing_that_is_seen(
-    format: str, side: int, orientation: int
-) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    data = to_bytes(photograph(1601, 1203), format, quality=92, exif=exif)
-    encoded = images.EncodedImage(data, max_megapixels=50)
-    width, height = side, max(1, side * 3 // 4)
-    fast = images.resize(encoded.decode(for_side=side), width, height).pixels.astype(float)
-    full = images.resize(encoded.decode(), width, height).pixels.astype(float)
-    error = np.mean((fast - full) ** 2)
-    assert side == 1 or error > 0, "it was not read at a smaller scale"
-    assert error < 255**2 / 10**3.5, "35 decibels of peak signal to noise"
-
-
-def test_no_more_pixels_than_needed_go_on_whatever_the_format() -> None:
-    picture = photograph(1600, 1200)
-    for data in (to_bytes(picture, "PNG"), to_bytes(picture, "WEBP"), to_bytes(picture.convert("RGBA"), "PNG")):
-        encoded = images.EncodedImage(data, max_megapixels=50)
-        assert encoded.decode(for_side=224).pixels.shape[:2] == (600, 800)
-        assert encoded.decode(for_side=301).pixels.shape[:2] == (1200, 1600)
-
-
-def test_only_a_jpeg_that_will_be_much_smaller_is_read_at_a_smaller_scale() -> None:
-    jpeg = images.EncodedImage(to_bytes(photograph(1600, 1200), "JPEG"), max_megapixels=50)
-    assert jpeg.decode(for_side=301).pixels.shape == (1200, 1600, 3)
-    assert jpeg.decode(for_side=300).pixels.shape == (600, 800, 3)
-    assert jpeg.decode(for_side=40).pixels.shape == (150, 200, 3)
-    small = images.EncodedImage(to_bytes(photograph(800, 600), "JPEG"), max_megapixels=50)
-    assert small.decode(for_side=20).pixels.shape == (600, 800, 3)
-    png = images.EncodedImage(to_bytes(photograph(80, 60), "PNG"), max_megapixels=50)
-    assert png.decode(for_side=2).pixels.shape == (60, 80, 3)
 
 
 def test_an_image_is_upright_whatever_its_profile() -> None:

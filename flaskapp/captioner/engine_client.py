@@ -8,7 +8,7 @@ import numpy as np
 
 from flaskapp.captioner import wire
 from flaskapp.captioner.generation import Caption, Generation, GenerationSettings
-from flaskapp.captioner.remote_engine import GRACE, RemoteEngine, Status, answer, send
+from flaskapp.captioner.remote_engine import GRACE, RemoteEngine, Status, receive_answer, send_images
 from flaskapp.errors import EngineLost, ModelUnavailable, TooBusy
 from flaskapp.trace import Trace
 
@@ -16,8 +16,8 @@ from flaskapp.trace import Trace
 class EngineClient:
     """Has the interface of `Captioner`.
 
-    `addresses` are the Unix sockets of one engine process or several, which have the same model: a request goes to the
-    one with the fewest requests of this process.
+    `addresses` are the Unix sockets of one or several engine processes, which have the same model. A request goes to
+    the engine with the fewest requests of this process, and to the next one if that refuses it.
     """
 
     def __init__(self, addresses: Sequence[str], deadline: float) -> None:
@@ -48,17 +48,17 @@ class EngineClient:
             has_begun = False
             try:
                 with engine.counted(), engine.asking(question, self._deadline) as connection:
-                    message = answer(connection, until, has_left)
+                    message = receive_answer(connection, until, has_left)
                     if "go" in message:
                         has_begun = True
                         with trace.timing("decode"):
-                            send(connection, images)
-                        message = answer(connection, until, has_left)
+                            send_images(connection, images)
+                        message = receive_answer(connection, until, has_left)
                 break
             except (ModelUnavailable, TooBusy, EngineLost):
                 if has_begun or engine is last:
                     raise
-        engine.note(message["model"])
+        engine.update(message["model"])
         decode = trace.seconds.get("decode")
         trace.seconds |= message["seconds"] | ({"decode": decode} if decode is not None else {})
         trace.batch_size = message["batch_size"]
@@ -81,7 +81,7 @@ class EngineClient:
         """As `Captioner.resolve`."""
         question = {"do": "resolve", "settings": wire.encode_settings(settings)}
         with self._by_load()[0].asking(question, self._deadline) as connection:
-            message = answer(connection, time.monotonic() + self._deadline + GRACE)
+            message = receive_answer(connection, time.monotonic() + self._deadline + GRACE)
         generation = wire.decode_generation(message["generation"])
         assert generation is not None
         return generation
@@ -134,11 +134,11 @@ class EngineClient:
 
     @property
     def _status(self) -> Status:
-        """That of an engine which can caption, if there is one."""
+        """The status of an engine with a model, if there is one."""
         return min((engine.status for engine in self._engines), key=lambda status: status.problem is not None)
 
     def _by_load(self) -> list[RemoteEngine]:
-        """Those that can caption go first, and of these the one with the least to do."""
+        """Engines with a model first; among those, the one with the fewest requests of this process."""
         if len(self._engines) == 1:
             return self._engines
         return sorted(

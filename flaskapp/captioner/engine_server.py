@@ -192,15 +192,15 @@ def run(listener: socket.socket, captioner: Captioner, identity: Identity, host:
 
 
 def main() -> None:
-    """`python -m flaskapp.captioner.engine_server HOST METRICS_FOLDER PROCESS IDENTITY`; see `metrics.share`."""
+    """`python -m flaskapp.captioner.engine_server HOST METRICS_FOLDER PROCESS IDENTITY DEVICE`; see `metrics.share`."""
     from flaskapp import create_app, settings
     from flaskapp.captioner import captioner
     from flaskapp.serving.json_log import configure
 
-    host, folder, process, identity = sys.argv[1:]
+    host, folder, process, identity, device = sys.argv[1:]
     with settings.exiting_on_error(BAD_SETTING):
         configure(settings.read_one("LOG_FORMAT"))
-        create_app()
+        create_app({"CAPTIONER_DEVICE": device})
         metrics.share(Path(folder) if folder else None, process)
         metrics.current.waiting.set(0)  # of an engine process before this one, something else may be there
         with socket.socket(fileno=sys.stdin.fileno()) as listener:

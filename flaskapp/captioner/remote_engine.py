@@ -51,26 +51,29 @@ class RemoteEngine:
 
     @property
     def in_hand(self) -> int:
-        """How many requests of this process it has."""
+        """Requests of this process that the engine has not answered yet."""
         return self._in_hand
 
     @property
     def status(self) -> Status:
-        """Asked for again when it is old. Who asks at the same moment gets what is known."""
+        """Refreshed after FRESH seconds, by one caller at a time; meanwhile the others get the previous one."""
         if time.monotonic() - self._asked >= FRESH and self._refreshing.acquire(blocking=False):
             try:
                 with self.asking({"do": "status"}, PATIENCE) as connection:
-                    self.note(answer(connection, time.monotonic() + PATIENCE))
+                    self.update(receive_answer(connection, time.monotonic() + PATIENCE))
             except (CaptionerUnavailable, DeadlineExceeded):
-                self._status, self._asked = replace(self._status, problem=LOADING), time.monotonic()
+                self._note_loss()
             finally:
                 self._refreshing.release()
         return self._status
 
-    def note(self, told: wire.Message) -> None:
+    def update(self, status: wire.Message) -> None:
         """Take the status that came with an answer."""
-        self._status = Status(**{**told, "defaults": wire.decode_generation(told["defaults"])})
+        self._status = Status(**{**status, "defaults": wire.decode_generation(status["defaults"])})
         self._asked = time.monotonic()
+
+    def _note_loss(self) -> None:
+        self._status, self._asked = replace(self._status, problem=LOADING), time.monotonic()
 
     @contextmanager
     def asking(self, question: wire.Message, patience: float) -> Iterator[socket.socket]:
@@ -84,16 +87,17 @@ class RemoteEngine:
                 connection.connect(self._address)
                 wire.send(connection, question)
             except OSError as error:
+                self._note_loss()
                 raise ModelUnavailable(LOADING, RETRY_AFTER) from error
             try:
                 yield connection
             except (OSError, wire.Closed) as error:
-                self._status, self._asked = replace(self._status, problem=LOADING), time.monotonic()
+                self._note_loss()
                 raise EngineLost("the captioner stopped; it will be back") from error
 
     @contextmanager
     def counted(self) -> Iterator[None]:
-        """A request that the engine has in hand during the block."""
+        """Count the block in `in_hand`."""
         with self._lock:
             self._in_hand += 1
         try:
@@ -103,7 +107,7 @@ class RemoteEngine:
                 self._in_hand -= 1
 
 
-def send(connection: socket.socket, images: Collection[np.ndarray]) -> None:
+def send_images(connection: socket.socket, images: Collection[np.ndarray]) -> None:
     """Send images, each of which is made when the one before it was sent.
 
     Stops where the engine has said what is wrong with one.
@@ -116,7 +120,9 @@ def send(connection: socket.socket, images: Collection[np.ndarray]) -> None:
         return
 
 
-def answer(connection: socket.socket, until: float, has_left: Callable[[], bool] = lambda: False) -> dict[str, Any]:
+def receive_answer(
+    connection: socket.socket, until: float, has_left: Callable[[], bool] = lambda: False
+) -> dict[str, Any]:
     """The engine's next message. Raises the error that it says, DeadlineExceeded, or ClientLeft as `has_left` says."""
     while True:
         left = until - time.monotonic()

@@ -51,9 +51,9 @@ LONGEST_SIDE = 65_535
 BYTES_OF_PIXEL = {"webp": 26, "avif": 24, "heif": 24}
 BYTES_OF_OTHER_PIXEL = 16
 BYTES_OF_COMPARISON = 6  # more, of a JPEG without its end
-# All that are decoded at the same time, or one alone. Small machines need their memory for the model and the processes.
+# Bytes for all images that are decoded at the same time: a fifth leaves room for the model and the processes in 1 GiB.
 BYTES_AT_ONCE = min(50_000_000 * BYTES_OF_OTHER_PIXEL, usable_memory() // 5)
-MOST_BYTES = usable_memory() // 3  # of one image
+MOST_BYTES = usable_memory() // 3  # bytes for one image, which may exceed the fifth if it is alone
 turns = Turns(BYTES_AT_ONCE, wait=10, busy="too many large images at once", shared=SharedRoom())
 
 # Pixels that a file may hold for each of the image's: the image, its alpha, a gain map, and the edges of tiles.
@@ -102,7 +102,7 @@ class EncodedImage:
     ) -> Iterator[Picture]:
         """Wait until there is memory, then `decode`. The memory is released with the block: keep nothing as large.
 
-        Raises what `decode` does, UnreadableImage for one that there will never be memory for, and TooBusy after
+        Raises what `decode` does, UnreadableImage for an image over MOST_BYTES, and TooBusy after
         waiting too long, unless it is `patient`.
         """
         memory = self.memory(for_side)
@@ -150,7 +150,7 @@ class EncodedImage:
         return for_side if self._width * self._height > WHOLE else None
 
     def _averaged(self, image: Image.Image, for_side: int | None) -> Image.Image:
-        """What its decoder cannot make smaller: no more pixels go on to the model's processing than it needs."""
+        """Reduce what the decoder could not, as JPEG's can: fewer pixels for the model's preprocessing."""
         if for_side is None or self.format == "jpeg":
             return image
         scale = _scale(*image.size, for_side)
@@ -199,7 +199,7 @@ def _load(image: Image.Image, for_side: int | None) -> None:
 
 
 def _scale(width: int, height: int, for_side: int) -> int:
-    """How many times smaller an image may come that will be shrunk to this side."""
+    """The largest of SCALES that leaves the short side SPARE times as long as `for_side`."""
     most = min(width, height) // (SPARE * for_side)
     return max(scale for scale in SCALES if scale <= max(1, most))
 

@@ -9,7 +9,7 @@ queue      Celery, and the broker
 work       the body of the task
 keeper     renews claims, finds what was lost
 embedded   the worker of a server that has no broker
-in_process the same, where nothing starts that
+in_process a worker in a thread, for servers that start no process
 celery     what `celery -A flaskapp.jobs worker` runs
 """
 

@@ -1,4 +1,4 @@
-"""The worker of a server that starts no process for jobs: `flask run`, or a WSGI server other than gunicorn."""
+"""The job worker under `flask run` and WSGI servers other than gunicorn, which start no process for it."""
 
 import logging
 import threading
@@ -13,25 +13,25 @@ log = logging.getLogger(__name__)
 
 
 class InProcessWorker:
-    """A Celery worker in a thread of this process, which ends with it. What it had in hand is done by the next one."""
+    """A Celery worker in a daemon thread. The next worker takes over its chunk when the lease expires."""
 
     def __init__(self, jobs: Jobs) -> None:
         self._jobs = jobs
-        self._has_begun = threading.Lock()
+        self._running = threading.Lock()
 
     def start(self) -> None:
         """Start it, unless it runs."""
-        if self._has_begun.acquire(blocking=False):
-            threading.Thread(target=self._live, name="caption jobs", daemon=True).start()
+        if self._running.acquire(blocking=False):
+            threading.Thread(target=self._run, name="caption jobs", daemon=True).start()
 
-    def _live(self) -> None:
+    def _run(self) -> None:
         try:
-            warnings.simplefilter("ignore", SecurityWarning)  # of root, who runs the server as well then
+            warnings.simplefilter("ignore", SecurityWarning)  # the server runs as root as well then
             self._jobs.queue.prepare()
             self._jobs.keeper.start()
             give_way()
             self._jobs.queue.worker().start()
-        except BaseException:  # SystemExit, too, is nobody else's here
-            log.exception("The thread for caption jobs died; the next job starts another")
+        except BaseException:  # SystemExit as well: it would end this thread only, and silently
+            log.exception("The thread for caption jobs failed; the next request for a job starts another")
         finally:
-            self._has_begun.release()
+            self._running.release()

@@ -49,7 +49,7 @@ class Jobs:
         self, ledger: Ledger, blobs: Blobs, queue: Queue, keeper: Keeper, *, chunk_size: int, seconds_kept: int
     ) -> None:
         self.ledger, self.blobs, self.queue, self.keeper = ledger, blobs, queue, keeper
-        self.on_wait: Callable[[], None] = lambda: None  # called for each job that somebody submits or looks at
+        self.on_wait: Callable[[], None] = lambda: None  # called when an unfinished job is submitted or read
         self._chunk_size = chunk_size
         self._seconds_kept = seconds_kept
         busy = "too many jobs arrive at once"

@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from flaskapp import settings
 from flaskapp.captioner.loader import LOADING
 from flaskapp.captioner.remote_engine import FRESH, RemoteEngine
 from flaskapp.captioner.service import WARMING_UP
+from flaskapp.child_environment import child_environment
 from flaskapp.serving import leftovers
 from flaskapp.serving.privileges import Identity
 
@@ -38,8 +38,7 @@ class EngineProcess:
     def __init__(
         self, device: str, arguments: Sequence[str], identity: Identity, on_bad_setting: Callable[[], None]
     ) -> None:
-        self._device = device
-        self._arguments = [*arguments, str(identity)]
+        self._arguments = [*arguments, str(identity), device]
         self._on_bad_setting = on_bad_setting
         self._is_over = threading.Event()  # stopped or released
         self._has_bad_setting = False
@@ -62,11 +61,7 @@ class EngineProcess:
             stdin=self._listener.fileno(),
             pass_fds=[self._hosts_end.fileno()],
             start_new_session=True,  # a terminal's Ctrl-C is for the master
-            env={
-                **os.environ,
-                "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-                f"{settings.PREFIX}_CAPTIONER_DEVICE": self._device,
-            },
+            env=child_environment(),
         )
 
     def _watch(self) -> None:

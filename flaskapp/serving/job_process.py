@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from flaskapp.child_environment import child_environment
 from flaskapp.serving.privileges import Identity
 
 log = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ class JobProcess:
             self._command,
             stdin=self._heard,
             start_new_session=True,  # a terminal's Ctrl-C is for the master
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            env=child_environment(),
         )
 
     def keep(self) -> None:

@@ -63,7 +63,7 @@ class Processes:
             self.jobs.restart(self.addresses)
 
     def stop(self) -> None:
-        """Stop them, and wait for their ends, but not for ever."""
+        """Stop them, and wait until they have ended, with a timeout for each."""
         if self.jobs is not None:
             self.jobs.stop()
         _stop(self._engines)

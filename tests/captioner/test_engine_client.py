@@ -2,11 +2,10 @@
 
 import math
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -45,11 +44,17 @@ def local() -> Iterator[Captioner]:
     captioner.close()
 
 
+@contextmanager
+def listening(path: Path) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        yield listener
+
+
 @pytest.fixture
 def listener(tmp_path: Path) -> Iterator[socket.socket]:
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(tmp_path / "engine"))
-        listener.listen()
+    with listening(tmp_path / "engine") as listener:
         yield listener
 
 
@@ -219,9 +224,7 @@ def test_what_is_no_request_stops_nobody(client: EngineClient, listener: socket.
 @pytest.fixture
 def second(tmp_path: Path) -> Iterator[socket.socket]:
     """Where another engine would listen."""
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(tmp_path / "second"))
-        listener.listen()
+    with listening(tmp_path / "second") as listener:
         yield listener
 
 
@@ -295,33 +298,3 @@ def test_an_engine_that_ended_before_it_took_a_request_leaves_it_to_the_other_an
             assert both.describe(IMAGES, GenerationSettings()) == local.describe(IMAGES, GenerationSettings())
         end.result(10)
     assert both._engines[0].status.problem == LOADING
-
-
-STUCK = """
-import os
-from flaskapp.captioner.engine_server import watch
-class Stuck:
-    is_stuck, problem = True, None
-watch(Stuck(), os.getppid())
-"""
-HANGING = """
-import ctypes, os, threading
-from flaskapp.captioner import engine_server
-engine_server.HANG = engine_server.PULSE = 0.2
-watches = threading.Event()
-class Fine:
-    is_stuck = False
-    @property
-    def problem(self):
-        watches.set()
-threading.Thread(target=engine_server.watch, args=[Fine(), os.getppid()], daemon=True).start()
-watches.wait()
-ctypes.PyDLL(None).sleep(60)  # with Python's lock
-"""
-
-
-@pytest.mark.parametrize("program", [STUCK, HANGING])
-def test_a_process_whose_model_stands_still_ends_and_says_where(program: str) -> None:
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
-    assert run.returncode == 1
-    assert "most recent call first" in run.stderr

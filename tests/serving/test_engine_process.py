@@ -211,7 +211,7 @@ def test_of_two_engines_one_serves_while_the_other_is_replaced(start_server: Cal
     os.kill(killed, signal.SIGKILL)
     server.wait_for("The engine process ended (by SIGKILL)")
     threading.Event().wait(FRESH)  # for so long the dead one may be asked
-    while len(engines(server)) < 2:
+    while server.count("The model is ready") < 3:
         assert readiness(server) == 200
         assert caption(server).status_code == 200
     before = engines(server)

@@ -6,7 +6,6 @@ Only files are found and downloaded here; `load` makes a model of them.
 import hashlib
 import json
 import logging
-import os
 import subprocess
 import sys
 from contextlib import suppress
@@ -19,6 +18,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from flaskapp.captioner.checkpoints.download import Result
 from flaskapp.captioner.checkpoints.files import BrokenRepository, find_missing, list_decisive
+from flaskapp.child_environment import child_environment
 from flaskapp.errors import HubUnreachable, ModelUnavailable
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,6 @@ EMBEDDED = "embedded"
 EMBEDDED_FOLDER = Path(__file__).parents[1] / "embedded" / "checkpoint"
 
 DOWNLOAD = [sys.executable, "-m", "flaskapp.captioner.checkpoints.download"]
-IMPORTS = os.pathsep.join([str(Path(__file__).parents[3]), *filter(None, sys.path)])  # where that finds its modules
 
 PROGRESS_IN_FILES = {"TQDM_MININTERVAL": "5"}  # seconds between updates of a progress bar that is not on a terminal
 
@@ -110,7 +109,7 @@ def _download(model: str, revision: str) -> Path:
     """
     with subprocess.Popen(
         [*DOWNLOAD, model, revision],
-        env=os.environ | {"PYTHONPATH": IMPORTS} | ({} if sys.stderr.isatty() else PROGRESS_IN_FILES),
+        env=child_environment(**{} if sys.stderr.isatty() else PROGRESS_IN_FILES),
         stdin=subprocess.PIPE,  # the download ends when this closes, so also when this process is killed
         stdout=subprocess.PIPE,
         process_group=0,  # a terminal's Ctrl-C is for this process
