@@ -116,6 +116,10 @@ class UnknownJob(FlaskappError):
     status = HTTPStatus.NOT_FOUND
 
 
+class UnknownModel(FlaskappError):
+    status = HTTPStatus.NOT_FOUND
+
+
 class UnreadableUpload(FlaskappError):
     status = HTTPStatus.UNPROCESSABLE_ENTITY
 

@@ -13,6 +13,7 @@ from flaskapp.api import (
     application,
     caption,
     caption_jobs,
+    compatible,
     cv_model,
     demo,
     development_log,
@@ -33,6 +34,12 @@ from flaskapp.api import (
 )
 from flaskapp.api.error_answer import answer_error
 from flaskapp.errors import FlaskappError
+
+RESOURCES = (
+    *(status, items, login, text_model, cv_model, caption, caption_jobs, image_to_text),
+    *compatible.RESOURCES,
+    *(probes, metrics),
+)
 
 DESCRIPTION = "Captions for images, and the other endpoints of an MLOps course, in Flask."
 
@@ -135,15 +142,14 @@ def init_app(app: Flask) -> None:
     app.before_request(application.refuse_other_spellings)
     api = Api(app)
     api.ma_plugin.converter.add_attribute_function(fields.document_with(app.config))
-    for resource in (status, items, login, text_model, cv_model, caption, caption_jobs, image_to_text, probes, metrics):
+    for resource in RESOURCES:
         api.register_blueprint(resource.blp)
     docs.init_app(app, api.spec)
     app.register_blueprint(demo.blp)
     app.register_error_handler(FlaskappError, answer_error)
     prefix.init_app(app)
     observed.init_app(app)  # first, so that its hook is the last
-    rate_limits.init_app(
-        app, login.blp, [text_model.blp, cv_model.blp, caption.blp, caption_jobs.blp, image_to_text.blp]
-    )
+    blueprints = [resource.blp for resource in RESOURCES]
+    rate_limits.init_app(app, login.blp, [blp for blp in blueprints if isinstance(blp, protected.ProtectedBlueprint)])
     security_headers.init_app(app)
     development_log.init_app()

@@ -47,7 +47,7 @@ class Parser(FlaskParser):
         return req.args.to_dict()
 
     def _raw_load_json(self, req: Request) -> Any:
-        _refuse_coding(req)
+        refuse_coding(req)
         body = req.get_data()
         if not body:
             return core.missing
@@ -57,7 +57,7 @@ class Parser(FlaskParser):
 
     def load_multipart(self, req: Request, schema: ma.Schema) -> Any:
         """All parts by name: a list where the schema has one, or where a part came more often than it should."""
-        _refuse_coding(req)
+        refuse_coding(req)
         if req.mimetype not in FORMS and (req.mimetype or req.get_data()):
             raise UnsupportedMediaType("Send a form, with the content type multipart/form-data.")
         lists = {name for name, field in schema.fields.items() if isinstance(field, ma.fields.List)}
@@ -68,14 +68,14 @@ class Parser(FlaskParser):
     def load_credentials(self, req: Request, schema: ma.Schema) -> Any:
         """From a form or a JSON body; where there is no body, from the course's query string."""
         if req.mimetype in FORMS:
-            _refuse_coding(req)
+            refuse_coding(req)
             return (req.form or req.args).to_dict()
         body = self._raw_load_json(req)
         return req.args.to_dict() if body is core.missing else body
 
     def load_inputs(self, req: Request, schema: ma.Schema) -> Any:
         """From JSON as Hugging Face's clients send it; anything else is the bytes of a file."""
-        _refuse_coding(req)
+        refuse_coding(req)
         return strict_json.loads_file(req.get_data()) if is_json_request(req) else {"inputs": req.get_data()}
 
     def handle_error(self, error: ma.ValidationError, req: Request, schema: ma.Schema, **options: Any) -> NoReturn:
@@ -102,7 +102,7 @@ def _without_brackets(parts: dict[str, list[Any]], schema: ma.Schema) -> dict[st
     return parts
 
 
-def _refuse_coding(req: Request) -> None:
+def refuse_coding(req: Request) -> None:
     """Bodies are not decompressed: a small one could become a huge one."""
     coding = req.headers.get("Content-Encoding", "").strip().lower()
     if coding not in NO_CODING:

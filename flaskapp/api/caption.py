@@ -1,16 +1,15 @@
 """Caption images."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 
 import marshmallow as ma
-import numpy as np
-from flask import request
 from marshmallow import ValidationError, post_load, validate
 
 from flaskapp.api.cv_model import FILE
+from flaskapp.api.describe import describe, warning
 from flaskapp.api.fields import (
     EarlyStopping,
     Flag,
@@ -23,16 +22,13 @@ from flaskapp.api.fields import (
     UploadedImage,
     WholeNumber,
 )
-from flaskapp.api.observed import trace_of_request
 from flaskapp.api.protected import ProtectedBlueprint
 from flaskapp.api.status import OK, Status
 from flaskapp.api.unprocessable import refusing
 from flaskapp.captioner import GenerationSettings, captioner
 from flaskapp.captioner.generation import MAX_BEAMS, MAX_LENGTH, MAX_PROMPT, Caption
-from flaskapp.counted import Counted
 from flaskapp.errors import InvalidSetting
 from flaskapp.images import MEDIA_TYPES
-from flaskapp.serving import departure
 
 CAPTION = {"description": "The best caption of the first image", "examples": ["a small red star on a grey background"]}
 IMAGE_TYPES = ", ".join(f"image/{name}" for name in MEDIA_TYPES)
@@ -172,11 +168,9 @@ blp = ProtectedBlueprint("caption", __name__, description="The captioner")
 )
 def caption(data: list[UploadedImage], config: GenerationSettings, prompt: str | None = None) -> dict[str, object]:
     """Describe one or more images in words"""
-    has_left = departure.watch(request.environ)
     settings = config if prompt is None else replace(config, prompt=prompt)
     with refusing("config", beside=() if prompt is None else ("prompt",)):
-        images = Counted(len(data), lambda: _decode_one_by_one(data, has_left))
-        described = captioner.describe(images, settings, has_left, trace=trace_of_request())
+        described = describe([upload.image for upload in data], settings, lambda index: refusing("data", index))
     results = [_result(image.filename, each, settings.scores) for image, each in zip(data, described, strict=True)]
     best = described[0][0].text
     return OK | {"model": captioner.name, "caption": best, "results": results} | warning()
@@ -189,15 +183,3 @@ def _result(filename: str, captions: list[Caption], with_scores: bool) -> dict[s
             {"log_probability": caption.log_probability, "tokens": caption.tokens} for caption in captions
         ]
     return result
-
-
-def warning() -> dict[str, str]:
-    """The member `warning` of an answer with captions, while the embedded model substitutes for the default one."""
-    return {"warning": captioner.note} if captioner.note else {}
-
-
-def _decode_one_by_one(data: list[UploadedImage], has_left: Callable[[], bool]) -> Iterator[np.ndarray]:
-    """Pixels in RGB. Of many images they do not lie in memory at once. Call it when the model is loaded."""
-    for index, upload in enumerate(data):
-        with refusing("data", index), upload.image.decoded(captioner.input_side, has_left=has_left) as picture:
-            yield picture.flatten()

@@ -11,7 +11,7 @@ from flask_smorest.fields import Upload
 from marshmallow import ValidationError, pre_load
 from werkzeug.datastructures import FileStorage
 
-from flaskapp.api import strict_json
+from flaskapp.api import inline_file, strict_json
 from flaskapp.api.unprocessable import sentence
 from flaskapp.errors import MalformedJSON, UnreadableImage, UnsupportedImageFormat
 from flaskapp.images import EncodedImage
@@ -152,6 +152,22 @@ class ImageFile(Upload):
         except UnreadableImage as error:
             raise ValidationError(sentence(error)) from error
         return UploadedImage(value.filename or "", image)
+
+
+class ImageFileOrBase64(ma.fields.Field[EncodedImage]):
+    """One image file of at most MAX_MEGAPIXELS: its bytes, or text that has them in base64 or in a data URL."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> EncodedImage:
+        if not isinstance(value, bytes | str):
+            raise ValidationError("Not a string.")
+        try:
+            data = value if isinstance(value, bytes) else inline_file.decode(value)
+        except ValueError as error:
+            raise ValidationError(str(error)) from error
+        try:
+            return EncodedImage(data, current_app.config["MAX_MEGAPIXELS"])
+        except UnreadableImage as error:
+            raise ValidationError(sentence(error)) from error
 
 
 class ImageFiles(ma.fields.List[UploadedImage]):

@@ -1,28 +1,27 @@
 """Caption one image as Hugging Face's `InferenceClient.image_to_text` asks for it: by its bytes, or by JSON."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from http import HTTPStatus
 from typing import Any
 
 import marshmallow as ma
-import numpy as np
-from flask import Response, current_app, json, request
-from marshmallow import ValidationError, post_load, pre_load
+from flask import Response, json, request
+from marshmallow import post_load, pre_load
 from webargs.flaskparser import is_json_request
 
-from flaskapp.api import inline_file, strict_json
-from flaskapp.api.caption import CAPTION, LOG_PROBABILITY, TOKENS, WARNING, CaptionConfig, Generation, warning
+from flaskapp.api import strict_json
+from flaskapp.api.caption import CAPTION, LOG_PROBABILITY, TOKENS, WARNING, CaptionConfig, Generation
 from flaskapp.api.cv_model import BINARY
-from flaskapp.api.fields import NullIsUnset, Text
-from flaskapp.api.observed import trace_of_request
+from flaskapp.api.describe import describe, warning
+from flaskapp.api.error_answer import messages
+from flaskapp.api.fields import ImageFileOrBase64, NullIsUnset, Text
 from flaskapp.api.protected import ProtectedBlueprint
-from flaskapp.api.unprocessable import refusing, sentence
-from flaskapp.captioner import GenerationSettings, captioner
+from flaskapp.api.unprocessable import refusing
+from flaskapp.captioner import GenerationSettings
 from flaskapp.captioner.generation import Caption
-from flaskapp.counted import Counted
-from flaskapp.errors import MalformedJSON, UnreadableImage
+from flaskapp.errors import MalformedJSON
 from flaskapp.images import EncodedImage
-from flaskapp.serving import departure
 
 RAW_TYPES = ("image/*", "application/octet-stream")  # or none, or another: the content decides
 # A red square on white.
@@ -71,22 +70,6 @@ class Parameters(Generation):
         return settings
 
 
-class ImageFileOrBase64(ma.fields.Field[EncodedImage]):
-    """One image file of at most MAX_MEGAPIXELS: its bytes, or text that has them in base64."""
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> EncodedImage:
-        if not isinstance(value, bytes | str):
-            raise ValidationError("Not a string.")
-        try:
-            data = value if isinstance(value, bytes) else inline_file.decode(value)
-        except ValueError as error:
-            raise ValidationError(str(error)) from error
-        try:
-            return EncodedImage(data, current_app.config["MAX_MEGAPIXELS"])
-        except UnreadableImage as error:
-            raise ValidationError(sentence(error)) from error
-
-
 class ImageToTextInput(NullIsUnset):
     inputs = ImageFileOrBase64(required=True, metadata=INPUTS)
     parameters = ma.fields.Nested(Parameters)
@@ -128,10 +111,8 @@ def image_to_text(
 
     The body is the image, of whatever content type, or JSON that holds it. `parameters` in JSON replace the query's.
     """
-    has_left = departure.watch(request.environ)
     with refusing(location="query") if parameters is None else refusing("parameters", location="json"):
-        images = Counted(1, lambda: _decode(inputs, has_left))
-        (captions,) = captioner.describe(images, parameters or config, has_left, trace=trace_of_request())
+        (captions,) = describe([inputs], parameters or config, lambda _: _refusing_image())
     return [_output(caption, with_score=(parameters or config).scores) for caption in captions]
 
 
@@ -142,10 +123,8 @@ def _output(caption: Caption, *, with_score: bool) -> dict[str, object]:
     return output
 
 
-def _decode(image: EncodedImage, has_left: Callable[[], bool]) -> Iterator[np.ndarray]:
-    refusal = refusing("inputs", location="json") if is_json_request(request) else refusing(location="body")
-    with refusal, image.decoded(captioner.input_side, has_left=has_left) as picture:
-        yield picture.flatten()
+def _refusing_image() -> AbstractContextManager[None]:
+    return refusing("inputs", location="json") if is_json_request(request) else refusing(location="body")
 
 
 @blp.after_request
@@ -153,17 +132,6 @@ def add_sentence(response: Response) -> Response:
     """Say what is wrong in the member that Hugging Face's clients show."""
     if response.status_code >= HTTPStatus.BAD_REQUEST:
         payload = response.get_json()
-        payload["error"] = (
-            payload.get("message") or "; ".join(_sentences(payload.get("errors", {}))) or payload["status"]
-        )
+        payload["error"] = "; ".join(": ".join([*path, message]) for path, message in messages(payload))
         response.set_data(json.dumps(payload))
     return response
-
-
-def _sentences(errors: Any, *path: str) -> Iterator[str]:
-    """What `errors` says, each message with the way that leads to it: `query: num_beams: Not a valid integer.`"""
-    if isinstance(errors, dict):
-        for name, inner in errors.items():
-            yield from _sentences(inner, *path, str(name))
-    else:
-        yield ": ".join([*path, " ".join(errors)])

@@ -7,7 +7,7 @@ from flaskapp.errors import MalformedJSON, OversizedJSON
 
 MAX_SIZE = 2**17  # bytes: a text of 100 kB is still refused by the name of its field
 MAX_DEPTH = 32
-MAX_MEMBERS = 1000  # of a JSON that may be longer, because one of its members is
+MAX_MEMBERS = 10_000  # of a JSON that may be longer, because it holds files
 
 
 def loads(data: bytes | str) -> Any:

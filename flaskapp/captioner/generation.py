@@ -36,6 +36,7 @@ class GenerationSettings:
     top_p: float | None = None
     seed: int | None = None
     scores: bool = False  # whether the captions' log-probabilities are wanted
+    is_lenient: bool = False  # what is beyond the model is lowered to what it can do, or left out; else refused
 
     def given(self) -> dict[str, Any]:
         """The arguments of `generate` that the request gives, without those that are not for `generate`."""
@@ -48,10 +49,11 @@ class GenerationSettings:
         ours = {name: value for name, value in ours.items() if value is not None}
         if {"max_length", "max_new_tokens"} & ours.keys():
             others = replace(others, max_length=None, max_new_tokens=None)
-        return replace(others, **ours | {"scores": self.scores or others.scores})
+        return replace(others, **ours | {"scores": self.scores or others.scores, "is_lenient": self.is_lenient})
 
 
-OWN = frozenset(("prompt", "seed", "scores"))  # settings that are not arguments of `generate`
+OWN = frozenset(("prompt", "seed", "scores", "is_lenient"))  # settings that are not arguments of `generate`
+HIDDEN = frozenset(("max_new_tokens", "seed", "scores", "is_lenient"))  # are no defaults that can be told
 COURSE = GenerationSettings(max_length=16, num_beams=8)  # the defaults of the course's application
 
 
@@ -117,7 +119,7 @@ class Generation:
     def shown(self) -> dict[str, Any]:
         """The settings as a request would give them."""
         names = [field.name for field in fields(GenerationSettings)]
-        return {name: getattr(self, name) for name in names if name not in ("max_new_tokens", "seed", "scores")}
+        return {name: getattr(self, name) for name in names if name not in HIDDEN}
 
 
 class Caption(NamedTuple):
@@ -127,3 +129,4 @@ class Caption(NamedTuple):
     token_ids: tuple[int, ...]  # with the start token and the prompt's, as `generate` returns them
     tokens: int  # that were generated, the end token included
     log_probability: float | None = None
+    is_cut: bool = False  # whether it ends because it may have no more tokens

@@ -125,6 +125,4 @@ def encode_captions(captions: list[list[Caption]]) -> list[list[list[Any]]]:
 
 
 def decode_captions(encoded: list[list[list[Any]]]) -> list[list[Caption]]:
-    return [
-        [Caption(text, tuple(token_ids), tokens, score) for text, token_ids, tokens, score in each] for each in encoded
-    ]
+    return [[Caption(text, tuple(token_ids), *rest) for text, token_ids, *rest in each] for each in encoded]

@@ -1,6 +1,7 @@
 """The OpenAPI document: valid, complete, and true."""
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -33,7 +34,7 @@ def example_of(spec: dict[str, Any], schema: dict[str, Any]) -> Any:
     schema = resolve(spec, schema)
     if "examples" in schema:
         return schema["examples"][0]
-    if schema.get("type") == "array":
+    if schema.get("type") in ("array", ["array", "null"]):
         return [example_of(spec, schema["items"])]
     assert "properties" in schema, f"no example: {schema}"
     return {name: example_of(spec, member) for name, member in schema["properties"].items()}
@@ -51,7 +52,7 @@ def test_it_is_valid_where_a_login_is_required(make_app: Callable[..., Flask]) -
 def test_it_documents_every_route_of_the_application(client: FlaskClient, spec: dict[str, Any]) -> None:
     documented = {(path, method) for path, item in spec["paths"].items() for method in item if method != "parameters"}
     served = {
-        (rule.rule.replace("<", "{").replace(">", "}"), method.lower())
+        (re.sub("<(?:path:)?([a-z_]+)>", r"{\1}", rule.rule), method.lower())
         for rule in client.application.url_map.iter_rules()
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
         if not rule.endpoint.startswith(("docs.", "demo.", "static"))

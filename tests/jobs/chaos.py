@@ -28,7 +28,7 @@ from tests.jobs.hosts import Host, Network
 from tests.postgresql import started_postgresql
 from tests.redis_server import started_redis
 
-ANSWER = 5.0  # seconds in which `/` is answered, whatever happens
+ANSWER = 10.0  # seconds in which `/` is answered, whatever happens
 REFUSAL = 20.0  # seconds in which a server that is cut off says 503
 TAKE_OVER = 90.0  # seconds: a lease, and two looks of the others' keepers; or, for a whole job, this once more
 COUNT_WRITES = """

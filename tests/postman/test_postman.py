@@ -21,7 +21,8 @@ def test_postman_imports_the_openapi_document_and_each_example_succeeds(server: 
     (tmp_path / "assets").symlink_to(ASSETS)
     for name in FILES:
         shutil.copy(Path(__file__).with_name(name), folder)
-    installed = subprocess.run([str(npm), "ci", "--no-audit", "--no-fund"], cwd=folder, capture_output=True, text=True)
+    install = [str(npm), "ci", "--no-audit", "--no-fund", "--fetch-timeout", "30000"]  # milliseconds; it tries 3 times
+    installed = subprocess.run(install, cwd=folder, capture_output=True, text=True, timeout=200)
     if installed.returncode:
         skip_unless_ci(f"npm could not install: {installed.stderr[-500:]}")
     run = subprocess.run([str(npm), "start", server.url], cwd=folder, capture_output=True, text=True, timeout=300)

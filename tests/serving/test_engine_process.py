@@ -27,7 +27,7 @@ def processes(server: Server, module: str) -> list[int]:
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            arguments = (folder / "cmdline").read_bytes().decode().split("\0")
+            arguments = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
         except (FileNotFoundError, ProcessLookupError):
             continue
         if module in arguments and any(each.startswith(f"{server.process.pid}-") for each in arguments):

@@ -108,13 +108,16 @@ class GenerationDefaults:
 
     def resolve(self, settings: GenerationSettings) -> Generation:
         """Raises InvalidGeneration, which names the field, for what cannot be, or is beyond this model."""
-        prompts = (settings.prompt, self.pinned.prompt, self.default_prompt)
+        own = settings.prompt if self.encode_prompt is not None or not settings.is_lenient else None
+        prompts = (own, self.pinned.prompt, self.default_prompt)
         prompt = next((each for each in prompts if each), None)  # an empty one is none
         prompt_ids = self._prompt_ids(prompt)
         given = self._given(settings, len(prompt_ids))
         values = dict(DEFAULTS) | {name: value for name, value in self.own.items() if value is not None} | given
         values |= {"has_text_input": self.has_text_input, "eos_token_id": self.own.get("eos_token_id")}
         values["num_return_sequences"] = self._return_sequences(values, settings)
+        if settings.is_lenient and not (values["do_sample"] and values["num_beams"] == 1):
+            values["num_beams"] = given["num_beams"] = max(values["num_beams"], values["num_return_sequences"])
         max_length = self._max_length(values, settings, len(prompt_ids))
         return Generation(
             prompt=prompt,
@@ -170,7 +173,7 @@ class GenerationDefaults:
         else:
             field, length = "max_length", values.get("max_length") or DEFAULT_NEW_TOKENS + prompt
         if self.positions is not None and length > self.positions:
-            if getattr(settings, field) is not None:
+            if getattr(settings, field) is not None and not settings.is_lenient:
                 most = self.positions - (prompt if field == "max_new_tokens" else 0)
                 raise InvalidGeneration(field, f"Must not be more than {most}, the positions of this model.")
             return self.positions

@@ -187,7 +187,9 @@ class Engine:
 
 def _caption(text: str, result: Result, generation: Generation) -> Caption:
     score = result.log_probability / result.tokens if generation.scores and result.tokens else None
-    return Caption(text.strip(), tuple(result.token_ids), result.tokens, score)
+    ends = generation.eos_token_ids
+    is_cut = bool(ends) and result.token_ids[-1] not in ends
+    return Caption(text.strip(), tuple(result.token_ids), result.tokens, score, is_cut)
 
 
 def _next_input(search: Search, group: Group) -> list[int]:

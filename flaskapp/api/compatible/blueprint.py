@@ -1,0 +1,100 @@
+"""What the APIs of other servers have in common here: JSON with files in it, and errors in a shape of their own."""
+
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any, NoReturn
+
+import marshmallow as ma
+from flask import Request, Response, json
+from webargs import core
+
+from flaskapp.api import strict_json
+from flaskapp.api.blueprint import Parser, refuse_coding
+from flaskapp.api.compatible import tensors
+from flaskapp.api.error_answer import messages
+from flaskapp.api.protected import ProtectedBlueprint
+from flaskapp.errors import MalformedJSON
+
+# Those APIs have no statuses of their own for what cannot be used.
+AS_BAD_REQUEST = (HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
+
+Reshape = Callable[[HTTPStatus, str, str | None], dict[str, Any]]
+
+
+class CompatibleParser(Parser):
+    """Adds the locations `any_json` and `tensors`. Both are JSON that may have files in it, of whatever content type.
+
+    Clients of these APIs send that of curl's `-d`, too.
+    """
+
+    __location_map__ = Parser.__location_map__ | {"any_json": "load_any_json", "tensors": "load_tensors"}
+    DEFAULT_UNKNOWN_BY_LOCATION = Parser.DEFAULT_UNKNOWN_BY_LOCATION | {"any_json": ma.EXCLUDE, "tensors": ma.EXCLUDE}
+
+    def load_any_json(self, req: Request, schema: ma.Schema) -> Any:
+        """The body."""
+        refuse_coding(req)
+        body = req.get_data()
+        return strict_json.loads_file(body) if body else core.missing
+
+    def load_tensors(self, req: Request, schema: ma.Schema) -> Any:
+        """The body, with the raw bytes behind its JSON as `data` of the inputs that they belong to."""
+        refuse_coding(req)
+        try:
+            head, raw = tensors.split(req.get_data(), req.headers.get(tensors.HEADER))
+            message = strict_json.loads_file(head)
+            tensors.take_raw(message, raw)
+        except ValueError as error:
+            raise MalformedJSON(str(error)) from error
+        return message
+
+    def handle_error(self, error: ma.ValidationError, req: Request, schema: ma.Schema, **options: Any) -> NoReturn:
+        """As the other parser's, with names that clients know: all of it is JSON."""
+        if isinstance(error.messages, dict):
+            error.messages = {"json": next(iter(error.messages.values()))}
+        super().handle_error(error, req, schema, **options)
+
+
+class CompatibleBlueprint(ProtectedBlueprint):
+    """`reshape` makes the body of an error, which `error_schema` describes.
+
+    It is given the status, what is wrong in a sentence, and the field that is wrong, such as `messages.0.content`.
+    """
+
+    ARGUMENTS_PARSER = CompatibleParser()
+    DEFAULT_LOCATION_CONTENT_TYPE_MAPPING = ProtectedBlueprint.DEFAULT_LOCATION_CONTENT_TYPE_MAPPING | {
+        "any_json": "application/json",
+        "tensors": "application/json",
+    }
+
+    def __init__(
+        self, name: str, import_name: str, *, error_schema: type[ma.Schema], reshape: Reshape, **options: Any
+    ) -> None:
+        super().__init__(name, import_name, **options)
+        self._error_schema, self._reshape = error_schema, reshape
+        self._prepare_doc_cbks.append(self._document_errors)
+        self.after_request(self._reshape_error)
+
+    def _document_errors(self, doc: dict[str, Any], doc_info: dict[str, Any], **_: Any) -> dict[str, Any]:
+        for status in list(doc["responses"]):
+            if status == "default" or int(status) >= HTTPStatus.BAD_REQUEST:
+                del doc["responses"][status]
+                known = HTTPStatus.BAD_REQUEST if status == "default" else _status(int(status))
+                doc["responses"][str(known.value)] = {
+                    "description": known.phrase,
+                    "content": {"application/json": {"schema": self._error_schema}},
+                }
+        return doc
+
+    def _reshape_error(self, response: Response) -> Response:
+        if response.status_code >= HTTPStatus.BAD_REQUEST:
+            status = _status(response.status_code)
+            found = [(".".join(path[1:]), message) for path, message in messages(response.get_json())]
+            sentence = "; ".join(f"{path}: {message}" if path else message for path, message in found)
+            response.set_data(json.dumps(self._reshape(status, sentence, found[0][0] or None)))
+            response.status_code = status
+        return response
+
+
+def _status(code: int) -> HTTPStatus:
+    status = HTTPStatus(code)
+    return HTTPStatus.BAD_REQUEST if status in AS_BAD_REQUEST else status

@@ -1,0 +1,197 @@
+"""What the other APIs ask of a captioner: images somewhere in JSON, a text about them, and how to write."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from http import HTTPStatus
+from typing import Any, NamedTuple
+
+import marshmallow as ma
+from flask import current_app
+from marshmallow import ValidationError
+
+from flaskapp.api.caption import CAPTION
+from flaskapp.api.describe import describe
+from flaskapp.api.fields import ImageFileOrBase64, NullIsUnset, Number, WholeNumber
+from flaskapp.api.unprocessable import refusing
+from flaskapp.captioner import GenerationSettings, captioner
+from flaskapp.captioner.generation import LEAST, MAX_LENGTH, MAX_PROMPT, Caption
+from flaskapp.errors import UnknownModel
+from flaskapp.images import EncodedImage
+
+NO_IMAGE = "There is no image in it: this server captions images."
+PROMPT_IGNORED = "the model takes no text: the prompt was ignored"
+IMAGE = ImageFileOrBase64()
+MODEL_NAME = {
+    "name": "name",
+    "in": "path",
+    "description": "The name of the model, as `/readyz` tells it",
+    "schema": {"type": "string", "minLength": 1, "examples": ["embedded"]},
+}
+MODEL = {"description": "The name of the model that wrote the captions", "examples": ["embedded"]}
+ANY_MODEL = {"description": "Any name: this server has one model", "examples": ["any"]}
+TEXT = {"description": "The caption; of several images, a line each", "examples": [CAPTION["examples"][0]]}
+PROMPT = {"description": "Text for models that take one", "examples": ["Describe this image."]}
+ERROR = {"description": "What went wrong", "examples": [f"images: {NO_IMAGE}"]}
+WARNING = {
+    "description": "Present where the prompt was ignored, or another model substitutes for the default one",
+    "examples": [PROMPT_IGNORED],
+}
+ERRORS = (
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    HTTPStatus.GATEWAY_TIMEOUT,
+)
+
+Path = tuple[str | int, ...]
+
+
+class Found(NamedTuple):
+    """An image, as bytes or as text, and where the request has it."""
+
+    path: Path
+    data: Any
+
+
+class Question(NamedTuple):
+    """The images of a request, where the request has each, and the text about them."""
+
+    images: list[EncodedImage]
+    paths: list[Path]
+    prompt: str
+
+
+class Answer(NamedTuple):
+    """The captions of each image, the best first, and what there is to know about them."""
+
+    captions: list[list[Caption]]
+    warnings: tuple[str, ...]
+
+    def text(self, choice: int = 0) -> str:
+        """One caption of each image, each on a line of its own."""
+        return "\n".join(captions[choice].text for captions in self.captions)
+
+    def is_cut(self, choice: int = 0) -> bool:
+        """Whether a caption of these ends because it may have no more tokens."""
+        return any(captions[choice].is_cut for captions in self.captions)
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens that the decoder was given: the start and the prompt, for each image."""
+        return sum(len(captions[0].token_ids) - captions[0].tokens for captions in self.captions)
+
+    @property
+    def completion_tokens(self) -> int:
+        """Tokens that were generated, for all captions."""
+        return sum(caption.tokens for captions in self.captions for caption in captions)
+
+
+def length(description: str) -> WholeNumber:
+    """A field with the most tokens of an answer."""
+    return WholeNumber(metadata={"description": description, "examples": [30]})
+
+
+def number(low: float, high: float, description: str, example: float) -> Number:
+    """A field with a number of a range."""
+    metadata = {"description": description, "examples": [example]}
+    return Number(validate=ma.validate.Range(low, high), metadata=metadata)
+
+
+def seed() -> WholeNumber:
+    """A field with the seed of a draw."""
+    return WholeNumber(metadata={"description": "Makes a draw repeatable", "examples": [7]})
+
+
+class Options(NullIsUnset):
+    """Ollama's, which PhotoPrism has, too."""
+
+    class Meta:
+        unknown = ma.EXCLUDE
+
+    num_predict = length("The most tokens of the answer; below 1: the model's default")
+    temperature = number(0, 100, "Above 0: draw tokens at random. Absent: the model's own search", 0)
+    top_k = WholeNumber(metadata={"description": "Draw from the likeliest so many tokens", "examples": [50]})
+    top_p = number(0, 1, "Draw from the likeliest tokens that sum to this", 1)
+    seed = seed()
+
+
+def settings(
+    *,
+    num_predict: int | None = None,
+    temperature: float | None = None,
+    top_p: float | None = None,
+    top_k: int | None = None,
+    seed: int | None = None,
+    **others: Any,
+) -> GenerationSettings:
+    """The generation settings that a chat's options amount to.
+
+    Chat clients say with `temperature` that tokens are to be drawn, and with 0 that they are not; `top_p` says so, too.
+    Without either, captions are made as the model's author meant them, mostly by a beam search. Clients do not know
+    the model: what is beyond it is lowered.
+    """
+    samples = temperature > 0 if temperature is not None else top_p is not None and top_p < 1
+    if samples:
+        others |= {"num_beams": 1, "top_k": top_k, "seed": seed}
+        others |= {"temperature": None if temperature is None else max(temperature, LEAST)}
+        others |= {"top_p": None if top_p is None else max(top_p, LEAST)}
+    is_said = temperature is not None or samples
+    return GenerationSettings(
+        max_new_tokens=min(num_predict, MAX_LENGTH - 1) if num_predict is not None and num_predict > 0 else None,
+        do_sample=samples if is_said else None,
+        is_lenient=True,
+        **others,
+    )
+
+
+def question(images: Sequence[Found], prompt: str, field: str) -> Question:
+    """Read the images, of which `field` should have some. Raises ValidationError if there is none, or for a bad one."""
+    if not images:
+        raise ValidationError({field: [NO_IMAGE]})
+    most = current_app.config["MAX_IMAGES"]
+    if len(images) > most:
+        raise ValidationError(nested(images[most].path, f"Send at most {most} images at once."))
+    if captioner.takes_prompt and len(prompt) > MAX_PROMPT:
+        raise ValidationError({"prompt": [f"Longer than maximum length {MAX_PROMPT}."]})
+    read = []
+    for found in images:
+        try:
+            read.append(IMAGE.deserialize(found.data))
+        except ValidationError as error:
+            raise ValidationError(nested(found.path, *error.messages)) from error
+    return Question(read, [found.path for found in images], prompt)
+
+
+def answer(asked: Question, wanted: GenerationSettings) -> Answer:
+    """The captions that a question asks for. Raises what `describe` does."""
+    if asked.prompt:
+        wanted = replace(wanted, prompt=asked.prompt)
+    with refusing(location="json"):
+        captions = describe(asked.images, wanted, lambda index: _refusing(asked.paths[index]))
+    is_ignored = bool(asked.prompt) and not captioner.takes_prompt
+    return Answer(captions, (PROMPT_IGNORED,) if is_ignored else ())
+
+
+def model_name() -> str:
+    """The name of the model, which is waited for while it is being loaded. Raises CaptionerUnavailable without one."""
+    if captioner.defaults is None:
+        captioner.resolve(GenerationSettings())
+    return captioner.name
+
+
+def check_name(name: str) -> None:
+    """Raises UnknownModel for the name of another model, CaptionerUnavailable."""
+    if name != model_name():
+        raise UnknownModel(f"this server's model is {captioner.name}")
+
+
+def _refusing(path: Path) -> AbstractContextManager[None]:
+    return refusing(*path, location="json")
+
+
+def nested(path: Path, *messages: str) -> dict[Any, Any]:
+    errors: Any = list(messages)
+    for name in reversed(path):
+        errors = {name: errors}
+    return dict(errors)

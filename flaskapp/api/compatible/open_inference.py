@@ -1,0 +1,238 @@
+"""The Open Inference Protocol, version 2: what KServe's and Triton's clients speak.
+
+Reference: kserve/open-inference-protocol, specification/protocol/inference_rest.md, with Triton's extension for binary
+tensors. The probes of this protocol are in `probes`.
+"""
+
+from collections.abc import Iterator, Mapping
+from http import HTTPStatus
+from math import prod
+from typing import Any
+
+import marshmallow as ma
+from flask import Response, json
+from marshmallow import ValidationError, post_load, validate
+
+from flaskapp.api.caption import Generation
+from flaskapp.api.compatible import chat, tensors
+from flaskapp.api.compatible.blueprint import CompatibleBlueprint
+from flaskapp.api.fields import Flag, NullIsUnset, Text, WholeNumber
+from flaskapp.api.image_to_text import SQUARE
+from flaskapp.captioner import GenerationSettings, captioner
+from flaskapp.errors import ModelUnavailable
+
+IMAGE, CAPTION, BYTES = "image", "caption", "BYTES"
+VERSION = "1"  # of a model whose own is not known
+EXTENSIONS = ["binary_tensor_data"]
+TEXTS = chat.TEXT["examples"]
+RETRY_AFTER = 5  # seconds
+
+
+class TensorParameters(NullIsUnset):
+    class Meta:
+        unknown = ma.EXCLUDE
+
+    content_type = Text(
+        metadata={"description": "`base64`: so are the elements in JSON, anyhow", "examples": ["base64"]}
+    )
+    binary_data_size = WholeNumber(
+        allow_none=True, metadata={"description": "Bytes behind the JSON that are this input's", "examples": [None]}
+    )
+
+
+class InputTensor(NullIsUnset):
+    class Meta:
+        unknown = ma.EXCLUDE
+
+    name = Text(required=True, validate=validate.Equal(IMAGE), metadata={"examples": [IMAGE]})
+    shape = ma.fields.List(WholeNumber(), required=True, metadata={"examples": [[1]]})
+    datatype = Text(required=True, validate=validate.Equal(BYTES), metadata={"examples": [BYTES]})
+    parameters = ma.fields.Nested(TensorParameters)
+    data = ma.fields.List(
+        ma.fields.Raw(), required=True, metadata={"description": "Image files in base64", "examples": [[SQUARE]]}
+    )
+
+
+class OutputParameters(NullIsUnset):
+    class Meta:
+        unknown = ma.EXCLUDE
+
+    binary_data = Flag(
+        load_default=False, metadata={"description": "Answer with bytes behind the JSON", "examples": [False]}
+    )
+
+
+class RequestedOutput(NullIsUnset):
+    class Meta:
+        unknown = ma.EXCLUDE
+
+    name = Text(required=True, validate=validate.Equal(CAPTION), metadata={"examples": [CAPTION]})
+    parameters = ma.fields.Nested(OutputParameters, load_default=lambda: {"binary_data": False})
+
+
+class InferParameters(Generation):
+    """The settings of `/caption/`, and Triton's."""
+
+    class Meta:
+        unknown = ma.EXCLUDE
+
+    binary_data_output = Flag(
+        load_default=False, metadata={"description": "The same, where no outputs are named", "examples": [False]}
+    )
+
+
+class InferRequest(NullIsUnset):
+    class Meta:
+        unknown = ma.EXCLUDE
+
+    id = Text(load_default="", metadata={"description": "Comes back in the answer", "examples": ["42"]})
+    parameters = ma.fields.Nested(InferParameters, load_default=dict)
+    inputs = ma.fields.List(ma.fields.Nested(InputTensor), required=True, validate=validate.Length(equal=1))
+    outputs = ma.fields.List(ma.fields.Nested(RequestedOutput), validate=validate.Length(equal=1))
+
+    @post_load
+    def make(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """The arguments of the view."""
+        (tensor,) = data["inputs"]
+        elements = list(_flat(tensor["data"]))
+        if prod(tensor["shape"]) != len(elements):
+            raise ValidationError(chat.nested(("inputs", 0, "shape"), f"The data has {len(elements)} elements."))
+        parameters = dict(data["parameters"])
+        is_binary = parameters.pop("binary_data_output", False)
+        if "outputs" in data:
+            is_binary = data["outputs"][0]["parameters"]["binary_data"]
+        found = [chat.Found(("inputs", 0, "data", place), element) for place, element in enumerate(elements)]
+        return {
+            "id": data["id"],
+            "question": chat.question(found, "", "inputs"),
+            "wanted": GenerationSettings(**parameters),
+            "is_binary": is_binary,
+        }
+
+
+def _flat(data: list[Any]) -> Iterator[Any]:
+    """The protocol allows the elements of a tensor in lists of lists."""
+    for element in data:
+        if isinstance(element, list):
+            yield from _flat(element)
+        else:
+            yield element
+
+
+class TensorMetadata(ma.Schema):
+    name = ma.fields.String(required=True, metadata={"description": "`image` or `caption`", "examples": [CAPTION]})
+    datatype = ma.fields.String(required=True, metadata={"examples": [BYTES]})
+    shape = ma.fields.List(
+        ma.fields.Integer(), required=True, metadata={"description": "-1: of any length", "examples": [[1]]}
+    )
+
+
+class OutputTensor(TensorMetadata):
+    data = ma.fields.List(
+        ma.fields.String(),
+        metadata={"description": "The captions, the best of an image first", "examples": [TEXTS]},
+    )
+
+
+class InferAnswer(ma.Schema):
+    id = ma.fields.String(metadata={"description": "Of the request, if it had one", "examples": ["42"]})
+    model_name = ma.fields.String(required=True, metadata=chat.MODEL)
+    model_version = ma.fields.String(required=True, metadata={"examples": [VERSION]})
+    outputs = ma.fields.List(ma.fields.Nested(OutputTensor), required=True)
+
+
+class ServerMetadata(ma.Schema):
+    name = ma.fields.String(required=True, metadata={"examples": ["flaskapp"]})
+    version = ma.fields.String(required=True, metadata={"examples": ["1"]})
+    extensions = ma.fields.List(ma.fields.String(), required=True, metadata={"examples": [EXTENSIONS]})
+
+
+class ModelMetadata(ma.Schema):
+    name = ma.fields.String(required=True, metadata=chat.MODEL)
+    versions = ma.fields.List(ma.fields.String(), required=True, metadata={"examples": [[VERSION]]})
+    platform = ma.fields.String(required=True, metadata={"examples": ["flaskapp"]})
+    inputs = ma.fields.List(ma.fields.Nested(TensorMetadata), required=True)
+    outputs = ma.fields.List(ma.fields.Nested(TensorMetadata), required=True)
+
+
+class ModelReadiness(ma.Schema):
+    name = ma.fields.String(required=True, metadata=chat.MODEL)
+    ready = ma.fields.Boolean(required=True, metadata={"examples": [True]})
+
+
+class InferenceError(ma.Schema):
+    error = ma.fields.String(required=True, metadata=chat.ERROR)
+
+
+blp = CompatibleBlueprint(
+    "open_inference",
+    __name__,
+    description="The captioner, for KServe's and Triton's clients",
+    error_schema=InferenceError,
+    reshape=lambda _, message, __: {"error": message},
+)
+
+
+@blp.route("/v2")
+@blp.response(200, ServerMetadata)
+def server_metadata() -> dict[str, Any]:
+    """Tell of the server, as the Open Inference Protocol has it"""
+    return {"name": "flaskapp", "version": "1", "extensions": EXTENSIONS}
+
+
+@blp.route("/v2/models/<path:name>/", parameters=[chat.MODEL_NAME])
+@blp.response(200, ModelMetadata)
+@blp.errors(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE)
+def model_metadata(name: str) -> dict[str, Any]:
+    """Tell of the one model, its input and its output"""
+    chat.check_name(name)
+    return {
+        "name": name,
+        "versions": [_version()],
+        "platform": "flaskapp",
+        "inputs": [{"name": IMAGE, "datatype": BYTES, "shape": [-1]}],
+        "outputs": [{"name": CAPTION, "datatype": BYTES, "shape": [-1]}],
+    }
+
+
+@blp.route("/v2/models/<path:name>/ready/", parameters=[chat.MODEL_NAME])
+@blp.response(200, ModelReadiness)
+@blp.errors(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE)
+def model_ready(name: str) -> dict[str, Any]:
+    """Say whether the one model can caption"""
+    chat.check_name(name)
+    if captioner.problem is not None:
+        raise ModelUnavailable(captioner.problem, RETRY_AFTER)
+    return {"name": name, "ready": True}
+
+
+@blp.route("/v2/models/<path:name>/infer/", methods=["POST"], parameters=[chat.MODEL_NAME])
+@blp.arguments(InferRequest, location="tensors", as_kwargs=True)
+@blp.response(200, InferAnswer)
+@blp.errors(HTTPStatus.NOT_FOUND, *chat.ERRORS)
+def infer(
+    name: str, id: str, question: chat.Question, wanted: GenerationSettings, is_binary: bool
+) -> dict[str, Any] | Response:
+    """Describe images in words, as the Open Inference Protocol asks for it
+
+    With several captions for each image, `shape` is images by captions.
+    """
+    chat.check_name(name)
+    captions = [caption.text for captions in chat.answer(question, wanted).captions for caption in captions]
+    images = len(question.images)
+    shape = [images] if len(captions) == images else [images, len(captions) // images]
+    answer: dict[str, Any] = {"model_name": captioner.name, "model_version": _version(), **({"id": id} if id else {})}
+    output: dict[str, Any] = {"name": CAPTION, "datatype": BYTES, "shape": shape}
+    if not is_binary:
+        return answer | {"outputs": [output | {"data": captions}]}
+    raw = tensors.pack(captions)
+    return _with_raw(answer | {"outputs": [output | {"parameters": {"binary_data_size": len(raw)}}]}, raw)
+
+
+def _with_raw(answer: Mapping[str, Any], raw: bytes) -> Response:
+    head = json.dumps(answer).encode()
+    return Response(head + raw, mimetype="application/octet-stream", headers={tensors.HEADER: str(len(head))})
+
+
+def _version() -> str:
+    return captioner.version or VERSION

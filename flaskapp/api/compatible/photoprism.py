@@ -1,0 +1,95 @@
+"""PhotoPrism's Vision API: what the photo library asks of a service that captions its pictures.
+
+Reference: PhotoPrism's documentation of its Vision API, and internal/ai/vision of its repository (`ApiRequest` and
+`ApiResponse`). Members that are not here are ignored.
+"""
+
+from http import HTTPStatus
+from typing import Any
+
+import marshmallow as ma
+from marshmallow import post_load
+
+from flaskapp.api.compatible import chat
+from flaskapp.api.compatible.blueprint import CompatibleBlueprint
+from flaskapp.api.describe import warning
+from flaskapp.api.fields import NullIsUnset, Text
+from flaskapp.api.image_to_text import SQUARE
+from flaskapp.captioner import GenerationSettings, captioner
+
+IMAGES = {
+    "description": "Data URLs of a picture. Of several, each has a line of the caption",
+    "examples": [[f"data:image/png;base64,{SQUARE}"]],
+}
+
+
+class VisionRequest(NullIsUnset):
+    class Meta:
+        unknown = ma.EXCLUDE
+
+    id = Text(load_default="", metadata={"description": "Comes back in the answer", "examples": ["b5a1"]})
+    model = Text(metadata=chat.ANY_MODEL)
+    prompt = Text(load_default="", metadata=chat.PROMPT)
+    images = ma.fields.List(ma.fields.String(), load_default=list, metadata=IMAGES)
+    options = ma.fields.Nested(chat.Options, load_default=dict)
+
+    @post_load
+    def make(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """The arguments of the view."""
+        found = [chat.Found(("images", place), text) for place, text in enumerate(data["images"])]
+        return {
+            "id": data["id"],
+            "question": chat.question(found, data["prompt"], "images"),
+            "wanted": chat.settings(**data["options"]),
+        }
+
+
+class VisionModel(ma.Schema):
+    name = ma.fields.String(required=True, metadata=chat.MODEL)
+    version = ma.fields.String(required=True, metadata={"description": "Of the weights", "examples": ["cbfba14181b9"]})
+
+
+class VisionCaption(ma.Schema):
+    text = ma.fields.String(required=True, metadata=chat.TEXT)
+
+
+class VisionResult(ma.Schema):
+    caption = ma.fields.Nested(VisionCaption, required=True)
+
+
+class VisionAnswer(ma.Schema):
+    id = ma.fields.String(required=True, metadata={"description": "Of the request", "examples": ["b5a1"]})
+    code = ma.fields.Integer(required=True, metadata={"description": "The HTTP status", "examples": [200]})
+    model = ma.fields.Nested(VisionModel, required=True)
+    result = ma.fields.Nested(VisionResult, required=True)
+    warning = ma.fields.String(metadata=chat.WARNING)
+
+
+class VisionError(ma.Schema):
+    code = ma.fields.Integer(required=True, metadata={"description": "The HTTP status", "examples": [400]})
+    error = ma.fields.String(required=True, metadata=chat.ERROR)
+
+
+blp = CompatibleBlueprint(
+    "photoprism",
+    __name__,
+    description="The captioner, for PhotoPrism",
+    error_schema=VisionError,
+    reshape=lambda status, message, _: {"code": status, "error": message},
+)
+
+
+@blp.route("/api/v1/vision/caption", methods=["POST"])
+@blp.arguments(VisionRequest, location="any_json", as_kwargs=True)
+@blp.response(200, VisionAnswer)
+@blp.errors(*chat.ERRORS)
+def caption(id: str, question: chat.Question, wanted: GenerationSettings) -> dict[str, Any]:
+    """Describe a picture in words, as PhotoPrism asks for it"""
+    answer = chat.answer(question, wanted)
+    return {
+        "id": id,
+        "code": HTTPStatus.OK,
+        "model": {"name": captioner.name, "version": captioner.version or ""},
+        "result": {"caption": {"text": answer.text()}},
+        **warning(*answer.warnings),
+    }

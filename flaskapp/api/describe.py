@@ -1,0 +1,42 @@
+"""Uploaded images -> their captions, for every view that captions."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+
+import numpy as np
+from flask import request
+
+from flaskapp.api.observed import trace_of_request
+from flaskapp.captioner import GenerationSettings, captioner
+from flaskapp.captioner.generation import Caption
+from flaskapp.counted import Counted
+from flaskapp.images import EncodedImage
+from flaskapp.serving import departure
+
+Place = Callable[[int], AbstractContextManager[None]]
+
+
+def describe(images: Sequence[EncodedImage], settings: GenerationSettings, place: Place) -> list[list[Caption]]:
+    """The captions of each image, the best first. The work is given up once the request's client has disconnected.
+
+    Each image is decoded within `place(index)`, which names the part of the request that an unreadable one came in.
+    Raises what `Captioner.describe` does.
+    """
+    has_left = departure.watch(request.environ)
+    decoded = Counted(len(images), lambda: _decode_one_by_one(images, place, has_left))
+    return captioner.describe(decoded, settings, has_left, trace=trace_of_request())
+
+
+def _decode_one_by_one(
+    images: Sequence[EncodedImage], place: Place, has_left: Callable[[], bool]
+) -> Iterator[np.ndarray]:
+    """Pixels in RGB. Of many images they do not lie in memory at once. Call it when the model is loaded."""
+    for index, image in enumerate(images):
+        with place(index), image.decoded(captioner.input_side, has_left=has_left) as picture:
+            yield picture.flatten()
+
+
+def warning(*others: str) -> dict[str, str]:
+    """The member `warning` of an answer with captions: `others`, and that the embedded model substitutes, if so."""
+    sentences = [*others, *([captioner.note] if captioner.note else [])]
+    return {"warning": "; ".join(sentences)} if sentences else {}
