@@ -23,6 +23,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     from flaskapp.api.caption import default_settings
     from flaskapp.captioner import Configuration, captioner
     from flaskapp.database import Database
+    from flaskapp.tokens import Tokens
 
     app = Application(__name__, static_folder=None)
     settings.read_environment(app.config)
@@ -33,6 +34,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     app.config["DATABASE_URL"] = app.config["DATABASE_URL"] or f"sqlite:///{Path(app.instance_path) / 'flaskapp.db'}"
     database = Database(app.config["DATABASE_URL"])
     app.extensions["accounts"] = Accounts(database)
+    app.extensions["tokens"] = Tokens(database)
     app.extensions["jobs"] = jobs.assemble(app.config, database, settings.data_folder(app.config, app.instance_path))
     api.init_app(app)
     cli.init_app(app, database)

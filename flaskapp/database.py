@@ -13,6 +13,7 @@ from sqlalchemy import (
     URL,
     Connection,
     CursorResult,
+    Delete,
     Engine,
     MetaData,
     Update,
@@ -126,8 +127,8 @@ def is_alone(session: Session, key: int) -> bool:
     return not has_locks or bool(session.scalar(select(func.pg_try_advisory_xact_lock(key))))
 
 
-def found_a_row(session: Session, statement: Update) -> bool:
-    """Execute an update. Returns whether it changed a row."""
+def found_a_row(session: Session, statement: Update | Delete) -> bool:
+    """Execute an update or a deletion. Returns whether it changed a row."""
     return cast(CursorResult[Any], session.execute(statement)).rowcount > 0
 
 

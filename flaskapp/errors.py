@@ -5,21 +5,24 @@ FlaskappError
 ├── UnusableCheckpoint         at load only: a model's files lack something, or are not served
 ├── UsernameTaken              at the command line only: the name is saved already
 ├── UnknownUsername            at the command line only: the name is not saved
+├── TokenExists                at the command line only: there is an API token of this name
+├── UnknownToken               at the command line only: there is no API token of this name
 ├── MalformedJSON              400
 ├── OversizedJSON              413
 ├── MalformedForm              400  cut short, or a part of it without a name
 ├── OversizedForm              413
 ├── UnsupportedCoding          415  a compressed body, or a part in base64
 ├── WrongPassword              401
+├── WrongToken                 401  an API token that is unknown, revoked or expired
 ├── UnknownJob                 404  there is none with this id, or it is another's
-├── LoginRequired              401  with the header that makes a browser ask for a name and a password
+├── LoginRequired              401  with the headers that name the ways to log in
 ├── UnsupportedImageFormat     415  not JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC or AVIF
 ├── UnreadableImage            422  a known format, but broken, cut short or too large
 ├── InvalidGeneration          422  a generation setting that cannot be obeyed; names it
 ├── UnreadableUpload           422  the images of a job cannot be told apart, or are too many
 ├── KeyReused                  409  an Idempotency-Key that belongs to another job
 ├── TooManyAttempts            429  one client too often; again after `retry_after` seconds
-│   └── QuotaExceeded               too many caption jobs or images of one client wait
+│   └── QuotaExceeded               too many caption jobs or images of one client, waiting or in a time
 ├── DeadlineExceeded           504  the captions were not ready in time
 ├── ClientLeft                 504  and nobody reads it
 └── Unavailable                503  come back later, after `retry_after` seconds
@@ -65,6 +68,14 @@ class UnknownUsername(FlaskappError):
     pass
 
 
+class TokenExists(FlaskappError):
+    pass
+
+
+class UnknownToken(FlaskappError):
+    pass
+
+
 class MalformedJSON(FlaskappError):
     status = HTTPStatus.BAD_REQUEST
 
@@ -87,6 +98,10 @@ class UnsupportedCoding(FlaskappError):
 
 
 class WrongPassword(FlaskappError):
+    status = HTTPStatus.UNAUTHORIZED
+
+
+class WrongToken(FlaskappError):
     status = HTTPStatus.UNAUTHORIZED
 
 

@@ -1,26 +1,50 @@
-"""Resources that want HTTP Basic with a saved login, where REQUIRE_LOGIN says so."""
+"""Resources that want HTTP Basic with a saved login, or an API token, where REQUIRE_LOGIN says so."""
 
 from typing import Any
 
 from apispec import APISpec
-from flask import Flask, current_app
+from flask import Flask, current_app, request
 from flask.typing import ResponseReturnValue
-from flask_httpauth import HTTPBasicAuth
+from flask_httpauth import HTTPBasicAuth, HTTPTokenAuth, MultiAuth
+from werkzeug.datastructures import Headers
 
 from flaskapp.api.blueprint import Blueprint
 from flaskapp.api.error_answer import answer_error
-from flaskapp.errors import LoginRequired, WrongPassword
+from flaskapp.api.rate_limits import client_address
+from flaskapp.errors import LoginRequired, WrongPassword, WrongToken
+from flaskapp.tokens import WRONG_TOKEN, owner
 
-MESSAGE = "log in with a saved username and its password"
-# Without the charset a browser may send what is not ASCII in an encoding of its own.
-CHALLENGE = 'Basic realm="flaskapp", charset="UTF-8"'
+MESSAGE = "log in with a saved username and its password, or with an API token"
 
-SCHEME = {"type": "http", "scheme": "basic", "description": "A saved login"}
+# Basic comes first, for browsers that ask for the login of the first challenge only. Without the charset a browser may
+# send what is not ASCII in an encoding of its own.
+CHALLENGES = ['Basic realm="flaskapp", charset="UTF-8"', 'Bearer realm="flaskapp"']
+
+SCHEMES = {
+    "login": {"type": "http", "scheme": "basic", "description": "A saved login"},
+    "token": {"type": "http", "scheme": "bearer", "description": "An API token"},
+}
 RESPONSES = {"401": "LOGIN_REQUIRED", "429": "TOO_MANY_REQUESTS", "503": "SERVICE_UNAVAILABLE"}
-HEADERS = {"WWW-Authenticate": {"description": "What to log in by", "schema": {"type": "string"}, "example": CHALLENGE}}
+HEADERS = {
+    "WWW-Authenticate": {
+        "description": "What to log in by; one header for each way",
+        "schema": {"type": "string"},
+        "example": CHALLENGES[0],
+    }
+}
 EXAMPLE = {"code": 401, "status": "Unauthorized", "message": MESSAGE}
 
+
+class BearerAuth(HTTPTokenAuth):
+    """Takes the scheme in upper and lower case (RFC 9110, section 11.1)."""
+
+    def is_compatible_auth(self, headers: Headers) -> bool:
+        return request.authorization is not None and request.authorization.type == "bearer"
+
+
 basic = HTTPBasicAuth()
+bearer = BearerAuth()
+login = MultiAuth(basic, bearer)
 
 
 class ProtectedBlueprint(Blueprint):
@@ -36,8 +60,8 @@ class ProtectedBlueprint(Blueprint):
         doc: dict[str, Any], doc_info: dict[str, Any], *, app: Flask, spec: APISpec, **_: Any
     ) -> dict[str, Any]:
         if app.config["REQUIRE_LOGIN"]:
-            spec.components.security_schemes.setdefault("login", SCHEME)
-            doc["security"] = [{"login": []}]
+            spec.components.security_schemes.update(SCHEMES)
+            doc["security"] = [{name: []} for name in SCHEMES]  # either suffices
             doc["responses"].update(RESPONSES)
         return doc
 
@@ -47,11 +71,16 @@ def ask_for_login() -> ResponseReturnValue | None:
 
 
 def username() -> str:
-    """Who is logged in; "" where no login is wanted."""
-    return str(basic.current_user()) if current_app.config["REQUIRE_LOGIN"] else ""
+    """The user that is logged in, or the owner that stands for an API token; "" where no login is wanted."""
+    return str(login.current_user()) if current_app.config["REQUIRE_LOGIN"] else ""
 
 
-@basic.login_required
+def client() -> str:
+    """The key of this request's client in quotas: its login or token, or its address where no login is wanted."""
+    return username() or client_address()
+
+
+@login.login_required
 def _demand_login() -> None:
     """Whoever comes this far is logged in."""
 
@@ -67,7 +96,24 @@ def _is_right(username: str, password: str) -> bool:
     return True
 
 
+@bearer.verify_token
+def _owner_of(token: str) -> str | None:
+    try:
+        return owner(current_app.extensions["check_token"](token))
+    except WrongToken:
+        return None
+
+
 @basic.error_handler
-def _refuse() -> ResponseReturnValue:
-    payload, status, headers = answer_error(LoginRequired(MESSAGE))
-    return payload, status, headers | {"WWW-Authenticate": CHALLENGE}
+def _refuse_login() -> ResponseReturnValue:
+    return _refuse(MESSAGE)
+
+
+@bearer.error_handler
+def _refuse_token() -> ResponseReturnValue:
+    return _refuse(WRONG_TOKEN)
+
+
+def _refuse(message: str) -> ResponseReturnValue:
+    payload, status, headers = answer_error(LoginRequired(message))
+    return payload, status, headers | {"WWW-Authenticate": CHALLENGES}

@@ -1,4 +1,4 @@
-"""How often one client may call `/login/`, and how often it may be wrong there or by HTTP Basic."""
+"""How often one client may call `/login/`, and how often it may be wrong there, by HTTP Basic or with a token."""
 
 from typing import Any
 
@@ -18,28 +18,37 @@ REDIS_TIMEOUTS: dict[str, str | int] = {"socket_connect_timeout": 1, "socket_tim
 
 
 def init_app(app: Flask, login: Blueprint, protected: list[Blueprint]) -> None:
-    """Limit the blueprint of logins, and the checks that the protected ones make by `extensions["check_login"]`."""
+    """Limit the blueprint of logins, and the checks that the protected ones make.
+
+    These are `extensions["check_login"]` of a username and a password, and `extensions["check_token"]`, which returns
+    the name of an API token.
+    """
     if app.config["TRUSTED_PROXIES"]:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=app.config["TRUSTED_PROXIES"], x_proto=0)  # type: ignore[method-assign]
     limiter = _make_limiter(app.config["RATE_LIMIT_STORAGE_URL"])
     known_clients = _make_storage(app.config["RATE_LIMIT_STORAGE_URL"])
     guard = LoginGuard(app.config["RATE_LIMIT_USERNAME"], lambda: limiter.limiter, known_clients)
-    accounts = app.extensions["accounts"]
+    accounts, tokens = app.extensions["accounts"], app.extensions["tokens"]
 
-    def check(username: str, password: str) -> None:
+    def check_login(username: str, password: str) -> None:
         """Check a pair from this request's client. The limit by address is checked before this is called."""
         client = client_address()
         if not accounts.remembers(client, username, password):
             guard.admit(client, username, lambda: accounts.check(username, password))
             accounts.remember(client, username, password)
 
+    def check_token(token: str) -> str:
+        name: str = tokens.check(token)
+        return name
+
     if app.config["RATE_LIMIT_LOGIN"] != OFF:
         limiter.limit(app.config["RATE_LIMIT_LOGIN"])(login)
     if app.config["RATE_LIMIT_FAILURES"] != OFF:
         limit = limiter.shared_limit(app.config["RATE_LIMIT_FAILURES"], "failures", deduct_when=_is_refusal)
         limit(login)
-        check = limit(check)
-    app.extensions["check_login"], app.extensions["login_guard"] = check, guard
+        check_login, check_token = limit(check_login), limit(check_token)
+    app.extensions["check_login"], app.extensions["check_token"] = check_login, check_token
+    app.extensions["login_guard"] = guard
     limiter.init_app(app)
     _run_only_for(app, [login, *protected] if app.config["REQUIRE_LOGIN"] else [login])
     app.register_error_handler(RateLimitExceeded, _answer)

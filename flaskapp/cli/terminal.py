@@ -4,9 +4,12 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from types import FrameType
 
 import click
+
+from flaskapp.errors import FlaskappError
 
 
 def read_password(*, confirm: bool = False) -> str:
@@ -20,6 +23,20 @@ def read_password(*, confirm: bool = False) -> str:
 def printable(text: object) -> str:
     """A text as it is, unless it would do something to the terminal."""
     return str(text) if str(text).isprintable() else ascii(str(text))
+
+
+def shown_time(seconds: float | None) -> str:
+    """Seconds since 1970 in ISO 8601, or `-` for None."""
+    return "-" if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+@contextmanager
+def complaints() -> Iterator[None]:
+    """Our own errors as a line on stderr and exit code 1."""
+    try:
+        yield
+    except FlaskappError as error:
+        raise click.ClickException(str(error)) from error
 
 
 @contextmanager

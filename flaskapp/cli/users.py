@@ -1,17 +1,12 @@
 """`flask --app wsgi users`: add, list and remove saved logins."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
-
 import click
 from flask import current_app
 from flask.cli import AppGroup
 
 from flaskapp.accounts import REGISTERED, UNKNOWN, Accounts
 from flaskapp.api.login import Credentials
-from flaskapp.cli.terminal import printable, read_password
-from flaskapp.errors import FlaskappError
+from flaskapp.cli.terminal import complaints, printable, read_password, shown_time
 
 users = AppGroup("users", help="Saved logins.")
 
@@ -24,7 +19,7 @@ def add(name: str, replace: bool) -> None:
     password = read_password(confirm=True)
     for field, messages in Credentials().validate({"username": name, "password": password}).items():
         raise click.ClickException(f"{field}: {' '.join(messages)}")
-    with _complaints():
+    with complaints():
         enter = _accounts().replace if replace else _accounts().add
         enter(name, password)
     click.echo(f"{printable(name)} has another password" if replace else f"{printable(name)} is saved")
@@ -36,9 +31,9 @@ def list_names() -> None:
 
     The origin is `registered` (by anybody, at /login/), `added` (by you) or `unknown` (saved before this was recorded).
     """
-    with _complaints():
+    with complaints():
         for login in _accounts().saved():
-            click.echo(f"{printable(login.username)}\t{login.origin}\t{_time(login.created_at)}")
+            click.echo(f"{printable(login.username)}\t{login.origin}\t{shown_time(login.created_at)}")
 
 
 @users.command()
@@ -49,7 +44,7 @@ def remove(name: str | None, origin: str | None) -> None:
     """Forget a login, or all logins of an origin."""
     if (name is None) == (origin is None):
         raise click.UsageError("Give a name, --registered or --unknown.")
-    with _complaints():
+    with complaints():
         if name is not None:
             _accounts().remove(name)
             names = [name]
@@ -61,19 +56,6 @@ def remove(name: str | None, origin: str | None) -> None:
         click.echo(f"no saved login is {origin}")
 
 
-def _time(seconds: float | None) -> str:
-    return "-" if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
-
-
 def _accounts() -> Accounts:
     accounts: Accounts = current_app.extensions["accounts"]
     return accounts
-
-
-@contextmanager
-def _complaints() -> Iterator[None]:
-    """Our own errors as a line on stderr and exit code 1."""
-    try:
-        yield
-    except FlaskappError as error:
-        raise click.ClickException(str(error)) from error

@@ -318,6 +318,6 @@ def locked(start_server: Callable[..., Server]) -> Iterator[Server]:
 def test_the_real_client_logs_in_by_a_header_and_its_token_harms_nothing(server: Server, locked: Server) -> None:
     login = "Basic " + base64.b64encode(b"ada:secret").decode()
     assert ask(locked.url + "/image-to-text", headers={"Authorization": login}) == STAR
-    assert "log in with a saved username" in refusal(locked.url + "/image-to-text", token="hf_canary")
+    assert "the API token is unknown" in refusal(locked.url + "/image-to-text", token="hf_canary")
     assert ask(server.url + "/image-to-text", token="hf_canary") == STAR
     assert "canary" not in "".join(server.lines + locked.lines)

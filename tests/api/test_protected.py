@@ -20,7 +20,7 @@ from tests.conftest import ASSETS, assert_error
 
 ADA = ("ada", "correct horse")
 NO_LIMITS = {"RATE_LIMIT_LOGIN": "off", "RATE_LIMIT_FAILURES": "off"}
-CHALLENGE = 'Basic realm="flaskapp", charset="UTF-8"'
+CHALLENGES = ['Basic realm="flaskapp", charset="UTF-8"', 'Bearer realm="flaskapp"']
 
 
 @pytest.fixture
@@ -74,12 +74,13 @@ def test_a_model_wants_a_login(client: FlaskClient, call: Callable[..., TestResp
     assert call(client, auth=ADA).status_code == 200
     for answer in (call(client), call(client, auth=("ada", "wrong")), call(client, auth=("bob", "correct horse"))):
         assert answer.status_code == 401
-        assert answer.headers["WWW-Authenticate"] == CHALLENGE
+        assert answer.headers.getlist("WWW-Authenticate") == CHALLENGES
 
 
 def test_a_refusal_has_the_shape_of_all_errors(client: FlaskClient) -> None:
     assert_error(check(client), 401)
-    assert check(client).get_json()["message"] == "log in with a saved username and its password"
+    message = "log in with a saved username and its password, or with an API token"
+    assert check(client).get_json()["message"] == message
 
 
 @pytest.mark.parametrize("path", ["/", "/items/5", "/restric_items/lenet", "/query_items?item_id=5", "/swagger-ui",
@@ -103,7 +104,7 @@ def test_without_the_setting_nobody_is_asked(make_app: Callable[..., Flask]) -> 
 def test_a_header_that_holds_no_login_is_refused(client: FlaskClient, header: str) -> None:
     answer = client.get("/text_model/?data=a", headers={"Authorization": header})
     assert_error(answer, 401)
-    assert answer.headers["WWW-Authenticate"] == CHALLENGE
+    assert answer.headers.getlist("WWW-Authenticate") == CHALLENGES
 
 
 @pytest.mark.parametrize("password", ["x" * 64, "x" * 1024, "пароль 密码 🔑", "a:b:c", " "])
@@ -204,14 +205,18 @@ OTHER_APIS = ("/v1/", "/v2", "/api/")  # whose errors have shapes of their own
 
 def test_the_document_says_so_and_only_then(client: FlaskClient, make_app: Callable[..., Flask]) -> None:
     spec = client.get("/openapi.json").get_json()
-    assert spec["components"]["securitySchemes"]["login"].items() >= {"type": "http", "scheme": "basic"}.items()
+    schemes = spec["components"]["securitySchemes"]
+    assert {name: (each["type"], each["scheme"]) for name, each in schemes.items()} == {
+        "login": ("http", "basic"),
+        "token": ("http", "bearer"),
+    }
     for path, item in spec["paths"].items():
         for operation in (item[method] for method in item if method in ("get", "post")):
             if path.startswith(OTHER_APIS) and not path.startswith("/v2/health"):
-                assert operation["security"] == [{"login": []}]
+                assert operation["security"] == [{"login": []}, {"token": []}]
                 assert {"401", "429", "503"} <= operation["responses"].keys()
             elif path.startswith(("/caption", "/image-to-text", "/cv_model/", "/text_model/")):
-                assert operation["security"] == [{"login": []}]
+                assert operation["security"] == [{"login": []}, {"token": []}]
                 assert {"401", "429", "503"} <= operation["responses"].keys()
                 assert operation["responses"]["401"] == {"$ref": "#/components/responses/LOGIN_REQUIRED"}
             else:

@@ -36,7 +36,7 @@ def test_a_server_that_wants_a_login_gets_the_password_from_a_pipe(
 ) -> None:
     server = start_server("--workers", "1", FLASKAPP_REQUIRE_LOGIN="true", FLASKAPP_REGISTRATION="open")
     run_remote = [folder, "--url", server.url, "--manifest", tmp_path / "manifest"]
-    assert run(*run_remote).stderr == "Error: 401: log in with a saved username and its password\n"
+    assert run(*run_remote).stderr == "Error: 401: log in with a saved username and its password, or with an API token\n"
     log_in(server, "ada", "canary")
     assert run(*run_remote, "--username", "ada", password="wrong\n").exit_code == 1
     result = run(*run_remote, "--username", "ada", password="canary\n")
