@@ -10,13 +10,12 @@ import logging
 import unicodedata
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeVar
 
 from limits import parse_many
-from limits.storage import MemoryStorage, Storage
-from limits.strategies import FixedWindowRateLimiter, RateLimiter
+from limits.storage import Storage
 
 from flaskapp.errors import TooManyAttempts, WrongPassword
+from flaskapp.rate_counters import RateCounters
 from flaskapp.settings import OFF
 
 log = logging.getLogger(__name__)
@@ -24,15 +23,12 @@ log = logging.getLogger(__name__)
 KNOWN_FOR = 30 * 86400  # seconds
 SCOPE = "username"
 
-Answer = TypeVar("Answer")
-
 
 class LoginGuard:
-    def __init__(self, rate: str, strategy: Callable[[], RateLimiter], known_clients: Storage) -> None:
-        """`strategy` counts wrong passwords. `known_clients` is a storage of its own, without counters in it."""
+    def __init__(self, rate: str, counters: RateCounters, known_clients: Storage) -> None:
+        """`counters` count wrong passwords. `known_clients` is a storage of its own, without counters in it."""
         self._limits = [] if rate == OFF else parse_many(rate)
-        self._strategy, self._known_clients = strategy, known_clients
-        self._fallback = FixedWindowRateLimiter(MemoryStorage())
+        self._counters, self._known_clients = counters, known_clients
 
     def admit(self, client: str, username: str, check: Callable[[], None]) -> None:
         """Run a check of a password, and count it if it is wrong.
@@ -45,14 +41,14 @@ class LoginGuard:
             return
         name = _digest(username)
         for limit in self._limits:
-            is_within = self._ask(lambda strategy, limit=limit: strategy.test(limit, SCOPE, name))  # type: ignore[misc]
+            is_within = self._counters.ask(lambda strategy, limit=limit: strategy.test(limit, SCOPE, name))  # type: ignore[misc]
             if not is_within and not self._is_known(client, name):
                 raise TooManyAttempts("too many wrong passwords for this username", limit.get_expiry())
         try:
             check()
         except WrongPassword:
             for limit in self._limits:
-                self._ask(lambda strategy, limit=limit: strategy.hit(limit, SCOPE, name))  # type: ignore[misc]
+                self._counters.ask(lambda strategy, limit=limit: strategy.hit(limit, SCOPE, name))  # type: ignore[misc]
             raise
         with suppress(Exception):  # each storage has errors of its own
             self._known_clients.incr(_known(client, name), KNOWN_FOR)
@@ -63,14 +59,6 @@ class LoginGuard:
         except Exception as error:  # each storage has errors of its own
             log.warning("The clients that have logged in before cannot be looked up: %s", type(error).__name__)
             return False
-
-    def _ask(self, question: Callable[[RateLimiter], Answer]) -> Answer:
-        """Count in this process while the storage is unreachable."""
-        try:
-            return question(self._strategy())
-        except Exception as error:  # each storage has errors of its own
-            log.warning("Wrong passwords are counted in this process alone: %s", type(error).__name__)
-            return question(self._fallback)
 
 
 def _digest(username: str) -> str:

@@ -36,6 +36,10 @@ def send_by_every_way(url: str) -> list[requests.Response]:
         requests.get(model, auth=("ada", CANARY * 1000), timeout=30),  # a header that gunicorn itself refuses
         requests.get(model, headers={"Authorization": f"Basic {CANARY}"}, timeout=30),
         requests.post(url + "/text_model/", json={}, auth=("ada", CANARY), timeout=30),
+        requests.get(model, headers={"Authorization": f"Bearer {CANARY}"}, timeout=30),
+        requests.get(model, headers={"Authorization": f"bearer {CANARY}="}, timeout=30),
+        requests.get(model, headers={"Authorization": f"Bearer user={CANARY}"}, timeout=30),
+        requests.get(model, headers={"Authorization": f"Bearer {CANARY * 1000}"}, timeout=30),
     ]
     answers += [requests.get(model, auth=("ada", CANARY + "!"), timeout=30) for _ in range(30)]
     answers += [requests.post(login, json=right, timeout=30) for _ in range(30)]

@@ -73,6 +73,7 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
         ("RATE_LIMIT_LOGIN", "0/minute", "a rate such as 30/minute"),
         ("RATE_LIMIT_FAILURES", "30", "a rate such as 30/minute"),
         ("RATE_LIMIT_USERNAME", "0/hour", "a rate such as 30/minute"),
+        ("RATE_LIMIT_IMAGES", "100 images", "a rate such as 30/minute"),
         ("TRUSTED_PROXIES", "all", "0 or more"),
         ("TRUSTED_PROXIES", "-1", "0 or more"),
     ],

@@ -8,6 +8,7 @@ from typing import Any
 import marshmallow as ma
 from marshmallow import ValidationError, post_load, validate
 
+from flaskapp.api import image_quota
 from flaskapp.api.cv_model import FILE
 from flaskapp.api.describe import describe, warning
 from flaskapp.api.fields import (
@@ -158,11 +159,12 @@ blp = ProtectedBlueprint("caption", __name__, description="The captioner")
     }
 )
 @blp.arguments(CaptionForm, location="multipart", as_kwargs=True)
-@blp.response(200, CaptionAnswer)
+@blp.response(200, CaptionAnswer, headers=image_quota.HEADERS)
 @blp.errors(
     HTTPStatus.BAD_REQUEST,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    HTTPStatus.TOO_MANY_REQUESTS,
     HTTPStatus.SERVICE_UNAVAILABLE,
     HTTPStatus.GATEWAY_TIMEOUT,
 )

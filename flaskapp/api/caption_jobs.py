@@ -13,11 +13,11 @@ import marshmallow as ma
 from flask import Response, current_app, url_for
 from marshmallow import validate
 
+from flaskapp.api import image_quota
 from flaskapp.api.blueprint import Blueprint
 from flaskapp.api.caption import IMAGE_TYPES, CaptionConfig
 from flaskapp.api.fields import DecimalInteger, Flag, JobFiles, JobId, JSONPart
-from flaskapp.api.protected import ProtectedBlueprint, username
-from flaskapp.api.rate_limits import client_address
+from flaskapp.api.protected import ProtectedBlueprint, client, username
 from flaskapp.api.unprocessable import refusing
 from flaskapp.captioner import GenerationSettings, captioner
 from flaskapp.jobs import Jobs, JobStatus, Limits, NamedFile
@@ -128,7 +128,7 @@ blp = ProtectedBlueprint("caption_jobs", __name__, description="Captions for man
 @blp.doc(requestBody={"content": FORM})
 @blp.arguments(JobHeaders, location="headers", as_kwargs=True)
 @blp.arguments(JobForm, location="multipart", as_kwargs=True)
-@blp.response(202, Job, headers=LOCATION)
+@blp.response(202, Job, headers=LOCATION | image_quota.HEADERS)
 @blp.errors(
     HTTPStatus.BAD_REQUEST,
     HTTPStatus.CONFLICT,
@@ -147,7 +147,7 @@ def submit(data: list[NamedFile], config: GenerationSettings, key: str | None = 
         sequences = captioner.resolve(config).num_return_sequences
     settings = replace(config, num_return_sequences=sequences)  # the columns of the results as CSV
     with refusing("data"):
-        job = _jobs().submit(data, _limits(), settings, username(), key, username() or client_address())
+        job = _jobs().submit(data, _limits(), settings, username(), key, client(), image_quota.admit)
     return _shown(job), {"Location": url_for("caption_jobs.find", job_id=job.id)}
 
 

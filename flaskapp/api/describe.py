@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 import numpy as np
 from flask import request
 
+from flaskapp.api import image_quota
 from flaskapp.api.observed import trace_of_request
 from flaskapp.captioner import GenerationSettings, captioner
 from flaskapp.captioner.generation import Caption
@@ -19,9 +20,10 @@ Place = Callable[[int], AbstractContextManager[None]]
 def describe(images: Sequence[EncodedImage], settings: GenerationSettings, place: Place) -> list[list[Caption]]:
     """The captions of each image, the best first. The work is given up once the request's client has disconnected.
 
-    Each image is decoded within `place(index)`, which names the part of the request that an unreadable one came in.
-    Raises what `Captioner.describe` does.
+    The images count for the client's quota. Each is decoded within `place(index)`, which names the part of the request that an unreadable one came in.
+    Raises what `Captioner.describe` does, or QuotaExceeded.
     """
+    image_quota.admit(len(images))
     has_left = departure.watch(request.environ)
     decoded = Counted(len(images), lambda: _decode_one_by_one(images, place, has_left))
     return captioner.describe(decoded, settings, has_left, trace=trace_of_request())

@@ -10,7 +10,7 @@ from flask import Response, json, request
 from marshmallow import post_load, pre_load
 from webargs.flaskparser import is_json_request
 
-from flaskapp.api import strict_json
+from flaskapp.api import image_quota, strict_json
 from flaskapp.api.caption import CAPTION, LOG_PROBABILITY, TOKENS, WARNING, CaptionConfig, Generation
 from flaskapp.api.cv_model import BINARY
 from flaskapp.api.describe import describe, warning
@@ -96,11 +96,12 @@ blp = ProtectedBlueprint("image_to_text", __name__, description="The captioner, 
 )
 @blp.arguments(QueryConfig, location="query", unknown=ma.RAISE)
 @blp.arguments(ImageToTextInput, location="inputs", as_kwargs=True)
-@blp.response(200, ImageToTextOutput(many=True))
+@blp.response(200, ImageToTextOutput(many=True), headers=image_quota.HEADERS)
 @blp.errors(
     HTTPStatus.BAD_REQUEST,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    HTTPStatus.TOO_MANY_REQUESTS,
     HTTPStatus.SERVICE_UNAVAILABLE,
     HTTPStatus.GATEWAY_TIMEOUT,
 )

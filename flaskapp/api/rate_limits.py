@@ -10,7 +10,9 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from flaskapp.api.error_answer import answer_error
 from flaskapp.client_addresses import normalise
 from flaskapp.errors import TooManyAttempts
+from flaskapp.image_quota import ImageQuota
 from flaskapp.login_guard import LoginGuard
+from flaskapp.rate_counters import RateCounters
 from flaskapp.settings import OFF
 from flaskapp.shared_counters import SHARED
 
@@ -27,7 +29,8 @@ def init_app(app: Flask, login: Blueprint, protected: list[Blueprint]) -> None:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=app.config["TRUSTED_PROXIES"], x_proto=0)  # type: ignore[method-assign]
     limiter = _make_limiter(app.config["RATE_LIMIT_STORAGE_URL"])
     known_clients = _make_storage(app.config["RATE_LIMIT_STORAGE_URL"])
-    guard = LoginGuard(app.config["RATE_LIMIT_USERNAME"], lambda: limiter.limiter, known_clients)
+    counters = RateCounters(lambda: limiter.limiter)
+    guard = LoginGuard(app.config["RATE_LIMIT_USERNAME"], counters, known_clients)
     accounts, tokens = app.extensions["accounts"], app.extensions["tokens"]
 
     def check_login(username: str, password: str) -> None:
@@ -49,6 +52,7 @@ def init_app(app: Flask, login: Blueprint, protected: list[Blueprint]) -> None:
         check_login, check_token = limit(check_login), limit(check_token)
     app.extensions["check_login"], app.extensions["check_token"] = check_login, check_token
     app.extensions["login_guard"] = guard
+    app.extensions["image_quota"] = ImageQuota(app.config["RATE_LIMIT_IMAGES"], counters)
     limiter.init_app(app)
     _run_only_for(app, [login, *protected] if app.config["REQUIRE_LOGIN"] else [login])
     app.register_error_handler(RateLimitExceeded, _answer)

@@ -45,6 +45,7 @@ Outcomes = Callable[[Iterator[Path], Manifest, Callable[[int], object]], Generat
 @click.option("--url", help="Let the server at this address caption, not the model here.")
 @click.option("--job", is_flag=True, help="Send it the files as jobs, a few hundred at once, for when it has time.")
 @click.option("--username", help="A login at that server. Its password is asked for, or read from a pipe.")
+@click.option("--token", is_flag=True, help="Send it an API token, which is asked for, or read from a pipe.")
 @generation_options
 @with_appcontext
 def caption(
@@ -55,6 +56,7 @@ def caption(
     url: str | None,
     job: bool,
     username: str | None,
+    token: bool,
     **options: Any,
 ) -> None:
     """Caption images: files, and those in folders, by their names.
@@ -68,6 +70,8 @@ def caption(
     settings = settings_of(config)
     if username and not url:
         raise click.UsageError("--username is for --url")
+    if token and (username or not url):
+        raise click.UsageError("--token is for --url, without --username")
     if job and not url:
         raise click.UsageError("--job is for --url")
     if settings.scores and (job or format != "json"):
@@ -79,7 +83,7 @@ def caption(
     with _complaints(), ExitStack() as stack:
         captioner: FileCaptioner | JobCaptioner
         if url:
-            server = stack.enter_context(_client(url, username))
+            server = stack.enter_context(_client(url, username, has_token=token))
             captioner = JobCaptioner(server, config) if job else RemoteCaptioner(server, config)
         else:
             captioner = stack.enter_context(closing(LocalCaptioner(current_app.config, settings)))
@@ -128,14 +132,19 @@ def _summary(kinds: Counter[str]) -> str:
     return ("interrupted: " if kinds["interrupted"] else "") + (", ".join(counts) or "no images")
 
 
-def _client(url: str, username: str | None) -> Client:
+def _client(url: str, username: str | None, *, has_token: bool) -> Client:
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # of a server that is gone one line says enough
     try:
         if split(url).username:
             raise click.UsageError("--url: a login is given by --username")
-        return Client(url, auth=(username, read_password()) if username else None, retries=RETRIES)
     except ValueError as error:
         raise click.UsageError(f"--url: {error}") from None
+    auth = (username, read_password()) if username else None
+    token = read_password(prompt="Token") if has_token else None
+    try:
+        return Client(url, auth=auth, token=token, retries=RETRIES)
+    except ValueError as error:
+        raise click.UsageError(f"--token: {error}") from None
 
 
 def _manifest(file: Path | None, recipe: Mapping[str, Any]) -> Manifest:

@@ -12,10 +12,10 @@ import click
 from flaskapp.errors import FlaskappError
 
 
-def read_password(*, confirm: bool = False) -> str:
+def read_password(*, prompt: str = "Password", confirm: bool = False) -> str:
     """Never from an argument: those are for everybody to see in the list of processes."""
     if sys.stdin.isatty():
-        password: str = click.prompt("Password", hide_input=True, confirmation_prompt=confirm, err=not confirm)
+        password: str = click.prompt(prompt, hide_input=True, confirmation_prompt=confirm, err=not confirm)
         return password
     return sys.stdin.read().removesuffix("\n").removesuffix("\r")
 

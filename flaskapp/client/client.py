@@ -27,18 +27,26 @@ from flaskapp.client.transport import Timeout, Transport, unexpected
 class Client(JobMethods):
     """A client of the server at `url`, for `with` or until it is closed; threads may share it.
 
-    `auth` are a username and a password, `timeout` the seconds for connecting and then for each silence of the server
-    (one number for both). After a lost connection, 429 and 503 a request is sent again, up to `retries` times and when
-    the server's `Retry-After` says, unless that is in more than 30 seconds; a login never is.
+    `auth` are a username and a password, or `token` is an API token. `timeout` are the seconds for connecting and then
+    for each silence of the server (one number for both). After a lost connection, 429 and 503 a request is sent again,
+    up to `retries` times and when the server's `Retry-After` says, unless that is in more than 30 seconds; a login
+    never is.
 
     It has a method for every endpoint of the course, for caption jobs and for the probes. `/image-to-text` is for
     `huggingface_hub`'s own client. All methods raise ClientError, see `flaskapp.client.errors`.
     """
 
     def __init__(
-        self, url: str, *, auth: tuple[str, str] | None = None, timeout: Timeout = (5, 60), retries: int = 3
+        self,
+        url: str,
+        *,
+        auth: tuple[str, str] | None = None,
+        token: str | None = None,
+        timeout: Timeout = (5, 60),
+        retries: int = 3,
     ) -> None:
-        self._transport = Transport(url, auth, timeout, retries)
+        """Raises ValueError for a URL or a token that cannot be one, and for a token beside a login."""
+        self._transport = Transport(url, auth, token, timeout, retries)
         self._ask = self._transport.ask
 
     def __repr__(self) -> str:

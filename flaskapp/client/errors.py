@@ -5,7 +5,7 @@ ClientError
 │   └── TimedOut           no answer in time
 ├── UnexpectedAnswer       not an answer of this application: a proxy's page, a redirect, another server's JSON
 └── RequestRefused         the server says what is wrong: `status`, `message`, `errors`
-    ├── LoginRefused       401: wrong, or missing, username and password
+    ├── LoginRefused       401: a wrong login or token, or none
     └── TooBusy            429 or 503, also at the last try: again after `retry_after` seconds
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 
 
 class ClientError(Exception):
-    """Base of all. No text of it holds a password."""
+    """Base of all. No text of it holds a password or a token."""
 
 
 class ServerUnreachable(ClientError):

@@ -1,5 +1,6 @@
 """Requests to the server: how long they may take, which of them are tried again, and what its refusals mean."""
 
+import re
 from collections.abc import Callable
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Self, TypeVar
@@ -7,7 +8,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
-from requests.auth import HTTPBasicAuth
+from requests.auth import AuthBase, HTTPBasicAuth
 from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError, InvalidHeader, MaxRetryError, ReadTimeoutError
 from urllib3.util import Retry
@@ -24,13 +25,18 @@ CONNECTIONS = 32  # that are kept for threads to share
 class Transport:
     """Threads may share one."""
 
-    def __init__(self, url: str, auth: tuple[str, str] | None, timeout: Timeout, retries: int) -> None:
+    def __init__(
+        self, url: str, auth: tuple[str, str] | None, token: str | None, timeout: Timeout, retries: int
+    ) -> None:
         parts = split(url)
         self.url = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
         self.auth = auth or _user_in(parts)
+        if token is not None and self.auth is not None:
+            raise ValueError("give a login or a token, not both")
+        authorize = _authorization(self.auth, token)
         self._timeout = timeout
-        self._patient = _session(self.auth, Patience(retries))
-        self._once = _session(self.auth, Retry(0, read=False))
+        self._patient = _session(authorize, Patience(retries))
+        self._once = _session(authorize, Retry(0, read=False))
 
     def close(self) -> None:
         self._patient.close()
@@ -110,11 +116,28 @@ class Patience(Retry):
         return super().increment(method, url, response, error, *rest, **named)
 
 
-def _session(auth: tuple[str, str] | None, retries: Retry) -> requests.Session:
+class BearerAuth(AuthBase):
+    def __init__(self, token: str) -> None:
+        """Raises ValueError, which does not quote the token, for one that no header can hold."""
+        if not re.fullmatch("[!-~]+", token):
+            raise ValueError("the token must be ASCII without spaces")
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+def _authorization(auth: tuple[str, str] | None, token: str | None) -> AuthBase | None:
+    if token is not None:
+        return BearerAuth(token)
+    # As bytes: in a text beyond Latin-1 the error would quote it.
+    return auth and HTTPBasicAuth(*(text.encode(errors="replace") for text in auth))
+
+
+def _session(auth: AuthBase | None, retries: Retry) -> requests.Session:
     session = requests.Session()
-    if auth is not None:
-        # As bytes: in a text beyond Latin-1 the error would quote it.
-        session.auth = HTTPBasicAuth(*(text.encode(errors="replace") for text in auth))
+    session.auth = auth
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     for scheme in ("http://", "https://"):
         session.mount(scheme, HTTPAdapter(pool_maxsize=CONNECTIONS, max_retries=retries))

@@ -6,7 +6,7 @@ one order everywhere, chunks before their jobs and both by their keys, so that n
 """
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import and_, delete, exists, func, insert, or_, select, update
@@ -59,10 +59,12 @@ class Ledger:
         total: int,
         size: int = 0,
         client: str = "",
+        admit: Callable[[int], None] = lambda images: None,
     ) -> Job:
         """A new job, or the one that was made with this key. Raises KeyReused if that was of other content.
 
-        Raises TooBusy and QuotaExceeded if it does not fit beside the jobs that have not ended.
+        Raises TooBusy and QuotaExceeded if it does not fit beside the jobs that have not ended, and what `admit` raises
+        for the number of images of a new job that does.
         """
         job = Job(
             id=str(uuid.uuid4()), owner=owner, client=client, key=key, fingerprint=fingerprint, config=dict(config),
@@ -75,6 +77,7 @@ class Ledger:
                 session.add(job)
                 session.flush()
                 self._quotas.check(session, job)
+                admit(total)  # last: a job that is known or refused costs nothing
             return job
         except IntegrityError:
             with self._database.session() as session:

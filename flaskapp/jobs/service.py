@@ -65,11 +65,13 @@ class Jobs:
         owner: str,
         key: str | None,
         client: str = "",
+        admit: Callable[[int], None] = lambda images: None,
     ) -> JobStatus:
         """Take a job, or find the one that was made with the same key and content.
 
         First its rows and files, then the messages: what is not sent then, the workers' keeper sends.
-        `client` is what quotas and turns go by. Raises UnreadableUpload, KeyReused, TooBusy, QuotaExceeded,
+        `client` is what quotas and turns go by. `admit` is called with the number of images of a new job that is within
+        these quotas, and may refuse it by raising an error. Raises UnreadableUpload, KeyReused, TooBusy, QuotaExceeded,
         DatabaseUnavailable, BlobStoreUnavailable, BrokerUnavailable.
         """
         with self._openings.take():
@@ -77,7 +79,7 @@ class Jobs:
         with self._turns.take(bundle.largest(self._chunk_size)), self.queue.open() as send:
             config = asdict(settings)
             fingerprint = self._threads.run(lambda: bundle.fingerprint(repr(config)))
-            job = self.ledger.open(owner, key, fingerprint, config, len(bundle), bundle.size, client)
+            job = self.ledger.open(owner, key, fingerprint, config, len(bundle), bundle.size, client, admit)
             if job.state == RECEIVING:
                 with self._forgetting(job):
                     chunks = self._store(job.id, bundle)

@@ -188,8 +188,8 @@ def test_the_login_may_come_as_json_as_a_form_or_by_a_deprecated_query(spec: dic
         ("/text_model/", "post", ERRORS_OF_A_BODY),
         ("/login/", "post", ERRORS_OF_A_BODY | {"401", "414", "429", "503"}),
         ("/cv_model/", "post", ERRORS_OF_A_BODY | {"414", "503"}),
-        ("/caption/", "post", ERRORS_OF_A_BODY | {"503", "504"}),
-        ("/image-to-text", "post", ERRORS_OF_A_BODY | {"414", "503", "504"}),
+        ("/caption/", "post", ERRORS_OF_A_BODY | {"429", "503", "504"}),
+        ("/image-to-text", "post", ERRORS_OF_A_BODY | {"414", "429", "503", "504"}),
         ("/metrics", "get", {"503"}),
     ],
 )

@@ -65,6 +65,8 @@ def test_captions_have_the_words_of_the_server(run: Run, app: Flask, folder: Pat
         (["--username", "ada"], "--username is for --url"),
         (["--url", "localhost:8000"], "--url: the url must be that of a server, such as http://localhost:8000"),
         (["--url", "http://ada:canary@localhost"], "--url: a login is given by --username"),
+        (["--token"], "--token is for --url, without --username"),
+        (["--url", "http://localhost", "--token", "--username", "ada"], "--token is for --url, without --username"),
         (["--url", "http://["], "--url: the url must be that of a server, such as http://localhost:8000"),
         (["--url", "http://ada:canary℀@localhost"], "--url: the url must be that of a server, such as http://"),
         (["--output", "x", "--manifest", "x"], "--manifest must be another file than --output"),

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from flaskapp.database import Database
+from flaskapp.tokens import Tokens
 from tests.cli.captioning import STAR, Run, flask_caption, log_in, ready
 from tests.client.scripted import ScriptedServer, answer
 from tests.conftest import ASSETS, Server
@@ -36,12 +38,33 @@ def test_a_server_that_wants_a_login_gets_the_password_from_a_pipe(
 ) -> None:
     server = start_server("--workers", "1", FLASKAPP_REQUIRE_LOGIN="true", FLASKAPP_REGISTRATION="open")
     run_remote = [folder, "--url", server.url, "--manifest", tmp_path / "manifest"]
-    assert run(*run_remote).stderr == "Error: 401: log in with a saved username and its password, or with an API token\n"
+    refusal = "Error: 401: log in with a saved username and its password, or with an API token\n"
+    assert run(*run_remote).stderr == refusal
     log_in(server, "ada", "canary")
     assert run(*run_remote, "--username", "ada", password="wrong\n").exit_code == 1
     result = run(*run_remote, "--username", "ada", password="canary\n")
     assert result.exit_code == 0, result.stderr
     assert "canary" not in result.output + (tmp_path / "manifest").read_text()
+
+
+def test_a_server_gets_an_api_token_from_a_pipe(
+    run: Run, start_server: Callable[..., Server], folder: Path, tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path / 'server.db'}"
+    server = start_server("--workers", "1", FLASKAPP_REQUIRE_LOGIN="true", FLASKAPP_DATABASE_URL=url)
+    database = Database(url)
+    token = Tokens(database).create("ci")
+    database.close()
+    run_remote = [folder, "--url", server.url, "--token", "--manifest", tmp_path / "manifest"]
+    wrong = run(*run_remote, password="wrong\n")
+    assert "401: the API token is unknown, revoked or expired" in wrong.stderr
+    result = run(*run_remote, password=f"{token}\n")
+    assert result.exit_code == 0, result.stderr
+    assert token not in result.output + (tmp_path / "manifest").read_text()
+    odd = run(*run_remote, password="canary 🔑\n")
+    assert odd.exit_code == 2
+    assert "--token: the token must be ASCII without spaces" in odd.stderr
+    assert "canary" not in odd.stderr
 
 
 def test_a_server_that_refuses_the_settings_or_goes_away_is_not_asked_for_every_image(run: Run, folder: Path) -> None:

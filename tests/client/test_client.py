@@ -27,6 +27,8 @@ from flaskapp.client import (
     TooBusy,
     UnexpectedAnswer,
 )
+from flaskapp.database import Database
+from flaskapp.tokens import Tokens
 from tests.client.scripted import ScriptedServer, answer
 from tests.conftest import ASSETS, ROOT, Server
 
@@ -202,6 +204,35 @@ def test_a_server_that_wants_a_login_gets_it(start_server: Callable[..., Server]
     with Client(server.url, auth=("Zoë 🔑", "canary")) as client, pytest.raises(LoginRefused) as refused:
         client.is_email("a")
     assert "canary" not in repr(client) + repr(refused.value) + str(refused.value)
+
+
+def test_a_token_takes_the_place_of_a_login(start_server: Callable[..., Server], tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'server.db'}"
+    server = start_server("--workers", "1", FLASKAPP_REQUIRE_LOGIN="true", FLASKAPP_DATABASE_URL=url)
+    database = Database(url)
+    token = Tokens(database).create("ci")
+    database.close()
+    with Client(server.url, token=token) as client:
+        assert client.caption(ASSETS / "star.png").best == STAR
+        assert client.submit_job(ASSETS / "star.png").total == 1
+        assert token not in repr(client)
+    refusal = "401: the API token is unknown, revoked or expired"
+    with Client(server.url, token="canary") as client, pytest.raises(LoginRefused, match=refusal) as refused:
+        client.is_email("a")
+    assert "canary" not in repr(client) + repr(refused.value) + str(refused.value)
+
+
+@pytest.mark.parametrize("token", ["", "canary 🔑", "canary\r\nX: y", "can ary"])
+def test_a_token_that_no_header_can_hold_is_refused_and_not_quoted(token: str) -> None:
+    with pytest.raises(ValueError, match="the token must be ASCII without spaces") as refused:
+        Client("http://localhost", token=token)
+    assert "canary" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("url", "auth"), [("http://localhost", ("ada", "x")), ("http://ada:x@localhost", None)])
+def test_a_token_beside_a_login_is_refused(url: str, auth: tuple[str, str] | None) -> None:
+    with pytest.raises(ValueError, match="give a login or a token, not both"):
+        Client(url, auth=auth, token="canary")
 
 
 def test_a_server_without_a_model_is_not_waited_for(start_server: Callable[..., Server], tmp_path: Path) -> None:

@@ -1,0 +1,39 @@
+"""The quota of images over HTTP: a view that captions calls `admit`, which sees to the headers and to the 429."""
+
+import math
+
+from flask import Response, after_this_request, current_app
+
+from flaskapp import image_quota
+from flaskapp.api.protected import client
+
+# Of all answers to admitted or refused images while RATE_LIMIT_IMAGES is on.
+HEADERS = {
+    "X-RateLimit-Limit": {"description": "Images of the quota, if there is one", "schema": {"type": "integer"}},
+    "X-RateLimit-Remaining": {"description": "Images left of the quota", "schema": {"type": "integer"}},
+    "X-RateLimit-Reset": {
+        "description": "When the quota is whole again, in seconds since 1970",
+        "schema": {"type": "integer"},
+    },
+}
+
+
+def admit(images: int) -> None:
+    """Count the images of this request for its client. Raises QuotaExceeded, and counts none, if these are too many.
+
+    A view calls this once its input is valid, before the work.
+    """
+    admission = current_app.extensions["image_quota"].take(client(), images)
+    if admission is None:
+        return
+    limit, remaining, reset_at = admission.balance
+
+    @after_this_request
+    def tell(response: Response) -> Response:
+        response.headers["X-RateLimit-Limit"] = str(limit.amount)
+        response.headers["X-RateLimit-Remaining"] = str(remaining)
+        response.headers["X-RateLimit-Reset"] = str(math.ceil(reset_at))
+        return response
+
+    if not admission.is_admitted:
+        raise image_quota.refusal(images, admission.balance)
