@@ -31,7 +31,7 @@ def init_app(app: Flask, login: Blueprint, protected: list[Blueprint]) -> None:
     known_clients = _make_storage(app.config["RATE_LIMIT_STORAGE_URL"])
     counters = RateCounters(lambda: limiter.limiter)
     guard = LoginGuard(app.config["RATE_LIMIT_USERNAME"], counters, known_clients)
-    accounts, tokens = app.extensions["accounts"], app.extensions["tokens"]
+    accounts, check_token = app.extensions["accounts"], app.extensions["tokens"].check
 
     def check_login(username: str, password: str) -> None:
         """Check a pair from this request's client. The limit by address is checked before this is called."""
@@ -39,10 +39,6 @@ def init_app(app: Flask, login: Blueprint, protected: list[Blueprint]) -> None:
         if not accounts.remembers(client, username, password):
             guard.admit(client, username, lambda: accounts.check(username, password))
             accounts.remember(client, username, password)
-
-    def check_token(token: str) -> str:
-        name: str = tokens.check(token)
-        return name
 
     if app.config["RATE_LIMIT_LOGIN"] != OFF:
         limiter.limit(app.config["RATE_LIMIT_LOGIN"])(login)

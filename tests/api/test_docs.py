@@ -10,6 +10,8 @@ from flask.testing import FlaskClient
 from PIL import Image
 from playwright.sync_api import Locator, expect
 
+from flaskapp.database import Database
+from flaskapp.tokens import Tokens
 from tests.api.conftest import Watched
 from tests.conftest import ASSETS, Server
 
@@ -80,18 +82,39 @@ def test_swagger_ui_captions_an_image_with_a_config_that_is_typed_in(watched: Wa
     assert watched.hosts == {urlsplit(server.url).netloc}
 
 
+def authorize(watched: Watched, fields: dict[str, str]) -> None:
+    """Fill in the fields of one way to log in."""
+    watched.page.locator("button.authorize").first.click()
+    dialog = watched.page.locator(".dialog-ux")
+    form = dialog.locator("form", has=watched.page.get_by_label(next(iter(fields)), exact=True))
+    for label, text in fields.items():
+        form.get_by_label(label, exact=True).fill(text)
+    form.locator("button.authorize").click()
+    dialog.locator("button.btn-done").first.click()
+
+
 @pytest.mark.browser
 def test_swagger_ui_logs_in_by_its_button(watched: Watched, start_server: Callable[..., Server]) -> None:
     server = start_server("--workers", "1", FLASKAPP_REQUIRE_LOGIN="true", FLASKAPP_REGISTRATION="open")
     ada = {"username": "ada", "password": "pässwort"}  # it has no way to send what is not Latin-1
     assert requests.post(server.url + "/login/", json=ada, timeout=30).status_code == 200
     operation = open_operation(watched, server, "text_model")
-    watched.page.locator("button.authorize").first.click()
-    dialog = watched.page.locator(".dialog-ux")
-    dialog.locator("input[type=text]").fill(ada["username"])
-    dialog.locator("input[type=password]").fill(ada["password"])
-    dialog.locator("button.authorize").click()
-    dialog.locator("button.btn-done").click()
+    authorize(watched, {"auth-basic-username": ada["username"], "auth-basic-password": ada["password"]})
+    expect(execute(operation)).to_contain_text('"is_email": true')
+    assert watched.problems == []
+
+
+@pytest.mark.browser
+def test_swagger_ui_takes_a_token_by_the_same_button(
+    watched: Watched, start_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path / 'server.db'}"
+    server = start_server("--workers", "1", FLASKAPP_REQUIRE_LOGIN="true", FLASKAPP_DATABASE_URL=url)
+    database = Database(url)
+    token = Tokens(database).create("ci")
+    database.close()
+    operation = open_operation(watched, server, "text_model")
+    authorize(watched, {"auth-bearer-value": token})
     expect(execute(operation)).to_contain_text('"is_email": true')
     assert watched.problems == []
 
