@@ -20,8 +20,8 @@ Place = Callable[[int], AbstractContextManager[None]]
 def describe(images: Sequence[EncodedImage], settings: GenerationSettings, place: Place) -> list[list[Caption]]:
     """The captions of each image, the best first. The work is given up once the request's client has disconnected.
 
-    The images count for the client's quota. Each is decoded within `place(index)`, which names the part of the request that an unreadable one came in.
-    Raises what `Captioner.describe` does, or QuotaExceeded.
+    The images count for the client's quota. Each is decoded within `place(index)`, which names the part of the request
+    that an unreadable one came in. Raises what `Captioner.describe` does, or QuotaExceeded.
     """
     image_quota.admit(len(images))
     has_left = departure.watch(request.environ)

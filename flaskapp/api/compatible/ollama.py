@@ -13,6 +13,7 @@ import marshmallow as ma
 from flask import Response, json
 from marshmallow import post_load
 
+from flaskapp.api import image_quota
 from flaskapp.api.compatible import chat
 from flaskapp.api.compatible.blueprint import CompatibleBlueprint
 from flaskapp.api.describe import warning
@@ -181,7 +182,7 @@ blp = CompatibleBlueprint(
 
 @blp.route("/api/generate", methods=["POST"])
 @blp.arguments(GenerateRequest, location="any_json", as_kwargs=True)
-@blp.response(200, GenerateAnswer)
+@blp.response(200, GenerateAnswer, headers=image_quota.HEADERS)
 @blp.errors(*chat.ERRORS)
 def generate(
     question: chat.Question | None, wanted: GenerationSettings, stream: bool, model: str
@@ -203,7 +204,7 @@ def generate(
     }
 )
 @blp.arguments(ChatRequest, location="any_json", as_kwargs=True)
-@blp.response(200, ChatAnswer)
+@blp.response(200, ChatAnswer, headers=image_quota.HEADERS)
 @blp.errors(*chat.ERRORS)
 def continue_chat(
     question: chat.Question | None, wanted: GenerationSettings, stream: bool, model: str

@@ -13,6 +13,7 @@ import marshmallow as ma
 from flask import Response, json
 from marshmallow import ValidationError, post_load, validate
 
+from flaskapp.api import image_quota
 from flaskapp.api.caption import Generation
 from flaskapp.api.compatible import chat, tensors
 from flaskapp.api.compatible.blueprint import CompatibleBlueprint
@@ -208,7 +209,7 @@ def model_ready(name: str) -> dict[str, Any]:
 
 @blp.route("/v2/models/<path:name>/infer/", methods=["POST"], parameters=[chat.MODEL_NAME])
 @blp.arguments(InferRequest, location="tensors", as_kwargs=True)
-@blp.response(200, InferAnswer)
+@blp.response(200, InferAnswer, headers=image_quota.HEADERS)
 @blp.errors(HTTPStatus.NOT_FOUND, *chat.ERRORS)
 def infer(
     name: str, id: str, question: chat.Question, wanted: GenerationSettings, is_binary: bool

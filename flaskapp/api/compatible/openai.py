@@ -14,6 +14,7 @@ import marshmallow as ma
 from flask import Response, json
 from marshmallow import ValidationError, post_load, validate
 
+from flaskapp.api import image_quota
 from flaskapp.api.compatible import chat
 from flaskapp.api.compatible.blueprint import CompatibleBlueprint
 from flaskapp.api.describe import warning
@@ -217,7 +218,7 @@ blp = CompatibleBlueprint(
 @blp.route("/v1/chat/completions", methods=["POST"])
 @blp.doc(requestBody={"content": {"application/json": {"example": EXAMPLE}}})
 @blp.arguments(ChatCompletionRequest, location="any_json", as_kwargs=True)
-@blp.response(200, ChatCompletion)
+@blp.response(200, ChatCompletion, headers=image_quota.HEADERS)
 @blp.errors(*chat.ERRORS)
 def create_chat_completion(
     question: chat.Question, wanted: GenerationSettings, stream: bool, include_usage: bool

@@ -10,6 +10,7 @@ from typing import Any
 import marshmallow as ma
 from marshmallow import post_load
 
+from flaskapp.api import image_quota
 from flaskapp.api.compatible import chat
 from flaskapp.api.compatible.blueprint import CompatibleBlueprint
 from flaskapp.api.describe import warning
@@ -81,7 +82,7 @@ blp = CompatibleBlueprint(
 
 @blp.route("/api/v1/vision/caption", methods=["POST"])
 @blp.arguments(VisionRequest, location="any_json", as_kwargs=True)
-@blp.response(200, VisionAnswer)
+@blp.response(200, VisionAnswer, headers=image_quota.HEADERS)
 @blp.errors(*chat.ERRORS)
 def caption(id: str, question: chat.Question, wanted: GenerationSettings) -> dict[str, Any]:
     """Describe a picture in words, as PhotoPrism asks for it"""
