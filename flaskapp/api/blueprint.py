@@ -1,4 +1,4 @@
-"""What every resource is made with: flask-smorest's Blueprint, with the three locations of arguments that it lacks."""
+"""What every resource is made with: flask-smorest's Blueprint, with the four locations of arguments that it lacks."""
 
 from collections.abc import Callable
 from http import HTTPStatus
@@ -14,6 +14,7 @@ from werkzeug.datastructures import CombinedMultiDict
 from werkzeug.exceptions import UnsupportedMediaType
 
 from flaskapp.api import strict_json
+from flaskapp.api.fields import Base64File
 from flaskapp.api.forms import FORMS
 from flaskapp.errors import UnsupportedCoding
 
@@ -24,17 +25,19 @@ NO_CODING = ("", "identity")
 
 
 class Parser(FlaskParser):
-    """Adds the locations `multipart`, the text fields and the files of a form together, `credentials`, and `inputs`."""
+    """Adds the locations `multipart`, `form_or_json`, `credentials` and `inputs`; their methods say what is in each."""
 
     __location_map__ = FlaskParser.__location_map__ | {
         "multipart": "load_multipart",
         "credentials": "load_credentials",
         "inputs": "load_inputs",
+        "form_or_json": "load_form_or_json",
     }
     DEFAULT_UNKNOWN_BY_LOCATION = FlaskParser.DEFAULT_UNKNOWN_BY_LOCATION | {
         "multipart": ma.RAISE,
         "credentials": ma.RAISE,
         "inputs": ma.RAISE,
+        "form_or_json": ma.RAISE,
     }
 
     def get_default_request(self) -> Request:
@@ -65,6 +68,17 @@ class Parser(FlaskParser):
         parts = _without_brackets(dict(sent.lists()), schema)
         return {name: values[0] if len(values) == 1 and name not in lists else values for name, values in parts.items()}
 
+    def load_form_or_json(self, req: Request, schema: ma.Schema) -> Any:
+        """As `multipart`, or from a JSON body with the same names, where files are text."""
+        if not is_json_request(req):
+            return self.load_multipart(req, schema)
+        refuse_coding(req)
+        body = strict_json.loads_file(req.get_data())
+        if not isinstance(body, dict):
+            return body
+        files = {name for name, field in schema.fields.items() if isinstance(field, ma.fields.List)}
+        return {name: _files(value) if name in files else value for name, value in body.items() if value is not None}
+
     def load_credentials(self, req: Request, schema: ma.Schema) -> Any:
         """From a form or a JSON body; where there is no body, from the course's query string."""
         if req.mimetype in FORMS:
@@ -83,10 +97,19 @@ class Parser(FlaskParser):
         if isinstance(error.messages, dict) and "credentials" in error.messages:
             source = "form" if req.form else "query" if req.args and not req.get_data() else "json"
             error.messages = {source: error.messages["credentials"]}
+        if isinstance(error.messages, dict) and "form_or_json" in error.messages:
+            error.messages = {form_or_json(req): error.messages["form_or_json"]}
         if isinstance(error.messages, dict) and "inputs" in error.messages:
             found = error.messages["inputs"]
             error.messages = {"json": found} if is_json_request(req) else {"body": found["inputs"]}
         super().handle_error(error, req, schema, **options)
+
+
+def _files(value: Any) -> Any:
+    """One text or several, as files. What is no text is left for the schema to refuse."""
+    if isinstance(value, str):
+        value = [value]
+    return [Base64File(each) if isinstance(each, str) else each for each in value] if isinstance(value, list) else value
 
 
 def _without_brackets(parts: dict[str, list[Any]], schema: ma.Schema) -> dict[str, list[Any]]:
@@ -102,6 +125,11 @@ def _without_brackets(parts: dict[str, list[Any]], schema: ma.Schema) -> dict[st
     return parts
 
 
+def form_or_json(req: Request) -> str:
+    """What errors call the body at the location `form_or_json`."""
+    return "json" if is_json_request(req) else "multipart"
+
+
 def refuse_coding(req: Request) -> None:
     """Bodies are not decompressed: a small one could become a huge one."""
     coding = req.headers.get("Content-Encoding", "").strip().lower()
@@ -115,6 +143,7 @@ class Blueprint(flask_smorest.Blueprint):
         "multipart": "multipart/form-data",
         "credentials": "application/json",
         "inputs": "application/json",
+        "form_or_json": "multipart/form-data",
     }
 
     def arguments(

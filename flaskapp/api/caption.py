@@ -1,25 +1,29 @@
 """Caption images."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 
 import marshmallow as ma
+from flask import request
 from marshmallow import ValidationError, post_load, validate
 
 from flaskapp.api import image_quota
+from flaskapp.api.blueprint import form_or_json
 from flaskapp.api.cv_model import FILE
-from flaskapp.api.describe import describe, warning
+from flaskapp.api.describe import describe, describe_readable, warning
 from flaskapp.api.fields import (
     EarlyStopping,
     Flag,
+    FormFlag,
     ImageFile,
     ImageFiles,
     JSONPart,
     NullIsUnset,
     Number,
     Text,
+    UnreadableFile,
     UploadedImage,
     WholeNumber,
 )
@@ -28,10 +32,15 @@ from flaskapp.api.status import OK, Status
 from flaskapp.api.unprocessable import refusing
 from flaskapp.captioner import GenerationSettings, captioner
 from flaskapp.captioner.generation import MAX_BEAMS, MAX_LENGTH, MAX_PROMPT, Caption
-from flaskapp.errors import InvalidSetting
+from flaskapp.errors import InvalidSetting, UnreadableImage
 from flaskapp.images import MEDIA_TYPES
 
 CAPTION = {"description": "The best caption of the first image", "examples": ["a small red star on a grey background"]}
+# A red square on white.
+SQUARE = (
+    "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQAQMAAAAlPW0iAAAABlBMVEX////cHh7/Hx2WAAAAFElEQVR42mNgQAL8H5gYGDARMgAAI20BDofI/jkA"
+    "AAAASUVORK5CYII="
+)
 IMAGE_TYPES = ", ".join(f"image/{name}" for name in MEDIA_TYPES)
 
 
@@ -98,6 +107,12 @@ def default_settings(given: Mapping[str, Any]) -> GenerationSettings:
     return settings
 
 
+PARTIAL = {
+    "description": "Caption the images that can be read, and tell of each other one what is wrong with it, as `error`",
+    "examples": [False],
+}
+
+
 class CaptionForm(ma.Schema):
     data = ImageFiles(ImageFile(), required=True, metadata=FILE)
     config = JSONPart(CaptionConfig, load_default=GenerationSettings)
@@ -105,6 +120,23 @@ class CaptionForm(ma.Schema):
         validate=validate.Length(max=MAX_PROMPT),
         metadata=PROMPT | {"description": "The same as `prompt` in `config`, and takes precedence over it"},
     )
+    is_partial = FormFlag(load_default=False, data_key="partial", metadata=PARTIAL)
+
+
+class CaptionBody(ma.Schema):
+    """The same in JSON, for the OpenAPI document."""
+
+    data = ma.fields.List(
+        ma.fields.String(),
+        required=True,
+        metadata={
+            "description": "Image files in base64, or as data URLs. One may come without the list around it",
+            "examples": [[SQUARE]],
+        },
+    )
+    config = ma.fields.Nested(CaptionConfig)
+    prompt = ma.fields.String(metadata=PROMPT)
+    is_partial = ma.fields.Boolean(data_key="partial", metadata=PARTIAL)
 
 
 LOG_PROBABILITY = {"description": "The mean over the caption's tokens, by the model alone", "examples": [-0.42]}
@@ -126,11 +158,16 @@ class ImageCaptions(ma.Schema):
     )
     captions = ma.fields.List(
         ma.fields.String(),
-        required=True,
         metadata={"description": "The best first", "examples": [["a small red star on a grey background"]]},
     )
     scores = ma.fields.List(
         ma.fields.Nested(Score), metadata={"description": "One for each caption, if `scores` was asked for"}
+    )
+    error = ma.fields.String(
+        metadata={
+            "description": "What is wrong with the file, in place of captions, if `partial` was asked for",
+            "examples": ["the png image is broken or cut short"],
+        }
     )
 
 
@@ -138,7 +175,11 @@ class CaptionAnswer(Status):
     model = ma.fields.String(
         required=True, metadata={"description": "The model that wrote the captions", "examples": ["embedded"]}
     )
-    caption = ma.fields.String(required=True, metadata=CAPTION)
+    caption = ma.fields.String(
+        required=True,
+        allow_none=True,
+        metadata=CAPTION | {"description": "The best caption of the first image; null where that cannot be read"},
+    )
     results = ma.fields.List(
         ma.fields.Nested(ImageCaptions), required=True, metadata={"description": "One for each file, in their order"}
     )
@@ -154,11 +195,12 @@ blp = ProtectedBlueprint("caption", __name__, description="The captioner")
         "content": {
             "multipart/form-data": {
                 "encoding": {"data": {"contentType": IMAGE_TYPES}, "config": {"contentType": "application/json"}}
-            }
+            },
+            "application/json": {"schema": CaptionBody},
         }
     }
 )
-@blp.arguments(CaptionForm, location="multipart", as_kwargs=True)
+@blp.arguments(CaptionForm, location="form_or_json", as_kwargs=True)
 @blp.response(200, CaptionAnswer, headers=image_quota.HEADERS)
 @blp.errors(
     HTTPStatus.BAD_REQUEST,
@@ -168,20 +210,41 @@ blp = ProtectedBlueprint("caption", __name__, description="The captioner")
     HTTPStatus.SERVICE_UNAVAILABLE,
     HTTPStatus.GATEWAY_TIMEOUT,
 )
-def caption(data: list[UploadedImage], config: GenerationSettings, prompt: str | None = None) -> dict[str, object]:
-    """Describe one or more images in words"""
+def caption(
+    data: list[UploadedImage | UnreadableFile],
+    config: GenerationSettings,
+    is_partial: bool,
+    prompt: str | None = None,
+) -> dict[str, object]:
+    """Describe one or more images in words
+
+    As a form with files, or as JSON with files in base64.
+    """
     settings = config if prompt is None else replace(config, prompt=prompt)
-    with refusing("config", beside=() if prompt is None else ("prompt",)):
-        described = describe([upload.image for upload in data], settings, lambda index: refusing("data", index))
-    results = [_result(image.filename, each, settings.scores) for image, each in zip(data, described, strict=True)]
-    best = described[0][0].text
+    images = [upload.image for upload in data if isinstance(upload, UploadedImage)]
+    location = form_or_json(request)
+    described: Sequence[list[Caption] | UnreadableImage]
+    with refusing("config", location=location, beside=() if prompt is None else ("prompt",)):
+        if is_partial:
+            described = describe_readable(images, settings) if images else []
+        else:
+            described = describe(images, settings, lambda index: refusing("data", index, location=location))
+    outcomes = iter(described)
+    results = [
+        _result(upload.filename, next(outcomes) if isinstance(upload, UploadedImage) else upload.error, settings.scores)
+        for upload in data
+    ]
+    best = next(iter(results[0].get("captions", [])), None)
     return OK | {"model": captioner.name, "caption": best, "results": results} | warning()
 
 
-def _result(filename: str, captions: list[Caption], with_scores: bool) -> dict[str, object]:
-    result: dict[str, object] = {"input": filename, "captions": [caption.text for caption in captions]}
+def _result(filename: str, outcome: list[Caption] | UnreadableImage | str, with_scores: bool) -> dict[str, Any]:
+    """The captions of a file, or what is wrong with it."""
+    if not isinstance(outcome, list):
+        return {"input": filename, "error": str(outcome)}
+    result: dict[str, Any] = {"input": filename, "captions": [caption.text for caption in outcome]}
     if with_scores:
         result["scores"] = [
-            {"log_probability": caption.log_probability, "tokens": caption.tokens} for caption in captions
+            {"log_probability": caption.log_probability, "tokens": caption.tokens} for caption in outcome
         ]
     return result

@@ -1,7 +1,7 @@
 """Uploaded images -> their captions, for every view that captions."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 
 import numpy as np
 from flask import request
@@ -11,8 +11,12 @@ from flaskapp.api.observed import trace_of_request
 from flaskapp.captioner import GenerationSettings, captioner
 from flaskapp.captioner.generation import Caption
 from flaskapp.counted import Counted
+from flaskapp.errors import UnreadableImage
 from flaskapp.images import EncodedImage
 from flaskapp.serving import departure
+
+# Takes the place of an unreadable image in a batch: as many images come as were announced.
+SUBSTITUTE = np.full((32, 32, 3), 128, np.uint8)
 
 Place = Callable[[int], AbstractContextManager[None]]
 
@@ -29,13 +33,35 @@ def describe(images: Sequence[EncodedImage], settings: GenerationSettings, place
     return captioner.describe(decoded, settings, has_left, trace=trace_of_request())
 
 
+def describe_readable(
+    images: Sequence[EncodedImage], settings: GenerationSettings
+) -> list[list[Caption] | UnreadableImage]:
+    """As `describe`, with the error of an image that cannot be read in place of its captions."""
+    errors: dict[int, UnreadableImage] = {}
+
+    @contextmanager
+    def noting(index: int) -> Iterator[None]:
+        try:
+            yield
+        except UnreadableImage as error:
+            errors[index] = error
+
+    described = describe(images, settings, noting)
+    return [errors.get(index, captions) for index, captions in enumerate(described)]
+
+
 def _decode_one_by_one(
     images: Sequence[EncodedImage], place: Place, has_left: Callable[[], bool]
 ) -> Iterator[np.ndarray]:
     """Pixels in RGB. Of many images they do not lie in memory at once. Call it when the model is loaded."""
     for index, image in enumerate(images):
+        is_decoded = False
         with place(index), image.decoded(captioner.input_side, has_left=has_left) as picture:
-            yield picture.flatten()
+            pixels = picture.flatten()
+            is_decoded = True
+            yield pixels
+        if not is_decoded:  # and `place` let that pass: the captions of its substitute are not used
+            yield SUBSTITUTE
 
 
 def warning(*others: str) -> dict[str, str]:

@@ -106,6 +106,17 @@ class Flag(ma.fields.Boolean):
         return value
 
 
+class FormFlag(Flag):
+    """The same, or a form's text "true" or "false"."""
+
+    TRUE = (True, "true")
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:
+        if value in ("true", "false"):
+            return bool(value == "true")
+        return super()._deserialize(value, attr, data, **kwargs)
+
+
 class EarlyStopping(ma.fields.Field[Any]):
     """true, false or "never"."""
 
@@ -134,9 +145,22 @@ class Side(DecimalInteger):
         return {"minimum": 1, "maximum": config["MAX_SIDE"]}
 
 
+class Base64File(NamedTuple):
+    """A file in a JSON body, where all else is text: in base64, or as a data URL."""
+
+    text: str
+
+
 class UploadedImage(NamedTuple):
     filename: str
     image: EncodedImage
+
+
+class UnreadableFile(NamedTuple):
+    """An uploaded file that is no image, where the client asks for the captions of the others."""
+
+    filename: str
+    error: str
 
 
 class ImageFile(Upload):
@@ -145,13 +169,11 @@ class ImageFile(Upload):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> UploadedImage:
         if isinstance(value, list):
             raise ValidationError("Send one file, not several.")
+        if isinstance(value, Base64File):
+            return UploadedImage("", _image(_decoded(value.text)))
         if not isinstance(value, FileStorage):
             raise ValidationError("Not a file: the part has no filename.")
-        try:
-            image = EncodedImage(value.read(), current_app.config["MAX_MEGAPIXELS"])
-        except UnreadableImage as error:
-            raise ValidationError(sentence(error)) from error
-        return UploadedImage(value.filename or "", image)
+        return UploadedImage(value.filename or "", _image(value.read()))
 
 
 class ImageFileOrBase64(ma.fields.Field[EncodedImage]):
@@ -160,33 +182,51 @@ class ImageFileOrBase64(ma.fields.Field[EncodedImage]):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> EncodedImage:
         if not isinstance(value, bytes | str):
             raise ValidationError("Not a string.")
-        try:
-            data = value if isinstance(value, bytes) else inline_file.decode(value)
-        except ValueError as error:
-            raise ValidationError(str(error)) from error
-        try:
-            return EncodedImage(data, current_app.config["MAX_MEGAPIXELS"])
-        except UnreadableImage as error:
-            raise ValidationError(sentence(error)) from error
+        return _image(value if isinstance(value, bytes) else _decoded(value))
 
 
-class ImageFiles(ma.fields.List[UploadedImage]):
-    """From one to MAX_IMAGES uploaded image files. What is wrong with one is named by its place."""
+def _decoded(text: str) -> bytes:
+    try:
+        return inline_file.decode(text)
+    except ValueError as error:
+        raise ValidationError(str(error)) from error
 
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[UploadedImage | None]:
+
+def _image(data: bytes) -> EncodedImage:
+    try:
+        return EncodedImage(data, current_app.config["MAX_MEGAPIXELS"])
+    except UnreadableImage as error:
+        raise ValidationError(sentence(error)) from error
+
+
+class ImageFiles(ma.fields.List[UploadedImage | UnreadableFile]):
+    """From one to MAX_IMAGES uploaded image files. What is wrong with one is named by its place.
+
+    Where the field `partial` beside it is true, a file that is no image is an UnreadableFile, and the others count.
+    """
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[Any]:
+        if not isinstance(value, list):
+            raise ValidationError("Neither a string nor a list of strings.")
         bounds = self.keywords(current_app.config)
+        if not value:
+            raise ValidationError("Send at least one image.")
         if len(value) > bounds["maxItems"]:
             raise ValidationError("Send at most {maxItems} images at once.".format(**bounds))
-        images: list[UploadedImage | None] = []
+        is_partial = isinstance(data, Mapping) and data.get("partial") in FormFlag.TRUE
+        images: list[UploadedImage | UnreadableFile] = []
         errors: dict[int, Any] = {}
         for index, file in enumerate(value):
             try:
                 images.append(self.inner.deserialize(file, **kwargs))
-            except ValidationError as error:
-                errors[index] = error.messages
-            except UnsupportedImageFormat as error:  # has a status of its own
-                place = f"{attr}.{index}: " if len(value) > 1 else ""
-                raise UnsupportedImageFormat(f"{place}{error}") from error
+            except (ValidationError, UnsupportedImageFormat) as error:
+                if is_partial:
+                    images.append(UnreadableFile(getattr(file, "filename", None) or "", _line(error)))
+                elif isinstance(error, ValidationError):
+                    errors[index] = error.messages
+                else:  # has a status of its own
+                    place = f"{attr}.{index}: " if len(value) > 1 else ""
+                    raise UnsupportedImageFormat(f"{place}{error}") from error
         if errors:
             raise ValidationError(errors)
         return images
@@ -194,6 +234,11 @@ class ImageFiles(ma.fields.List[UploadedImage]):
     @staticmethod
     def keywords(config: Config) -> dict[str, Any]:
         return {"minItems": 1, "maxItems": config["MAX_IMAGES"]}
+
+
+def _line(error: Exception) -> str:
+    """What is wrong with one file, as jobs say it."""
+    return " ".join(map(str, error.messages)) if isinstance(error, ValidationError) else str(error)
 
 
 class JobFiles(ma.fields.List[NamedFile]):
@@ -219,12 +264,16 @@ class JobFiles(ma.fields.List[NamedFile]):
 class JSONPart(ma.fields.Nested):
     """A part of a multipart form that holds a JSON object: a text field, or a file with a content type of its own.
 
-    An empty part is an empty object, and so is `null`.
+    An empty part is an empty object, and so is `null`. In a JSON body it is the object itself.
     """
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, partial: Any = None, **kwargs: Any) -> Any:
         if isinstance(value, list):
             raise ValidationError("Send this part once.")
+        if isinstance(value, dict):
+            return super()._deserialize(value, attr, data, partial, **kwargs)
+        if not isinstance(value, str | FileStorage):
+            raise ValidationError("Not an object.")
         # As bytes, in which a text that was not UTF-8 is that again.
         text = value.read() if isinstance(value, FileStorage) else value.encode(errors="surrogateescape")
         try:

@@ -11,7 +11,7 @@ from marshmallow import post_load, pre_load
 from webargs.flaskparser import is_json_request
 
 from flaskapp.api import image_quota, strict_json
-from flaskapp.api.caption import CAPTION, LOG_PROBABILITY, TOKENS, WARNING, CaptionConfig, Generation
+from flaskapp.api.caption import CAPTION, LOG_PROBABILITY, SQUARE, TOKENS, WARNING, CaptionConfig, Generation
 from flaskapp.api.cv_model import BINARY
 from flaskapp.api.describe import describe, warning
 from flaskapp.api.error_answer import messages
@@ -24,11 +24,6 @@ from flaskapp.errors import MalformedJSON
 from flaskapp.images import EncodedImage
 
 RAW_TYPES = ("image/*", "application/octet-stream")  # or none, or another: the content decides
-# A red square on white.
-SQUARE = (
-    "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQAQMAAAAlPW0iAAAABlBMVEX////cHh7/Hx2WAAAAFElEQVR42mNgQAL8H5gYGDARMgAAI20BDofI/jkA"
-    "AAAASUVORK5CYII="
-)
 INPUTS = {
     "description": "An image file in base64, of either alphabet, or as a data URL",
     "type": "string",

@@ -206,7 +206,8 @@ def test_all_images_without_a_readable_header_are_named(client: FlaskClient) -> 
 def test_a_request_without_images_names_them(client: FlaskClient) -> None:
     assert_error(client.post("/caption/", data={"config": "{}"}), 422, "multipart", "data")
     assert_error(client.post("/caption/"), 422, "multipart", "data")
-    assert_error(client.post("/caption/", json={}), 415)
+    assert_error(client.post("/caption/", json={}), 422, "json", "data")
+    assert_error(client.post("/caption/", data="<data/>", content_type="text/xml"), 415)
 
 
 def test_too_many_images_are_refused_before_any_is_decoded(make_app: Callable[..., Flask]) -> None:

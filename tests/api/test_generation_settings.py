@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from flaskapp.api.image_to_text import SQUARE
+from flaskapp.api.caption import SQUARE
 from flaskapp.captioner import captioner
 from tests.api.test_caption import STAR, asset, caption
 from tests.captioner.prompted import write_blip, write_git

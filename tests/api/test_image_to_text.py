@@ -17,7 +17,7 @@ from huggingface_hub import InferenceClient
 from huggingface_hub.errors import HfHubHTTPError
 from werkzeug.test import TestResponse
 
-from flaskapp.api.image_to_text import SQUARE
+from flaskapp.api.caption import SQUARE
 from tests.api.test_caption import STAR
 from tests.conftest import ASSETS, Server, assert_error
 

@@ -155,7 +155,7 @@ def test_jobs_take_the_settings_of_captions_without_scores(spec: dict[str, Any])
 def test_what_is_not_in_every_answer_is_not_required(spec: dict[str, Any]) -> None:
     schemas = spec["components"]["schemas"]
     assert schemas["ImageToTextOutput"]["required"] == ["generated_text"]
-    assert set(schemas["ImageCaptions"]["required"]) == {"input", "captions"}
+    assert set(schemas["ImageCaptions"]["required"]) == {"input"}
     assert "warning" not in schemas["CaptionAnswer"]["required"]
     assert set(schemas["ModelState"]["required"]) == {"name", "ready", "message"}
 

@@ -14,11 +14,11 @@ from flask import Response, json
 from marshmallow import post_load
 
 from flaskapp.api import image_quota
+from flaskapp.api.caption import SQUARE
 from flaskapp.api.compatible import chat
 from flaskapp.api.compatible.blueprint import CompatibleBlueprint
 from flaskapp.api.describe import warning
 from flaskapp.api.fields import Flag, NullIsUnset, Text
-from flaskapp.api.image_to_text import SQUARE
 from flaskapp.api.observed import trace_of_request
 from flaskapp.captioner import GenerationSettings, captioner
 

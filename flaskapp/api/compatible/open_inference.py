@@ -14,11 +14,10 @@ from flask import Response, json
 from marshmallow import ValidationError, post_load, validate
 
 from flaskapp.api import image_quota
-from flaskapp.api.caption import Generation
+from flaskapp.api.caption import SQUARE, Generation
 from flaskapp.api.compatible import chat, tensors
 from flaskapp.api.compatible.blueprint import CompatibleBlueprint
 from flaskapp.api.fields import Flag, NullIsUnset, Text, WholeNumber
-from flaskapp.api.image_to_text import SQUARE
 from flaskapp.captioner import GenerationSettings, captioner
 from flaskapp.errors import ModelUnavailable
 

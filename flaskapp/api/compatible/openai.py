@@ -15,11 +15,11 @@ from flask import Response, json
 from marshmallow import ValidationError, post_load, validate
 
 from flaskapp.api import image_quota
+from flaskapp.api.caption import SQUARE
 from flaskapp.api.compatible import chat
 from flaskapp.api.compatible.blueprint import CompatibleBlueprint
 from flaskapp.api.describe import warning
 from flaskapp.api.fields import Flag, NullIsUnset, Text, WholeNumber
-from flaskapp.api.image_to_text import SQUARE
 from flaskapp.captioner import GenerationSettings, captioner
 from flaskapp.captioner.generation import MAX_BEAMS
 

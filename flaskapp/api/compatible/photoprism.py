@@ -11,11 +11,11 @@ import marshmallow as ma
 from marshmallow import post_load
 
 from flaskapp.api import image_quota
+from flaskapp.api.caption import SQUARE
 from flaskapp.api.compatible import chat
 from flaskapp.api.compatible.blueprint import CompatibleBlueprint
 from flaskapp.api.describe import warning
 from flaskapp.api.fields import NullIsUnset, Text
-from flaskapp.api.image_to_text import SQUARE
 from flaskapp.captioner import GenerationSettings, captioner
 
 IMAGES = {
