@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 
 import numpy as np
 from flask import request
@@ -27,10 +28,24 @@ def describe(images: Sequence[EncodedImage], settings: GenerationSettings, place
     The images count for the client's quota. Each is decoded within `place(index)`, which names the part of the request
     that an unreadable one came in. Raises what `Captioner.describe` does, or QuotaExceeded.
     """
+    return prepare(images, settings, place)()
+
+
+def prepare(
+    images: Sequence[EncodedImage],
+    settings: GenerationSettings,
+    place: Place,
+    is_given_up: Callable[[], bool] = lambda: False,
+) -> Callable[..., list[list[Caption]]]:
+    """`describe`, to be called later and without the request: with `on_text`, if need be, as `Captioner.describe`."""
     image_quota.admit(len(images))
-    has_left = departure.watch(request.environ)
+    is_connected_no_more = departure.watch(request.environ)
+
+    def has_left() -> bool:
+        return is_given_up() or is_connected_no_more()
+
     decoded = Counted(len(images), lambda: _decode_one_by_one(images, place, has_left))
-    return captioner.describe(decoded, settings, has_left, trace=trace_of_request())
+    return partial(captioner.describe, decoded, settings, has_left, trace=trace_of_request())
 
 
 def describe_readable(

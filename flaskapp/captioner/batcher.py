@@ -61,8 +61,11 @@ class Batcher:
         deadline: float,
         has_left: Callable[[], bool] = lambda: False,
         trace: Trace | None = None,
+        on_text: Callable[[str], object] | None = None,
     ) -> list[list[Caption]]:
         """The captions of each image, by `deadline` seconds from now. There must be room before the first is decoded.
+
+        `on_text` is given what is sure of a lone image's caption, as it grows; see `Job`.
 
         Raises TooBusy at once if they cannot all wait or be done by then, DeadlineExceeded, CaptionFailed if the model
         fails at one, ClientLeft when `has_left` says that nobody wants them any more.
@@ -72,7 +75,9 @@ class Batcher:
         jobs: list[Job] = []
         with self._room_for(len(pixels), generation, deadline), trace.timing("decode"):
             for each in pixels:
-                jobs.append(Job(each, generation, is_patient=math.isinf(deadline)))
+                job = Job(each, generation, is_patient=math.isinf(deadline))
+                job.on_text = on_text if len(pixels) == 1 else None
+                jobs.append(job)
                 _check_patience(expires, deadline, has_left)
         self._submit(jobs)
         try:

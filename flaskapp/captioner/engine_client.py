@@ -32,6 +32,7 @@ class EngineClient:
         *,
         deadline: float | None = None,
         trace: Trace | None = None,
+        on_text: Callable[[str], object] | None = None,
     ) -> list[list[Caption]]:
         """As `Captioner.describe`. Raises EngineLost when the engine process ends meanwhile."""
         deadline = self._deadline if deadline is None else deadline
@@ -41,6 +42,7 @@ class EngineClient:
             "images": len(images),
             "settings": wire.encode_settings(settings),
             "deadline": deadline,
+            "stream": on_text is not None,
         }
         until = time.monotonic() + deadline + GRACE
         *others, last = self._by_load()
@@ -53,6 +55,9 @@ class EngineClient:
                         has_begun = True
                         with trace.timing("decode"):
                             send_images(connection, images)
+                        message = receive_answer(connection, until, has_left)
+                    while on_text is not None and "text" in message:
+                        on_text(message["text"])
                         message = receive_answer(connection, until, has_left)
                 break
             except (ModelUnavailable, TooBusy, EngineLost):

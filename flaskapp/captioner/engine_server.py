@@ -15,9 +15,11 @@ import socketserver
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -92,7 +94,7 @@ class _Conversation(socketserver.BaseRequestHandler):
     def _answer(self, head: wire.Message) -> wire.Message:
         match head["do"]:
             case "describe":
-                return self._describe(head)
+                return self._stream(head) if head["stream"] else self._describe(head)
             case "resolve":
                 generation = self.server.captioner.resolve(wire.decode_settings(head["settings"]))
                 return {"generation": wire.encode_generation(generation)}
@@ -100,7 +102,17 @@ class _Conversation(socketserver.BaseRequestHandler):
                 return status(self.server.captioner)
         raise ValueError("a web worker asks for what is not known")
 
-    def _describe(self, head: wire.Message) -> wire.Message:
+    def _stream(self, head: wire.Message) -> wire.Message:
+        """Send the text as it grows, from this thread: the model's must not wait for a web worker that reads slowly."""
+        texts: SimpleQueue[str | None] = SimpleQueue()
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(self._describe, head, texts.put)
+            answer.add_done_callback(lambda _: texts.put(None))
+            while (text := texts.get()) is not None:
+                wire.send(self.request, {"text": text})
+            return answer.result()
+
+    def _describe(self, head: wire.Message, on_text: Callable[[str], object] | None = None) -> wire.Message:
         trace = Trace()
         captions = self.server.captioner.describe(
             Counted(head["images"], lambda: self._images(head["images"])),
@@ -108,6 +120,7 @@ class _Conversation(socketserver.BaseRequestHandler):
             self._has_left,
             deadline=head["deadline"],
             trace=trace,
+            on_text=on_text,
         )
         return {
             "captions": wire.encode_captions(captions),

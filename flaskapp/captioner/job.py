@@ -1,7 +1,7 @@
 """One image of a request on its way through the model, and what its request is told of the way."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +19,7 @@ class Job:
     future: Future[list[Caption]] = field(default_factory=Future)
     is_patient: bool = False  # whether it has no deadline
     is_abandoned: bool = False
+    on_text: Callable[[str], object] | None = None  # given the text so far, in the model's thread: it must not wait
     submitted: float = field(default_factory=time.perf_counter)
     began: float | None = None
     batch_size: int = 1  # images that went through the model together, this one and others

@@ -117,6 +117,9 @@ class Runner:
         else:
             for search in done:
                 self._finish(self.running.pop(search), lambda search=search: search.results)  # type: ignore[misc]
+            for search, job in self.running.items():
+                if job.on_text is not None and (text := self._engine.text_so_far(search)):
+                    job.on_text(text)
 
     def _run_alone(self, job: Job) -> Any:
         try:

@@ -134,12 +134,14 @@ class Captioner(ModelLoader):
         *,
         deadline: float | None = None,
         trace: Trace | None = None,
+        on_text: Callable[[str], object] | None = None,
     ) -> list[list[Caption]]:
         """Caption RGB images, uint8 [height, width, 3] of any sizes.
 
         They are taken one after the other, once there is room: a collection may decode each as it is asked for.
         `deadline` is in seconds from now, by default the configured one; with math.inf nothing is too late or too much.
-        Where the time went is noted in `trace`.
+        Where the time went is noted in `trace`. While one image has one caption without a search, `on_text` is given
+        the words that are sure, again and again as there are more: in a thread that must not wait.
 
         Returns for each image its `num_return_sequences` captions, the best first.
         Raises InvalidGeneration for settings beyond the model, CaptionerUnavailable when there is no model, TooBusy,
@@ -151,7 +153,7 @@ class Captioner(ModelLoader):
         if not images:
             return []
         pixels = Counted(len(images), lambda: map(loaded.preprocess, images))
-        captions = loaded.batcher.caption(pixels, generation, deadline, has_left, trace)
+        captions = loaded.batcher.caption(pixels, generation, deadline, has_left, trace, on_text)
         self._warm_up_problem = None
         metrics.current.count_captions(self.name, sum(map(len, captions)))
         return captions

@@ -7,6 +7,7 @@ bytes that follow it (an image's pixels, or none), both in network order.
     {"do": "describe", "images", "settings", ...}
                                                    {"go": true}, once there is room; or {"error": ...}
     {"height", "width"} and pixels, for each image
+                                                   {"text"}, while it grows, if the request says "stream"
                                                    {"captions": ..., "seconds": ...} or {"error": ...}
 
 Closing the connection gives the request up. There is no pickle: neither side runs what the other sends.

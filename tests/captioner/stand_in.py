@@ -82,5 +82,8 @@ class StandIn:
         on_step()
         return [[[ord(letter) for letter in word.upper()]] * generation.num_return_sequences for word in images]
 
+    def text_so_far(self, search: Word) -> str:
+        return search.word[: search.steps]
+
     def to_captions(self, results: list[list[int]], generation: Generation) -> list[Caption]:
         return [Caption("".join(map(chr, result)), tuple(result), len(result)) for result in results]

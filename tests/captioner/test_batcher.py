@@ -46,6 +46,19 @@ def test_what_arrives_while_a_batch_runs_makes_the_next_one_together(
     assert (batcher.lanes[0].runner.steps, batcher.lanes[0].runner.steps_of_images) == (8, 12)
 
 
+def test_the_words_of_a_lone_image_are_told_as_they_come_and_those_of_several_are_not(
+    make: Callable[..., Batcher], engine: StandIn
+) -> None:
+    engine.gate.set()
+    batcher = make()
+    told: list[str] = []
+    ((caption,),) = batcher.caption(["word"], SETTINGS, 30, on_text=told.append)
+    assert caption.text == "word"
+    assert told == ["w", "wo", "wor"]
+    batcher.caption(["first", "second"], SETTINGS, 30, on_text=told.append)
+    assert told == ["w", "wo", "wor"]
+
+
 def begin_slowly(pool: ThreadPoolExecutor, batcher: Batcher, engine: StandIn) -> tuple[Answer, threading.Event]:
     """Send one word and return when the engine is encoding it; it goes on when the event is set."""
     is_encoding, may_go_on = threading.Event(), threading.Event()

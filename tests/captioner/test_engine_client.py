@@ -76,6 +76,20 @@ def wait_until(is_so: Callable[[], bool]) -> None:
     pytest.fail("it never came to be")
 
 
+@pytest.mark.parametrize("of", ["local", "client"])
+def test_words_come_as_they_are_sure(request: pytest.FixtureRequest, of: str) -> None:
+    captioner = request.getfixturevalue(of)
+    told: list[str] = []
+    ((caption,),) = captioner.describe(IMAGES[:1], GenerationSettings(num_beams=1), on_text=told.append)
+    assert len(told) > 2
+    assert all(caption.text.startswith(text) for text in told), told
+    assert sorted(told, key=len) == told
+    told.clear()
+    ((searched,),) = captioner.describe(IMAGES[:1], GenerationSettings(num_beams=4), on_text=told.append)
+    assert searched.text
+    assert told == [], "a beam search may think otherwise until its end"
+
+
 @pytest.mark.parametrize("settings", [GenerationSettings(), GenerationSettings(num_return_sequences=2, scores=True)])
 def test_captions_are_those_of_the_model_itself(
     client: EngineClient, local: Captioner, settings: GenerationSettings

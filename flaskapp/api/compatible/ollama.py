@@ -4,13 +4,14 @@ Reference: Ollama's API documentation (docs/api.md of its repository). Members t
 in nanoseconds.
 """
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
 import marshmallow as ma
-from flask import Response, json
+from flask import Response
 from marshmallow import post_load
 
 from flaskapp.api import image_quota
@@ -21,8 +22,10 @@ from flaskapp.api.describe import warning
 from flaskapp.api.fields import Flag, NullIsUnset, Text
 from flaskapp.api.observed import trace_of_request
 from flaskapp.captioner import GenerationSettings, captioner
+from flaskapp.trace import Trace
 
 VERSION = "0.12.0"  # of the API that is spoken here: clients ask whether it is new enough for them
+LINES = "application/x-ndjson"
 LATEST = ":latest"  # clients put it behind a name that has no tag
 DETAILS = {"format": "safetensors", "family": "", "parameter_size": "", "quantization_level": ""}
 IMAGES = {"description": "Image files in base64", "examples": [[SQUARE]]}
@@ -188,9 +191,7 @@ def generate(
     question: chat.Question | None, wanted: GenerationSettings, stream: bool, model: str
 ) -> dict[str, Any] | Response:
     """Describe images in words, as Ollama's clients ask for it"""
-    text, end = _answer(question, wanted)
-    parts = [{"response": text, "done": False}, {"response": "", **end}]
-    return _in_lines(model, parts) if stream else _about(model) | {"response": text, **end}
+    return _answer(question, wanted, model, lambda text: {"response": text}, stream)
 
 
 @blp.route("/api/chat", methods=["POST"])
@@ -210,27 +211,52 @@ def continue_chat(
     question: chat.Question | None, wanted: GenerationSettings, stream: bool, model: str
 ) -> dict[str, Any] | Response:
     """Describe the images of a chat in words, as Ollama's clients ask for it"""
-    text, end = _answer(question, wanted)
-    parts = [{"message": _message(text), "done": False}, {"message": _message(""), **end}]
-    return _in_lines(model, parts) if stream else _about(model) | {"message": _message(text), **end}
+    return _answer(question, wanted, model, lambda text: {"message": {"role": "assistant", "content": text}}, stream)
 
 
-def _answer(question: chat.Question | None, wanted: GenerationSettings) -> tuple[str, dict[str, Any]]:
-    """The words, and what the last part of an answer says besides."""
+def _answer(
+    question: chat.Question | None,
+    wanted: GenerationSettings,
+    model: str,
+    shaped: Callable[[str], dict[str, Any]],
+    is_streamed: bool,
+) -> dict[str, Any] | Response:
+    """The answer, whole or in lines, with its words as they are `shaped`."""
     if question is None:
         captioner.load_in_background()
-        return "", {"done": True, "done_reason": "load"}
+        loaded = _about(model) | shaped("") | {"done": True, "done_reason": "load"}
+        return Response(_line(loaded), mimetype=LINES) if is_streamed else loaded
+    trace = trace_of_request()
+    if is_streamed:
+        parts = chat.Stream(question, wanted)
+        return parts.response(map(_line, _parts(parts, model, shaped, trace)), LINES)
     answer = chat.answer(question, wanted)
-    seconds = trace_of_request().seconds
-    return answer.text(), {
+    return _about(model) | shaped(answer.text()) | _end(answer, trace)
+
+
+def _parts(
+    parts: chat.Stream, model: str, shaped: Callable[[str], dict[str, Any]], trace: Trace
+) -> Iterator[dict[str, Any]]:
+    for part in parts:
+        if isinstance(part, str):
+            yield _about(model) | shaped(part) | {"done": False}
+        elif isinstance(part, Exception):
+            yield {"error": chat.in_words(part)}
+        else:
+            yield _about(model) | shaped("") | _end(part, trace)
+
+
+def _end(answer: chat.Answer, trace: Trace) -> dict[str, Any]:
+    """What the last part of an answer says besides."""
+    return {
         "done": True,
         "done_reason": "length" if answer.is_cut() else "stop",
-        "total_duration": _nanoseconds(sum(seconds.values())),
+        "total_duration": _nanoseconds(sum(trace.seconds.values())),
         "load_duration": 0,
         "prompt_eval_count": answer.prompt_tokens,
-        "prompt_eval_duration": _nanoseconds(seconds.get("decode", 0)),
+        "prompt_eval_duration": _nanoseconds(trace.seconds.get("decode", 0)),
         "eval_count": answer.completion_tokens,
-        "eval_duration": _nanoseconds(seconds.get("model", 0)),
+        "eval_duration": _nanoseconds(trace.seconds.get("model", 0)),
         **warning(*answer.warnings),
     }
 
@@ -239,20 +265,12 @@ def _nanoseconds(seconds: float) -> int:
     return round(seconds * 1e9)
 
 
-def _message(text: str) -> dict[str, str]:
-    return {"role": "assistant", "content": text}
-
-
 def _about(model: str) -> dict[str, Any]:
-    return {"model": model, "created_at": _now()}
+    return {"model": model, "created_at": datetime.now(UTC).isoformat().replace("+00:00", "Z")}
 
 
-def _in_lines(model: str, parts: Sequence[dict[str, Any]]) -> Response:
-    return Response([json.dumps(_about(model) | part) + "\n" for part in parts], mimetype="application/x-ndjson")
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
+def _line(part: dict[str, Any]) -> str:
+    return json.dumps(part) + "\n"
 
 
 @blp.route("/api/tags")

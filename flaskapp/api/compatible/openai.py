@@ -4,6 +4,7 @@ Reference: OpenAI's API reference, "Chat Completions" and "Models". Members that
 send what other servers of this API take.
 """
 
+import json
 import time
 import uuid
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from http import HTTPStatus
 from typing import Any
 
 import marshmallow as ma
-from flask import Response, json
+from flask import Response
 from marshmallow import ValidationError, post_load, validate
 
 from flaskapp.api import image_quota
@@ -227,16 +228,11 @@ def create_chat_completion(
 
     The text goes to models that take one. Errors have OpenAI's shape.
     """
-    answer = chat.answer(question, wanted)
-    completion = {
-        "id": f"chatcmpl-{uuid.uuid4().hex}",
-        "created": int(time.time()),
-        "model": captioner.name,
-        **warning(*answer.warnings),
-    }
     number = wanted.num_return_sequences or 1
     if stream:
-        return _events(_chunks(completion, answer, number, include_usage))
+        parts = chat.Stream(question, wanted)
+        return parts.response(_events(_chunks(parts, number, include_usage)), "text/event-stream")
+    answer = chat.answer(question, wanted)
     choices = [
         {
             "index": index,
@@ -245,26 +241,46 @@ def create_chat_completion(
         }
         for index in range(number)
     ]
-    return completion | {"object": "chat.completion", "choices": choices, "usage": _usage(answer)}
+    completion = _completion("chat.completion") | {"choices": choices, "usage": _usage(answer)}
+    return completion | warning(*answer.warnings)
 
 
-def _chunks(
-    completion: dict[str, Any], answer: chat.Answer, number: int, include_usage: bool
-) -> Iterator[dict[str, Any]]:
-    """The parts of a streamed answer. A beam search has no words before it ends: each caption comes at once."""
-    chunk = completion | {"object": "chat.completion.chunk"} | ({"usage": None} if include_usage else {})
-    for index in range(number):
-        delta = {"role": "assistant", "content": answer.text(index)}
-        yield chunk | {"choices": [{"index": index, "delta": delta, "finish_reason": None}]}
-        yield chunk | {"choices": [{"index": index, "delta": {}, "finish_reason": _reason(answer, index)}]}
-    if include_usage:
-        yield chunk | {"choices": [], "usage": _usage(answer)}
+def _completion(kind: str) -> dict[str, Any]:
+    return {
+        "id": f"chatcmpl-{uuid.uuid4().hex}",
+        "object": kind,
+        "created": int(time.time()),
+        "model": captioner.name,
+    }
 
 
-def _events(messages: Iterator[dict[str, Any]]) -> Response:
+def _chunks(parts: chat.Stream, number: int, include_usage: bool) -> Iterator[dict[str, Any]]:
+    """The chunks of a streamed answer, from its parts. Choices but the first come at once."""
+    chunk = _completion("chat.completion.chunk") | ({"usage": None} if include_usage else {})
+
+    def choice(index: int, delta: dict[str, str], reason: str | None = None) -> dict[str, Any]:
+        return chunk | {"choices": [{"index": index, "delta": delta, "finish_reason": reason}]}
+
+    yield choice(0, {"role": "assistant", "content": ""})
+    for part in parts:
+        if isinstance(part, str):
+            yield choice(0, {"content": part})
+        elif isinstance(part, Exception):
+            yield reshape_error(HTTPStatus.SERVICE_UNAVAILABLE, chat.in_words(part), None)
+        else:
+            for index in range(1, number):
+                yield choice(index, {"role": "assistant", "content": part.text(index)})
+            for index in range(number):
+                yield choice(index, {}, _reason(part, index)) | warning(*part.warnings)
+            if include_usage:
+                yield chunk | {"choices": [], "usage": _usage(part)}
+
+
+def _events(messages: Iterator[dict[str, Any]]) -> Iterator[str]:
     """Server-sent events (the HTML standard, section 9.2), and OpenAI's mark of the end."""
-    lines = (f"data: {json.dumps(message)}\n\n" for message in messages)
-    return Response([*lines, "data: [DONE]\n\n"], mimetype="text/event-stream", headers={"Cache-Control": "no-cache"})
+    for message in messages:
+        yield f"data: {json.dumps(message)}\n\n"
+    yield "data: [DONE]\n\n"
 
 
 def _reason(answer: chat.Answer, index: int) -> str:

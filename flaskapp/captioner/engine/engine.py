@@ -179,6 +179,13 @@ class Engine:
         """The captions of preprocessed images by `generate`. Once `on_step` is true, it breaks off."""
         return generate(self._model, self._tokenizer, self._inputs, images, generation, on_step)
 
+    def text_so_far(self, search: Search) -> str | None:
+        """What the caption of a running search begins with. None where that is not sure before its end."""
+        if search.generation.rows > 1 or search.generation.num_beams > 1:
+            return None
+        text = self._tokenizer.decode(search.beams[0], skip_special_tokens=True).strip()
+        return str(text).rpartition(" ")[0]  # the last word may go on, and so may a character of several tokens
+
     def to_captions(self, results: Sequence[Result], generation: Generation) -> list[Caption]:
         """The captions of one image."""
         texts = self._tokenizer.batch_decode([result.token_ids for result in results], skip_special_tokens=True)

@@ -41,6 +41,13 @@ def test_a_stream_has_the_same_words_and_the_numbers_at_its_end(ollama_client: o
     assert last.eval_count
 
 
+def test_without_a_search_the_words_come_as_they_are_made(ollama_client: ollama.Client) -> None:
+    options = {"temperature": 0.01, "seed": 1}
+    parts = list(ollama_client.generate("any", images=[file("star.png")], options=options, stream=True))
+    assert "".join(part.response for part in parts) == STAR
+    assert len(parts) > 4, "more than the words at once and the end"
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_of_a_chat_the_last_images_are_described(ollama_client: ollama.Client, stream: bool) -> None:
     messages = [
