@@ -131,6 +131,12 @@ class UnknownJob(FlaskappError):
     status = HTTPStatus.NOT_FOUND
 
 
+class NotFetched(FlaskappError):
+    """A client's address of a file that is not fetched, or cannot be."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+
+
 class UnknownModel(FlaskappError):
     status = HTTPStatus.NOT_FOUND
 

@@ -87,6 +87,13 @@ def one_of(*choices: str) -> Callable[[str], str]:
     return parse
 
 
+def hosts(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip().lower() for name in text.split(","))
+    if not all(re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[1-9][0-9]{0,4})?", name) for name in names):
+        raise ValueError("names of hosts such as images.example.com, or several of these with commas")
+    return names
+
+
 def device(text: str) -> str:
     if all(re.fullmatch("auto|cpu|cuda|cuda:(0|[1-9][0-9]?)", each) for each in text.split(",")):
         return text
@@ -159,6 +166,7 @@ SETTINGS = (
     Setting("CAPTIONER_QUEUE", positive, 64, "Images that may wait; more get 503"),
     Setting("CAPTIONER_DEADLINE", positive, 30, "Seconds after which captions that are not ready get 504"),
     Setting("MAX_UPLOAD_MB", positive, 16, "Size of a request body in MiB; larger ones get 413"),
+    Setting("FETCH_HOSTS", hosts, None, "Hosts from which images are fetched where a client sends an address, such as `images.example.com,cdn.example.com:8443`: by HTTPS alone, from public addresses. Unset: no address is fetched"),
     Setting("MAX_MEGAPIXELS", positive, 50, "Size of an uploaded image; larger ones get 422 before a pixel is decoded"),
     Setting("MAX_SIDE", side, 4096, "Largest `h` and `w` of `/cv_model/`, in pixels"),
     Setting("MAX_IMAGES", positive, 32, "Images in one `/caption/` request"),
@@ -171,7 +179,7 @@ SETTINGS = (
     Setting("JOB_TTL", positive, 86400, "Seconds that a caption job may take, and that its results are kept after its end"),
     Setting("BROKER_URL", broker_url, None, "Celery's broker for caption jobs, such as `redis://host:6379/0`; `rediss://` verifies the certificate, unless `?ssl_cert_reqs=none`. Unset: a folder, and a worker that the server runs", secret=True),
     Setting("BLOB_STORE", blob_store, None, "Where the images of caption jobs wait: a folder or any fsspec URL, the same for all servers and workers (S3 and what else uses asyncio: servers with `--worker-class gthread --threads 64`). Unset: a folder beside the SQLite file, or in the instance folder", secret=True),
-    Setting("REQUIRE_LOGIN", boolean, False, "`true`: `/caption/`, `/caption_jobs/`, `/image-to-text`, `/cv_model/` and `/text_model/` want HTTP Basic with a saved login, or an API token"),
+    Setting("REQUIRE_LOGIN", boolean, False, "`true`: `/caption/`, `/caption_jobs/`, `/image-to-text`, `/cv_model/`, `/text_model/` and the APIs of other servers (`/v1/`, `/v2/`, `/api/`) want HTTP Basic with a saved login, or an API token"),
     Setting("REGISTRATION", one_of("open", "closed"), None, "`open`: `/login/` saves new names; `closed`: it only checks. Unset: `closed` with `REQUIRE_LOGIN`, else `open`"),
     Setting("RATE_LIMIT_LOGIN", rate, "300/minute", "Calls of `/login/` from one address, or `off`; more get 429"),
     Setting("RATE_LIMIT_FAILURES", rate, "30/minute", "Wrong passwords and API tokens from one address, at `/login/` and at the endpoints that want a login, or `off`; more get 429"),

@@ -6,14 +6,15 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import marshmallow as ma
-from flask import current_app
+from flask import current_app, g
 from flask_smorest.fields import Upload
 from marshmallow import ValidationError, pre_load
 from werkzeug.datastructures import FileStorage
 
 from flaskapp.api import inline_file, strict_json
 from flaskapp.api.unprocessable import sentence
-from flaskapp.errors import MalformedJSON, UnreadableImage, UnsupportedImageFormat
+from flaskapp.errors import MalformedJSON, NotFetched, UnreadableImage, UnsupportedImageFormat
+from flaskapp.fetch import Allowance, fetch
 from flaskapp.images import EncodedImage
 from flaskapp.jobs import NamedFile
 
@@ -186,8 +187,15 @@ class ImageFileOrBase64(ma.fields.Field[EncodedImage]):
 
 
 def _decoded(text: str) -> bytes:
+    hosts = current_app.config["FETCH_HOSTS"]
     try:
+        if hosts and text[:8].lower().startswith(("https:", "http:")):
+            if "allowance" not in g:
+                g.allowance = Allowance(hosts, current_app.config["MAX_CONTENT_LENGTH"])
+            return fetch(text, g.allowance)
         return inline_file.decode(text)
+    except NotFetched as error:
+        raise ValidationError(sentence(error)) from error
     except ValueError as error:
         raise ValidationError(str(error)) from error
 

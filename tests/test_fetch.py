@@ -1,0 +1,203 @@
+"""Images by their addresses: from the hosts that are named and nowhere else, whatever a client or the DNS says."""
+
+import http.server
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from flask import Flask
+
+from flaskapp import fetch
+from flaskapp.errors import NotFetched
+from flaskapp.fetch import Allowance, is_public
+from tests.api.compatible.images import STAR
+from tests.api.compatible.test_openai import content, post, user
+from tests.conftest import ASSETS, assert_error, skip_unless_ci
+
+LOCAL = "127.0.0.1"
+
+
+class Images(http.server.BaseHTTPRequestHandler):
+    """A host of images, and of what is none."""
+
+    paths: ClassVar[list[str]] = []
+    wfile: Any
+
+    def do_GET(self) -> None:
+        Images.paths.append(self.path)
+        if self.path.startswith("/elsewhere"):
+            self.send_response(302)
+            self.send_header("Location", "/star.png")
+            self.end_headers()
+        elif self.path.startswith("/large"):
+            self.send_response(200)
+            self.end_headers()
+            while True:
+                self.wfile.write(bytes(1 << 16))
+        elif self.path.startswith("/star.png"):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write((ASSETS / "star.png").read_bytes())
+        else:
+            self.send_error(404)
+
+    def log_message(self, *_: Any) -> None:
+        """The tests read `paths`."""
+
+
+class Server(http.server.ThreadingHTTPServer):
+    def handle_error(self, *_: Any) -> None:
+        """A client that has enough, or does not like the certificate, hangs up."""
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate for `localhost` that signs itself, and its key."""
+    if shutil.which("openssl") is None:
+        skip_unless_ci("openssl is not installed")
+    folder = tmp_path_factory.mktemp("tls")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+         "-addext", "subjectAltName=DNS:localhost", "-keyout", folder / "key.pem", "-out", folder / "certificate.pem"],
+        check=True, capture_output=True, timeout=60,
+    )  # fmt: skip
+    return folder / "certificate.pem", folder / "key.pem"
+
+
+@pytest.fixture
+def port(certificate: tuple[Path, Path]) -> Iterator[int]:
+    """Where a server with these images listens, with TLS."""
+    Images.paths.clear()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    with Server((LOCAL, 0), Images) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever, args=[0.05])
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def public(monkeypatch: pytest.MonkeyPatch, certificate: tuple[Path, Path]) -> None:
+    """This machine is taken for a public host, and its certificate for a known one."""
+    monkeypatch.setattr(fetch, "is_public", lambda address: address == LOCAL)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+    resolve = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, *rest, **options: resolve(LOCAL, *rest, **options))
+
+
+def get(url: str, *hosts: str, most: int = 1 << 20) -> bytes:
+    return fetch.fetch(url, Allowance(hosts, most))
+
+
+@pytest.mark.usefixtures("public")
+def test_a_file_of_a_named_host_is_fetched_with_its_query(port: int) -> None:
+    assert (
+        get(f"https://localhost:{port}/star.png?size=large&x=%20", f"localhost:{port}")
+        == (ASSETS / "star.png").read_bytes()
+    )
+    assert Images.paths == ["/star.png?size=large&x=%20"]
+
+
+@pytest.mark.usefixtures("public")
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("http://localhost:{port}/star.png", "only https: addresses"),
+        ("https://ada:secret@localhost:{port}/star.png", "with a login"),
+        ("https://elsewhere.example:{port}/star.png", "does not fetch from that host"),
+        ("https://localhost.elsewhere.example:{port}/star.png", "does not fetch from that host"),
+        ("https://localhost:{port}@elsewhere.example/star.png", "with a login"),
+        ("https://localhost/star.png", "does not fetch from that host"),
+        ("https://localhost:x/star.png", "not an address"),
+        ("https:///star.png", "does not fetch from that host"),
+        ("https://127.0.0.1:{port}/star.png", "does not fetch from that host"),
+        ("https://loc\u00e4lhost:{port}/star.png", "does not fetch from that host"),
+    ],
+)
+def test_what_is_not_allowed_is_not_even_asked_for(port: int, url: str, why: str) -> None:
+    with pytest.raises(NotFetched, match=why):
+        get(url.format(port=port), f"localhost:{port}")
+    assert Images.paths == []
+
+
+@pytest.mark.usefixtures("public")
+@pytest.mark.parametrize(("path", "why"), [("/elsewhere", "answers 302"), ("/missing", "answers 404")])
+def test_what_is_no_file_there_is_refused_and_a_redirect_not_followed(port: int, path: str, why: str) -> None:
+    with pytest.raises(NotFetched, match=why):
+        get(f"https://localhost:{port}{path}", f"localhost:{port}")
+    assert Images.paths == [path]
+
+
+@pytest.mark.usefixtures("public")
+def test_all_files_of_a_request_together_have_a_size(port: int) -> None:
+    with pytest.raises(NotFetched, match="more bytes there than"):
+        get(f"https://localhost:{port}/large", f"localhost:{port}")
+    size = len((ASSETS / "star.png").read_bytes())
+    allowance = Allowance([f"localhost:{port}"], size + 1)
+    assert fetch.fetch(f"https://localhost:{port}/star.png", allowance)
+    with pytest.raises(NotFetched, match="more bytes there than"):
+        fetch.fetch(f"https://localhost:{port}/star.png", allowance)
+
+
+@pytest.mark.usefixtures("public")
+def test_a_host_that_keeps_sending_is_left_at_the_deadline(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "DEADLINE", 0.5)
+    with pytest.raises(NotFetched, match="within"):
+        get(f"https://localhost:{port}/large", f"localhost:{port}", most=1 << 40)
+
+
+def test_a_certificate_that_nobody_knows_is_refused(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "is_public", lambda _: True)
+    with pytest.raises(NotFetched, match="SSLError"):
+        get(f"https://localhost:{port}/star.png", f"localhost:{port}")
+    assert Images.paths == []
+
+
+def test_a_name_that_leads_inside_is_refused_whoever_named_it(port: int) -> None:
+    with pytest.raises(NotFetched, match="localhost is not a public host"):
+        get(f"https://localhost:{port}/star.png", f"localhost:{port}")
+    assert Images.paths == []
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1", "127.8.8.8", "0.0.0.0", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1",
+        "198.18.0.1", "192.0.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255", "::", "::1", "fe80::1", "fe80::1%eth0",
+        "fc00::1", "fd00:ec2::254", "ff02::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::7f00:1",
+        "64:ff9b::a00:1", "2002:7f00:1::", "2001:0:4136:e378:8000:63bf:80ff:fffe", "2001:db8::1",
+    ],
+)  # fmt: skip
+def test_addresses_inside_are_not_public(address: str) -> None:
+    assert not is_public(address)
+
+
+@pytest.mark.parametrize("address", ["1.1.1.1", "93.184.216.34", "2606:4700::1111", "64:ff9b::101:101"])
+def test_addresses_of_the_internet_are_public(address: str) -> None:
+    assert is_public(address)
+
+
+@pytest.mark.usefixtures("public")
+def test_an_address_is_captioned_where_its_host_is_named_and_only_there(
+    make_app: Callable[..., Flask], port: int
+) -> None:
+    url = f"https://localhost:{port}/star.png"
+    client = make_app(FETCH_HOSTS=f"images.example.com, LocalHost:{port}").test_client()
+    image = {"type": "image_url", "image_url": {"url": url}}
+    assert content(post(client, user(image))) == STAR
+    assert client.post("/caption/", json={"data": [url, url]}).get_json()["caption"] == STAR
+    assert len(Images.paths) == 3
+    refused = client.post("/caption/", json={"data": [url, url.replace("localhost", "elsewhere.example")]})
+    assert_error(refused, 422, "json", "data", "1")
+    assert "does not fetch from that host" in refused.text
+    assert_error(make_app().test_client().post("/caption/", json={"data": [url]}), 422, "json", "data", "0")
+    assert len(Images.paths) == 4
