@@ -19,13 +19,14 @@ from flaskapp.api.fields import ImageFileOrBase64, NullIsUnset, Number, WholeNum
 from flaskapp.api.unprocessable import refusing
 from flaskapp.captioner import GenerationSettings, captioner
 from flaskapp.captioner.generation import LEAST, MAX_LENGTH, MAX_PROMPT, Caption
-from flaskapp.errors import FlaskappError, UnknownModel
+from flaskapp.errors import CaptionFailed, FlaskappError, UnknownModel
 from flaskapp.images import EncodedImage
 
 log = logging.getLogger(__name__)
 
 NO_IMAGE = "There is no image in it: this server captions images."
 PROMPT_IGNORED = "the model takes no text: the prompt was ignored"
+SEEDS = 2**32
 IMAGE = ImageFileOrBase64()
 MODEL_NAME = {
     "name": "name",
@@ -139,7 +140,8 @@ def settings(
     """
     samples = temperature > 0 if temperature is not None else top_p is not None and top_p < 1
     if samples:
-        others |= {"num_beams": 1, "top_k": top_k, "seed": seed}
+        others |= {"num_beams": 1, "top_k": None if top_k is None else max(top_k, 0)}
+        others |= {"seed": None if seed is None else seed % SEEDS}
         others |= {"temperature": None if temperature is None else max(temperature, LEAST)}
         others |= {"top_p": None if top_p is None else max(top_p, LEAST)}
     is_said = temperature is not None or samples
@@ -203,9 +205,13 @@ class Stream:
         said, part = "", self._first
         while True:
             text = part.text() if isinstance(part, Answer) else part
-            if isinstance(text, str) and len(text) > len(said):
-                yield text[len(said) :]
-                said = text
+            if isinstance(text, str):
+                if not text.startswith(said):  # a tokenizer that writes words otherwise once it knows the next ones
+                    yield CaptionFailed("the words that were sent are not those of the caption")
+                    return
+                if text != said:
+                    yield text[len(said) :]
+                    said = text
             if not isinstance(part, str):
                 yield part
                 return

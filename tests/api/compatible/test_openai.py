@@ -16,6 +16,7 @@ from flask.testing import FlaskClient
 from huggingface_hub import InferenceClient
 
 from flaskapp.captioner import captioner
+from flaskapp.captioner.generation import Caption
 from flaskapp.errors import CaptionFailed
 from tests.api.compatible.images import CIRCLE_AND_DIAMOND, STAR, base64_of, data_url
 from tests.captioner.prompted import write_blip
@@ -139,6 +140,19 @@ def test_a_client_that_leaves_a_stream_ends_the_work(client: FlaskClient, monkey
     assert has_ended.wait(30)
 
 
+def test_words_that_change_their_beginning_end_the_stream_with_an_error(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def describe(*_: Any, on_text: Callable[[str], None], **__: Any) -> list[list[Caption]]:
+        on_text("a large pink")
+        return [[Caption("a small star", (0, 1), 1)]]
+
+    monkeypatch.setattr(captioner, "describe", describe)
+    answer = client.post("/v1/chat/completions", json={"messages": [user(image())], "stream": True})
+    assert "small" not in answer.text
+    assert "are not those of the caption" in answer.text
+
+
 def test_an_error_after_the_first_words_is_the_last_event(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     def describe(*_: Any, on_text: Callable[[str], None], **__: Any) -> None:
         on_text("a large pink")
@@ -175,7 +189,7 @@ def test_more_tokens_than_the_model_has_positions_are_as_many_as_it_has(openai_c
 def test_a_temperature_draws_and_a_seed_makes_it_repeatable(openai_client: openai.OpenAI) -> None:
     drawn = {
         seed: {ask(openai_client, user(image()), temperature=5, seed=seed).choices[0].message.content for _ in range(2)}
-        for seed in (1, 2, -3)
+        for seed in (1, 2, -3, 10**30)
     }
     assert all(len(texts) == 1 for texts in drawn.values()), drawn
     assert len({text for texts in drawn.values() for text in texts}) > 1, drawn
