@@ -99,6 +99,7 @@ def started_pgbouncer(server: PostgreSQL, mode: str) -> Iterator[str]:
             finally:
                 process.terminate()
                 reader.join(10)
+                process.kill()
 
 
 @pytest.fixture(scope="session")
