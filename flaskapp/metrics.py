@@ -59,6 +59,7 @@ class Metrics:
         self._images = counter(
             "captioner_images_total", "Images that were captioned, the warm-up's included, by the decoder", ["decoder"]
         )
+        self.cache_hits = counter("captioner_cache_hits_total", "Images whose captions were known, or under way")
         self._decoder = gauge(
             "captioner_decoder",
             "1 for the decoder that takes the default settings",

@@ -165,6 +165,7 @@ SETTINGS = (
     Setting("CAPTIONER_MAX_BATCH", positive, 16, "Images that go through the model at once"),
     Setting("CAPTIONER_QUEUE", positive, 64, "Images that may wait; more get 503"),
     Setting("CAPTIONER_DEADLINE", positive, 30, "Seconds after which captions that are not ready get 504"),
+    Setting("CAPTIONER_CACHE_MB", whole, 0, "Size of a cache of captions in the engine's process, in MiB: for the same file, model and settings; draws without a seed are never kept. Requests that are the same at the same time are computed once. 0: none"),
     Setting("MAX_UPLOAD_MB", positive, 16, "Size of a request body in MiB; larger ones get 413"),
     Setting("FETCH_HOSTS", hosts, None, "Hosts from which images are fetched where a client sends an address, such as `images.example.com,cdn.example.com:8443`: by HTTPS alone, from public addresses. Unset: no address is fetched"),
     Setting("MAX_MEGAPIXELS", positive, 50, "Size of an uploaded image; larger ones get 422 before a pixel is decoded"),

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 
 import numpy as np
-from flask import request
+from flask import current_app, request
 
 from flaskapp.api import image_quota
 from flaskapp.api.observed import trace_of_request
@@ -36,8 +36,13 @@ def prepare(
     settings: GenerationSettings,
     place: Place,
     is_given_up: Callable[[], bool] = lambda: False,
+    *,
+    may_be_known: bool = True,
 ) -> Callable[..., list[list[Caption]]]:
-    """`describe`, to be called later and without the request: with `on_text`, if need be, as `Captioner.describe`."""
+    """`describe`, to be called later and without the request: with `on_text`, if need be, as `Captioner.describe`.
+
+    The captions come from the cache, and go there, if they `may_be_known`.
+    """
     image_quota.admit(len(images))
     is_connected_no_more = departure.watch(request.environ)
 
@@ -45,7 +50,9 @@ def prepare(
         return is_given_up() or is_connected_no_more()
 
     decoded = Counted(len(images), lambda: _decode_one_by_one(images, place, has_left))
-    return partial(captioner.describe, decoded, settings, has_left, trace=trace_of_request())
+    is_cached = may_be_known and current_app.config["CAPTIONER_CACHE_MB"]
+    digests = [image.digest for image in images] if is_cached else []
+    return partial(captioner.describe, decoded, settings, has_left, trace=trace_of_request(), digests=digests)
 
 
 def describe_readable(
@@ -61,7 +68,7 @@ def describe_readable(
         except UnreadableImage as error:
             errors[index] = error
 
-    described = describe(images, settings, noting)
+    described = prepare(images, settings, noting, may_be_known=False)()  # else a substitute's captions would be kept
     return [errors.get(index, captions) for index, captions in enumerate(described)]
 
 

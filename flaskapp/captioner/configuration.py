@@ -16,4 +16,5 @@ class Configuration:
     max_batch: int = 16  # images
     queue: int = 64  # images
     deadline: int = 30  # seconds
+    cache_mb: int = 0  # 0: captions are not kept
     defaults: GenerationSettings = field(default_factory=GenerationSettings)  # for what a request does not say

@@ -33,6 +33,7 @@ class EngineClient:
         deadline: float | None = None,
         trace: Trace | None = None,
         on_text: Callable[[str], object] | None = None,
+        digests: Sequence[str] = (),
     ) -> list[list[Caption]]:
         """As `Captioner.describe`. Raises EngineLost when the engine process ends meanwhile."""
         deadline = self._deadline if deadline is None else deadline
@@ -43,6 +44,7 @@ class EngineClient:
             "settings": wire.encode_settings(settings),
             "deadline": deadline,
             "stream": on_text is not None,
+            "digests": list(digests),
         }
         until = time.monotonic() + deadline + GRACE
         *others, last = self._by_load()

@@ -121,6 +121,7 @@ class _Conversation(socketserver.BaseRequestHandler):
             deadline=head["deadline"],
             trace=trace,
             on_text=on_text,
+            digests=head["digests"],
         )
         return {
             "captions": wire.encode_captions(captions),

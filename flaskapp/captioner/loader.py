@@ -64,7 +64,7 @@ class ModelLoader:
 
     @property
     def version(self) -> str | None:
-        """What tells the model from others of that name. Known once it is loaded; never for clients to see."""
+        """What tells the model from others of that name. Known once it is loaded; clients see its beginning alone."""
         return self._loaded.version if self._loaded is not None else None
 
     @property

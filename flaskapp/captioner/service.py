@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from flaskapp import metrics
+from flaskapp.captioner.cache import CaptionCache
 from flaskapp.captioner.generation import Caption, Generation, GenerationSettings
 from flaskapp.captioner.loader import LOADING, ModelLoader
 from flaskapp.counted import Counted
@@ -38,6 +39,7 @@ class Captioner(ModelLoader):
 
     def _forget(self) -> None:
         super()._forget()
+        self._cache = CaptionCache(self._configuration.cache_mb * 2**20)
         self._warm_up_problem: str | None = WARMING_UP  # until a caption was made
 
     @property
@@ -135,13 +137,15 @@ class Captioner(ModelLoader):
         deadline: float | None = None,
         trace: Trace | None = None,
         on_text: Callable[[str], object] | None = None,
+        digests: Sequence[str] = (),
     ) -> list[list[Caption]]:
         """Caption RGB images, uint8 [height, width, 3] of any sizes.
 
         They are taken one after the other, once there is room: a collection may decode each as it is asked for.
         `deadline` is in seconds from now, by default the configured one; with math.inf nothing is too late or too much.
         Where the time went is noted in `trace`. While one image has one caption without a search, `on_text` is given
-        the words that are sure, again and again as there are more: in a thread that must not wait.
+        the words that are sure, again and again as there are more: in a thread that must not wait. `digests` are the
+        SHA-256 of the images' files: where captions are cached, or the same request is under way, none is decoded.
 
         Returns for each image its `num_return_sequences` captions, the best first.
         Raises InvalidGeneration for settings beyond the model, CaptionerUnavailable when there is no model, TooBusy,
@@ -152,9 +156,22 @@ class Captioner(ModelLoader):
         generation = loaded.engine.resolve(settings)
         if not images:
             return []
-        pixels = Counted(len(images), lambda: map(loaded.preprocess, images))
-        captions = loaded.batcher.caption(pixels, generation, deadline, has_left, trace, on_text)
-        self._warm_up_problem = None
+
+        def make() -> list[list[Caption]]:
+            pixels = Counted(len(images), lambda: map(loaded.preprocess, images))
+            captions = loaded.batcher.caption(pixels, generation, deadline, has_left, trace, on_text)
+            self._warm_up_problem = None
+            return captions
+
+        if self._configuration.cache_mb and digests:
+            began = time.perf_counter()
+            captions, is_known = self._cache.captions(digests, generation, make, deadline, has_left)
+            if is_known:
+                metrics.current.cache_hits.inc(len(images))
+            if is_known and trace is not None:
+                trace.seconds["cache"] = time.perf_counter() - began
+        else:
+            captions = make()
         metrics.current.count_captions(self.name, sum(map(len, captions)))
         return captions
 

@@ -4,6 +4,7 @@ Pixels are uint8 arrays [height, width, 3] (RGB) or [height, width, 4] (RGBA, wh
 """
 
 import ctypes
+import hashlib
 import io
 import logging
 from collections.abc import Callable, Iterator
@@ -83,6 +84,7 @@ class EncodedImage:
 
     def __init__(self, data: bytes, max_megapixels: float) -> None:
         self.format = format_of(data)
+        self._upload = data
         threads.run(lambda: self._read_header(data, max_megapixels))
 
     def _read_header(self, data: bytes, max_megapixels: float) -> None:
@@ -95,6 +97,11 @@ class EncodedImage:
             _check_size(*image.size, max_megapixels)
             if self._container.coded > MOST_CODED * self._width * self._height + CODED_THUMBNAILS:
                 raise broken(self.format)
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of the whole file."""
+        return hashlib.sha256(self._upload).hexdigest()
 
     @contextmanager
     def decoded(

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 NO_IMAGE = "There is no image in it: this server captions images."
 PROMPT_IGNORED = "the model takes no text: the prompt was ignored"
 SEEDS = 2**32
+VERSION_DIGITS = 12  # as of a commit
 IMAGE = ImageFileOrBase64()
 MODEL_NAME = {
     "name": "name",
@@ -255,6 +256,11 @@ def model_name() -> str:
     if captioner.defaults is None:
         captioner.resolve(GenerationSettings())
     return captioner.name
+
+
+def model_version() -> str:
+    """What tells the model from others of that name."""
+    return (captioner.version or "")[:VERSION_DIGITS]
 
 
 def check_name(name: str) -> None:

@@ -280,7 +280,7 @@ def list_tags() -> dict[str, Any]:
     """Name the one model, as Ollama's clients ask for it"""
     name = chat.model_name()
     known = {"name": name, "model": name, "modified_at": "1970-01-01T00:00:00Z", "size": 0}
-    return {"models": [known | {"digest": captioner.version or "", "details": DETAILS}]}
+    return {"models": [known | {"digest": chat.model_version(), "details": DETAILS}]}
 
 
 @blp.route("/api/show", methods=["POST"])
@@ -292,7 +292,7 @@ def show(model: str = "", name: str = "") -> dict[str, Any]:
     chat.check_name((model or name).removesuffix(LATEST))
     return {
         "details": DETAILS,
-        "model_info": {"general.name": captioner.name, "general.version": captioner.version},
+        "model_info": {"general.name": captioner.name, "general.version": chat.model_version()},
         "capabilities": ["completion", "vision"],
     }
 

@@ -235,4 +235,4 @@ def _with_raw(answer: Mapping[str, Any], raw: bytes) -> Response:
 
 
 def _version() -> str:
-    return captioner.version or VERSION
+    return chat.model_version() or VERSION

@@ -90,7 +90,7 @@ def caption(id: str, question: chat.Question, wanted: GenerationSettings) -> dic
     return {
         "id": id,
         "code": HTTPStatus.OK,
-        "model": {"name": captioner.name, "version": captioner.version or ""},
+        "model": {"name": captioner.name, "version": chat.model_version()},
         "result": {"caption": {"text": answer.text()}},
         **warning(*answer.warnings),
     }
