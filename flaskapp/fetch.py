@@ -1,29 +1,34 @@
 """Files from the hosts that the operator names, for clients that send addresses of images.
 
-Anybody may ask for an address, so nothing is reached that the operator did not name, or that lies inside (server-side
-request forgery): HTTPS alone, no redirect, and only public addresses, whatever a name resolves to. The address that
-was checked is the one that is connected to, so that a second answer of the DNS cannot be another one.
+Any client may send an address, so it must not lead to anything that only this server can reach (server-side request
+forgery): HTTPS alone, no redirect, no proxy, and public addresses alone, whatever the DNS says. The address that was
+checked is the one that is connected to, since the DNS may say another one next time.
 
 Reference: OWASP, Server-Side Request Forgery Prevention Cheat Sheet.
 """
 
+import http.client
 import ipaddress
 import socket
+import ssl
+import threading
 import time
 from collections.abc import Collection
-from urllib.parse import urlsplit
+from contextlib import closing, suppress
+from urllib.parse import quote, urlsplit
 
-import urllib3
-from urllib3.exceptions import HTTPError
-
-from flaskapp.errors import NotFetched
+from flaskapp.errors import NotFetched, TooBusy
 
 DEADLINE = 15.0  # seconds for all files of a request
-PATIENCE = 5.0  # seconds without a byte, or for a connection
-CHUNK = 1 << 16  # bytes
+PATIENCE = 5.0  # seconds for a connection, for its next bytes, and for a turn
+AT_ONCE = 8  # fetches of one process
 PORT = 443
-HEADERS = {"User-Agent": "flaskapp", "Accept": "image/*", "Accept-Encoding": "identity"}
+HEADERS = {"User-Agent": "flaskapp", "Accept": "image/*", "Accept-Encoding": "identity", "Connection": "close"}
+KEPT = "%/:?@!$&'()*+,;=~"  # of a path and a query
+UNICAST = ipaddress.ip_network("2000::/3")  # the only part of IPv6 that is given out on the internet
 NAT64 = ipaddress.ip_network("64:ff9b::/96")  # IPv4 addresses in IPv6, where a network translates them
+
+_turns = threading.BoundedSemaphore(AT_ONCE)
 
 
 class Allowance:
@@ -38,27 +43,19 @@ class Allowance:
 
 
 def fetch(url: str, allowance: Allowance) -> bytes:
-    """The file at a URL. Raises NotFetched, which says why, for one that is not allowed or cannot be read."""
+    """The file at a URL.
+
+    Raises NotFetched, which says why, for one that is not allowed or cannot be read, and TooBusy.
+    """
     host, port, path = _parse(url, allowance.hosts)
-    address = _public_address(host, port)
-    pool = urllib3.HTTPSConnectionPool(
-        address, port, server_hostname=host, assert_hostname=host, cert_reqs="CERT_REQUIRED", retries=False
-    )
+    if not _turns.acquire(timeout=PATIENCE):
+        raise TooBusy("too many images are being fetched at once", retry_after=int(DEADLINE))
     try:
-        with pool:
-            answer = pool.request(
-                "GET",
-                path,
-                headers=HEADERS | {"Host": host if port == PORT else f"{host}:{port}"},
-                timeout=PATIENCE,
-                redirect=False,
-                preload_content=False,
-            )
-            if answer.status != 200:
-                raise NotFetched(f"{host} answers {answer.status}")
-            return _read(answer, host, allowance)
-    except (HTTPError, OSError) as error:
+        return _get(host, port, path, allowance)
+    except (OSError, http.client.HTTPException) as error:
         raise NotFetched(f"{host} cannot be read: {type(error).__name__}") from error
+    finally:
+        _turns.release()
 
 
 def _parse(url: str, hosts: Collection[str]) -> tuple[str, int, str]:
@@ -72,17 +69,62 @@ def _parse(url: str, hosts: Collection[str]) -> tuple[str, int, str]:
         raise NotFetched("only https: addresses are fetched")
     if parts.username is not None or parts.password is not None:
         raise NotFetched("an address with a login is not fetched")
-    if not host.isascii() or not {host, f"{host}:{port}"} & set(hosts) or (host in hosts and port != PORT):
+    if f"{host}:{port}" not in hosts and (port != PORT or host not in hosts):
         raise NotFetched("this server does not fetch from that host")
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return host, port, path
+    return host, port, quote(path, safe=KEPT)
+
+
+def _get(host: str, port: int, path: str, allowance: Allowance) -> bytes:
+    """The answer's body. A timer cuts the connection at the deadline: one byte now and then is no answer."""
+    address = _public_address(host, port)
+    patience = min(PATIENCE, allowance.until - time.monotonic())
+    if patience <= 0:
+        raise _too_late(host)
+    with socket.create_connection((address, port), patience) as plain:
+        timer = threading.Timer(max(0.0, allowance.until - time.monotonic()), _cut, [plain])
+        timer.start()
+        try:
+            with ssl.create_default_context().wrap_socket(plain, server_hostname=host) as sock:
+                return _read(host, port, path, sock, allowance)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            if time.monotonic() >= allowance.until:
+                raise _too_late(host) from error
+            raise
+        finally:
+            timer.cancel()
+
+
+def _read(host: str, port: int, path: str, sock: ssl.SSLSocket, allowance: Allowance) -> bytes:
+    with closing(http.client.HTTPSConnection(host, port)) as connection:
+        connection.sock = sock
+        connection.request("GET", path, headers=HEADERS)
+        answer = connection.getresponse()
+        if answer.status != 200:
+            raise NotFetched(f"{host} answers {answer.status}")
+        content = answer.read(allowance.most + 1)
+    if time.monotonic() >= allowance.until:
+        raise _too_late(host)
+    if len(content) > allowance.most:
+        raise NotFetched(f"{host} has more bytes there than this server takes for one request")
+    allowance.most -= len(content)
+    return content
+
+
+def _cut(plain: socket.socket) -> None:
+    with suppress(OSError):
+        plain.shutdown(socket.SHUT_RDWR)
+
+
+def _too_late(host: str) -> NotFetched:
+    return NotFetched(f"{host} did not send it within {DEADLINE:g} seconds")
 
 
 def _public_address(host: str, port: int) -> str:
     """An address of the host. Raises NotFetched where one of them is not public."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise NotFetched(f"{host} is not known") from error
     addresses = [str(address[0]) for *_, address in found]
     if not all(map(is_public, addresses)):
@@ -91,7 +133,7 @@ def _public_address(host: str, port: int) -> str:
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address belongs to a host on the internet."""
+    """Whether an IP address is one of the internet. Addresses of IPv6 that hold one of IPv4 are as public as that."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
         inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
@@ -99,16 +141,6 @@ def is_public(address: str) -> bool:
             inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         if inner is not None:
             return is_public(str(inner))
+        if ip not in UNICAST:
+            return False
     return ip.is_global and not ip.is_multicast
-
-
-def _read(answer: urllib3.BaseHTTPResponse, host: str, allowance: Allowance) -> bytes:
-    content = bytearray()
-    for chunk in answer.stream(CHUNK, decode_content=False):
-        content += chunk
-        if len(content) > allowance.most:
-            raise NotFetched(f"{host} has more bytes there than this server takes for one request")
-        if time.monotonic() > allowance.until:
-            raise NotFetched(f"{host} did not send it within {DEADLINE:g} seconds")
-    allowance.most -= len(content)
-    return bytes(content)

@@ -40,6 +40,11 @@ class Images(http.server.BaseHTTPRequestHandler):
             self.end_headers()
             while True:
                 self.wfile.write(bytes(1 << 16))
+        elif self.path.startswith("/slow"):
+            self.wfile.write(b"HTTP/1.0 200 OK\r\n" + b"\r\n" * self.path.endswith("body"))
+            while True:  # until the client hangs up
+                self.wfile.write(b"x")
+                threading.Event().wait(0.05)
         elif self.path.startswith("/star.png"):
             self.send_response(200)
             self.end_headers()
@@ -149,15 +154,29 @@ def test_all_files_of_a_request_together_have_a_size(port: int) -> None:
 
 
 @pytest.mark.usefixtures("public")
-def test_a_host_that_keeps_sending_is_left_at_the_deadline(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("path", ["/large", "/slow/body", "/slow/head"])
+def test_a_host_that_keeps_sending_is_left_at_the_deadline(
+    port: int, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(fetch, "DEADLINE", 0.5)
     with pytest.raises(NotFetched, match="within"):
-        get(f"https://localhost:{port}/large", f"localhost:{port}", most=1 << 40)
+        get(f"https://localhost:{port}{path}", f"localhost:{port}", most=1 << 40)
+
+
+@pytest.mark.usefixtures("public")
+def test_a_host_may_be_named_with_several_ports(port: int) -> None:
+    assert get(f"https://localhost:{port}/star.png", "localhost", f"localhost:{port}")
+
+
+@pytest.mark.usefixtures("public")
+def test_a_path_cannot_hold_a_head_of_its_own(port: int) -> None:
+    assert get(f"https://localhost:{port}/star.png?a= HTTP/1.0&b=\u00e4", f"localhost:{port}")
+    assert Images.paths == ["/star.png?a=%20HTTP/1.0&b=%C3%A4"]
 
 
 def test_a_certificate_that_nobody_knows_is_refused(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetch, "is_public", lambda _: True)
-    with pytest.raises(NotFetched, match="SSLError"):
+    with pytest.raises(NotFetched, match="SSLCertVerificationError"):
         get(f"https://localhost:{port}/star.png", f"localhost:{port}")
     assert Images.paths == []
 
@@ -174,7 +193,8 @@ def test_a_name_that_leads_inside_is_refused_whoever_named_it(port: int) -> None
         "127.0.0.1", "127.8.8.8", "0.0.0.0", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1",
         "198.18.0.1", "192.0.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255", "::", "::1", "fe80::1", "fe80::1%eth0",
         "fc00::1", "fd00:ec2::254", "ff02::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::7f00:1",
-        "64:ff9b::a00:1", "2002:7f00:1::", "2001:0:4136:e378:8000:63bf:80ff:fffe", "2001:db8::1",
+        "64:ff9b::a00:1", "::127.0.0.1", "::ffff:0:127.0.0.1", "64:ff9b:1::7f00:1", "fec0::1", "5f00::1",
+        "2002:7f00:1::", "2001:0:4136:e378:8000:63bf:80ff:fffe", "2001:db8::1",
     ],
 )  # fmt: skip
 def test_addresses_inside_are_not_public(address: str) -> None:

@@ -226,7 +226,7 @@ def caption(
     described: Sequence[list[Caption] | UnreadableImage]
     with refusing("config", location=location, beside=() if prompt is None else ("prompt",)):
         if is_partial:
-            described = describe_readable(images, settings) if images else []
+            described = describe_readable(images, settings)
         else:
             described = describe(images, settings, lambda index: refusing("data", index, location=location))
     outcomes = iter(described)

@@ -15,6 +15,7 @@ from flaskapp.counted import Counted
 from flaskapp.errors import UnreadableImage
 from flaskapp.images import EncodedImage
 from flaskapp.serving import departure
+from flaskapp.settings import OFF
 
 # Takes the place of an unreadable image in a batch: as many images come as were announced.
 SUBSTITUTE = np.full((32, 32, 3), 128, np.uint8)
@@ -43,7 +44,9 @@ def prepare(
 
     The captions come from the cache, and go there, if they `may_be_known`.
     """
-    image_quota.admit(len(images))
+    if current_app.config["RATE_LIMIT_IMAGES"] != OFF:
+        captioner.resolve(settings)  # what is refused anyway does not count
+        image_quota.admit(len(images))
     is_connected_no_more = departure.watch(request.environ)
 
     def has_left() -> bool:

@@ -24,7 +24,7 @@ def observe(response: Response) -> Response:
     request = cast(Request, flask.request._get_current_object())  # type: ignore[attr-defined] # once, not at each look
     response.headers.add("X-Request-ID", request.trace.id)
     if request.trace.seconds:
-        parts = [f"{part};dur={1000 * seconds:.1f}" for part, seconds in request.trace.seconds.items()]
+        parts = [f"{part};dur={1000 * seconds:.1f}" for part, seconds in dict(request.trace.seconds).items()]
         response.headers.add("Server-Timing", ", ".join(parts))
     metrics.current.count_request(
         request.method,

@@ -9,7 +9,7 @@ import numpy as np
 from flaskapp.captioner import wire
 from flaskapp.captioner.generation import Caption, Generation, GenerationSettings
 from flaskapp.captioner.remote_engine import GRACE, RemoteEngine, Status, receive_answer, send_images
-from flaskapp.errors import EngineLost, ModelUnavailable, TooBusy
+from flaskapp.errors import ClientLeft, EngineLost, ModelUnavailable, TooBusy
 from flaskapp.trace import Trace
 
 
@@ -60,6 +60,8 @@ class EngineClient:
                         message = receive_answer(connection, until, has_left)
                     while on_text is not None and "text" in message:
                         on_text(message["text"])
+                        if has_left():
+                            raise ClientLeft("the client disconnected")
                         message = receive_answer(connection, until, has_left)
                 break
             except (ModelUnavailable, TooBusy, EngineLost):

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
@@ -104,13 +104,20 @@ class _Conversation(socketserver.BaseRequestHandler):
 
     def _stream(self, head: wire.Message) -> wire.Message:
         """Send the text as it grows, from this thread: the model's must not wait for a web worker that reads slowly."""
-        texts: SimpleQueue[str | None] = SimpleQueue()
-        with ThreadPoolExecutor(1) as pool:
-            answer = pool.submit(self._describe, head, texts.put)
-            answer.add_done_callback(lambda _: texts.put(None))
-            while (text := texts.get()) is not None:
-                wire.send(self.request, {"text": text})
-            return answer.result()
+        texts: SimpleQueue[str | Future[wire.Message]] = SimpleQueue()
+
+        def describe() -> None:
+            answer: Future[wire.Message] = Future()
+            try:
+                answer.set_result(self._describe(head, texts.put))
+            except Exception as error:
+                answer.set_exception(error)
+            texts.put(answer)
+
+        threading.Thread(target=describe, daemon=True).start()
+        while isinstance(text := texts.get(), str):
+            wire.send(self.request, {"text": text})
+        return text.result()
 
     def _describe(self, head: wire.Message, on_text: Callable[[str], object] | None = None) -> wire.Message:
         trace = Trace()

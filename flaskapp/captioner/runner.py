@@ -118,8 +118,17 @@ class Runner:
             for search in done:
                 self._finish(self.running.pop(search), lambda search=search: search.results)  # type: ignore[misc]
             for search, job in self.running.items():
-                if job.on_text is not None and (text := self._engine.text_so_far(search)):
-                    job.on_text(text)
+                if job.on_text is not None:
+                    self._tell(search, job)
+
+    def _tell(self, search: Any, job: Job) -> None:
+        """Give a job the words that are sure. Without them it has all at the end."""
+        try:
+            if job.on_text is not None and (text := self._engine.text_so_far(search)):
+                job.on_text(text)
+        except Exception:
+            log.exception("The words of a caption could not be told as they came")
+            job.on_text = None
 
     def _run_alone(self, job: Job) -> Any:
         try:

@@ -13,13 +13,15 @@ import marshmallow as ma
 from flask import Response, current_app
 from marshmallow import ValidationError
 
+from flaskapp import metrics
 from flaskapp.api.caption import CAPTION
 from flaskapp.api.describe import prepare
 from flaskapp.api.fields import ImageFileOrBase64, NullIsUnset, Number, WholeNumber
 from flaskapp.api.unprocessable import refusing
 from flaskapp.captioner import GenerationSettings, captioner
 from flaskapp.captioner.generation import LEAST, MAX_LENGTH, MAX_PROMPT, Caption
-from flaskapp.errors import CaptionFailed, FlaskappError, UnknownModel
+from flaskapp.captioner.loader import LOADING
+from flaskapp.errors import CaptionFailed, FlaskappError, ModelUnavailable, UnknownModel
 from flaskapp.images import EncodedImage
 
 log = logging.getLogger(__name__)
@@ -27,6 +29,7 @@ log = logging.getLogger(__name__)
 NO_IMAGE = "There is no image in it: this server captions images."
 PROMPT_IGNORED = "the model takes no text: the prompt was ignored"
 SEEDS = 2**32
+RETRY_AFTER = 5  # seconds
 VERSION_DIGITS = 12  # as of a commit
 IMAGE = ImageFileOrBase64()
 MODEL_NAME = {
@@ -233,6 +236,7 @@ class Stream:
 def in_words(error: Exception) -> str:
     """What a streamed answer says of an error that comes after its head."""
     if isinstance(error, FlaskappError):
+        metrics.current.count_error(error)
         return str(error)
     log.error("A streamed answer failed", exc_info=error)
     return "the captioner failed"
@@ -251,10 +255,13 @@ def _answer(asked: Question, captions: list[list[Caption]]) -> Answer:
     return Answer(captions, (PROMPT_IGNORED,) if is_ignored else ())
 
 
-def model_name() -> str:
-    """The name of the model, which is waited for while it is being loaded. Raises CaptionerUnavailable without one."""
-    if captioner.defaults is None:
+def model_name(*, waits: bool = False) -> str:
+    """The name of the model. Raises CaptionerUnavailable without one: while it is being loaded, unless it `waits`."""
+    if captioner.defaults is None and waits:
         captioner.resolve(GenerationSettings())
+    if captioner.defaults is None:
+        captioner.load_in_background()
+        raise ModelUnavailable(captioner.problem or LOADING, RETRY_AFTER)
     return captioner.name
 
 
@@ -263,9 +270,9 @@ def model_version() -> str:
     return (captioner.version or "")[:VERSION_DIGITS]
 
 
-def check_name(name: str) -> None:
-    """Raises UnknownModel for the name of another model, CaptionerUnavailable."""
-    if name != model_name():
+def check_name(name: str, *, waits: bool = False) -> None:
+    """Raises UnknownModel for the name of another model, and what `model_name` does."""
+    if name != model_name(waits=waits):
         raise UnknownModel(f"this server's model is {captioner.name}")
 
 

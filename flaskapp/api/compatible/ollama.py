@@ -223,7 +223,7 @@ def _answer(
 ) -> dict[str, Any] | Response:
     """The answer, whole or in lines, with its words as they are `shaped`."""
     if question is None:
-        captioner.load_in_background()
+        chat.model_name(waits=True)
         loaded = _about(model) | shaped("") | {"done": True, "done_reason": "load"}
         return Response(_line(loaded), mimetype=LINES) if is_streamed else loaded
     trace = trace_of_request()

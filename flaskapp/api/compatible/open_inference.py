@@ -14,12 +14,13 @@ from flask import Response, json
 from marshmallow import ValidationError, post_load, validate
 
 from flaskapp.api import image_quota
-from flaskapp.api.caption import SQUARE, Generation
+from flaskapp.api.caption import SQUARE, WARNING, Generation
 from flaskapp.api.compatible import chat, tensors
 from flaskapp.api.compatible.blueprint import CompatibleBlueprint
+from flaskapp.api.describe import warning
 from flaskapp.api.fields import Flag, NullIsUnset, Text, WholeNumber
 from flaskapp.captioner import GenerationSettings, captioner
-from flaskapp.errors import ModelUnavailable
+from flaskapp.errors import ModelUnavailable, UnknownModel
 
 IMAGE, CAPTION, BYTES = "image", "caption", "BYTES"
 VERSION = "1"  # of a model whose own is not known
@@ -75,6 +76,7 @@ class InferParameters(Generation):
 
     class Meta:
         unknown = ma.EXCLUDE
+        exclude = ("scores",)
 
     binary_data_output = Flag(
         load_default=False, metadata={"description": "The same, where no outputs are named", "examples": [False]}
@@ -139,6 +141,12 @@ class InferAnswer(ma.Schema):
     model_name = ma.fields.String(required=True, metadata=chat.MODEL)
     model_version = ma.fields.String(required=True, metadata={"examples": [VERSION]})
     outputs = ma.fields.List(ma.fields.Nested(OutputTensor), required=True)
+    parameters = ma.fields.Dict(
+        metadata={
+            "description": "`warning`, while another model substitutes for the default one",
+            "examples": [{"warning": WARNING["examples"][0]}],
+        }
+    )
 
 
 class ServerMetadata(ma.Schema):
@@ -185,9 +193,9 @@ def server_metadata() -> dict[str, Any]:
 @blp.errors(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE)
 def model_metadata(name: str) -> dict[str, Any]:
     """Tell of the one model, its input and its output"""
-    chat.check_name(name)
+    _check_name(name)
     return {
-        "name": name,
+        "name": captioner.name,
         "versions": [_version()],
         "platform": "flaskapp",
         "inputs": [{"name": IMAGE, "datatype": BYTES, "shape": [-1]}],
@@ -200,10 +208,10 @@ def model_metadata(name: str) -> dict[str, Any]:
 @blp.errors(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE)
 def model_ready(name: str) -> dict[str, Any]:
     """Say whether the one model can caption"""
-    chat.check_name(name)
+    _check_name(name)
     if captioner.problem is not None:
         raise ModelUnavailable(captioner.problem, RETRY_AFTER)
-    return {"name": name, "ready": True}
+    return {"name": captioner.name, "ready": True}
 
 
 @blp.route("/v2/models/<path:name>/infer/", methods=["POST"], parameters=[chat.MODEL_NAME])
@@ -217,11 +225,14 @@ def infer(
 
     With several captions for each image, `shape` is images by captions.
     """
-    chat.check_name(name)
-    captions = [caption.text for captions in chat.answer(question, wanted).captions for caption in captions]
+    _check_name(name, waits=True)
+    described = chat.answer(question, wanted)
+    captions = [caption.text for captions in described.captions for caption in captions]
     images = len(question.images)
     shape = [images] if len(captions) == images else [images, len(captions) // images]
     answer: dict[str, Any] = {"model_name": captioner.name, "model_version": _version(), **({"id": id} if id else {})}
+    if said := warning(*described.warnings):
+        answer["parameters"] = said
     output: dict[str, Any] = {"name": CAPTION, "datatype": BYTES, "shape": shape}
     if not is_binary:
         return answer | {"outputs": [output | {"data": captions}]}
@@ -232,6 +243,14 @@ def infer(
 def _with_raw(answer: Mapping[str, Any], raw: bytes) -> Response:
     head = json.dumps(answer).encode()
     return Response(head + raw, mimetype="application/octet-stream", headers={tensors.HEADER: str(len(head))})
+
+
+def _check_name(name: str, *, waits: bool = False) -> None:
+    """As `chat.check_name`, for a name that may have the version behind it: `embedded/versions/1`."""
+    base, _, version = name.partition("/versions/")
+    chat.check_name(base, waits=waits)
+    if version not in ("", VERSION, _version()):
+        raise UnknownModel(f"the version of this server's model is {_version()}")
 
 
 def _version() -> str:

@@ -61,7 +61,7 @@ class ChatMessage(ma.Schema):
         allow_none=True,
         metadata={
             "description": "A text, or parts of type `text` and `image_url`. The images of the last message that has "
-            "some are described. They are data URLs: no address is fetched",
+            "some are described: data URLs, or addresses of the hosts that this server fetches from",
             "examples": [CONTENT],
         },
     )
