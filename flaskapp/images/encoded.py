@@ -18,7 +18,7 @@ from PIL import AvifImagePlugin, Image, ImageOps
 from flaskapp.errors import ClientLeft, FlaskappError, TooBusy, UnreadableImage
 from flaskapp.images import containers
 from flaskapp.images.colours import to_8_bit, to_srgb
-from flaskapp.images.containers.container import broken
+from flaskapp.images.containers.container import MAX_EXIF, broken
 from flaskapp.images.formats import format_of
 from flaskapp.images.picture import Picture, threads
 from flaskapp.machine import usable_memory
@@ -178,6 +178,8 @@ class EncodedImage:
             with Image.open(_File(data, has_left), formats=[self.format.upper()]) as image:
                 for name in XMP:  # Pillow would take the orientation from it; browsers do not
                     image.info.pop(name, None)
+                if len(image.info.get("exif") or b"") > MAX_EXIF:
+                    del image.info["exif"]
                 yield image
         except (FlaskappError, MemoryError):
             raise

@@ -2,53 +2,83 @@
 
 from collections.abc import Iterator
 
-from flaskapp.images.containers.boxes import BROKEN, Numbers, boxes_of, meta_of
+from flaskapp.images.containers.boxes import BROKEN, Numbers, boxes_of, meta_of, table_of
 from flaskapp.images.containers.container import Container, broken
 
-MOST_ITEMS, MOST_UNITS = 4096, 1000
+MOST_ITEMS = 4096
+MOST_PARTS = 10_000  # of all items together
+MOST_UNITS = 20_000  # AV1 units of all items together; an image has two or three
+MOST_COPIES = 4  # bytes of all items, in multiples of the file: equal tiles share their bytes
 SEQUENCE_HEADER = 1  # type of an AV1 unit (OBU)
+EXIF, NOTHING = b"Exif", b"skip"  # types of items; of the latter decoders take no notice
 
 
 def clean(data: bytes) -> Container:
     """Find out how many pixels its pictures have together, by what AV1 says of each: libavif believes that.
 
     A file may call an image of 100 x 100 pixels what AV1 makes 16,384 wide. Of a sequence the still image is read.
-    Raises UnreadableImage.
+    EXIF data is dropped: the boxes have the orientation, and Pillow copies the rest in Python. Raises UnreadableImage.
     """
     try:
         boxes = dict(boxes_of(meta_of(data)))
-        coded = sum(_pixels(item) for item in _items(data, boxes[b"iloc"], boxes.get(b"idat", b"")))
+        units = Budget(MOST_UNITS)
+        items = _items(data, table_of(boxes, b"iloc"), boxes.get(b"idat", b""))
+        coded = sum(_pixels(item, units) for item in items)
     except BROKEN:
         raise broken("avif") from None
+    infos = boxes.get(b"iinf", b"")
+    if EXIF in infos:
+        data = data.replace(infos, infos.replace(EXIF, NOTHING))
     return Container(b"".join([data[:8], b"avif", data[12:]]), coded=coded)
 
 
+class Budget:
+    """What may be spent. Raises IndexError when it is gone."""
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+
+    def spend(self, amount: int = 1) -> None:
+        self._left -= amount
+        if self._left < 0:
+            raise IndexError("the file would take too long to read")
+
+
 def _items(data: bytes, iloc: bytes, idat: bytes) -> Iterator[bytes]:
-    """The content of each item. `iloc` lists where the parts of each lie, with numbers of 0, 4 or 8 bytes."""
+    """The content of each item. `iloc` lists where the parts of each lie, with numbers of 0, 4 or 8 bytes.
+
+    Parts may overlap, and have no bytes in the list: their number and their size are bounded.
+    """
+    counts, copies = Budget(MOST_PARTS), Budget(MOST_COPIES * len(data))
     version = iloc[0]
     sizes = iloc[4] >> 4, iloc[4] & 15, iloc[5] >> 4, iloc[5] & 15 if version in (1, 2) else 0
     of_offset, of_length, of_base, of_index = sizes
     numbers = Numbers(iloc, 6)
-    for _ in range(min(numbers.read(2 if version < 2 else 4), MOST_ITEMS)):
+    count = numbers.read(2 if version < 2 else 4)
+    if count > MOST_ITEMS:
+        raise IndexError("too many items")
+    for _ in range(count):
         numbers.read(2 if version < 2 else 4)  # id
         is_inside = version in (1, 2) and numbers.read(2) & 15 == 1  # lies in the box "idat"
         numbers.read(2)  # which file: this one
         base = numbers.read(of_base)
         parts = []
-        for _ in range(min(numbers.read(2), MOST_ITEMS)):
+        for _ in range(numbers.read(2)):
+            counts.spend()
             numbers.read(of_index)
             start, length = base + numbers.read(of_offset), numbers.read(of_length)
             source = idat if is_inside else data
-            parts.append(source[start : start + length] if length else source[start:])
+            part = source[start : start + length] if length else source[start:]
+            copies.spend(len(part))
+            parts.append(part)
         yield b"".join(parts)
 
 
-def _pixels(item: bytes) -> int:
+def _pixels(item: bytes, units: Budget) -> int:
     """The pixels of the largest picture that the AV1 units of an item tell of. Items of other kinds have none."""
     position = most = 0
-    for _ in range(MOST_UNITS):
-        if position >= len(item) or item[position] & 0x80:  # the first bit is always 0
-            break
+    while position < len(item) and not item[position] & 0x80:  # the first bit is always 0
+        units.spend()
         kind, has_extension, has_size = item[position] >> 3 & 15, item[position] & 4, item[position] & 2
         position += 2 if has_extension else 1
         size = len(item) - position

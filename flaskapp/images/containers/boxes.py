@@ -5,12 +5,13 @@ from collections.abc import Iterator
 
 FULL = 4  # bytes of version and flags at the start of a full box
 MOST_BOXES = 10_000
+MAX_TABLE = 2**18  # bytes of a box that lists items, their properties or references; 1,000 tiles take 40 kB
 
 BROKEN = (StopIteration, KeyError, IndexError, struct.error)  # what reading a broken file raises
 
 
 def boxes_of(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The kind and the content of each box."""
+    """The kind and the content of each box. Raises IndexError after MOST_BOXES."""
     position = 0
     for _ in range(MOST_BOXES):
         if position + 8 > len(data):
@@ -24,11 +25,19 @@ def boxes_of(data: bytes) -> Iterator[tuple[bytes, bytes]]:
             return
         yield kind, data[position + head : end]
         position = end
+    raise IndexError("too many boxes")
 
 
 def meta_of(data: bytes) -> bytes:
     """The boxes that describe the items of a file."""
     return next(content for kind, content in boxes_of(data) if kind == b"meta")[FULL:]
+
+
+def table_of(boxes: dict[bytes, bytes], kind: bytes) -> bytes:
+    """A box of numbers. Raises IndexError for one that would take seconds to read."""
+    if len(boxes[kind]) > MAX_TABLE:
+        raise IndexError("the table is too long")
+    return boxes[kind]
 
 
 class Numbers:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from flaskapp.errors import UnreadableImage
 
 MAX_PROFILE = 4 * 2**20  # bytes of a colour profile; of a larger one no note is taken
+MAX_EXIF = 2**16  # bytes of EXIF data, as in a JPEG; Pillow writes it anew, in Python, for an image that it turns
 
 
 @dataclass(frozen=True)

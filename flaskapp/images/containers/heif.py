@@ -3,7 +3,7 @@
 import struct
 from functools import cache
 
-from flaskapp.images.containers.boxes import BROKEN, FULL, Numbers, boxes_of, meta_of
+from flaskapp.images.containers.boxes import BROKEN, FULL, Numbers, boxes_of, meta_of, table_of
 from flaskapp.images.containers.container import Container, broken
 
 DERIVED_FROM, AUXILIARY_TO = b"dimg", b"auxl"  # kinds of references
@@ -22,7 +22,7 @@ def clean(data: bytes) -> Container:
         boxes = dict(boxes_of(meta_of(data)))
         primary = int.from_bytes(boxes[b"pitm"][FULL:])
         areas = _areas(dict(boxes_of(boxes[b"iprp"])))
-        references = _references(boxes[b"iref"]) if b"iref" in boxes else {}
+        references = _references(table_of(boxes, b"iref")) if b"iref" in boxes else {}
         parts = dict(references.get(DERIVED_FROM, []))
         auxiliary = [item for item, targets in references.get(AUXILIARY_TO, []) if primary in targets]
 
@@ -45,7 +45,7 @@ def _areas(properties: dict[bytes, bytes]) -> dict[int, int]:
         struct.unpack_from(">2I", content, FULL) if kind == b"ispe" else None
         for kind, content in boxes_of(properties[b"ipco"])
     ]
-    association = properties[b"ipma"]
+    association = table_of(properties, b"ipma")
     of_id, of_index = 4 if association[0] else 2, 2 if association[3] & 1 else 1
     essential = 1 << (8 * of_index - 1)  # a flag beside the index
     numbers, areas = Numbers(association, FULL), {}

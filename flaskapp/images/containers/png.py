@@ -5,11 +5,10 @@ import zlib
 from collections.abc import Iterator
 
 from flaskapp.errors import UnreadableImage
-from flaskapp.images.containers.container import MAX_PROFILE, Container, broken
+from flaskapp.images.containers.container import MAX_EXIF, MAX_PROFILE, Container, broken
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MOST_CHUNKS = 100_000  # 16 MiB in chunks of 168 bytes
-MOST_EXIF = 2**16  # bytes, as in a JPEG
 GREY, COLOUR = 0, 2  # colour types
 HEADER = struct.Struct(">2I5B")
 
@@ -38,7 +37,7 @@ def clean(data: bytes) -> Container:
     for kind in (b"PLTE", b"tRNS", b"eXIf"):
         if kind in chunks:
             content = _scaled(chunks[kind], header) if kind == b"tRNS" else chunks[kind]
-            if kind != b"eXIf" or len(content) <= MOST_EXIF:
+            if kind != b"eXIf" or len(content) <= MAX_EXIF:
                 kept.append(to_chunk(kind, content))
     # Pillow goes from one chunk of pixels to the next in Python: one is faster than thousands.
     kept += [to_chunk(b"IDAT", b"".join(pixels)), to_chunk(b"IEND", b"")]
