@@ -46,7 +46,10 @@ class InputTensor(NullIsUnset):
         unknown = ma.EXCLUDE
 
     name = Text(required=True, validate=validate.Equal(IMAGE), metadata={"examples": [IMAGE]})
-    shape = ma.fields.List(WholeNumber(), required=True, metadata={"examples": [[1]]})
+    # The product of large numbers, of thousands of digits each, would take minutes.
+    shape = ma.fields.List(
+        WholeNumber(validate=validate.Range(0, tensors.MAX_ELEMENTS)), required=True, metadata={"examples": [[1]]}
+    )
     datatype = Text(required=True, validate=validate.Equal(BYTES), metadata={"examples": [BYTES]})
     parameters = ma.fields.Nested(TensorParameters)
     data = ma.fields.List(

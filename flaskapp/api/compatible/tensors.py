@@ -7,9 +7,11 @@ order, each element as its length (uint32, little-endian) and its bytes.
 
 import struct
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 LENGTH = struct.Struct("<I")
+MAX_ELEMENTS = 10_000  # of all inputs together
 HEADER = "Inference-Header-Content-Length"
 
 
@@ -28,7 +30,7 @@ def take_raw(message: Any, raw: bytes) -> None:
     What else may be wrong with the message is left for its schema.
     """
     inputs = message.get("inputs") if isinstance(message, dict) else None
-    begin = 0
+    begin, left = 0, MAX_ELEMENTS
     for tensor in inputs if isinstance(inputs, list) else []:
         parameters = tensor.get("parameters") if isinstance(tensor, dict) else None
         size = parameters.get("binary_data_size") if isinstance(parameters, dict) else None
@@ -36,7 +38,10 @@ def take_raw(message: Any, raw: bytes) -> None:
             continue
         if not isinstance(size, int) or not 0 <= size <= len(raw) - begin:
             raise ValueError("A binary_data_size does not fit the body.")
-        tensor["data"] = list(_elements(raw[begin : begin + size]))
+        tensor["data"] = list(islice(_elements(raw[begin : begin + size]), left + 1))
+        left -= len(tensor["data"])
+        if left < 0:
+            raise ValueError(f"The inputs have more than {MAX_ELEMENTS} elements.")
         begin += size
     if begin < len(raw):
         raise ValueError(f"{len(raw) - begin} bytes of the body belong to no input.")

@@ -3,6 +3,7 @@
 import base64
 import json
 import struct
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -142,6 +143,22 @@ def test_raw_bytes_that_do_not_fit_are_refused(client: FlaskClient) -> None:
     ):
         assert wrong.status_code == 400, wrong.text
         assert wrong.get_json()["error"]
+
+
+def test_raw_bytes_of_thousands_of_elements_are_refused_before_they_are_taken_apart(client: FlaskClient) -> None:
+    wrong = post_raw(client, element(b"") * 10_001, 4 * 10_001)
+    assert wrong.status_code == 400
+    assert wrong.get_json()["error"] == "The inputs have more than 10000 elements."
+
+
+@pytest.mark.parametrize("side", [10**900, 10**400, -1])
+def test_a_shape_of_large_numbers_is_refused_before_they_are_multiplied(client: FlaskClient, side: int) -> None:
+    """The product of 9,000 numbers of 900 digits takes minutes."""
+    start = time.process_time()
+    wrong = client.post(PATH, json=tensor(shape=[side] * 9000))
+    assert time.process_time() - start < 10
+    assert wrong.status_code == 400
+    assert wrong.get_json()["error"].startswith("inputs.0.shape.0: Must be greater than or equal to 0")
 
 
 def test_another_model_is_not_found(server: Server) -> None:
