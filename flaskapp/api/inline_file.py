@@ -9,6 +9,7 @@ from urllib.parse import unquote_to_bytes
 
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 LINE_BREAKS = str.maketrans("", "", "\r\n\t")  # some programs break lines
+MAX_ESCAPES = 2**19  # "%" in a data URL, as in 16 MiB of base64; each takes 200 bytes of memory to decode
 FROM_URL_ALPHABET = str.maketrans("-_", "+/")
 
 
@@ -28,6 +29,8 @@ def _decode_data_url(url: str) -> bytes:
     head, comma, content = url.partition(",")
     if not comma:
         raise ValueError("Not a valid data URL: it has no comma.")
+    if content.count("%") > MAX_ESCAPES:
+        raise ValueError(f"The data URL has more than {MAX_ESCAPES} percent signs: send base64.")
     data = unquote_to_bytes(content) if "%" in content else content.encode()
     if head.rpartition(";")[2].strip().lower() != "base64":
         return data

@@ -7,6 +7,7 @@ from flaskapp.errors import MalformedJSON, OversizedJSON
 
 MAX_SIZE = 2**17  # bytes: a text of 100 kB is still refused by the name of its field
 MAX_DEPTH = 32
+MAX_DIGITS = 1000  # of an integer; the largest float has 309
 MAX_MEMBERS = 10_000  # of a JSON that may be longer, because it holds files
 
 
@@ -34,7 +35,7 @@ def _parse(data: bytes | str) -> Any:
         raise MalformedJSON("The JSON is not encoded in UTF-8.") from None
     except RecursionError:
         raise MalformedJSON("The JSON is nested too deeply.") from None
-    except ValueError as error:  # also a number of more digits than Python converts
+    except ValueError as error:
         raise MalformedJSON(f"This is not JSON: {error}.") from None
     if _is_deeper(value, MAX_DEPTH):
         raise MalformedJSON("The JSON is nested too deeply.")
@@ -62,7 +63,13 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no JSON number")
 
 
-DECODER = json.JSONDecoder(object_pairs_hook=_without_duplicates, parse_constant=_refuse)
+def _integer(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f"a number has more than {MAX_DIGITS} digits")
+    return int(digits)
+
+
+DECODER = json.JSONDecoder(object_pairs_hook=_without_duplicates, parse_constant=_refuse, parse_int=_integer)
 
 
 def _is_deeper(value: Any, levels: int) -> bool:

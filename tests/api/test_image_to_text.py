@@ -203,6 +203,17 @@ def test_an_address_is_refused_as_one_and_not_fetched(client: FlaskClient, addre
             listener.accept()
 
 
+def test_a_data_url_of_percent_signs_is_refused_before_it_takes_memory(client: FlaskClient) -> None:
+    error = assert_refused(post_json(client, inputs="data:image/png," + "%41" * 600_000), 422, "json", "inputs")
+    assert error == "json: inputs: The data URL has more than 524288 percent signs: send base64."
+
+
+def test_a_number_of_thousands_of_digits_is_refused_in_words_for_clients(client: FlaskClient) -> None:
+    body = b'{"inputs": %s}' % (b"9" * 5000)
+    error = assert_refused(post(client, data=body, content_type="application/json"), 400)
+    assert error == "This is not JSON: a number has more than 1000 digits."
+
+
 def test_settings_that_are_null_are_not_set(client: FlaskClient) -> None:
     for parameters in (None, {"num_beams": None}, {"max_new_tokens": None, "generate_kwargs": None}):
         answer = post_json(client, inputs=BASE64, parameters=parameters)
