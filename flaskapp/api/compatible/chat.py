@@ -17,11 +17,11 @@ from flaskapp import metrics
 from flaskapp.api.caption import CAPTION
 from flaskapp.api.describe import prepare
 from flaskapp.api.fields import ImageFileOrBase64, NullIsUnset, Number, WholeNumber
-from flaskapp.api.unprocessable import refusing
+from flaskapp.api.unprocessable import refusing, sentence
 from flaskapp.captioner import GenerationSettings, captioner
 from flaskapp.captioner.generation import LEAST, MAX_LENGTH, MAX_PROMPT, Caption
 from flaskapp.captioner.loader import LOADING
-from flaskapp.errors import CaptionFailed, FlaskappError, ModelUnavailable, UnknownModel
+from flaskapp.errors import CaptionFailed, FlaskappError, ModelUnavailable, UnknownModel, UnsupportedImageFormat
 from flaskapp.images import EncodedImage
 
 log = logging.getLogger(__name__)
@@ -172,6 +172,8 @@ def question(images: Sequence[Found], prompt: str, field: str) -> Question:
             read.append(IMAGE.deserialize(found.data))
         except ValidationError as error:
             raise ValidationError(nested(found.path, *error.messages)) from error
+        except UnsupportedImageFormat as error:
+            raise ValidationError(nested(found.path, sentence(error))) from error
     return Question(read, [found.path for found in images], prompt)
 
 
