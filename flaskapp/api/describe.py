@@ -11,6 +11,7 @@ from flaskapp.api import image_quota
 from flaskapp.api.observed import trace_of_request
 from flaskapp.captioner import GenerationSettings, captioner
 from flaskapp.captioner.generation import Caption
+from flaskapp.captioner.shape import check_shape
 from flaskapp.counted import Counted
 from flaskapp.errors import UnreadableImage
 from flaskapp.images import EncodedImage
@@ -83,6 +84,7 @@ def _decode_one_by_one(
         is_decoded = False
         with place(index), image.decoded(captioner.input_side, has_left=has_left) as picture:
             pixels = picture.flatten()
+            check_shape(pixels)  # the captioner does, too, but does not know which image of the request it is
             is_decoded = True
             yield pixels
         if not is_decoded:  # and `place` let that pass: the captions of its substitute are not used

@@ -14,13 +14,8 @@ from flaskapp.captioner.checkpoints.load import load as load_checkpoint
 from flaskapp.captioner.configuration import Configuration
 from flaskapp.captioner.engine.engine import Engine
 from flaskapp.captioner.generation import COURSE, Generation, GenerationSettings
-from flaskapp.errors import (
-    CaptionFailed,
-    InvalidGeneration,
-    InvalidSetting,
-    UnreadableImage,
-    UnusableCheckpoint,
-)
+from flaskapp.captioner.shape import check_shape
+from flaskapp.errors import CaptionFailed, InvalidGeneration, InvalidSetting, UnusableCheckpoint
 from flaskapp.machine import usable_cores
 
 log = logging.getLogger(__name__)
@@ -29,8 +24,6 @@ SUBSTITUTE = (
     f"{hub.DEFAULT_MODEL} could not be downloaded: captions come from the small embedded model instead, which knows "
     "drawn shapes only"
 )
-# Sides' ratio of an image. Many models' preprocessing makes the short side as long as the model wants it.
-MOST_NARROW = 200
 PRECISIONS = {"cpu": ("fp32", "int8"), "cuda": ("fp32", "bf16", "fp16")}
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}  # of the weights; fp32 for the others
 
@@ -49,11 +42,9 @@ class Loaded(NamedTuple):
     def preprocess(self, image: np.ndarray) -> Any:
         """An image, uint8 [height, width, 3] -> what the engine takes.
 
-        Raises UnreadableImage for one that the preprocessing would make far larger, CaptionFailed if that fails.
+        Raises what `check_shape` does, and CaptionFailed if the preprocessing fails.
         """
-        height, width, _ = image.shape
-        if max(height, width) > MOST_NARROW * min(height, width):
-            raise UnreadableImage(f"the image is more than {MOST_NARROW} times as long as it is wide")
+        check_shape(image)
         try:
             return self.inputs.preprocess(image)
         except Exception as error:

@@ -8,6 +8,7 @@ import pytest
 import requests
 from flask import Flask
 from flask.testing import FlaskClient
+from PIL import Image
 from werkzeug.datastructures import MultiDict
 from werkzeug.test import TestResponse
 
@@ -194,6 +195,23 @@ def test_one_bad_image_is_named_by_its_place(client: FlaskClient) -> None:
     alone = client.post("/caption/", data={"data": (io.BytesIO(b"<svg/>"), "drawing.svg")})
     assert_error(alone, 415)
     assert alone.get_json()["message"].startswith("this is SVG, which cannot be read here")
+
+
+def test_an_image_that_is_too_narrow_for_the_model_is_named_by_its_place(client: FlaskClient) -> None:
+    answer = client.post("/caption/", data={"data": [asset("star.png"), narrow()]})
+    assert_error(answer, 422, "multipart", "data", "1")
+    answer = client.post("/caption/", data={"data": [asset("star.png"), narrow()], "partial": "true"})
+    assert [result.get("error", "") for result in answer.get_json()["results"]] == [
+        "",
+        "the image is more than 200 times as long as it is wide",
+    ]
+
+
+def narrow() -> tuple[io.BytesIO, str]:
+    buffer = io.BytesIO()
+    Image.new("RGB", (1000, 1)).save(buffer, "PNG")
+    buffer.seek(0)
+    return buffer, "narrow.png"
 
 
 def test_all_images_without_a_readable_header_are_named(client: FlaskClient) -> None:

@@ -1,5 +1,7 @@
 """OpenAI's chat completions and models, asked for by OpenAI's own client and by others that speak its API."""
 
+import base64
+import io
 import json
 import subprocess
 import sys
@@ -14,6 +16,7 @@ import requests
 from flask import Flask
 from flask.testing import FlaskClient
 from huggingface_hub import InferenceClient
+from PIL import Image
 
 from flaskapp.captioner import captioner
 from flaskapp.captioner.generation import Caption
@@ -298,6 +301,15 @@ def test_what_is_wrong_is_said_in_openai_s_shape(openai_client: openai.OpenAI, c
 def test_an_image_that_breaks_off_is_named(client: FlaskClient) -> None:
     cut = base64_of("star.png")[:400]
     answer = post(client, user(image(), {"type": "image_url", "image_url": {"url": cut}}))
+    assert answer.status_code == 400
+    assert answer.get_json()["error"]["param"] == "messages.0.content.1.image_url.url"
+
+
+def test_an_image_that_is_too_narrow_for_the_model_is_named(client: FlaskClient) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (1, 1000)).save(buffer, "PNG")
+    narrow = {"type": "image_url", "image_url": {"url": base64.b64encode(buffer.getvalue()).decode()}}
+    answer = post(client, user(image(), narrow))
     assert answer.status_code == 400
     assert answer.get_json()["error"]["param"] == "messages.0.content.1.image_url.url"
 
