@@ -131,10 +131,11 @@ def form_or_json(req: Request) -> str:
 
 
 def refuse_coding(req: Request) -> None:
-    """Bodies are not decompressed: a small one could become a huge one."""
-    coding = req.headers.get("Content-Encoding", "").strip().lower()
-    if coding not in NO_CODING:
-        raise UnsupportedCoding(f"The body has the Content-Encoding {coding}: send it as it is.")
+    """Bodies are not decompressed: a small one could become a huge one. gunicorn passes on what is not chunks."""
+    for header in ("Content-Encoding", "Transfer-Encoding"):
+        coding = req.headers.get(header, "").strip().lower()
+        if coding not in NO_CODING and (header, coding) != ("Transfer-Encoding", "chunked"):
+            raise UnsupportedCoding(f"The body has the {header} {coding}: send it as it is.")
 
 
 class Blueprint(flask_smorest.Blueprint):

@@ -139,6 +139,15 @@ def test_a_compressed_body_is_refused_and_the_answer_says_what_is_taken(client: 
         assert answer.headers["Accept-Encoding"] == "identity"
 
 
+@pytest.mark.parametrize("coding", ["gzip", "gzip, chunked"])
+def test_a_body_that_is_compressed_for_the_way_is_refused(client: FlaskClient, coding: str) -> None:
+    """gunicorn passes it on as it came."""
+    for path in UPLOADS:
+        headers = {"Transfer-Encoding": coding, "Content-Type": TYPE}
+        answer = client.post(path, data=gzip.compress(form((FILE, IMAGE))), headers=headers)
+        assert_refused(answer, 415, "Transfer-Encoding", coding)
+
+
 def test_a_body_that_is_said_to_be_as_it_is_is_read(client: FlaskClient) -> None:
     headers = {"Content-Encoding": "identity", "Content-Type": TYPE}
     assert client.post("/caption/", data=form((FILE, IMAGE)), headers=headers).get_json()["caption"] == STAR
