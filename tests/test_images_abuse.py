@@ -97,6 +97,12 @@ def test_pixels_in_many_chunks_are_read_as_one() -> None:
     assert (decode(split).pixels == decode(png).pixels).all()
 
 
+def test_a_transparent_colour_of_megabytes_costs_little_and_counts_as_missing() -> None:
+    data = image_files.png_of(8, 8, 16, 2, bytes(48), image_files.chunk(b"tRNS", bytes(14_000_000)))
+    assert cpu_seconds(lambda: decode(data)) < 0.5
+    assert decode(data).pixels.shape == (8, 8, 3)
+
+
 @pytest.mark.parametrize("size", [b"\1\0", b"\1" * 2, b"\xff" * 256])
 def test_the_comments_of_a_gif_cost_little(size: bytes) -> None:
     gif = to_bytes(photograph(40, 30).quantize(16), "GIF")

@@ -11,13 +11,14 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MOST_CHUNKS = 100_000  # 16 MiB in chunks of 168 bytes
 GREY, COLOUR = 0, 2  # colour types
 HEADER = struct.Struct(">2I5B")
+LONGEST = {b"tRNS": 2**8, b"eXIf": MAX_EXIF}  # bytes; of transparency one for each colour of a palette
 
 
 def clean(data: bytes) -> Container:
     """Keep the header, the palette, the pixels, the transparency, the EXIF data and the colour profile.
 
-    Text, however long, and the frames of an animation are dropped. An ancillary chunk with a wrong checksum counts as
-    missing, as in libpng. Raises UnreadableImage.
+    Text, however long, and the frames of an animation are dropped. An ancillary chunk that is too long, or with a wrong
+    checksum, counts as missing, as in libpng. Raises UnreadableImage.
     """
     chunks: dict[bytes, bytes] = {}
     pixels = []
@@ -35,10 +36,9 @@ def clean(data: bytes) -> Container:
         raise broken("png")
     kept = [SIGNATURE, to_chunk(b"IHDR", header)]
     for kind in (b"PLTE", b"tRNS", b"eXIf"):
-        if kind in chunks:
+        if kind in chunks and len(chunks[kind]) <= LONGEST.get(kind, len(data)):
             content = _scaled(chunks[kind], header) if kind == b"tRNS" else chunks[kind]
-            if kind != b"eXIf" or len(content) <= MAX_EXIF:
-                kept.append(to_chunk(kind, content))
+            kept.append(to_chunk(kind, content))
     # Pillow goes from one chunk of pixels to the next in Python: one is faster than thousands.
     kept += [to_chunk(b"IDAT", b"".join(pixels)), to_chunk(b"IEND", b"")]
     return Container(b"".join(kept), profile=_inflate(chunks.get(b"iCCP", b"")))
