@@ -49,6 +49,17 @@ def test_so_does_one_that_gunicorn_s_configuration_needs(tmp_path: Path) -> None
     assert_one_line(ended, "FLASKAPP_LOG_FORMAT must be one of text, json, not 'xml'")
 
 
+@pytest.mark.parametrize(("folder", "is_warned"), [(None, True), (ROOT, False)])
+def test_gunicorn_without_its_configuration_is_warned_of(folder: Path | None, is_warned: bool, tmp_path: Path) -> None:
+    """It finds its configuration in the folder that it is started in, whatever its --chdir."""
+    gunicorn = str(Path(sys.executable).with_name("gunicorn"))
+    program = [gunicorn, "--chdir", str(ROOT), "--check-config", "wsgi:app"]
+    environment = clean_environment() | {"FLASKAPP_DATABASE_URL": f"sqlite:///{tmp_path / 'test.db'}"}
+    ended = subprocess.run(program, cwd=folder or tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 0, ended.stderr
+    assert ("gunicorn runs without flaskapp's gunicorn.conf.py" in ended.stderr) == is_warned
+
+
 @pytest.mark.parametrize(
     "command",
     ["gunicorn --bind 127.0.0.1:0 wsgi:app", "flask --app wsgi caption tests/assets/star.png"],
