@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from flask import Flask
 
+__version__ = "1.0.0"  # setup.cfg reads it from here
+
 
 def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     """Make the application from the environment's `FLASKAPP_` variables and, over them, `config`.

@@ -11,9 +11,10 @@ from typing import ClassVar
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
-from prometheus_client.metrics_core import CounterMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from flaskapp import __version__
 from flaskapp.errors import MetricsUnavailable
 
 log = logging.getLogger(__name__)
@@ -109,7 +110,7 @@ class Metrics:
         if self._folder is not None:
             together = CollectorRegistry()
             WholeFilesCollector(together, str(self._folder))  # type: ignore[no-untyped-call]
-        return prometheus_client.generate_latest(Requests(together))
+        return prometheus_client.generate_latest(Rendered(together))
 
 
 def damage_of(file: str | Path) -> Exception | None:
@@ -141,16 +142,20 @@ class WholeFilesCollector(MultiProcessCollector):
         return damage is None
 
 
-class Requests:
-    """A registry's metrics, and the number of requests, which the histogram of their durations has counted already.
+class Rendered:
+    """A registry's metrics, and those that are computed when somebody reads them: the version, and the requests.
 
-    To count them once more would make a light request take a hundredth longer.
+    The histogram of durations has counted the requests already: a second count would make a light request take a
+    hundredth longer.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
 
     def collect(self) -> Iterator[Metric]:
+        build = GaugeMetricFamily("flaskapp_build_info", "1, and the version of the server", labels=["version"])
+        build.add_metric([__version__], 1)
+        yield build
         for metric in self._registry.collect():
             yield metric
             if metric.name == DURATION:

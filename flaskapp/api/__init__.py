@@ -9,6 +9,7 @@ from flask_smorest import Api as SmorestApi
 from flask_smorest.error_handler import ErrorSchema
 from werkzeug.exceptions import ClientDisconnected, HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
+from flaskapp import __version__
 from flaskapp.api import (
     application,
     caption,
@@ -45,7 +46,7 @@ DESCRIPTION = "Captions for images, and the other endpoints of an MLOps course, 
 
 OPENAPI = {
     "API_TITLE": "flaskapp",
-    "API_VERSION": "1",
+    "API_VERSION": __version__,
     "OPENAPI_VERSION": "3.1.0",
     "API_SPEC_OPTIONS": {"info": {"description": DESCRIPTION, "license": {"name": "MIT", "identifier": "MIT"}}},
 }

@@ -31,7 +31,7 @@ def assemble(config: Mapping[str, Any], database: Database, folder: Path) -> Job
         seconds_kept=config["JOB_TTL"],
     )
     if queue.is_local:
-        jobs.on_wait = InProcessWorker(jobs).start  # gunicorn.conf.py replaces it
+        jobs.on_wait = InProcessWorker(jobs).start  # gunicorn's configuration replaces it
     work = Work(ledger, blobs, jobs.keeper, captioner, config["MAX_MEGAPIXELS"])
     queue.register(work.caption_chunk, jobs.tidy)
     return jobs

@@ -1,1 +1,1 @@
-"""How gunicorn serves the application: what `gunicorn.conf.py` names. Nothing here knows what a request asks for."""
+"""How gunicorn serves the application: what `gunicorn_conf` names. Nothing here knows what a request asks for."""

@@ -13,6 +13,7 @@ import marshmallow as ma
 from flask import Response, json
 from marshmallow import ValidationError, post_load, validate
 
+from flaskapp import __version__
 from flaskapp.api import image_quota
 from flaskapp.api.caption import SQUARE, WARNING, Generation
 from flaskapp.api.compatible import chat, tensors
@@ -154,7 +155,7 @@ class InferAnswer(ma.Schema):
 
 class ServerMetadata(ma.Schema):
     name = ma.fields.String(required=True, metadata={"examples": ["flaskapp"]})
-    version = ma.fields.String(required=True, metadata={"examples": ["1"]})
+    version = ma.fields.String(required=True, metadata={"examples": [__version__]})
     extensions = ma.fields.List(ma.fields.String(), required=True, metadata={"examples": [EXTENSIONS]})
 
 
@@ -188,7 +189,7 @@ blp = CompatibleBlueprint(
 @blp.response(200, ServerMetadata)
 def server_metadata() -> dict[str, Any]:
     """Tell of the server, as the Open Inference Protocol has it"""
-    return {"name": "flaskapp", "version": "1", "extensions": EXTENSIONS}
+    return {"name": "flaskapp", "version": __version__, "extensions": EXTENSIONS}
 
 
 @blp.route("/v2/models/<path:name>/", parameters=[chat.MODEL_NAME])
