@@ -2,7 +2,9 @@
 
 import glob
 import logging
+import math
 import os
+import time
 from collections.abc import Iterable, Iterator
 from functools import partial
 from http import HTTPStatus
@@ -27,6 +29,7 @@ FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # the variable that prometheus_client reads
 PARTIAL = "partial"  # a file in the folder that says that some process has no files there
 MOST_SERIES = 300  # of method, route and status: the files that they are in must not grow
 
+WAITING = "captioner_oldest_waiting_seconds"
 DURATION, REQUESTS = "flaskapp_http_request_duration_seconds", "flaskapp_http_requests"
 SECONDS = (0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 IMAGES = (1, 2, 4, 8, 16, 32, 64)
@@ -69,7 +72,13 @@ class Metrics:
         )
         self._tokens = counter("captioner_tokens_total", "Tokens of the captions that were made")
         self.batch = histogram("captioner_batch_images", "Images that began together", buckets=IMAGES)
-        self.waiting = gauge("captioner_waiting_images", "Images that wait for a batch")
+        self._waiting = gauge("captioner_waiting_images", "Images that wait for a batch")
+        self._waiting_since = gauge(
+            WAITING,
+            "Seconds that the first image in the queue has waited; those of caption jobs do not count",
+            multiprocess_mode="livemin",
+        )
+        self._waiting_since.set(math.inf)
 
     def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """A request was answered. `route` is a rule of the application, never a path that somebody made up."""
@@ -97,20 +106,28 @@ class Metrics:
         """The model that was loaded, and the decoder that takes its default settings."""
         self._decoder.labels(model, decoder).set(1)
 
+    def set_waiting(self, images: int, since: float | None) -> None:
+        """The length of the queue, and when its first image came, by `perf_counter`, which processes share."""
+        self._waiting.set(images)
+        self._waiting_since.set(math.inf if since is None else since)
+
     def _add_series(self, method: str, route: str, status: int) -> Histogram:
         if len(self._series) >= MOST_SERIES:
             method, route = OTHER, OTHER
         return self._series.setdefault((method, route, status), self._duration.labels(method, route, status))
 
-    def render(self) -> bytes:
-        """All processes' metrics as Prometheus reads them. Raises MetricsUnavailable where they cannot be added up."""
+    def render(self, others: Iterable[Metric] = ()) -> bytes:
+        """All processes' metrics, and `others`, as Prometheus reads them.
+
+        Raises MetricsUnavailable where the processes' cannot be added up.
+        """
         if self._is_partial or (self._folder is not None and (self._folder / PARTIAL).exists()):
             raise MetricsUnavailable("the workers have no place to add up their metrics: the log says why")
         together = self._registry
         if self._folder is not None:
             together = CollectorRegistry()
             WholeFilesCollector(together, str(self._folder))  # type: ignore[no-untyped-call]
-        return prometheus_client.generate_latest(Rendered(together))
+        return prometheus_client.generate_latest(Rendered(together, others))
 
 
 def damage_of(file: str | Path) -> Exception | None:
@@ -143,27 +160,36 @@ class WholeFilesCollector(MultiProcessCollector):
 
 
 class Rendered:
-    """A registry's metrics, and those that are computed when somebody reads them: the version, and the requests.
+    """A registry's metrics, and those that are computed when somebody reads them: versions, ages, and requests.
 
     The histogram of durations has counted the requests already: a second count would make a light request take a
     hundredth longer.
     """
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._registry = registry
+    def __init__(self, registry: CollectorRegistry, others: Iterable[Metric]) -> None:
+        self._registry, self._others = registry, others
 
     def collect(self) -> Iterator[Metric]:
         build = GaugeMetricFamily("flaskapp_build_info", "1, and the version of the server", labels=["version"])
         build.add_metric([__version__], 1)
         yield build
+        yield from self._others
         for metric in self._registry.collect():
-            yield metric
+            yield _aged(metric) if metric.name == f"flaskapp_{WAITING}" else metric
             if metric.name == DURATION:
                 requests = CounterMetricFamily(REQUESTS, "Requests that were answered")
                 for sample in metric.samples:
                     if sample.name.endswith("_count"):
                         requests.add_sample(f"{REQUESTS}_total", sample.labels, sample.value)
                 yield requests
+
+
+def _aged(metric: Metric) -> Metric:
+    """A time that was measured as the age that it has now; 0 where there is none."""
+    (since,) = [sample.value for sample in metric.samples]
+    is_known = 0 < since < math.inf  # 0: of a process that has just made its file
+    age = max(0.0, time.perf_counter() - since) if is_known else 0.0
+    return GaugeMetricFamily(metric.name, metric.documentation, age)
 
 
 def given_folder() -> str | None:

@@ -1,5 +1,6 @@
 """What the container and Kubernetes run beside the server, as far as it runs without them."""
 
+import json
 import os
 import re
 import subprocess
@@ -11,12 +12,15 @@ import pytest
 import yaml
 from flask.testing import FlaskClient
 
+from flaskapp.settings import SETTINGS
 from tests.conftest import ROOT, Server
 from tests.jobs.hosts import Network, made_network
 
 DEPLOY = ROOT / "deploy"
 IMAGE = (ROOT / "Dockerfile").read_text()
 DEPLOYMENT: dict[str, Any] = next(iter(yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text())))
+AUTOSCALER: dict[str, Any] = yaml.safe_load((DEPLOY / "kubernetes-autoscaling.yaml").read_text())
+DASHBOARD: dict[str, Any] = json.loads((DEPLOY / "grafana-dashboard.json").read_text())
 POD = DEPLOYMENT["spec"]["template"]["spec"]
 CONTAINER = POD["containers"][0]
 
@@ -84,3 +88,53 @@ def test_kubernetes_probes_are_answered_at_the_port_that_is_bound(client: FlaskC
     for name in ("startupProbe", "livenessProbe", "readinessProbe"):
         assert CONTAINER[name]["httpGet"]["port"] == "http"
         assert client.get(CONTAINER[name]["httpGet"]["path"]).status_code in (200, 503)
+
+
+def served_metrics(client: FlaskClient) -> set[str]:
+    """The names of all series, also of those that nothing was counted in so far."""
+    names = set()
+    for name, kind in re.findall(r"^# TYPE (\S+) (\S+)$", client.get("/metrics").text, re.MULTILINE):
+        names |= {f"{name}_{part}" for part in ("bucket", "sum", "count")} if kind == "histogram" else {name}
+    return names
+
+
+def test_every_metric_of_the_dashboard_and_the_autoscaler_is_served(client: FlaskClient) -> None:
+    queries = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
+    assert len(queries) >= len(DASHBOARD["panels"]) > 0
+    queries += [variable["query"] for variable in DASHBOARD["templating"]["list"]]
+    queries += [each["pods"]["metric"]["name"] for each in AUTOSCALER["spec"]["metrics"]]
+    named = {name for query in queries for name in re.findall(r"\bflaskapp_\w+", query)}
+    assert named <= served_metrics(client), named - served_metrics(client)
+
+
+def test_every_metric_is_on_the_dashboard(client: FlaskClient) -> None:
+    board = json.dumps(DASHBOARD)
+    names = {re.sub("_(bucket|sum|count)$", "", name) for name in served_metrics(client)}
+    assert {name for name in names if name not in board} == set()
+
+
+def test_panels_do_not_overlap() -> None:
+    cells = [
+        (x, y)
+        for place in (panel["gridPos"] for panel in DASHBOARD["panels"])
+        for x in range(place["x"], place["x"] + place["w"])
+        for y in range(place["y"], place["y"] + place["h"])
+    ]
+    assert len(cells) == len(set(cells))
+    assert max(x for x, _ in cells) < 24
+
+
+def test_the_autoscaler_scales_the_deployment_on_the_depth_of_the_queue() -> None:
+    target = AUTOSCALER["spec"]["scaleTargetRef"]
+    assert (target["kind"], target["name"]) == (DEPLOYMENT["kind"], DEPLOYMENT["metadata"]["name"])
+    (metric,) = AUTOSCALER["spec"]["metrics"]
+    assert metric["pods"]["metric"]["name"] == "flaskapp_captioner_waiting_images"
+    defaults = {setting.name: setting.default for setting in SETTINGS}
+    assert int(metric["pods"]["target"]["averageValue"]) == defaults["CAPTIONER_MAX_BATCH"]
+    assert defaults["CAPTIONER_MAX_BATCH"] < defaults["CAPTIONER_QUEUE"], "it scales before requests are refused"
+
+
+def test_prometheus_scrapes_the_port_that_is_bound(client: FlaskClient) -> None:
+    annotations = DEPLOYMENT["spec"]["template"]["metadata"]["annotations"]
+    assert annotations["prometheus.io/port"] == str(CONTAINER["ports"][0]["containerPort"])
+    assert client.get(annotations["prometheus.io/path"]).status_code == 200

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from http import HTTPStatus
 from pathlib import Path
 
@@ -74,6 +75,17 @@ def test_images_and_tokens_are_counted_by_the_decoder_and_the_model_s_decoder_is
     assert read(metrics, "captioner_decoder") == {("fast", "embedded"): 1}
     assert read(metrics, "captioner_images_total") == {("fast",): 2, ("generate",): 1}
     assert read(metrics, "captioner_tokens_total") == {(): 21}
+
+
+def test_the_first_image_in_the_queue_gets_older_until_there_is_none() -> None:
+    metrics = Metrics()
+    assert read(metrics, "captioner_oldest_waiting_seconds") == {(): 0}
+    metrics.set_waiting(3, time.perf_counter() - 60)
+    assert read(metrics, "captioner_waiting_images") == {(): 3}
+    ages = [read(metrics, "captioner_oldest_waiting_seconds")[()] for _ in range(2)]
+    assert 60 <= ages[0] < ages[1] < 90
+    metrics.set_waiting(0, None)
+    assert read(metrics, "captioner_oldest_waiting_seconds") == {(): 0}
 
 
 def test_a_part_of_the_metrics_is_not_taken_for_all() -> None:

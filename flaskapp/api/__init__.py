@@ -35,6 +35,7 @@ from flaskapp.api import (
 )
 from flaskapp.api.error_answer import answer_error
 from flaskapp.errors import FlaskappError
+from flaskapp.jobs.backlog import BacklogMonitor
 
 RESOURCES = (
     *(status, items, login, text_model, cv_model, caption, caption_jobs, image_to_text),
@@ -140,6 +141,7 @@ def init_app(app: Flask) -> None:
     app.url_map.strict_slashes = False  # a trailing slash never matters
     app.url_map.merge_slashes = False  # it would redirect, to the host that the request names
     app.extensions["database_check"] = probes.watch_database(app.extensions["accounts"])
+    app.extensions["job_backlog"] = BacklogMonitor(app.extensions["jobs"].ledger.backlog)
     app.before_request(application.refuse_other_spellings)
     api = Api(app)
     api.ma_plugin.converter.add_attribute_function(fields.document_with(app.config))

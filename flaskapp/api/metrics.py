@@ -2,7 +2,7 @@
 
 from http import HTTPStatus
 
-from flask import Response
+from flask import Response, current_app
 
 from flaskapp import metrics
 from flaskapp.api.blueprint import Blueprint
@@ -21,5 +21,10 @@ blp = Blueprint("metrics", __name__, description="What happened so far")
 )
 @blp.errors(HTTPStatus.SERVICE_UNAVAILABLE)
 def show() -> Response:
-    """Count requests, errors, captions, tokens, batches and what waits"""
-    return Response(metrics.current.render(), content_type=metrics.CONTENT_TYPE)
+    """Count requests, errors, captions, tokens, batches and what waits
+
+    While the database cannot be used, `flaskapp_jobs_…` are left out.
+    """
+    backlog = current_app.extensions["job_backlog"].latest()
+    text = metrics.current.render(backlog.metrics() if backlog is not None else ())
+    return Response(text, content_type=metrics.CONTENT_TYPE)

@@ -183,6 +183,7 @@ class Batcher:
             left = [*self._waiting, *self._patient]
             self._waiting.clear()
             self._patient.clear()
+            self._count_waiting()
             return left
 
     def _idle_lanes(self) -> int:
@@ -211,7 +212,8 @@ class Batcher:
         return jobs
 
     def _count_waiting(self) -> None:
-        metrics.current.waiting.set(len(self._waiting) + len(self._patient))
+        first = next((job.submitted for job in self._waiting if not job.is_abandoned), None)
+        metrics.current.set_waiting(len(self._waiting) + len(self._patient), first)
 
 
 def _pop(waiting: deque[Job], room: int, may_join: Callable[[Job], bool]) -> list[Job]:

@@ -223,7 +223,7 @@ def main() -> None:
         configure(settings.read_one("LOG_FORMAT"))
         create_app({"CAPTIONER_DEVICE": device})
         metrics.share(Path(folder) if folder else None, process)
-        metrics.current.waiting.set(0)  # of an engine process before this one, something else may be there
+        metrics.current.set_waiting(0, None)  # of an engine process before this one, something else may be there
         with socket.socket(fileno=sys.stdin.fileno()) as listener:
             run(listener, captioner, Identity.parse(identity), int(host))
 

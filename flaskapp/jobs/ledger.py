@@ -15,6 +15,8 @@ from sqlalchemy.orm import Session
 
 from flaskapp.database import Database, current_time, exclude_others, found_a_row, is_alone
 from flaskapp.errors import KeyReused
+from flaskapp.jobs import backlog
+from flaskapp.jobs.backlog import Backlog
 from flaskapp.jobs.claims import ChunkId, Claim, Counts, Outcome
 from flaskapp.jobs.conditions import is_chunk, is_free, is_in, is_of, is_open
 from flaskapp.jobs.fairness import next_chunk
@@ -265,6 +267,10 @@ class Ledger:
     def has_work(self) -> bool:
         with self._database.session() as session:
             return session.scalar(select(Job.id).where(Job.state.in_(ACTIVE)).limit(1)) is not None
+
+    def backlog(self) -> Backlog:
+        with self._database.session() as session:
+            return backlog.measure(session, current_time(session))
 
     def expire(self, age: float) -> list[str]:
         """Expire jobs older than `age` seconds. Returns the ids of all jobs that ended longer ago than that."""

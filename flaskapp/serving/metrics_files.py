@@ -19,7 +19,13 @@ from flaskapp.serving.leftovers import make_folder
 
 log = logging.getLogger(__name__)
 
-ROOM = {"counter": 2**18, "histogram": 2**21, "gauge_livesum": 2**16, "gauge_livemax": 2**16}  # bytes
+ROOM = {  # bytes
+    "counter": 2**18,
+    "histogram": 2**21,
+    "gauge_livesum": 2**16,
+    "gauge_livemax": 2**16,
+    "gauge_livemin": 2**16,
+}
 
 
 class MetricsFiles:

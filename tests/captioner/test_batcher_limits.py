@@ -1,11 +1,13 @@
 """Whom the batcher refuses, and what it gives up. With a stand-in engine; no clock decides anything."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from flaskapp import metrics
 from flaskapp.captioner.batcher import Batcher
 from flaskapp.counted import Counted
 from flaskapp.errors import (
@@ -47,6 +49,32 @@ def test_who_comes_while_nobody_waits_may_bring_more_than_may_wait(
     engine.gate.set()
     words = [str(number) for number in range(5)]
     assert texts(make(max_batch=2, max_waiting=2).caption(words, SETTINGS, 30)) == [[word] for word in words]
+
+
+def test_the_metrics_show_since_when_the_first_request_in_the_queue_waits(
+    make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[int, float | None]] = []
+    monkeypatch.setattr(metrics.current, "set_waiting", lambda *told_of: told.append(told_of))
+    batcher = make()
+    running = hold(pool, batcher, engine)
+    began = time.perf_counter()
+    answers = [ask(pool, batcher, "of a job", deadline=float("inf"))]
+    wait_until_waiting(batcher, 1)
+    assert told[-1] == (1, None), "images of caption jobs may wait"
+    answers.append(ask(pool, batcher, "second"))
+    wait_until_waiting(batcher, 2)
+    images, since = told[-1]
+    assert images == 2
+    assert since is not None
+    assert began < since < time.perf_counter()
+    answers.append(ask(pool, batcher, "third"))
+    wait_until_waiting(batcher, 3)
+    assert told[-1] == (3, since)
+    engine.gate.set()
+    for answer in (running, *answers):
+        answer.result(30)
+    assert told[-1] == (0, None)
 
 
 def test_what_nobody_waits_for_any_more_is_dropped_before_it_starts(

@@ -1,10 +1,12 @@
 """Metrics of several processes in one folder, by a running server, and by a disk that has no room."""
 
 import os
+import re
 import resource
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -167,11 +169,23 @@ def test_a_new_worker_goes_on_with_the_files_of_one_that_ended(tmp_path: Path) -
     for _ in range(2):
         files.enter(files.make_room([1]))
         metrics.current.count_request("GET", "/", 200, 0.1)
-        metrics.current.waiting.set(5)
+        metrics.current.set_waiting(5, time.perf_counter() - 60)
         files.leave(0)
     text = metrics.current.render().decode()
     assert 'flaskapp_http_requests_total{method="GET",route="/",status="200"} 2.0' in text
     assert "flaskapp_captioner_waiting_images 5.0" not in text
+    assert "flaskapp_captioner_oldest_waiting_seconds" not in text
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_the_oldest_wait_is_the_longest_of_all_processes(tmp_path: Path) -> None:
+    files = MetricsFiles()
+    files.open(str(tmp_path), os.getuid(), os.getgid())
+    for place, since in enumerate((None, time.perf_counter() - 60, time.perf_counter() - 5, None)):
+        files.enter(files.make_room(range(place)))
+        metrics.current.set_waiting(1, since)
+    (age,) = re.findall(r"^flaskapp_captioner_oldest_waiting_seconds (.+)$", metrics.current.render().decode(), re.M)
+    assert 60 <= float(age) < 90
 
 
 @pytest.mark.usefixtures("in_this_process")

@@ -1,0 +1,105 @@
+"""The work that caption jobs have left, as `/metrics` shows it."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from flask import Flask
+from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import update
+
+from flaskapp.database import Database
+from flaskapp.errors import DatabaseUnavailable
+from flaskapp.jobs.backlog import Backlog, BacklogMonitor
+from flaskapp.jobs.claims import ChunkId, Outcome
+from flaskapp.jobs.ledger import Ledger
+from flaskapp.jobs.tables import Job
+from tests.postgresql import PostgreSQL, database_url, postgresql
+
+__all__ = ["PostgreSQL", "database_url", "postgresql"]  # fixtures
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    database = Database(database_url)
+    yield database
+    database.close()
+
+
+def make_job(ledger: Ledger, images: int) -> str:
+    job = ledger.open("", None, "fingerprint", {}, images)
+    ledger.accept(job.id, [f"{number}.png" for number in range(images)], 2)
+    return job.id
+
+
+def served(app: Flask) -> dict[str, float]:
+    text = app.test_client().get("/metrics").text
+    return {
+        sample.name.removeprefix("flaskapp_jobs_"): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name.startswith("flaskapp_jobs_")
+    }
+
+
+def test_open_chunks_of_active_jobs_count_until_they_are_done(database: Database) -> None:
+    ledger = Ledger(database)
+    assert ledger.backlog() == Backlog(0, 0, 0.0)
+    first, second = make_job(ledger, 3), make_job(ledger, 4)
+    ledger.open("", None, "fingerprint", {}, 9)  # still being received
+    assert ledger.backlog()[:2] == (2, 4)
+    claim = ledger.claim(ChunkId(first, 0))
+    assert claim is not None
+    assert ledger.backlog()[:2] == (2, 4), "a chunk in work is not done"
+    assert ledger.save(claim, {0: Outcome(captions=["a star"]), 1: Outcome(error="broken")})
+    assert ledger.backlog()[:2] == (2, 3)
+    ledger.cancel(second)
+    assert ledger.backlog()[:2] == (1, 1)
+
+
+def test_the_age_is_that_of_the_oldest_job_with_work_left(database: Database) -> None:
+    ledger = Ledger(database)
+    old, _ = make_job(ledger, 1), make_job(ledger, 1)
+    with database.session() as session:
+        session.execute(update(Job).where(Job.id == old).values(created_at=Job.created_at - 100))
+    assert 100 <= ledger.backlog().oldest_age < 130
+    ledger.cancel(old)
+    assert 0 <= ledger.backlog().oldest_age < 30
+
+
+def test_the_metrics_show_the_backlog(make_app: Callable[..., Flask]) -> None:
+    app = make_app()
+    make_job(app.extensions["jobs"].ledger, 3)
+    shown = served(app)
+    assert 0 <= shown.pop("oldest_age_seconds") < 30
+    assert shown == {"active": 1, "open_chunks": 2}
+
+
+def test_without_a_database_the_metrics_leave_the_backlog_out(make_app: Callable[..., Flask]) -> None:
+    app = make_app(DATABASE_URL="sqlite:////dev/null/no/database")
+    assert served(app) == {}
+    assert app.test_client().get("/metrics").status_code == 200
+
+
+def test_a_database_that_does_not_answer_delays_the_metrics_by_a_second_only() -> None:
+    monitor = BacklogMonitor(lambda: time.sleep(3) or Backlog(1, 1, 1.0))  # type: ignore[func-returns-value]
+    began = time.monotonic()
+    assert monitor.latest() is None
+    assert time.monotonic() - began < 2
+
+
+def test_the_database_is_asked_once_a_second_at_most() -> None:
+    asked: list[Any] = []
+
+    def measure() -> Backlog:
+        asked.append(None)
+        if len(asked) > 1:
+            raise DatabaseUnavailable("gone")
+        return Backlog(1, 2, 3.0)
+
+    monitor = BacklogMonitor(measure)
+    assert [monitor.latest() for _ in range(20)] == [Backlog(1, 2, 3.0)] * 20
+    assert len(asked) == 1
+    time.sleep(1.1)
+    assert monitor.latest() is None, "an old value is not told once the database is gone"
