@@ -156,6 +156,14 @@ def storage_url(text: str) -> str:
     return text
 
 
+def origins(text: str) -> tuple[str, ...]:
+    """Browsers send an origin in lower case, and without a path or the scheme's own port."""
+    listed = tuple(each.strip() for each in text.split(","))
+    if listed != ("*",) and not all(re.fullmatch(r"[a-z][a-z0-9+.-]*://[^\s/?#@*A-Z]+", each) for each in listed):
+        raise ValueError("* or origins such as https://app.example, in lower case, without a path")
+    return listed
+
+
 SETTINGS = (
     Setting("CAPTIONER_MODEL", str, None, "Hub id, folder or `embedded`: that model or none. Unset: `nlpconnect/vit-gpt2-image-captioning`, or `embedded` where that is not cached and the hub cannot be reached"),
     Setting("CAPTIONER_REVISION", str, None, "Commit of the hub model. Unset: a pinned one for the default model, else `main`"),
@@ -188,6 +196,7 @@ SETTINGS = (
     Setting("RATE_LIMIT_IMAGES", rate, OFF, "Images to caption for one login or API token, or for one address without logins, such as `1000/hour`, or `off`; more get 429"),
     Setting("RATE_LIMIT_STORAGE_URL", storage_url, SHARED, "Where these are counted: `shared://`, in the memory of this server's workers; `redis://host:6379`, for several servers; `rediss://` verifies the certificate, unless `?ssl_cert_reqs=none`", secret=True),
     Setting("TRUSTED_PROXIES", whole, 0, "Proxies in front whose `X-Forwarded-For` and `X-Forwarded-Prefix` are believed; 0: none is"),
+    Setting("CORS_ORIGINS", origins, None, "Origins whose pages may call this server from a browser (CORS), such as `https://app.example`, with commas between them, or `*`. Unset: none"),
     Setting("LOG_FORMAT", one_of("text", "json"), "text", "`text`: readable lines; `json`: an object a line, also of what is no request (under gunicorn)"),
 )  # fmt: skip
 

@@ -15,6 +15,7 @@ from flaskapp.api import (
     caption,
     caption_jobs,
     compatible,
+    cors,
     cv_model,
     demo,
     development_log,
@@ -154,5 +155,6 @@ def init_app(app: Flask) -> None:
     observed.init_app(app)  # first, so that its hook is the last
     blueprints = [resource.blp for resource in RESOURCES]
     rate_limits.init_app(app, login.blp, [blp for blp in blueprints if isinstance(blp, protected.ProtectedBlueprint)])
+    cors.init_app(app)
     security_headers.init_app(app)
     development_log.init_app()
