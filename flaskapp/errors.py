@@ -14,6 +14,7 @@ FlaskappError
 ├── UnsupportedCoding          415  a compressed body, or a part in base64
 ├── WrongPassword              401
 ├── WrongToken                 401  an API token that is unknown, revoked or expired
+├── UnknownClient              403  without logins, and behind a proxy that is not trusted
 ├── UnknownJob                 404  there is none with this id, or it is another's
 ├── LoginRequired              401  with the headers that name the ways to log in
 ├── UnsupportedImageFormat     415  not JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC or AVIF
@@ -125,6 +126,10 @@ class InvalidGeneration(FlaskappError):
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
         self.field = field
+
+
+class UnknownClient(FlaskappError):
+    status = HTTPStatus.FORBIDDEN
 
 
 class UnknownJob(FlaskappError):

@@ -79,6 +79,7 @@ class Error(ErrorSchema):
 EXAMPLES: dict[HTTPStatus, dict[str, Any]] = {
     HTTPStatus.BAD_REQUEST: {"message": "This is not JSON: Expecting value: line 1 column 1 (char 0)."},
     HTTPStatus.UNAUTHORIZED: {"message": "wrong username or password"},
+    HTTPStatus.FORBIDDEN: {"message": "this server does not know your address: it must trust the proxy in front of it"},
     HTTPStatus.NOT_FOUND: {"message": "there is no such job"},
     HTTPStatus.CONFLICT: {"message": "this Idempotency-Key was used for another job"},
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: {"message": "Send JSON, with the content type application/json."},

@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from flask import Blueprint, Flask, Response, request
+from flask import Blueprint, Flask, Response, current_app, request
 from flask_limiter import Limiter, RateLimitExceeded
 from limits.storage import Storage, storage_from_string
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from flaskapp.api.error_answer import answer_error
-from flaskapp.client_addresses import normalise
-from flaskapp.errors import TooManyAttempts
+from flaskapp.client_addresses import UNKNOWN, normalise
+from flaskapp.errors import TooManyAttempts, UnknownClient
 from flaskapp.image_quota import ImageQuota
 from flaskapp.login_guard import LoginGuard
 from flaskapp.rate_counters import RateCounters
@@ -17,6 +17,7 @@ from flaskapp.settings import OFF
 from flaskapp.shared_counters import SHARED
 
 REDIS_TIMEOUTS: dict[str, str | int] = {"socket_connect_timeout": 1, "socket_timeout": 1}  # the URL may have its own
+FORWARDED = ("X-Forwarded-For", "Forwarded", "X-Real-IP")  # headers of proxies that name the client
 
 
 def init_app(app: Flask, login: Blueprint, protected: list[Blueprint]) -> None:
@@ -57,6 +58,13 @@ def init_app(app: Flask, login: Blueprint, protected: list[Blueprint]) -> None:
 def client_address() -> str:
     """The key of this request's client in rate limits and quotas; see `client_addresses`."""
     return normalise(request.remote_addr)
+
+
+def require_client_address() -> None:
+    """Raises UnknownClient if this request's address is that of a proxy, and so the same for all clients."""
+    is_forwarded = any(name in request.headers for name in FORWARDED)
+    if client_address() == UNKNOWN or (is_forwarded and not current_app.config["TRUSTED_PROXIES"]):
+        raise UnknownClient("this server does not know your address: it must trust the proxy in front of it")
 
 
 def _make_limiter(storage_url: str) -> Limiter:

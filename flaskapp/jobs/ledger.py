@@ -15,11 +15,10 @@ from sqlalchemy.orm import Session
 
 from flaskapp.database import Database, current_time, exclude_others, found_a_row, is_alone
 from flaskapp.errors import KeyReused
-from flaskapp.jobs import backlog
-from flaskapp.jobs.backlog import Backlog
-from flaskapp.jobs.claims import ChunkId, Claim, Counts, Outcome
+from flaskapp.jobs.claims import ChunkId, Claim, Outcome
 from flaskapp.jobs.conditions import is_chunk, is_free, is_in, is_of, is_open
 from flaskapp.jobs.fairness import next_chunk
+from flaskapp.jobs.queries import JobQueries
 from flaskapp.jobs.quotas import Quotas
 from flaskapp.jobs.tables import (
     ACTIVE,
@@ -44,11 +43,12 @@ UNLIMITED = Quotas()
 AT_ONCE = 500  # lost messages that are sent again, jobs that are removed
 
 
-class Ledger:
+class Ledger(JobQueries):
     """Every method is one transaction, and raises DatabaseUnavailable."""
 
     def __init__(self, database: Database, quotas: Quotas = UNLIMITED) -> None:
-        self._database, self._quotas = database, quotas
+        super().__init__(database)
+        self._quotas = quotas
 
     # Jobs
 
@@ -106,25 +106,6 @@ class Ledger:
                 ],
             )
             return True
-
-    def find(self, job_id: str, owner: str) -> tuple[Job, Counts] | None:
-        with self._database.session() as session:
-            job = session.scalar(select(Job).where(Job.id == job_id, Job.owner == owner))
-            if job is None:
-                return None
-            counts = select(func.count(Image.captions), func.count(Image.error)).where(Image.job_id == job_id)
-            return job, Counts(*session.execute(counts).one())
-
-    def images(self, job_id: str, first: int, count: int) -> Sequence[Image]:
-        """Rows in upload order."""
-        chosen = select(Image).where(Image.job_id == job_id, Image.number >= first, Image.number < first + count)
-        with self._database.session() as session:
-            return session.scalars(chosen.order_by(Image.number)).all()
-
-    def done_chunks(self, job_id: str) -> Sequence[int]:
-        """The numbers of those with which nothing is to be done, any more."""
-        with self._database.session() as session:
-            return session.scalars(select(Chunk.number).where(Chunk.job_id == job_id, Chunk.is_done)).all()
 
     def cancel(self, job_id: str) -> None:
         """End a job, unless it has ended. Workers find that their claims are gone."""
@@ -263,14 +244,6 @@ class Ledger:
                 if found_a_row(session, again.values(sent_at=now, is_heard=False)):
                     found.append(chunk)
             return found
-
-    def has_work(self) -> bool:
-        with self._database.session() as session:
-            return session.scalar(select(Job.id).where(Job.state.in_(ACTIVE)).limit(1)) is not None
-
-    def backlog(self) -> Backlog:
-        with self._database.session() as session:
-            return backlog.measure(session, current_time(session))
 
     def expire(self, age: float) -> list[str]:
         """Expire jobs older than `age` seconds. Returns the ids of all jobs that ended longer ago than that."""

@@ -1,10 +1,9 @@
 """What clients ask of jobs: to take one, how it stands, what came of its images, to cancel it."""
 
 import logging
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from itertools import chain
 
@@ -12,11 +11,12 @@ from flaskapp.captioner import GenerationSettings
 from flaskapp.errors import BlobStoreUnavailable, BrokerUnavailable, Unavailable, UnknownJob
 from flaskapp.jobs.blobs import Blobs
 from flaskapp.jobs.bundle import Bundle, Limits, NamedFile, unpack
-from flaskapp.jobs.claims import ChunkId, Counts
+from flaskapp.jobs.claims import ChunkId
 from flaskapp.jobs.keeper import Keeper
 from flaskapp.jobs.ledger import Ledger
 from flaskapp.jobs.queue import Queue
-from flaskapp.jobs.tables import ACTIVE, QUEUED, RECEIVING, Image, Job
+from flaskapp.jobs.status import JobStatus
+from flaskapp.jobs.tables import ACTIVE, RECEIVING, Image, Job
 from flaskapp.machine import usable_cores
 from flaskapp.threads import Threads
 from flaskapp.turns import Turns
@@ -27,19 +27,6 @@ PAGE = 500  # rows that are read at once
 
 # A job that is being taken has a chunk in memory, unpacked and packed again.
 MEMORY = 2**28  # bytes
-
-
-@dataclass(frozen=True)
-class JobStatus:
-    id: str
-    state: str
-    total: int  # images
-    done: int  # with captions
-    failed: int  # with a reason why there are none
-    seconds_remaining: float | None  # as far as can be told
-    created_at: float  # this and the next, seconds since 1970
-    ended_at: float | None
-    sequences: int  # captions of an image
 
 
 class Jobs:
@@ -84,8 +71,7 @@ class Jobs:
                 with self._forgetting(job):
                     chunks = self._store(job.id, bundle)
                     if not self.ledger.accept(job.id, bundle.names, self._chunk_size):
-                        for done in self.ledger.done_chunks(job.id):  # another took it, and we stored it once more
-                            self.blobs.remove(job.id, done)
+                        self._remove_stored_again(job)
                 try:
                     send(ChunkId(job.id, number) for number in range(chunks))
                 except BrokerUnavailable:
@@ -98,6 +84,15 @@ class Jobs:
             first = number * self._chunk_size
             self.blobs.write(job_id, number, {first + place: file.data for place, file in enumerate(files)})
         return number + 1
+
+    def _remove_stored_again(self, job: Job) -> None:
+        """Remove the images that no worker will read: another request stored them first, or the job has ended."""
+        found = self.ledger.find(job.id, job.owner)
+        if found is None or found[0].state not in ACTIVE:
+            self.blobs.remove(job.id)
+        else:
+            for done in self.ledger.done_chunks(job.id):
+                self.blobs.remove(job.id, done)
 
     @contextmanager
     def _forgetting(self, job: Job) -> Iterator[None]:
@@ -118,7 +113,7 @@ class Jobs:
             raise UnknownJob("there is no such job")
         if found[0].state in ACTIVE:
             self.on_wait()
-        return _status(*found)
+        return JobStatus.of(*found)
 
     def results(self, job: JobStatus, first: int, count: int) -> Sequence[Image]:
         """What is known of some images, in upload order. None beyond the last: no database is asked for those."""
@@ -138,6 +133,13 @@ class Jobs:
             raise UnknownJob("there is no such job any more")
         return images
 
+    def page(self, owner: str, client: str, first: int, count: int) -> tuple[list[JobStatus], int]:
+        """Jobs of a client, the newest first, and how many there are in all."""
+        found, total = self.ledger.page(owner, client, first, count)
+        if any(job.state in ACTIVE for job, _ in found):
+            self.on_wait()
+        return [JobStatus.of(*each) for each in found], total
+
     def cancel(self, job_id: str, owner: str) -> None:
         """End a job unless it has ended; what was captioned stays. Raises UnknownJob."""
         self.find(job_id, owner)
@@ -147,35 +149,24 @@ class Jobs:
         except BlobStoreUnavailable:
             log.warning("The images of job %s stay until it is forgotten", job_id)
 
+    def cancel_or_delete(self, job_id: str, owner: str) -> None:
+        """Cancel a job, or delete one that has ended, with its results and images.
+
+        Raises UnknownJob, and BlobStoreUnavailable if nothing was deleted.
+        """
+        if self.find(job_id, owner).has_ended:
+            self._delete(job_id)
+        else:
+            self.cancel(job_id, owner)
+
     def tidy(self) -> None:
-        """End the jobs that took too long, and forget, with their images, those that ended long ago."""
+        """End the jobs that took too long, and delete those that ended long ago."""
         for job_id in self.ledger.expire(self._seconds_kept):
             try:
-                self.blobs.remove(job_id)
-            except BlobStoreUnavailable:  # this one's turn comes again, the others' now
+                self._delete(job_id)
+            except BlobStoreUnavailable:  # the next call tries again
                 log.warning("The images of job %s could not be removed", job_id)
-            else:
-                self.ledger.remove(job_id)
 
-
-def _status(job: Job, counts: Counts) -> JobStatus:
-    return JobStatus(
-        id=job.id,
-        state=QUEUED if job.state == RECEIVING else job.state,
-        total=job.total,
-        done=counts.done,
-        failed=counts.failed,
-        seconds_remaining=_estimate(job, sum(counts)),
-        created_at=job.created_at,
-        ended_at=job.ended_at,
-        sequences=job.config.get("num_return_sequences") or 1,
-    )
-
-
-def _estimate(job: Job, finished: int) -> float | None:
-    """At the pace so far. None while there is none."""
-    if job.state not in (*ACTIVE, RECEIVING):
-        return 0.0
-    if not finished or job.started_at is None:
-        return None
-    return max(0.1, round((time.time() - job.started_at) / finished * (job.total - finished), 1))
+    def _delete(self, job_id: str) -> None:
+        self.blobs.remove(job_id)  # first: without the job's row, nothing would find images that are left
+        self.ledger.remove(job_id)

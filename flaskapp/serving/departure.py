@@ -15,20 +15,22 @@ PATIENCE = 1.0  # seconds
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-def watch(environ: Mapping[str, Any]) -> Callable[[], bool]:
+def watch(environ: Mapping[str, Any], *, is_answered: bool = False) -> Callable[[], bool]:
     """A function that says whether the client has left. Any thread may call it.
 
     A client that only closes its sending half, as `nc -N` does, waits for its answer. The system tells no difference
     between that and a connection that is closed, until something is sent: a closed one is reset then. What may be sent
     before an answer, however often, is 100 Continue (RFC 9110, section 15.2), but not all clients expect it: it is sent
     to those that closed their half a while ago. HTTP/1.0 does not know it: such a client has left then, as for nginx.
+    So has every client once its answer has begun (`is_answered`): 100 Continue would be a part of that answer.
 
     Asks the socket that gunicorn puts into the environment; under another server it says no.
     """
     sock = environ.get("gunicorn.socket")
     if sock is None:
         return lambda: False
-    return Watch(sock.fileno(), knows_continue=environ["SERVER_PROTOCOL"] == "HTTP/1.1").has_left
+    knows_continue = environ["SERVER_PROTOCOL"] == "HTTP/1.1" and not is_answered
+    return Watch(sock.fileno(), knows_continue=knows_continue).has_left
 
 
 class Watch:

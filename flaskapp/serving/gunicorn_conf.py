@@ -103,6 +103,7 @@ def post_worker_init(worker: Any) -> None:
             """Answer what is under way, and be replaced."""
             worker.alive = False
 
+        extensions["is_stopping"] = lambda: not worker.alive
         extensions["jobs"].on_wait = lambda: worker.jobs.ring(on_loss=leave)
     if worker.age == 1 and "accounts" in extensions:
         warn_of_logins(worker.wsgi.config, extensions["accounts"])

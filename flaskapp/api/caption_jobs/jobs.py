@@ -1,0 +1,95 @@
+"""Submit, list, read, cancel and delete jobs."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from http import HTTPStatus
+from typing import Any
+
+from flask import current_app, url_for
+
+from flaskapp.api import image_quota
+from flaskapp.api.caption import IMAGE_TYPES
+from flaskapp.api.caption_jobs.resource import PAGINATION, blp, jobs, pagination
+from flaskapp.api.caption_jobs.schemas import DeleteQuery, Job, JobForm, JobHeaders, JobPath, JobsQuery
+from flaskapp.api.protected import client, username
+from flaskapp.api.rate_limits import require_client_address
+from flaskapp.api.unprocessable import refusing
+from flaskapp.captioner import GenerationSettings, captioner
+from flaskapp.jobs import JobStatus, Limits, NamedFile
+
+LOCATION = {"Location": {"description": "Where the job can be asked for", "schema": {"type": "string"}}}
+FORM = {"multipart/form-data": {"encoding": {"config": {"contentType": "application/json"}}}}
+FORM["multipart/form-data"]["encoding"]["data"] = {"contentType": f"{IMAGE_TYPES}, application/zip"}
+
+
+@blp.route("/caption_jobs/", methods=["POST"])
+@blp.doc(requestBody={"content": FORM})
+@blp.arguments(JobHeaders, location="headers", as_kwargs=True)
+@blp.arguments(JobForm, location="multipart", as_kwargs=True)
+@blp.response(202, Job, headers=LOCATION | image_quota.HEADERS)
+@blp.errors(
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.CONFLICT,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+)
+def submit(data: list[NamedFile], config: GenerationSettings, key: str | None = None) -> Any:
+    """Have many images captioned later
+
+    An image that cannot be captioned fails alone, in the results. With an `Idempotency-Key` a repeated request finds
+    the job that it made; with other content it is refused (409).
+    """
+    with refusing("config"):
+        sequences = captioner.resolve(config).num_return_sequences
+    settings = replace(config, num_return_sequences=sequences)  # the columns of the results as CSV
+    with refusing("data"):
+        job = jobs().submit(data, _limits(), settings, username(), key, client(), image_quota.admit)
+    return job, {"Location": url_for("caption_jobs.find", job_id=job.id)}
+
+
+@blp.route("/caption_jobs/")
+@blp.arguments(JobsQuery, location="query", as_kwargs=True)
+@blp.response(200, Job(many=True), headers=PAGINATION)
+@blp.errors(HTTPStatus.FORBIDDEN, HTTPStatus.SERVICE_UNAVAILABLE)
+def list_jobs(page: int, page_size: int) -> tuple[list[JobStatus], Mapping[str, str]]:
+    """List your jobs, the newest first
+
+    Yours are those of your login or API token. Where the server wants no login, they are those that were submitted from
+    your address, or from your /64 network of IPv6.
+    """
+    if not username():
+        require_client_address()
+    found, total = jobs().page(username(), client(), (page - 1) * page_size, page_size)
+    return found, pagination(page, page_size, total)
+
+
+@blp.route("/caption_jobs/<job_id>")
+@blp.arguments(JobPath, location="path", as_kwargs=True)
+@blp.response(200, Job)
+@blp.errors(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE)
+def find(job_id: str) -> JobStatus:
+    """Tell how a job stands"""
+    return jobs().find(job_id, username())
+
+
+@blp.route("/caption_jobs/<job_id>", methods=["DELETE"])
+@blp.arguments(JobPath, location="path", as_kwargs=True)
+@blp.arguments(DeleteQuery, location="query", as_kwargs=True)
+@blp.response(204)
+@blp.errors(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE)
+def delete(job_id: str, keep_results: bool) -> None:
+    """Cancel a job, or delete one that has ended
+
+    A job that is cancelled keeps the captions that it has. A job that has ended is deleted with its results, and not
+    found any more (404), unless `keep_results` is true.
+    """
+    if keep_results:
+        jobs().cancel(job_id, username())
+    else:
+        jobs().cancel_or_delete(job_id, username())
+
+
+def _limits() -> Limits:
+    return Limits(current_app.config["MAX_JOB_IMAGES"], current_app.config["MAX_JOB_MB"] * 2**20)

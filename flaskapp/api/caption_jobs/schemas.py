@@ -1,0 +1,139 @@
+"""What requests for jobs contain, and what answers contain."""
+
+import marshmallow as ma
+from marshmallow import validate
+
+from flaskapp.api.caption import CaptionConfig
+from flaskapp.api.fields import DecimalInteger, Flag, FormFlag, JobFiles, JobId, JSONPart
+from flaskapp.captioner import GenerationSettings
+from flaskapp.jobs.tables import MAX_KEY, STATES
+
+EXAMPLE_ID = "0b6ee9d2-6a4d-4bb6-9a5c-7f1d3c0a8e55"
+ID = {"description": "The job's id", "examples": [EXAMPLE_ID]}
+STREAMS = {"jsonl": "application/jsonl", "csv": "text/csv"}
+MAX_PAGE = 10**9
+PAGE = {"description": "Which page, from 1", "examples": [1]}
+
+
+class JobConfig(CaptionConfig):
+    """The settings of `/caption/`, without scores."""
+
+    scores = Flag(
+        validate=validate.Equal(False, error="Jobs have no scores; /caption/ has them."),
+        metadata={"description": "Jobs have no scores", "examples": [False]},
+    )
+
+
+class JobForm(ma.Schema):
+    data = JobFiles(required=True, metadata={"description": "Image files, or one zip of them. The content decides"})
+    config = JSONPart(JobConfig, load_default=GenerationSettings)
+
+
+class JobHeaders(ma.Schema):
+    key = ma.fields.String(
+        data_key="Idempotency-Key",
+        validate=[
+            validate.Length(1, MAX_KEY),
+            validate.Regexp("^[!-~]+$", error="Not ASCII without spaces."),
+        ],
+        metadata={
+            "description": "Any text that nobody guesses: with the same one, the same content is the same job",
+            "examples": ["9f1c7a52-holiday-pictures"],
+        },
+    )
+
+
+class JobPath(ma.Schema):
+    job_id = JobId(required=True, metadata=ID)
+
+
+class JobsQuery(ma.Schema):
+    page = DecimalInteger(load_default=1, validate=validate.Range(1, MAX_PAGE), metadata=PAGE)
+    page_size = DecimalInteger(
+        load_default=20,
+        validate=validate.Range(1, 100),
+        metadata={"description": "Jobs of a page", "examples": [20]},
+    )
+
+
+class DeleteQuery(ma.Schema):
+    keep_results = FormFlag(
+        load_default=False,
+        metadata={"description": "`true`: cancel only, a job that has ended stays", "examples": [False]},
+    )
+
+
+class ResultsQuery(ma.Schema):
+    page = DecimalInteger(load_default=1, validate=validate.Range(1, MAX_PAGE), metadata=PAGE)
+    page_size = DecimalInteger(
+        load_default=100,
+        validate=validate.Range(1, 1000),
+        metadata={"description": "Images of a page", "examples": [100]},
+    )
+    format = ma.fields.String(
+        validate=validate.OneOf(list(STREAMS)),
+        metadata={"description": "All results at once, in this format instead of pages", "examples": ["jsonl"]},
+    )
+    bom = FormFlag(
+        load_default=False,
+        metadata={
+            "description": "`true`: begin the CSV with a byte order mark, from which Excel knows that it is UTF-8",
+            "examples": [True],
+        },
+    )
+    download = FormFlag(
+        load_default=False,
+        metadata={
+            "description": "`true`: with `format`, send a name for the file, so that browsers save it",
+            "examples": [True],
+        },
+    )
+
+
+class EventsHeaders(ma.Schema):
+    last_event_id = ma.fields.String(
+        data_key="Last-Event-ID",
+        metadata={
+            "description": "The `id` of the last event that was received. Browsers send it when they connect again",
+            "examples": ["running-480-1"],
+        },
+    )
+
+
+class Job(ma.Schema):
+    id = ma.fields.String(required=True, metadata=ID)
+    state = ma.fields.String(
+        required=True,
+        validate=validate.OneOf(STATES),
+        metadata={"description": "`expired`: it took too long", "examples": ["running"]},
+    )
+    total = ma.fields.Integer(required=True, metadata={"description": "Images of the job", "examples": [2000]})
+    done = ma.fields.Integer(required=True, metadata={"description": "Images with captions", "examples": [480]})
+    failed = ma.fields.Integer(required=True, metadata={"description": "Images with an error", "examples": [1]})
+    seconds_remaining = ma.fields.Float(
+        required=True,
+        allow_none=True,
+        metadata={"description": "At the pace so far; null while that is not known", "examples": [63.5]},
+    )
+    created_at = ma.fields.DateTime(
+        required=True, metadata={"description": "When it was taken", "examples": ["2026-11-24T12:00:00+00:00"]}
+    )
+    ended_at = ma.fields.DateTime(
+        required=True,
+        allow_none=True,
+        metadata={"description": "When it ended, done or not", "examples": ["2026-11-24T12:02:07+00:00"]},
+    )
+
+
+class JobResult(ma.Schema):
+    """`captions`, or `error`; neither of them yet, as long as the job runs."""
+
+    index = ma.fields.Integer(required=True, metadata={"description": "Place in the upload, from 0", "examples": [0]})
+    input = ma.fields.String(required=True, metadata={"description": "The file's name", "examples": ["my_cat.jpg"]})
+    captions = ma.fields.List(
+        ma.fields.String(),
+        metadata={"description": "The best first", "examples": [["a small red star on a grey background"]]},
+    )
+    error = ma.fields.String(
+        metadata={"description": "Why it has no captions", "examples": ["the png image is broken or cut short"]}
+    )

@@ -1,0 +1,63 @@
+"""What the database is asked about jobs, without a change to it."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Select, func, select
+
+from flaskapp.database import Database, current_time
+from flaskapp.jobs import backlog
+from flaskapp.jobs.backlog import Backlog
+from flaskapp.jobs.claims import Counts
+from flaskapp.jobs.tables import ACTIVE, Chunk, Image, Job
+
+Found = tuple[Job, Counts]
+
+
+class JobQueries:
+    """Every method is one transaction, and raises DatabaseUnavailable."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def find(self, job_id: str, owner: str) -> Found | None:
+        """One statement: clients that wait for a job call this often."""
+        with self._database.session() as session:
+            rows = session.execute(_with_counts().where(Job.id == job_id, Job.owner == owner))
+            return next(((job, Counts(done, failed)) for job, done, failed in rows), None)
+
+    def page(self, owner: str, client: str, first: int, count: int) -> tuple[list[Found], int]:
+        """Jobs of a client, the newest first, and how many there are in all."""
+        theirs = (Job.owner == owner, Job.client == client)
+        newest_first = (Job.created_at.desc(), Job.id)
+        with self._database.session() as session:
+            total = session.scalar(select(func.count(Job.id)).where(*theirs)) or 0
+            if first >= total:
+                return [], total
+            ids = session.scalars(select(Job.id).where(*theirs).order_by(*newest_first).offset(first).limit(count))
+            rows = session.execute(_with_counts().where(Job.id.in_(ids.all())).order_by(*newest_first))
+            return [(job, Counts(done, failed)) for job, done, failed in rows], total
+
+    def images(self, job_id: str, first: int, count: int) -> Sequence[Image]:
+        """Rows in upload order."""
+        chosen = select(Image).where(Image.job_id == job_id, Image.number >= first, Image.number < first + count)
+        with self._database.session() as session:
+            return session.scalars(chosen.order_by(Image.number)).all()
+
+    def done_chunks(self, job_id: str) -> Sequence[int]:
+        """The numbers of those with which nothing is to be done, any more."""
+        with self._database.session() as session:
+            return session.scalars(select(Chunk.number).where(Chunk.job_id == job_id, Chunk.is_done)).all()
+
+    def has_work(self) -> bool:
+        with self._database.session() as session:
+            return session.scalar(select(Job.id).where(Job.state.in_(ACTIVE)).limit(1)) is not None
+
+    def backlog(self) -> Backlog:
+        with self._database.session() as session:
+            return backlog.measure(session, current_time(session))
+
+
+def _with_counts() -> Select[Job, int, int]:
+    """Jobs with the numbers of their images that have captions or an error. A job being received has no images yet."""
+    counts = (func.count(Image.captions), func.count(Image.error))
+    return select(Job, *counts).outerjoin(Image, Image.job_id == Job.id).group_by(Job.id)
