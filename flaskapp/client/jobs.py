@@ -1,15 +1,17 @@
 """Caption jobs as methods: many images, taken at once by the server and captioned when there is time."""
 
+import itertools
 import json
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
+from http import HTTPStatus
 from typing import Any, Unpack
 from urllib.parse import quote
 
 from flaskapp.client.answers import Job, JobResult, texts
-from flaskapp.client.errors import TimedOut
+from flaskapp.client.errors import RequestRefused, TimedOut
 from flaskapp.client.generation import Generation
 from flaskapp.client.multipart import Form, ImageSource, listed
 from flaskapp.client.transport import Transport
@@ -42,6 +44,18 @@ class JobMethods:
         """How a job stands. RequestRefused, with status 404, if there is none."""
         return self._transport.ask("GET", _path(job_id), _job)
 
+    def list_jobs(self, *, page_size: int = 100) -> Iterator[Job]:
+        """Your jobs, the newest first. Pages are asked for as they are needed.
+
+        Yours are those of your login or token; where the server wants none, those submitted from your address.
+        """
+        for page in itertools.count(1):
+            query = {"page": page, "page_size": page_size}
+            jobs = self._transport.ask("GET", "/caption_jobs/", _jobs, params=query)
+            yield from jobs
+            if len(jobs) < page_size:
+                return
+
     def job_results(self, job_id: str, *, page_size: int = 100) -> Iterator[JobResult]:
         """What came of each image, in upload order. Pages are asked for as they are needed."""
         page, results = 1, [JobResult(0, "")] * page_size
@@ -53,7 +67,16 @@ class JobMethods:
 
     def cancel_job(self, job_id: str) -> None:
         """End a job. What was captioned stays, and a job that has ended stays as it is."""
-        self._transport.send("DELETE", _path(job_id), expected=204)
+        self._transport.send("DELETE", _path(job_id), expected=204, params={"keep_results": "true"})
+
+    def delete_job(self, job_id: str) -> None:
+        """Delete a job and its results; one that runs is cancelled first. RequestRefused, 404, if there is none."""
+        self.cancel_job(job_id)
+        try:
+            self._transport.send("DELETE", _path(job_id), expected=204)
+        except RequestRefused as error:
+            if error.status != HTTPStatus.NOT_FOUND:  # of a request that was sent again: it is deleted
+                raise
 
     def wait_for_job(
         self,
@@ -99,6 +122,10 @@ def _job(answer: Any) -> Job:
         created_at=datetime.fromisoformat(answer["created_at"]),
         ended_at=None if answer["ended_at"] is None else datetime.fromisoformat(answer["ended_at"]),
     )
+
+
+def _jobs(answer: Any) -> list[Job]:
+    return [_job(each) for each in answer]
 
 
 def _results(answer: Any) -> list[JobResult]:

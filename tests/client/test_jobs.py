@@ -121,3 +121,35 @@ def test_waiting_goes_by_the_servers_words_and_ends_with_the_job_the_time_or_the
         with pytest.raises(KeyError):
             client.wait_for_job("x", on_progress=lambda job: {}[job])
     assert len(server.asked) == 2
+
+
+def test_jobs_are_listed_newest_first_a_page_at_a_time(remote: Client) -> None:
+    ids = [remote.submit_job([ASSETS / "star.png"]).id for _ in range(3)]
+    for size in (1, 2, 3, 4):
+        assert [job.id for job in itertools.islice(remote.list_jobs(page_size=size), 3)] == ids[::-1]
+    page = [stand("done", 4, 0.0)] * 2
+    with ScriptedServer([answer(200, page), answer(200, page[:1])]) as server, Client(server.url) as client:
+        assert [job.done for job in client.list_jobs(page_size=2)] == [4, 4, 4]
+    lines = [f"GET /caption_jobs/?page={page}&page_size=2 HTTP/1.1" for page in (1, 2)]
+    assert [asked.line for asked in server.asked] == lines
+
+
+def test_a_job_is_deleted_and_one_that_runs_is_cancelled_first(remote: Client) -> None:
+    done, running = remote.submit_job([ASSETS / "star.png"]), remote.submit_job([ASSETS / "star.png"] * 400)
+    remote.wait_for_job(done.id, timeout=120)
+    remote.cancel_job(done.id)
+    assert remote.job(done.id).state == "done", "a cancellation deletes nothing"
+    for job in (done, running):
+        remote.delete_job(job.id)
+        for ask in (remote.job, remote.delete_job):
+            with pytest.raises(RequestRefused, match="404: there is no such job"):
+                ask(job.id)
+
+
+def test_a_deletion_whose_answer_was_lost_has_succeeded() -> None:
+    unknown = answer(404, {"code": 404, "status": "Not Found", "message": "there is no such job"})
+    with ScriptedServer([answer(204, b""), DROP, unknown]) as server, Client(server.url) as client:
+        client.delete_job("x")
+    assert [asked.line for asked in server.asked] == [
+        "DELETE /caption_jobs/x?keep_results=true HTTP/1.1", *["DELETE /caption_jobs/x HTTP/1.1"] * 2
+    ]  # fmt: skip

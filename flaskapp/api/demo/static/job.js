@@ -59,7 +59,7 @@ export class Job {
   }
 
   cancel() {
-    return this.api.send(this.#address, { method: "DELETE", keepalive: true }, () => {});
+    return this.api.send(`${this.#address}?keep_results=true`, { method: "DELETE", keepalive: true }, () => {});
   }
 
   /** @param {number} page from 1 @param {AbortSignal} signal @returns {Promise<Result[]>} */
