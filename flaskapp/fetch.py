@@ -1,4 +1,4 @@
-"""Files from the hosts that the operator names, for clients that send addresses of images.
+"""Requests to the hosts that the operator names: for images whose addresses clients send, and for webhooks.
 
 Any client may send an address, so it must not lead to anything that only this server can reach (server-side request
 forgery): HTTPS alone, no redirect, no proxy, and public addresses alone, whatever the DNS says. The address that was
@@ -13,8 +13,8 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Collection
-from contextlib import closing, suppress
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from urllib.parse import quote, urlsplit
 
 from flaskapp.errors import NotFetched, TooBusy
@@ -23,7 +23,7 @@ DEADLINE = 15.0  # seconds for all files of a request
 PATIENCE = 5.0  # seconds for a connection, for its next bytes, and for a turn
 AT_ONCE = 8  # fetches of one process
 PORT = 443
-HEADERS = {"User-Agent": "flaskapp", "Accept": "image/*", "Accept-Encoding": "identity", "Connection": "close"}
+HEADERS = {"User-Agent": "flaskapp", "Accept": "image/*", "Accept-Encoding": "identity"}
 KEPT = "%/:?@!$&'()*+,;=~"  # of a path and a query
 UNICAST = ipaddress.ip_network("2000::/3")  # the only part of IPv6 that is given out on the internet
 NAT64 = ipaddress.ip_network("64:ff9b::/96")  # IPv4 addresses in IPv6, where a network translates them
@@ -47,18 +47,55 @@ def fetch(url: str, allowance: Allowance) -> bytes:
 
     Raises NotFetched, which says why, for one that is not allowed or cannot be read, and TooBusy.
     """
-    host, port, path = _parse(url, allowance.hosts)
+    parse_url(url, allowance.hosts)
     if not _turns.acquire(timeout=PATIENCE):
         raise TooBusy("too many images are being fetched at once", retry_after=int(DEADLINE))
     try:
-        return _get(host, port, path, allowance)
-    except (OSError, http.client.HTTPException) as error:
-        raise NotFetched(f"{host} cannot be read: {type(error).__name__}") from error
+        content = request("GET", url, allowance.hosts, allowance.until, HEADERS, most=allowance.most)
     finally:
         _turns.release()
+    allowance.most -= len(content)
+    return content
 
 
-def _parse(url: str, hosts: Collection[str]) -> tuple[str, int, str]:
+def request(
+    method: str,
+    url: str,
+    hosts: Collection[str],
+    until: float,
+    headers: Mapping[str, str],
+    *,
+    body: bytes | None = None,
+    most: int = 0,
+) -> bytes:
+    """What one of the hosts answers, by `until` on the monotonic clock: at most so many bytes; with 0 none is read.
+
+    A timer cuts the connection at the deadline: one byte now and then is no answer.
+    Raises NotFetched, which says why, unless it answers with 2xx.
+    """
+    host, port, path = parse_url(url, hosts)
+    try:
+        with socket.create_connection((_public_address(host, port), port), _patience(until)) as plain:
+            timer = threading.Timer(max(0.0, until - time.monotonic()), _cut, [plain])
+            timer.start()
+            try:
+                with ssl.create_default_context().wrap_socket(plain, server_hostname=host) as sock:
+                    connection = http.client.HTTPSConnection(host, port)
+                    connection.sock = sock
+                    connection.request(method, path, body, {**headers, "Connection": "close"})
+                    content = _read(connection.getresponse(), host, most)
+            finally:
+                timer.cancel()
+    except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: of a socket that was cut
+        if time.monotonic() >= until:
+            raise NotFetched(f"{host} did not answer in time") from error
+        raise NotFetched(f"{host} cannot be reached: {type(error).__name__}") from error
+    if time.monotonic() >= until:
+        raise NotFetched(f"{host} did not answer in time")
+    return content
+
+
+def parse_url(url: str, hosts: Collection[str]) -> tuple[str, int, str]:
     """Host, port, and path with query. Raises NotFetched for what is not allowed."""
     try:
         parts = urlsplit(url)
@@ -75,49 +112,22 @@ def _parse(url: str, hosts: Collection[str]) -> tuple[str, int, str]:
     return host, port, quote(path, safe=KEPT)
 
 
-def _get(host: str, port: int, path: str, allowance: Allowance) -> bytes:
-    """The answer's body. A timer cuts the connection at the deadline: one byte now and then is no answer."""
-    address = _public_address(host, port)
-    patience = min(PATIENCE, allowance.until - time.monotonic())
-    if patience <= 0:
-        raise _too_late(host)
-    with socket.create_connection((address, port), patience) as plain:
-        timer = threading.Timer(max(0.0, allowance.until - time.monotonic()), _cut, [plain])
-        timer.start()
-        try:
-            with ssl.create_default_context().wrap_socket(plain, server_hostname=host) as sock:
-                return _read(host, port, path, sock, allowance)
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            if time.monotonic() >= allowance.until:
-                raise _too_late(host) from error
-            raise
-        finally:
-            timer.cancel()
+def _patience(until: float) -> float:
+    return max(0.001, min(PATIENCE, until - time.monotonic()))
 
 
-def _read(host: str, port: int, path: str, sock: ssl.SSLSocket, allowance: Allowance) -> bytes:
-    with closing(http.client.HTTPSConnection(host, port)) as connection:
-        connection.sock = sock
-        connection.request("GET", path, headers=HEADERS)
-        answer = connection.getresponse()
-        if answer.status != 200:
-            raise NotFetched(f"{host} answers {answer.status}")
-        content = answer.read(allowance.most + 1)
-    if time.monotonic() >= allowance.until:
-        raise _too_late(host)
-    if len(content) > allowance.most:
+def _read(answer: http.client.HTTPResponse, host: str, most: int) -> bytes:
+    if not 200 <= answer.status < 300:
+        raise NotFetched(f"{host} answers {answer.status}")
+    content = answer.read(most + 1) if most else b""
+    if len(content) > most:
         raise NotFetched(f"{host} has more bytes there than this server takes for one request")
-    allowance.most -= len(content)
     return content
 
 
 def _cut(plain: socket.socket) -> None:
     with suppress(OSError):
         plain.shutdown(socket.SHUT_RDWR)
-
-
-def _too_late(host: str) -> NotFetched:
-    return NotFetched(f"{host} did not send it within {DEADLINE:g} seconds")
 
 
 def _public_address(host: str, port: int) -> str:

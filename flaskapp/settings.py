@@ -94,6 +94,12 @@ def hosts(text: str) -> tuple[str, ...]:
     return names
 
 
+def webhook_secret(text: str) -> str:
+    if len(text) < 16:
+        raise ValueError("16 characters or more")
+    return text
+
+
 def device(text: str) -> str:
     if all(re.fullmatch("auto|cpu|cuda|cuda:(0|[1-9][0-9]?)", each) for each in text.split(",")):
         return text
@@ -186,6 +192,8 @@ SETTINGS = (
     Setting("MAX_CLIENT_JOBS", positive, 100, "Caption jobs of one login, or of one address without logins, that have not ended; more get 429"),
     Setting("MAX_CLIENT_JOB_IMAGES", positive, 10000, "Images of these that wait for captions; more get 429. A first job always fits"),
     Setting("JOB_TTL", positive, 86400, "Seconds that a caption job may take, and that its results are kept after its end"),
+    Setting("WEBHOOK_HOSTS", hosts, None, "Hosts that a job may name as its `webhook`, such as `hooks.example.com,example.org:8443`: they get its status when it has ended, by HTTPS alone, at public addresses. Unset: no webhook is sent"),
+    Setting("WEBHOOK_SECRET", webhook_secret, None, "Key of the signatures (HMAC-SHA256) of these requests, 16 characters or more. Wanted with `WEBHOOK_HOSTS`", secret=True),
     Setting("BROKER_URL", broker_url, None, "Celery's broker for caption jobs, such as `redis://host:6379/0`; `rediss://` verifies the certificate, unless `?ssl_cert_reqs=none`. Unset: a folder, and a worker that the server runs", secret=True),
     Setting("BLOB_STORE", blob_store, None, "Where the images of caption jobs wait: a folder or any fsspec URL, the same for all servers and workers (S3 and what else uses asyncio: servers with `--worker-class gthread --threads 64`). Unset: a folder beside the SQLite file, or in the instance folder", secret=True),
     Setting("REQUIRE_LOGIN", boolean, False, "`true`: `/caption/`, `/caption_jobs/`, `/image-to-text`, `/cv_model/`, `/text_model/` and the APIs of other servers (`/v1/`, `/v2/`, `/api/`) want HTTP Basic with a saved login, or an API token"),
@@ -229,8 +237,7 @@ def check() -> None:
     """End the process, as `exiting_on_error`, for a variable that cannot be used."""
     variables = _variables()
     with exiting_on_error():
-        for setting in SETTINGS:
-            _value(setting, variables.get(setting.name))
+        _check_together({setting.name: _value(setting, variables.get(setting.name)) for setting in SETTINGS})
 
 
 @contextmanager
@@ -256,11 +263,17 @@ def apply(config: MutableMapping[str, Any]) -> None:
     """
     for setting in SETTINGS:
         config[setting.name] = _value(setting, config.get(setting.name))
+    _check_together(config)
     config["REGISTRATION"] = config["REGISTRATION"] or ("closed" if config["REQUIRE_LOGIN"] else "open")
     config["RATE_LIMIT_USERNAME"] = config["RATE_LIMIT_USERNAME"] or (
         OFF if config["RATE_LIMIT_FAILURES"] == OFF else PER_USERNAME
     )
     config["MAX_CONTENT_LENGTH"] = config["MAX_UPLOAD_MB"] * 2**20
+
+
+def _check_together(values: Mapping[str, Any]) -> None:
+    if values["WEBHOOK_HOSTS"] and not values["WEBHOOK_SECRET"]:
+        raise InvalidSetting(f"{PREFIX}_WEBHOOK_SECRET must be set, since {PREFIX}_WEBHOOK_HOSTS is")
 
 
 def of_captioner(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ quotas     how much may wait, of all clients and of one
 fairness   whose chunk is next
 queue      Celery, and the broker
 work       the body of the task
+webhooks   the POST of a status when a job has ended
 keeper     renews claims, finds what was lost
 embedded   the worker of a server that has no broker
 in_process a worker in a thread, for servers that start no process

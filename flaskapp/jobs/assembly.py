@@ -13,6 +13,7 @@ from flaskapp.jobs.ledger import Ledger
 from flaskapp.jobs.queue import FOLDER, Queue
 from flaskapp.jobs.quotas import Quotas
 from flaskapp.jobs.service import Jobs
+from flaskapp.jobs.webhooks import Webhooks
 from flaskapp.jobs.work import Work
 
 
@@ -26,7 +27,8 @@ def assemble(config: Mapping[str, Any], database: Database, folder: Path) -> Job
         ledger,
         blobs,
         queue,
-        keeper=Keeper(ledger, queue),
+        Keeper(ledger, queue),
+        Webhooks(database, config["WEBHOOK_HOSTS"] or (), config["WEBHOOK_SECRET"] or ""),
         chunk_size=config["CAPTIONER_MAX_BATCH"],
         seconds_kept=config["JOB_TTL"],
     )

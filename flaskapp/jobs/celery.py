@@ -33,4 +33,4 @@ def begin(**_: Any) -> None:
     except (InvalidSetting, CaptionerUnavailable) as error:
         log.error("%s", error)
         sys.exit(1)
-    jobs.keeper.start()
+    jobs.start_threads()

@@ -167,7 +167,7 @@ def work(jobs: Jobs, engines: list[str], on_work: Callable[[], None]) -> None:
     captioner.connect(engines)
     warnings.simplefilter("ignore", SecurityWarning)  # of root, who runs the server as well then
     jobs.queue.prepare()
-    jobs.keeper.start()
+    jobs.start_threads()
     give_way()  # and no more: who is last of all, as the captioning thread is, must hold no lock of the database
     worker = jobs.queue.worker()
     worker.start()

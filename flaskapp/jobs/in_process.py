@@ -28,7 +28,7 @@ class InProcessWorker:
         try:
             warnings.simplefilter("ignore", SecurityWarning)  # the server runs as root as well then
             self._jobs.queue.prepare()
-            self._jobs.keeper.start()
+            self._jobs.start_threads()
             give_way()
             self._jobs.queue.worker().start()
         except BaseException:  # SystemExit as well: it would end this thread only, and silently

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import and_, delete, exists, func, insert, or_, select, update
+from sqlalchemy import and_, case, delete, exists, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -62,6 +62,7 @@ class Ledger(JobQueries):
         size: int = 0,
         client: str = "",
         admit: Callable[[int], None] = lambda images: None,
+        webhook: str | None = None,
     ) -> Job:
         """A new job, or the one that was made with this key. Raises KeyReused if that was of other content.
 
@@ -70,7 +71,7 @@ class Ledger(JobQueries):
         """
         job = Job(
             id=str(uuid.uuid4()), owner=owner, client=client, key=key, fingerprint=fingerprint, config=dict(config),
-            state=RECEIVING, total=total, size=size,
+            state=RECEIVING, total=total, size=size, webhook=webhook,
         )  # fmt: skip
         try:
             with self._database.session() as session:
@@ -278,5 +279,7 @@ class Ledger(JobQueries):
         is_open = Job.state.in_([*ACTIVE, RECEIVING])
         in_order = select(Job.id).where(which, is_open).order_by(Job.id).limit(AT_ONCE)
         chosen = session.scalars(in_order.with_for_update()).all()
-        ended = update(Job).where(Job.id.in_(chosen), is_open).values(state=state, ended_at=current_time(session))
+        now = current_time(session)
+        due_at = case((Job.webhook.is_not(None), now))
+        ended = update(Job).where(Job.id.in_(chosen), is_open).values(state=state, ended_at=now, webhook_due_at=due_at)
         session.execute(ended.execution_options(synchronize_session=False))

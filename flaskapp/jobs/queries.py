@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy.orm import Session
 
 from flaskapp.database import Database, current_time
 from flaskapp.jobs import backlog
@@ -22,8 +23,7 @@ class JobQueries:
     def find(self, job_id: str, owner: str) -> Found | None:
         """One statement: clients that wait for a job call this often."""
         with self._database.session() as session:
-            rows = session.execute(_with_counts().where(Job.id == job_id, Job.owner == owner))
-            return next(((job, Counts(done, failed)) for job, done, failed in rows), None)
+            return next(iter(with_counts(session, Job.id == job_id, Job.owner == owner)), None)
 
     def page(self, owner: str, client: str, first: int, count: int) -> tuple[list[Found], int]:
         """Jobs of a client, the newest first, and how many there are in all."""
@@ -33,9 +33,11 @@ class JobQueries:
             total = session.scalar(select(func.count(Job.id)).where(*theirs)) or 0
             if first >= total:
                 return [], total
-            ids = session.scalars(select(Job.id).where(*theirs).order_by(*newest_first).offset(first).limit(count))
-            rows = session.execute(_with_counts().where(Job.id.in_(ids.all())).order_by(*newest_first))
-            return [(job, Counts(done, failed)) for job, done, failed in rows], total
+            ids = session.scalars(
+                select(Job.id).where(*theirs).order_by(*newest_first).offset(first).limit(count)
+            ).all()
+            found = {job.id: (job, counts) for job, counts in with_counts(session, Job.id.in_(ids))}
+            return [found[job_id] for job_id in ids], total
 
     def images(self, job_id: str, first: int, count: int) -> Sequence[Image]:
         """Rows in upload order."""
@@ -49,15 +51,18 @@ class JobQueries:
             return session.scalars(select(Chunk.number).where(Chunk.job_id == job_id, Chunk.is_done)).all()
 
     def has_work(self) -> bool:
+        """Whether images wait for captions, or a webhook to be sent."""
+        is_work = or_(Job.state.in_(ACTIVE), Job.webhook_due_at.is_not(None))
         with self._database.session() as session:
-            return session.scalar(select(Job.id).where(Job.state.in_(ACTIVE)).limit(1)) is not None
+            return session.scalar(select(Job.id).where(is_work).limit(1)) is not None
 
     def backlog(self) -> Backlog:
         with self._database.session() as session:
             return backlog.measure(session, current_time(session))
 
 
-def _with_counts() -> Select[Job, int, int]:
-    """Jobs with the numbers of their images that have captions or an error. A job being received has no images yet."""
+def with_counts(session: Session, *conditions: ColumnElement[bool]) -> list[Found]:
+    """Jobs, with the numbers of their images that have captions or an error. A job being received has no images yet."""
     counts = (func.count(Image.captions), func.count(Image.error))
-    return select(Job, *counts).outerjoin(Image, Image.job_id == Job.id).group_by(Job.id)
+    chosen = select(Job, *counts).outerjoin(Image, Image.job_id == Job.id).where(*conditions).group_by(Job.id)
+    return [(job, Counts(done, failed)) for job, done, failed in session.execute(chosen)]

@@ -17,6 +17,7 @@ from flaskapp.jobs.ledger import Ledger
 from flaskapp.jobs.queue import Queue
 from flaskapp.jobs.status import JobStatus
 from flaskapp.jobs.tables import ACTIVE, RECEIVING, Image, Job
+from flaskapp.jobs.webhooks import Webhooks
 from flaskapp.machine import usable_cores
 from flaskapp.threads import Threads
 from flaskapp.turns import Turns
@@ -33,9 +34,17 @@ class Jobs:
     """The jobs of one database, blob store and queue."""
 
     def __init__(
-        self, ledger: Ledger, blobs: Blobs, queue: Queue, keeper: Keeper, *, chunk_size: int, seconds_kept: int
+        self,
+        ledger: Ledger,
+        blobs: Blobs,
+        queue: Queue,
+        keeper: Keeper,
+        webhooks: Webhooks,
+        *,
+        chunk_size: int,
+        seconds_kept: int,
     ) -> None:
-        self.ledger, self.blobs, self.queue, self.keeper = ledger, blobs, queue, keeper
+        self.ledger, self.blobs, self.queue, self.keeper, self.webhooks = ledger, blobs, queue, keeper, webhooks
         self.on_wait: Callable[[], None] = lambda: None  # called when an unfinished job is submitted or read
         self._chunk_size = chunk_size
         self._seconds_kept = seconds_kept
@@ -43,6 +52,11 @@ class Jobs:
         self._openings = Turns(1, wait=10, busy=busy)
         self._turns = Turns(MEMORY, wait=10, busy=busy)
         self._threads = Threads(usable_cores())  # for the decompression of what was uploaded
+
+    def start_threads(self) -> None:
+        """Start the threads that a worker has beside the one that captions."""
+        self.keeper.start()
+        self.webhooks.start()
 
     def submit(
         self,
@@ -53,20 +67,23 @@ class Jobs:
         key: str | None,
         client: str = "",
         admit: Callable[[int], None] = lambda images: None,
+        webhook: str | None = None,
     ) -> JobStatus:
         """Take a job, or find the one that was made with the same key and content.
 
         First its rows and files, then the messages: what is not sent then, the workers' keeper sends.
         `client` is what quotas and turns go by. `admit` is called with the number of images of a new job that is within
-        these quotas, and may refuse it by raising an error. Raises UnreadableUpload, KeyReused, TooBusy, QuotaExceeded,
-        DatabaseUnavailable, BlobStoreUnavailable, BrokerUnavailable.
+        these quotas, and may refuse it by raising an error. `webhook` is the URL that gets the status of the ended job.
+        Raises UnreadableUpload, KeyReused, TooBusy, QuotaExceeded, DatabaseUnavailable, BlobStoreUnavailable,
+        BrokerUnavailable.
         """
         with self._openings.take():
             bundle = self._threads.run(lambda: unpack(files, limits))
         with self._turns.take(bundle.largest(self._chunk_size)), self.queue.open() as send:
             config = asdict(settings)
-            fingerprint = self._threads.run(lambda: bundle.fingerprint(repr(config)))
-            job = self.ledger.open(owner, key, fingerprint, config, len(bundle), bundle.size, client, admit)
+            content = repr(config) if webhook is None else repr((config, webhook))
+            fingerprint = self._threads.run(lambda: bundle.fingerprint(content))
+            job = self.ledger.open(owner, key, fingerprint, config, len(bundle), bundle.size, client, admit, webhook)
             if job.state == RECEIVING:
                 with self._forgetting(job):
                     chunks = self._store(job.id, bundle)

@@ -11,6 +11,7 @@ from flaskapp.database import Base
 MAX_KEY = 255  # characters of an Idempotency-Key
 MAX_INPUT = 255  # characters of a file's name
 MAX_ERROR = 255  # characters of a reason
+MAX_WEBHOOK = 2048  # characters of an address
 
 RECEIVING = "receiving"  # its files are being stored: not to be worked at
 QUEUED, RUNNING, DONE, CANCELLED, EXPIRED = "queued", "running", "done", "cancelled", "expired"
@@ -23,7 +24,10 @@ JobId = String(36)
 
 class Job(Base):
     __tablename__ = "caption_jobs"
-    __table_args__ = (UniqueConstraint("owner", "key"),)
+    __table_args__ = (
+        UniqueConstraint("owner", "key"),
+        Index("ix_caption_jobs_client", "client", "created_at"),
+    )
 
     id: Mapped[str] = mapped_column(JobId, primary_key=True)
     owner: Mapped[str] = mapped_column(String(MAX_USERNAME))  # "": nobody in particular
@@ -37,6 +41,9 @@ class Job(Base):
     created_at: Mapped[float] = mapped_column(Time)
     started_at: Mapped[float | None] = mapped_column(Time)
     ended_at: Mapped[float | None] = mapped_column(Time, index=True)
+    webhook: Mapped[str | None] = mapped_column(String(MAX_WEBHOOK))  # address for a POST when it has ended
+    webhook_attempts: Mapped[int] = mapped_column(default=0, server_default="0")
+    webhook_due_at: Mapped[float | None] = mapped_column(Time, index=True)  # the next attempt; None: there is none
 
 
 class Chunk(Base):

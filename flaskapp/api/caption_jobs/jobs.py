@@ -35,7 +35,9 @@ FORM["multipart/form-data"]["encoding"]["data"] = {"contentType": f"{IMAGE_TYPES
     HTTPStatus.TOO_MANY_REQUESTS,
     HTTPStatus.SERVICE_UNAVAILABLE,
 )
-def submit(data: list[NamedFile], config: GenerationSettings, key: str | None = None) -> Any:
+def submit(
+    data: list[NamedFile], config: GenerationSettings, key: str | None = None, webhook: str | None = None
+) -> Any:
     """Have many images captioned later
 
     An image that cannot be captioned fails alone, in the results. With an `Idempotency-Key` a repeated request finds
@@ -45,7 +47,7 @@ def submit(data: list[NamedFile], config: GenerationSettings, key: str | None = 
         sequences = captioner.resolve(config).num_return_sequences
     settings = replace(config, num_return_sequences=sequences)  # the columns of the results as CSV
     with refusing("data"):
-        job = jobs().submit(data, _limits(), settings, username(), key, client(), image_quota.admit)
+        job = jobs().submit(data, _limits(), settings, username(), key, client(), image_quota.admit, webhook)
     return job, {"Location": url_for("caption_jobs.find", job_id=job.id)}
 
 

@@ -4,9 +4,10 @@ import marshmallow as ma
 from marshmallow import validate
 
 from flaskapp.api.caption import CaptionConfig
+from flaskapp.api.caption_jobs.webhook_url import WebhookURL
 from flaskapp.api.fields import DecimalInteger, Flag, FormFlag, JobFiles, JobId, JSONPart
 from flaskapp.captioner import GenerationSettings
-from flaskapp.jobs.tables import MAX_KEY, STATES
+from flaskapp.jobs.tables import MAX_KEY, MAX_WEBHOOK, STATES
 
 EXAMPLE_ID = "0b6ee9d2-6a4d-4bb6-9a5c-7f1d3c0a8e55"
 ID = {"description": "The job's id", "examples": [EXAMPLE_ID]}
@@ -27,6 +28,13 @@ class JobConfig(CaptionConfig):
 class JobForm(ma.Schema):
     data = JobFiles(required=True, metadata={"description": "Image files, or one zip of them. The content decides"})
     config = JSONPart(JobConfig, load_default=GenerationSettings)
+    webhook = WebhookURL(
+        validate=validate.Length(max=MAX_WEBHOOK),
+        metadata={
+            "description": "An https URL of a host that the server allows: it gets the job's status when that has ended",
+            "examples": ["https://hooks.example.com/captions"],
+        },
+    )
 
 
 class JobHeaders(ma.Schema):

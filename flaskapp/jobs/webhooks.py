@@ -1,0 +1,104 @@
+"""Webhooks: a signed POST of a job's status to the address that its client gave, once the job has ended.
+
+A webhook that is due is in the job's row, so it survives a restart of the workers. A worker claims it by setting the
+time of the next attempt, sends it in a thread of its own, and removes it from the row when the receiver has answered
+with 2xx. It may be sent twice, when a worker dies between these two.
+"""
+
+import hashlib
+import hmac
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Collection
+
+from sqlalchemy import select, update
+
+from flaskapp import fetch
+from flaskapp.database import Database, current_time, found_a_row
+from flaskapp.errors import NotFetched, Unavailable
+from flaskapp.jobs.queries import with_counts
+from flaskapp.jobs.status import JobStatus
+from flaskapp.jobs.tables import Job
+
+log = logging.getLogger(__name__)
+
+SIGNATURE = "X-Flaskapp-Signature"
+POLL_INTERVAL = 2.0  # Seconds between queries for webhooks that are due
+TIMEOUT = 20.0  # Seconds for an attempt
+RETRY_DELAYS = (60.0, 300.0, 1800.0, 7200.0)  # Seconds after an attempt before the next one; longer than an attempt
+
+
+class Webhooks:
+    """Sends the webhooks of one database to `hosts`. Does nothing where there is no host."""
+
+    def __init__(self, database: Database, hosts: Collection[str], secret: str) -> None:
+        self._database, self._hosts, self._secret = database, hosts, secret.encode()
+        self._lock = threading.Lock()
+        self._process = 0  # the one that the thread belongs to: threads do not survive a fork
+
+    def start(self) -> None:
+        """Start the thread, unless this process has it."""
+        with self._lock:
+            if self._hosts and self._process != os.getpid():
+                self._process = os.getpid()
+                threading.Thread(target=self._run, name="webhooks", daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                while self.send_next():
+                    pass
+            except Unavailable as error:
+                log.warning("Webhooks cannot be sent at the moment: %s", error)
+            except Exception:  # nothing may end the thread
+                log.exception("Webhooks cannot be sent")
+            time.sleep(POLL_INTERVAL)
+
+    def send_next(self) -> bool:
+        """Try to send the webhook that has been due for the longest time. False: none is due."""
+        claimed = self._claim()
+        if claimed is None:
+            return False
+        url, status, is_last = claimed
+        try:
+            self._post(url, json.dumps(status.as_json()).encode())
+        except NotFetched as error:  # the address has the client's secrets perhaps: the log names the host alone
+            outcome = "it is not tried again" if is_last else "it is tried again later"
+            log.warning("The webhook of job %s was not received, %s: %s", status.id, outcome, error)
+        else:
+            self._settle(status.id)
+        return True
+
+    def _claim(self) -> tuple[str, JobStatus, bool] | None:
+        """A webhook that is due, the status to send, and whether this is the last attempt. None: there is none."""
+        with self._database.session() as session:
+            now = current_time(session)
+            due = select(Job.id, Job.webhook_attempts).where(Job.webhook_due_at <= now).order_by(Job.webhook_due_at)
+            row = session.execute(due.limit(1).with_for_update(skip_locked=True)).one_or_none()
+            if row is None:
+                return None
+            job_id, attempts = row
+            is_last = attempts >= len(RETRY_DELAYS)
+            # SQLite locks nothing before the update: another worker may have claimed it
+            claimed = update(Job).where(Job.id == job_id, Job.webhook_attempts == attempts, Job.webhook_due_at <= now)
+            due_at = None if is_last else now + RETRY_DELAYS[attempts]
+            if not found_a_row(session, claimed.values(webhook_attempts=attempts + 1, webhook_due_at=due_at)):
+                return None
+            job, counts = with_counts(session, Job.id == job_id)[0]
+            return job.webhook or "", JobStatus.of(job, counts), is_last
+
+    def _settle(self, job_id: str) -> None:
+        with self._database.session() as session:
+            session.execute(update(Job).where(Job.id == job_id).values(webhook_due_at=None))
+
+    def _post(self, url: str, body: bytes) -> None:
+        """Raises NotFetched, which says why, unless the receiver answers with 2xx."""
+        headers = {
+            "User-Agent": "flaskapp",
+            "Content-Type": "application/json",
+            SIGNATURE: "sha256=" + hmac.digest(self._secret, body, hashlib.sha256).hex(),
+        }
+        fetch.request("POST", url, self._hosts, time.monotonic() + TIMEOUT, headers, body=body)
