@@ -29,14 +29,16 @@ class JobMethods:
         images: ImageSource | Iterable[ImageSource],
         *,
         idempotency_key: str | None = None,
+        webhook: str | None = None,
         **settings: Unpack[Generation],
     ) -> Job:
         """Hand in a job: images, or one zip of them. With the same key, the same content is the same job.
 
         By default each call has a key of its own: what is sent again after a lost connection makes no second job.
+        `webhook` is an https URL of a host that the server allows. It gets the status of the ended job.
         """
         config = json.dumps(settings) if settings else None
-        with Form(listed(images, or_single=True), config) as form:
+        with Form(listed(images, or_single=True), config, webhook=webhook) as form:
             headers = {"Content-Type": form.content_type, "Idempotency-Key": idempotency_key or str(uuid.uuid4())}
             return self._transport.ask("POST", "/caption_jobs/", _job, expected=202, data=form, headers=headers)
 

@@ -69,7 +69,7 @@ def listed(images: ImageSource | Iterable[ImageSource], *, or_single: bool = Fal
 class Form:
     """A `multipart/form-data` body of known length. It opens its images when it is made, for `with` to close them."""
 
-    def __init__(self, images: Sequence[ImageSource], config: str | None = None) -> None:
+    def __init__(self, images: Sequence[ImageSource], config: str | None = None, *, webhook: str | None = None) -> None:
         self._boundary = choose_boundary()
         self.content_type = f"multipart/form-data; boundary={self._boundary}"
         with ExitStack() as opening:
@@ -78,8 +78,9 @@ class Form:
         self._parts: list[bytes | Image] = []
         for image in files:
             self._parts += [self._head("data", image.name), image, b"\r\n"]
-        if config is not None:
-            self._parts += [self._head("config"), config.encode(), b"\r\n"]
+        for name, text in (("config", config), ("webhook", webhook)):
+            if text is not None:
+                self._parts += [self._head(name), text.encode(), b"\r\n"]
         self._parts.append(f"--{self._boundary}--\r\n".encode())
 
     def _head(self, name: str, filename: str | None = None) -> bytes:

@@ -146,6 +146,14 @@ def test_a_job_is_deleted_and_one_that_runs_is_cancelled_first(remote: Client) -
                 ask(job.id)
 
 
+def test_the_webhook_of_a_job_is_a_part_of_its_form(remote: Client) -> None:
+    with ScriptedServer([answer(202, stand("queued", 0))]) as server, Client(server.url) as client:
+        client.submit_job([b"image"], webhook="https://hooks.example.com/")
+    assert b'name="webhook"\r\n\r\nhttps://hooks.example.com/\r\n' in server.asked[0].body
+    with pytest.raises(RequestRefused, match=r"422: multipart\.webhook: This server sends no webhooks"):
+        remote.submit_job([ASSETS / "star.png"], webhook="https://hooks.example.com/")
+
+
 def test_a_deletion_whose_answer_was_lost_has_succeeded() -> None:
     unknown = answer(404, {"code": 404, "status": "Not Found", "message": "there is no such job"})
     with ScriptedServer([answer(204, b""), DROP, unknown]) as server, Client(server.url) as client:

@@ -31,7 +31,7 @@ class JobForm(ma.Schema):
     webhook = WebhookURL(
         validate=validate.Length(max=MAX_WEBHOOK),
         metadata={
-            "description": "An https URL of a host that the server allows: it gets the job's status when that has ended",
+            "description": "An https URL of a host that the server allows. It gets the status of the ended job",
             "examples": ["https://hooks.example.com/captions"],
         },
     )

@@ -1,0 +1,66 @@
+"""What the database says of jobs, by SQLite and PostgreSQL."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from flaskapp.database import Database
+from flaskapp.jobs.claims import ChunkId, Counts, Outcome
+from flaskapp.jobs.ledger import Ledger
+from flaskapp.jobs.tables import DONE, QUEUED
+from flaskapp.jobs.webhooks import RETRY_DELAYS, Webhooks
+from tests.postgresql import PostgreSQL, database_url, postgresql
+
+__all__ = ["PostgreSQL", "database_url", "postgresql"]
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    database = Database(database_url)
+    yield database
+    database.close()
+
+
+def make_job(ledger: Ledger, owner: str, client: str, webhook: str | None = None) -> str:
+    job = ledger.open(owner, None, "fingerprint", {}, 2, client=client, webhook=webhook)
+    ledger.accept(job.id, ["0.png", "1.png"], 2)
+    return job.id
+
+
+def finish(ledger: Ledger, job_id: str) -> None:
+    claim = ledger.claim(ChunkId(job_id, 0))
+    assert claim is not None
+    ledger.save(claim, {0: Outcome(captions=["a star"]), 1: Outcome(error="broken")})
+
+
+def test_the_jobs_of_a_client_are_found_newest_first_with_their_counts(database: Database) -> None:
+    ledger = Ledger(database)
+    ada = [make_job(ledger, "ada", "ada") for _ in range(3)]
+    for owner, client in (("bob", "bob"), ("", "192.0.2.1"), ("", "ada")):
+        make_job(ledger, owner, client)
+    finish(ledger, ada[0])
+    receiving = ledger.open("ada", None, "fingerprint", {}, 2, client="ada").id
+    found, total = ledger.page("ada", "ada", 0, 10)
+    assert [job.id for job, _ in found] == [receiving, *ada[::-1]]
+    assert total == 4
+    assert [(job.state, counts) for job, counts in found[-2:]] == [(QUEUED, Counts(0, 0)), (DONE, Counts(1, 1))]
+    assert [job.id for job, _ in ledger.page("ada", "ada", 2, 1)[0]] == [ada[1]]
+    assert ledger.page("ada", "ada", 4, 10) == ([], 4)
+    assert ledger.page("eve", "eve", 0, 10) == ([], 0)
+
+
+def test_a_webhook_is_claimed_once_for_each_attempt_when_its_job_has_ended(database: Database) -> None:
+    ledger, sender = Ledger(database), Webhooks(database, ["hooks.example.com"], "secret")
+    without, with_one = make_job(ledger, "", ""), make_job(ledger, "", "", "https://hooks.example.com/")
+    assert sender._claim() is None
+    for job_id in (without, with_one):
+        finish(ledger, job_id)
+    assert ledger.has_work()
+    claimed = sender._claim()
+    assert claimed is not None
+    url, status, is_last = claimed
+    assert (url, status.id, status.state, is_last) == ("https://hooks.example.com/", with_one, DONE, False)
+    assert sender._claim() is None, "the next attempt is later"
+    assert min(RETRY_DELAYS) > 2 * 10, "two time-outs: an attempt ends before the next begins"
+    sender._settle(with_one)
+    assert not ledger.has_work()
