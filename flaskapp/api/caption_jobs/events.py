@@ -21,11 +21,20 @@ RETRY_AFTER = 5  # seconds
 HEARTBEAT = ":\n\n"  # a comment, which clients ignore
 # No cache stores the stream, and nginx does not buffer it.
 HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-EXAMPLE = (
-    'id: running-480-1\ndata: {"id": "0b6ee9d2-6a4d-4bb6-9a5c-7f1d3c0a8e55", "state": "running", "total": 2000, '
-    '"done": 480, "failed": 1, "seconds_remaining": 63.5, "created_at": "2026-11-24T12:00:00+00:00", '
-    '"ended_at": null}\n\n'
-)
+EVENT = {
+    "type": "object",
+    "description": "The fields of an event",
+    "properties": {
+        "id": {"type": "string", "description": "The state, `done` and `failed`", "examples": ["running-480-1"]},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "description": "The job's status, as of `GET /caption_jobs/{job_id}`",
+            "examples": ['{"id": "0b6ee9d2-6a4d-4bb6-9a5c-7f1d3c0a8e55", "state": "running", "total": 2000, ...}'],
+        },
+    },
+    "required": ["id", "data"],
+}
 
 _free_streams = threading.BoundedSemaphore(MAX_STREAMS)
 
@@ -33,7 +42,7 @@ _free_streams = threading.BoundedSemaphore(MAX_STREAMS)
 @blp.route("/caption_jobs/<job_id>/events")
 @blp.arguments(JobPath, location="path", as_kwargs=True)
 @blp.arguments(EventsHeaders, location="headers", as_kwargs=True)
-@blp.alt_response(200, schema={"type": "string"}, content_type="text/event-stream", example=EXAMPLE, success=True)
+@blp.alt_response(200, schema=EVENT, content_type="text/event-stream", success=True)
 @blp.alt_response(204, description="The client has received the last event", success=True)
 @blp.errors(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE)
 def events(job_id: str, last_event_id: str | None = None) -> Response:

@@ -31,8 +31,8 @@ class JobForm(ma.Schema):
     webhook = WebhookURL(
         validate=validate.Length(max=MAX_WEBHOOK),
         metadata={
-            "description": "An https URL of a host that the server allows. It gets the status of the ended job",
-            "examples": ["https://hooks.example.com/captions"],
+            "description": "An https URL of a host that the server allows, such as `https://hooks.example.com/captions`. "
+            "It gets the status of the ended job",
         },
     )
 
