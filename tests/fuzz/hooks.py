@@ -29,7 +29,6 @@ def map_case(_context: HookContext, case: Case) -> Case:
     if case.path == "/login/" and not isinstance(case.body, dict):
         case.query = dict(LOGIN)  # where there is no body, both come in the query
     body = case.body if isinstance(case.body, dict) else {}
-    body.pop("webhook", None)  # by default no host is allowed
     parameters = body.get("parameters") or {}
     _clear_prompt(body)
     _reconcile(body.get("config"))

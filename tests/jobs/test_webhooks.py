@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from jsonschema import Draft202012Validator
 from sqlalchemy import update
 from werkzeug.test import TestResponse
 
@@ -193,6 +194,16 @@ def test_without_hosts_a_webhook_is_refused_with_the_reason(make_app: Callable[.
     answer = submit(make_app().test_client(), "https://hooks.example.com/")
     assert_error(answer, 422, "multipart", "webhook")
     assert "This server sends no webhooks" in answer.text
+
+
+@pytest.mark.parametrize(("hosts", "is_valid"), [("hooks.example.com", True), ("", False)])
+def test_the_openapi_document_says_whether_there_are_webhooks(
+    make_app: Callable[..., Flask], hosts: str, is_valid: bool
+) -> None:
+    spec = make_app(WEBHOOK_HOSTS=hosts, WEBHOOK_SECRET=SECRET).test_client().get("/openapi.json").get_json()
+    schema = spec["components"]["schemas"]["JobForm"]["properties"]["webhook"]
+    assert Draft202012Validator(schema).is_valid("https://hooks.example.com/") == is_valid
+    assert not Draft202012Validator(schema).is_valid("http://hooks.example.com/")
 
 
 def test_the_same_key_with_another_webhook_is_another_job(client: FlaskClient) -> None:

@@ -31,7 +31,7 @@ class JobForm(ma.Schema):
     webhook = WebhookURL(
         validate=validate.Length(max=MAX_WEBHOOK),
         metadata={
-            "description": "An https URL of a host that the server allows, such as `https://hooks.example.com/captions`. "
+            "description": "An https URL of a host that the server allows, such as `https://hooks.example.com/done`. "
             "It gets the status of the ended job",
         },
     )

@@ -5,7 +5,7 @@ from typing import Any
 from flask import current_app
 from marshmallow import ValidationError
 
-from flaskapp.api.fields import Text
+from flaskapp.api.fields import Config, Text
 from flaskapp.errors import NotFetched
 from flaskapp.fetch import parse_url
 
@@ -25,3 +25,7 @@ class WebhookURL(Text):
                 "Not an https URL, without a login, of a host that this server sends webhooks to."
             ) from error
         return url
+
+    @staticmethod
+    def keywords(config: Config) -> dict[str, Any]:
+        return {"pattern": "^https://"} if config["WEBHOOK_HOSTS"] else {"not": {}}  # or nothing is valid
