@@ -14,7 +14,7 @@ import ssl
 import threading
 import time
 from collections.abc import Collection, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from urllib.parse import quote, urlsplit
 
 from flaskapp.errors import NotFetched, TooBusy
@@ -22,6 +22,7 @@ from flaskapp.errors import NotFetched, TooBusy
 DEADLINE = 15.0  # seconds for all files of a request
 PATIENCE = 5.0  # seconds for a connection, for its next bytes, and for a turn
 AT_ONCE = 8  # fetches of one process
+CHUNK = 1 << 16  # bytes
 PORT = 443
 HEADERS = {"User-Agent": "flaskapp", "Accept": "image/*", "Accept-Encoding": "identity"}
 KEPT = "%/:?@!$&'()*+,;=~"  # of a path and a query
@@ -75,15 +76,17 @@ def request(
     """
     host, port, path = parse_url(url, hosts)
     try:
-        with socket.create_connection((_public_address(host, port), port), _patience(until)) as plain:
-            timer = threading.Timer(max(0.0, until - time.monotonic()), _cut, [plain])
+        plain = socket.create_connection((_public_address(host, port), port), _patience(until))
+        with plain, plain.dup() as twin:  # TLS takes the first one over
+            timer = threading.Timer(max(0.0, until - time.monotonic()), _cut, [twin])
             timer.start()
             try:
                 with ssl.create_default_context().wrap_socket(plain, server_hostname=host) as sock:
                     connection = http.client.HTTPSConnection(host, port)
                     connection.sock = sock
                     connection.request(method, path, body, {**headers, "Connection": "close"})
-                    content = _read(connection.getresponse(), host, most)
+                    with closing(connection.getresponse()) as answer:
+                        content = _read(answer, host, most)
             finally:
                 timer.cancel()
     except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: of a socket that was cut
@@ -119,15 +122,17 @@ def _patience(until: float) -> float:
 def _read(answer: http.client.HTTPResponse, host: str, most: int) -> bytes:
     if not 200 <= answer.status < 300:
         raise NotFetched(f"{host} answers {answer.status}")
-    content = answer.read(most + 1) if most else b""
-    if len(content) > most:
-        raise NotFetched(f"{host} has more bytes there than this server takes for one request")
-    return content
+    content = bytearray()
+    while most and (chunk := answer.read(CHUNK)):
+        content += chunk
+        if len(content) > most:
+            raise NotFetched(f"{host} has more bytes there than this server takes for one request")
+    return bytes(content)
 
 
-def _cut(plain: socket.socket) -> None:
+def _cut(twin: socket.socket) -> None:
     with suppress(OSError):
-        plain.shutdown(socket.SHUT_RDWR)
+        twin.shutdown(socket.SHUT_RDWR)
 
 
 def _public_address(host: str, port: int) -> str:

@@ -177,7 +177,7 @@ def test_a_certificate_that_nobody_knows_is_refused(
     work(client)
     assert jobs_of(client).webhooks.send_next()
     assert Receiver.received.empty()
-    assert "SSLError" in caplog.text
+    assert "SSLCertVerificationError" in caplog.text
 
 
 @pytest.mark.parametrize(
