@@ -45,8 +45,16 @@ def log_in(page: Page, username: str, password: str) -> None:
 
 def shown_lines(shown: Locator) -> list[str]:
     shown.get_by_text("The same with curl").click()
-    expect(shown.locator("[data-part=curl-resize]")).to_be_visible()
-    return shown.locator(".line code").all_inner_texts()
+    expect(shown.locator("[data-part=curl-caption]")).to_be_visible()
+    return shown.locator(".line:visible code").all_inner_texts()
+
+
+def resize(page: Page, name: str) -> Locator:
+    """Ask for the resized picture, and wait for it."""
+    shown = card(page, name)
+    shown.get_by_role("button", name=f"Resize {name}", exact=True).click()
+    expect(shown.locator(".resized figcaption")).to_contain_text("resized")
+    return shown.locator(".resized")
 
 
 def wait_for(page: Page, is_so: Callable[[], bool]) -> None:

@@ -14,6 +14,7 @@ from tests.api.demo_page import (
     card,
     choose,
     expect_caption,
+    resize,
     shown_lines,
 )
 from tests.conftest import ASSETS
@@ -30,6 +31,7 @@ def test_the_curl_lines_do_what_the_page_did(demo: Page, tmp_path: Path, name: s
     choose(demo, tmp_path / name)
     expect_caption(demo, name, STAR)
     (other,) = demo.locator(".alternatives li").all_text_contents()
+    resize(demo, name)
     lines = shown_lines(card(demo, name))
     answer = json.loads(run_in_bash(lines[0], tmp_path))
     assert answer["results"][0]["captions"] == [STAR, other]
@@ -43,6 +45,7 @@ def test_the_curl_lines_of_a_sample_need_no_file(demo: Page, tmp_path: Path) -> 
     name, scene = SAMPLES[0]
     demo.get_by_role("button", name=scene.caption).click()
     expect_caption(demo, name, scene.caption)
+    resize(demo, name)
     caption_line, resize_line = shown_lines(card(demo, name))
     answer = json.loads(run_in_bash(caption_line, tmp_path))
     assert (answer["caption"], answer["results"][0]["input"]) == (scene.caption, name)
@@ -60,7 +63,7 @@ def run_in_bash(line: str, folder: Path) -> str:
 def test_a_line_can_be_copied(demo: Page) -> None:
     demo.context.grant_permissions(["clipboard-read", "clipboard-write"])
     choose(demo, ASSETS / "star.png")
-    line, _ = shown_lines(card(demo, "star.png"))
+    (line,) = shown_lines(card(demo, "star.png"))
     button = demo.get_by_role("button", name="Copy the curl line for the caption")
     button.press("Enter")
     copied = demo.get_by_role("button", name="Copied", exact=True)

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.api.conftest import Watched
-from tests.api.demo_page import STAR, card, choose, expect_caption, expect_status
+from tests.api.demo_page import STAR, card, choose, expect_caption, expect_status, resize
 from tests.conftest import ASSETS, Server
 
 
@@ -125,14 +125,17 @@ def test_what_is_removed_on_its_way_is_given_up(demo: Page) -> None:
 
 
 @pytest.mark.browser
-def test_a_caption_stays_when_the_resize_after_it_is_cancelled(demo: Page) -> None:
-    demo.route("**/cv_model/**", lambda route: None)
+def test_a_resize_that_fails_says_so_and_the_caption_stays(demo: Page) -> None:
     choose(demo, ASSETS / "star.png")
     expect_caption(demo, "star.png", STAR)
-    demo.get_by_role("button", name="Cancel").click()
-    expect(demo.locator("[data-part=resize-problem]")).to_have_text("Not resized. Cancelled.")
+    demo.locator("#w").fill("0")
+    demo.get_by_role("button", name="Resize star.png").click()
+    expect(demo.get_by_role("alert")).to_contain_text("Not resized. w: Must be from 1 to 4096 pixels.")
+    expect(demo.locator("#w-error")).to_be_visible()
+    demo.locator("#w").fill("40")
+    resize(demo, "star.png")
+    expect(demo.get_by_role("alert")).to_be_hidden()
     expect_caption(demo, "star.png", STAR)
-    expect_status(demo, "1 image captioned.")
 
 
 @pytest.mark.browser
@@ -161,7 +164,7 @@ def test_without_a_model_images_are_resized_and_without_a_server_it_says_so(
     expect(page.locator("#model")).to_be_hidden()
     choose(page, ASSETS / "star.png")
     expect(page.locator(".problem p")).to_contain_text("There is no captioning model")
-    expect(page.locator("[data-part=resized]")).to_be_visible()
+    resize(page, "star.png")
     large = tmp_path / "large.bmp"
     large.write_bytes(b"BM" + bytes(2**20))
     sent = []

@@ -1,5 +1,7 @@
 """What the demo page does where the server wants a login."""
 
+import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,6 +9,8 @@ import pytest
 import requests
 from playwright.sync_api import Route, expect
 
+from flaskapp.database import Database
+from flaskapp.tokens import Tokens
 from tests.api.conftest import Watched
 from tests.api.demo_page import (
     ADA,
@@ -16,11 +20,14 @@ from tests.api.demo_page import (
     expect_caption,
     expect_status,
     log_in,
+    resize,
     shown_lines,
     start_asking_for_logins,
     wait_for,
 )
 from tests.conftest import ASSETS, Server
+
+WITH_TOKEN = 'curl -H "Authorization: Bearer $TOKEN" -F data=@star.png '
 
 
 @pytest.mark.browser
@@ -42,8 +49,9 @@ def test_where_a_login_is_wanted_the_page_asks_for_it_and_goes_on(
     log_in(page, **ada)
     expect(said).to_have_text("Logged in as ada.")
     expect_caption(page, "star.png", STAR)
-    expect(page.locator("[data-part=resized]")).to_be_visible()
-    assert shown_lines(card(page, "star.png"))[0].startswith("curl -u ada -F data=@star.png ")
+    resize(page, "star.png")
+    lines = shown_lines(card(page, "star.png"))
+    assert [line.startswith("curl -u ada -F data=@star.png ") for line in lines] == [True, True]
     log_in(page, "ada", "wrong")
     log_in(page, "ada", "wrong")
     expect(said).to_have_text("Too many attempts from this address. Try again in 60 s.")
@@ -76,4 +84,46 @@ def test_a_login_that_stops_being_right_is_sent_no_more_and_typing_goes_on(
     page.unroute("**/caption/")
     log_in(page, **ADA)
     expect_status(page, "12 images captioned.")
+    assert watched.bugs == []
+
+
+@pytest.mark.browser
+def test_an_api_token_opens_the_page_and_is_not_printed_in_the_curl_lines(
+    watched: Watched, start_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path / 'server.db'}"
+    server = start_server("--workers", "1", FLASKAPP_REQUIRE_LOGIN="true", FLASKAPP_DATABASE_URL=url)
+    database = Database(url)
+    tokens = Tokens(database)
+    token = tokens.create("ci")
+    page = watched.page
+    page.goto(server.url + "/demo")
+    choose(page, ASSETS / "star.png")
+    page.get_by_role("button", name="Resize star.png").click()
+    expect(page.locator("[data-part=resize-problem]")).to_have_text(
+        "Not resized. Log in first: then it can be resized."
+    )
+    field, said = page.get_by_label("Or an API token"), page.locator("#login .said")
+    for wrong in ("flaskapp_wrong", "flaskapp_wröng 🐴"):
+        field.fill(wrong)
+        field.press("Enter")
+        expect(said).to_have_text("This token is unknown, revoked or expired.")
+        page.get_by_label("Name").fill("")
+    field.fill(f" {token} ")
+    field.press("Enter")
+    expect(said).to_have_text("Logged in by a token.")
+    expect(field).to_have_value("")
+    expect_caption(page, "star.png", STAR)
+    resize(page, "star.png")
+    lines = shown_lines(card(page, "star.png"))
+    assert [line.startswith(WITH_TOKEN) for line in lines] == [True, True]
+    done = subprocess.run(
+        ["bash", "-c", lines[0]], cwd=ASSETS, env=os.environ | {"TOKEN": token}, capture_output=True, timeout=60
+    )
+    assert STAR.encode() in done.stdout
+    assert token not in page.content() + page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}])")
+    tokens.revoke("ci")
+    database.close()
+    page.get_by_role("button", name="Run again").click()
+    expect(said).to_have_text("This token is not right any more. Log in again.")
     assert watched.bugs == []

@@ -18,12 +18,16 @@ export class Api {
    * @param {File} file
    * @param {object} config generation settings that are not the default
    * @param {AbortSignal} signal
-   * @returns {Promise<{model: string, captions: string[], scores?: object[], warning?: string}>} the best caption first
+   * @returns {Promise<{model: string, captions: string[], scores?: object[], warning?: string, seconds: object}>} the best
+   *   caption first; `seconds`: as in Card.showCaptions
    */
   async caption(file, config, signal) {
     const form = await this.#form(file);
     if (Object.keys(config).length > 0) form.append("config", JSON.stringify(config));
-    return this.send(this.captionUrl, { method: "POST", body: form, signal }, readCaptions);
+    const began = performance.now();
+    const captioned = await this.send(this.captionUrl, { method: "POST", body: form, signal }, readCaptions);
+    captioned.seconds.total = (performance.now() - began) / 1000;
+    return captioned;
   }
 
   /**
@@ -83,11 +87,16 @@ async function readCaptions(answer) {
   try {
     const { model, warning, results: [{ captions, scores }] } = JSON.parse(text);
     const areTexts = captions.every((caption) => typeof caption === "string") && captions.length > 0;
-    if (areTexts) return { model, captions, scores, warning };
+    if (areTexts) return { model, captions, scores, warning, seconds: { model: modelSeconds(answer) } };
   } catch {
     // not even JSON, or nothing where the captions should be
   }
   throw Problem.unexpected();
+}
+
+function modelSeconds(answer) {
+  const found = /\bmodel;dur=([\d.]+)/.exec(answer.headers.get("Server-Timing"));
+  return found && Number(found[1]) / 1000;
 }
 
 async function readPicture(answer) {

@@ -2,21 +2,24 @@
 
 import { copyOnClick } from "./copy.js";
 import { keepFocus } from "./focus.js";
+import { freeze } from "./freeze.js";
 
 const PIXELS_SHOWN = 160; // of the frame that the resized picture is shown in: smaller ones are shown pixel by pixel
 
 export class Card {
   #removal = new AbortController();
+  #address; // of the image in the browser's memory
 
   /**
    * @param {File} file
    * @param {object} options
    * @param {string} [options.source] the address of a sample
    * @param {boolean} options.isRead whether a screen reader is to read out the caption when it comes
+   * @param {(card: Card) => void} options.onResize
    * @param {(card: Card) => void} options.onRetry
    * @param {(card: Card) => void} options.onRemove
    */
-  constructor(file, { source, isRead, onRetry, onRemove }) {
+  constructor(file, { source, isRead, onResize, onRetry, onRemove }) {
     this.file = file;
     this.upload = { name: file.name, source };
     this.element = document.getElementById("card").content.firstElementChild.cloneNode(true);
@@ -26,6 +29,10 @@ export class Card {
     this.#part("remove").setAttribute("aria-label", `Remove ${file.name}`);
     this.#part("remove").addEventListener("click", () => onRemove(this));
     this.#part("problem").querySelector("button").addEventListener("click", () => onRetry(this));
+    this.#part("resize").setAttribute("aria-label", `Resize ${file.name}`);
+    this.#part("resize").addEventListener("click", () => this.isResizing || onResize(this));
+    this.#part("copy").setAttribute("aria-label", `Copy the caption of ${file.name}`);
+    copyOnClick(this.#part("copy"), this.#part("caption"));
     for (const line of this.element.querySelectorAll(".line")) {
       copyOnClick(line.querySelector("button"), line.querySelector("code"));
     }
@@ -37,6 +44,10 @@ export class Card {
     return this.element.dataset.state;
   }
 
+  get isResizing() {
+    return this.#part("resized").ariaBusy === "true";
+  }
+
   /** Aborted when the card is removed. */
   get signal() {
     return this.#removal.signal;
@@ -45,8 +56,10 @@ export class Card {
   wait() {
     this.#enter("waiting", "Waiting…");
     this.problem = null;
-    for (const part of ["resize-problem", "alternatives", "score", "warning"]) this.#part(part).hidden = true;
-    keepFocus(() => (this.#part("problem").hidden = true), this.#part("name"));
+    const hide = () => {
+      for (const part of ["problem", "tools", "alternatives", "score", "warning"]) this.#part(part).hidden = true;
+    };
+    keepFocus(hide, this.#part("name"));
   }
 
   begin() {
@@ -58,10 +71,13 @@ export class Card {
    * @param {string[]} answer.captions the best first
    * @param {{log_probability: number | null, tokens: number}[]} [answer.scores] of the captions
    * @param {string} [answer.warning] that the embedded model substitutes for the default one
+   * @param {{total: number, model: number | null}} [answer.seconds] that the request took, and the model of these
    */
-  showCaptions({ captions: [best, ...others], scores = [], warning = "" }) {
+  showCaptions({ captions: [best, ...others], scores = [], warning = "", seconds }) {
     this.#enter("done", best);
-    this.#part("original").alt = best;
+    this.#describeOriginal(best);
+    this.#part("tools").hidden = false;
+    this.#part("time").textContent = seconds ? duration(seconds) : "";
     this.#say("score", scores.length > 0 ? words(scores[0]) : "");
     this.#say("warning", warning);
     const list = this.#part("alternatives");
@@ -69,10 +85,15 @@ export class Card {
     list.querySelector("ol").replaceChildren(...others.map((text, place) => alternative(text, scores[place + 1])));
   }
 
+  beginToResize() {
+    this.#part("resized").ariaBusy = "true";
+    this.#part("resize-problem").hidden = true;
+  }
+
   /** @param {Blob} blob @param {string} name of the file to save it as */
   showResized(blob, name) {
     const figure = this.#part("resized");
-    const [link, image, about] = [figure.querySelector("a"), figure.querySelector("img"), figure.querySelector("span:last-child")];
+    const [link, image, about] = ["a", "img", "figcaption"].map((tag) => figure.querySelector(tag));
     URL.revokeObjectURL(link.href);
     link.href = image.src = URL.createObjectURL(blob);
     link.download = name;
@@ -85,7 +106,8 @@ export class Card {
       },
       { once: true },
     );
-    figure.hidden = false;
+    link.hidden = false;
+    figure.ariaBusy = "false";
   }
 
   /** @param {Error & {mayPass?: boolean}} problem another try is offered unless it is sure to fail */
@@ -99,7 +121,7 @@ export class Card {
 
   /** @param {Error} problem */
   failToResize(problem) {
-    this.#part("resized").hidden = true;
+    this.#part("resized").ariaBusy = "false";
     this.#part("resize-problem").hidden = false;
     this.#part("resize-problem").textContent = `Not resized. ${problem.message}`;
   }
@@ -114,7 +136,7 @@ export class Card {
   remove() {
     this.#removal.abort();
     this.element.remove();
-    URL.revokeObjectURL(this.#part("original").src);
+    URL.revokeObjectURL(this.#address);
     URL.revokeObjectURL(this.#part("resized").querySelector("a").href);
   }
 
@@ -142,12 +164,19 @@ export class Card {
     const image = this.#part("original");
     const about = this.#part("about-original");
     about.textContent = size(this.file.size);
-    image.alt = `The image ${this.file.name}`;
+    this.#describeOriginal(`The image ${this.file.name}`);
     image.addEventListener("load", () => {
       about.textContent = `${image.naturalWidth} × ${image.naturalHeight} px, ${size(this.file.size)}`;
+      freeze(image, this.file);
     });
     image.addEventListener("error", () => image.parentElement.classList.add("blank"));
-    image.src = URL.createObjectURL(this.file);
+    image.src = this.#address = URL.createObjectURL(this.file);
+  }
+
+  /** @param {string} words what a screen reader reads out in its place */
+  #describeOriginal(words) {
+    const original = this.#part("original"); // an image, or the canvas in its place
+    original.setAttribute(original.matches("img") ? "alt" : "aria-label", words);
   }
 }
 
@@ -164,6 +193,11 @@ function alternative(text, score) {
     item.lastChild.className = "score";
   }
   return item;
+}
+
+function duration({ total, model }) {
+  const whole = `Took ${total.toFixed(2)} s`;
+  return model === null ? whole : `${whole}, ${model.toFixed(2)} s of that in the model`;
 }
 
 /** A score in words. The logarithm is the mean over the tokens. */

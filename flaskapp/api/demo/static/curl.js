@@ -1,5 +1,10 @@
 /** The requests of the page as command lines for a POSIX shell. */
 
+/** curl asks for the password of a login. The token is left to a variable: what a shell runs is kept in its history. */
+const TOKEN_OPTION = '-H "Authorization: Bearer $TOKEN"';
+
+/** @typedef {{user: string, hasToken: boolean}} Login `user` is "" where nobody is logged in by name */
+
 /**
  * @typedef {object} Upload
  * @property {string} name the file's name
@@ -10,29 +15,33 @@
  * @param {string} url
  * @param {Upload} upload
  * @param {object} config generation settings that are not the default
- * @param {string} [user] whom to log in; curl asks for the password
+ * @param {Login} login
  */
-export function captionLine(url, upload, config, user = "") {
+export function captionLine(url, upload, config, login) {
   const form = Object.keys(config).length > 0 ? ["-F", `config=${JSON.stringify(config)}`] : [];
-  return line(url, upload, form, user);
+  return line(url, upload, form, login);
 }
 
 /**
  * @param {string} url with the size in its query
  * @param {Upload} upload
  * @param {string} output the file to save the picture to
- * @param {string} [user] whom to log in; curl asks for the password
+ * @param {Login} login
  */
-export function resizeLine(url, upload, output, user = "") {
-  return line(url, upload, ["-o", output], user);
+export function resizeLine(url, upload, output, login) {
+  return line(url, upload, ["-o", output], login);
 }
 
-function line(url, { name, source }, options, user) {
-  const login = user ? ["-u", user] : [];
+function line(url, { name, source }, options, login) {
   const file = source ? `data=@-;filename=${forCurl(name)}` : `data=@${forCurl(name === "-" ? "./-" : name)}`;
-  const words = ["curl", ...login, "-F", file, ...options, url];
+  const words = ["-F", file, ...options, url].map(forShell);
   const download = source ? `curl -s ${forShell(source)} | ` : "";
-  return download + words.map(forShell).join(" ");
+  return download + ["curl", ...loginOption(login), ...words].join(" ");
+}
+
+function loginOption({ user, hasToken }) {
+  if (hasToken) return [TOKEN_OPTION];
+  return user ? ["-u", forShell(user)] : [];
 }
 
 /** In single quotes nothing is special to a shell, but a single quote. */

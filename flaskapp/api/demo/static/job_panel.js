@@ -48,7 +48,7 @@ export class JobPanel {
     this.problem = null;
     this.#show({ cancel: true });
     try {
-      this.page.login.demand();
+      this.page.login.demand("it is captioned");
       if (!this.#job?.isTaken) await this.#submit();
       const status = await this.#watch();
       await this.#showResults(status);

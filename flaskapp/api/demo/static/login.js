@@ -2,10 +2,15 @@
 
 import { Problem } from "./problem.js";
 
+const WRONG_LOGIN = "Wrong name or password.";
+const WRONG_TOKEN = "This token is unknown, revoked or expired.";
+const SENDABLE = /^[ -~]*$/; // in a header; no token has another character
+
 export class Login {
   /** A page without the form lets the browser send what it has, for a proxy that may want it. */
   credentials = "same-origin";
   user = "";
+  hasToken = false;
   #authorization = null;
 
   /**
@@ -30,10 +35,13 @@ export class Login {
     return this.#authorization ? { Authorization: this.#authorization } : {};
   }
 
-  /** Raise a problem where a login is wanted and there is none: images are not sent in vain. */
-  demand() {
+  /**
+   * Raise a problem where a login is wanted and there is none: images are not sent in vain.
+   * @param {string} outcome what a login leads to
+   */
+  demand(outcome) {
     if (this.form && !this.#authorization) {
-      throw new Problem("Log in first: then it is captioned.", { status: 401 });
+      throw new Problem(`Log in first: then ${outcome}.`, { status: 401 });
     }
   }
 
@@ -43,9 +51,10 @@ export class Login {
    */
   forget(authorization) {
     if (!authorization || authorization !== this.#authorization) return;
+    this.#say(`This ${this.hasToken ? "token" : "login"} is not right any more. Log in again.`, "wrong");
     this.#authorization = null;
     this.user = "";
-    this.#say("This login is not right any more. Log in again.", "wrong");
+    this.hasToken = false;
   }
 
   /** Whoever types already is left alone. */
@@ -54,18 +63,21 @@ export class Login {
   }
 
   async #enter() {
-    const { username, password } = this.form.elements;
-    const authorization = basic(username.value, password.value);
+    const { username, password, token: tokenField } = this.form.elements;
+    const token = tokenField.value.trim();
+    const user = token ? "" : username.value;
+    const authorization = token ? `Bearer ${token}` : basic(user, password.value);
     try {
-      await check(this.checkUrl, authorization);
+      await check(this.checkUrl, authorization, token ? WRONG_TOKEN : WRONG_LOGIN);
     } catch (error) {
       this.#say(error.message, "wrong");
       return;
     }
     this.#authorization = authorization;
-    this.user = username.value;
-    password.value = "";
-    this.#say(`Logged in as ${this.user}.`, "right");
+    this.user = user;
+    this.hasToken = token !== "";
+    password.value = tokenField.value = "";
+    this.#say(token ? "Logged in by a token." : `Logged in as ${user}.`, "right");
     this.onLogin();
   }
 
@@ -76,12 +88,14 @@ export class Login {
   }
 }
 
-async function check(url, authorization) {
+/** @param {string} refusal what to say of a login that the server does not know */
+async function check(url, authorization, refusal) {
+  if (!SENDABLE.test(authorization)) throw new Problem(refusal, { status: 401 });
   const request = { headers: { Authorization: authorization }, credentials: "omit" };
   const answer = await fetch(url, request).catch(() => {
     throw Problem.unreachable();
   });
-  if (answer.status === 401) throw new Problem("Wrong name or password.", { status: 401 });
+  if (answer.status === 401) throw new Problem(refusal, { status: 401 });
   if (!answer.ok) throw await Problem.of(answer);
 }
 

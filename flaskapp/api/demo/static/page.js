@@ -15,7 +15,7 @@ import { Settings } from "./settings.js";
 
 const ENDINGS = { "image/jpeg": "jpg", "image/png": "png", "image/webp": "webp" };
 const READ_OUT = 4; // images that come at once and whose captions are still read out
-const NARROW = "(max-width: 60rem)"; // as in demo.css: there the settings stand above the results
+const NARROW = matchMedia("(max-width: 60rem)"); // as in demo.css: there all stands in one column
 const CANCELLED = new Problem("Cancelled.");
 
 const find = (id) => document.getElementById(id);
@@ -35,7 +35,7 @@ let isStale = false; // what refresh shows
 /** @param {File[]} files @param {string} [source] the address of a sample */
 function take(files, source) {
   const isRead = files.length <= READ_OUT;
-  const added = files.map((file) => new Card(file, { source, isRead, onRetry: run, onRemove: remove }));
+  const added = files.map((file) => new Card(file, { source, isRead, onResize: resize, onRetry: run, onRemove: remove }));
   for (const card of added) cards.add(card);
   find("cards").prepend(...added.map((card) => card.element));
   added[0]?.element.scrollIntoView({ block: "nearest" });
@@ -57,15 +57,15 @@ function startJob(meant) {
   job.run();
 }
 
-/** Caption and resize an image with the settings as they are now. */
+/** Caption an image with the settings as they are now. */
 async function run(card) {
-  const { config, size } = settings;
+  const { config } = settings;
   card.wait();
   progress.begin();
   refresh();
   let outcome = "failed";
   try {
-    await queue.add((send) => work(card, config, size, unlessRemoved(card, send)));
+    await queue.add((send) => caption(card, config, send));
     outcome = "done";
   } catch (error) {
     if (isCancel(error)) outcome = "cancelled";
@@ -76,36 +76,30 @@ async function run(card) {
   }
 }
 
-function unlessRemoved(card, send) {
-  return (request) => send((signal) => request(AbortSignal.any([signal, card.signal])));
+async function caption(card, config, send) {
+  card.signal.throwIfAborted();
+  login.demand("it is captioned");
+  card.begin();
+  card.showLine("curl-caption", captionLine(absolute(api.captionUrl), card.upload, config, login));
+  const request = (signal) => api.caption(card.file, config, AbortSignal.any([signal, card.signal]));
+  const answer = await send(request);
+  card.showCaptions(answer);
+  document.body.dataset.warning = answer.warning ?? "";
+  showModel(answer.model);
 }
 
 function fail(card, error) {
-  const isKnown = error instanceof Problem || isCancel(error);
-  if (!isKnown) reportError(error);
-  card.fail(isCancel(error) ? CANCELLED : isKnown ? error : new Problem("Something went wrong in this page."));
+  card.fail(problemOf(error));
   settings.complain(card.problem.settings);
   if (wantsLogin(card)) login.focus();
 }
 
-async function work(card, config, size, send) {
-  card.signal.throwIfAborted();
-  login.demand();
-  card.begin();
-  const captioned = caption(card, config, send);
-  await captioned.catch((problem) => {
-    if (!problem.isOfCaptions) throw problem; // of the file or the server: the resize would fail too
-  });
-  await resize(card, size, send);
-  await captioned;
-}
-
-async function caption(card, config, send) {
-  card.showLine("curl-caption", captionLine(absolute(api.captionUrl), card.upload, config, login.user));
-  const answer = await send((signal) => api.caption(card.file, config, signal));
-  card.showCaptions(answer);
-  document.body.dataset.warning = answer.warning ?? "";
-  showModel(answer.model);
+/** What a card says of an error. A bug of this page is reported, too. */
+function problemOf(error) {
+  if (isCancel(error)) return CANCELLED;
+  if (error instanceof Problem) return error;
+  reportError(error);
+  return new Problem("Something went wrong in this page.");
 }
 
 function showModel(name) {
@@ -114,16 +108,22 @@ function showModel(name) {
   find("embedded-note").hidden = name !== "embedded";
 }
 
-async function resize(card, size, send) {
+/** Resize an image to the size that the settings have now. */
+async function resize(card) {
+  const { size } = settings;
+  card.beginToResize();
   try {
-    const blob = await send((signal) => api.resize(card.file, size, signal));
+    login.demand("it can be resized");
+    const blob = await api.resize(card.file, size, card.signal);
     const name = `image_resize.${ENDINGS[blob.type]}`;
     card.showResized(blob, name);
-    card.showLine("curl-resize", resizeLine(absolute(api.resizeAddress(size)), card.upload, name, login.user));
-  } catch (problem) {
-    if (!(problem instanceof Problem || isCancel(problem))) throw problem;
-    card.failToResize(isCancel(problem) ? CANCELLED : problem);
+    card.showLine("curl-resize", resizeLine(absolute(api.resizeAddress(size)), card.upload, name, login));
+  } catch (error) {
+    if (card.signal.aborted) return;
+    const problem = problemOf(error);
+    card.failToResize(problem);
     settings.complain(problem.settings);
+    if (problem.status === 401) login.focus();
   }
 }
 
@@ -175,6 +175,12 @@ function show() {
   find("retry-all").hidden = failed.length < 2 || !progress.isOver;
 }
 
+/** In one column the results stand above the samples. Moved in the document, so that Tab follows. */
+function placeSamples() {
+  if (NARROW.matches) find("results").after(find("examples"));
+  else find("intake").append(find("examples"));
+}
+
 function isCancel(error) {
   return error.name === "AbortError";
 }
@@ -205,4 +211,6 @@ if (find("model").hidden) {
     showModel(name);
   });
 }
-find("settings-details").open = !matchMedia(NARROW).matches;
+find("settings-details").open = !NARROW.matches;
+NARROW.addEventListener("change", placeSamples);
+placeSamples();

@@ -34,11 +34,6 @@ export class Problem extends Error {
     return !isTheFile && (this.status !== 422 || Object.keys(this.settings).length > 0);
   }
 
-  /** Whether the server may still do other things with the same file. */
-  get isOfCaptions() {
-    return this.status >= 500 || Object.keys(this.settings).length > 0;
-  }
-
   static unreachable() {
     return new Problem(UNREACHABLE);
   }

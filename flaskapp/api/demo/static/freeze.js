@@ -1,0 +1,19 @@
+/** Animations stand still: the server captions their first frame. */
+
+import { readStart } from "./api.js";
+
+const START = 2 ** 16; // bytes; the chunks that tell of an animation stand before its frames
+const ANIMATED = /^(GIF8|RIFF....WEBP.*ANIM|.PNG.*acTL|....ftypavis)/s;
+
+/** Replace an image that may be animated by a canvas with its first frame. @param {HTMLImageElement} image @param {File} file */
+export async function freeze(image, file) {
+  const start = await readStart(file, START).catch(() => ""); // the file has gone: its image is shown as it is
+  if (!ANIMATED.test(start)) return;
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
+  canvas.getContext("2d").drawImage(image, 0, 0); // draws the first frame of an animation
+  canvas.dataset.part = image.dataset.part;
+  canvas.role = "img";
+  canvas.ariaLabel = image.alt;
+  image.replaceWith(canvas);
+}

@@ -1,0 +1,115 @@
+"""What a card of the demo page has beside its caption: a copy, the time, the resized picture, the first frame."""
+
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Locator, Page, expect
+
+from tests.api.conftest import Watched
+from tests.api.demo_page import STAR, card, choose, expect_caption, expect_status, resize
+from tests.conftest import ASSETS, Server
+
+TIMES = "\N{MULTIPLICATION SIGN}"
+
+
+@pytest.mark.browser
+def test_the_caption_is_copied_by_its_button_which_says_so(demo: Page) -> None:
+    demo.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    choose(demo, ASSETS / "star.png")
+    button = demo.get_by_role("button", name="Copy the caption of star.png")
+    button.press("Enter")
+    copied = demo.get_by_role("button", name="Copied", exact=True)
+    expect(copied).to_be_focused()
+    expect(copied).to_have_attribute("aria-live", "polite")
+    assert demo.evaluate("navigator.clipboard.readText()") == STAR
+    expect(button).to_be_focused()
+
+
+@pytest.mark.browser
+def test_the_caption_is_copied_where_a_page_of_plain_http_has_no_clipboard(watched: Watched, server: Server) -> None:
+    page = watched.page
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.add_init_script("window.clipboard = navigator.clipboard; delete Navigator.prototype.clipboard")
+    page.goto(server.url + "/demo")
+    choose(page, ASSETS / "star.png")
+    page.get_by_role("button", name="Copy the caption of star.png").click()
+    expect(page.get_by_role("button", name="Copied", exact=True)).to_be_visible()
+    assert page.evaluate("clipboard.readText()") == STAR
+    assert watched.bugs == []
+
+
+@pytest.mark.browser
+def test_there_is_nothing_to_copy_before_there_is_a_caption(demo: Page) -> None:
+    demo.route("**/caption/", lambda route: None)
+    choose(demo, ASSETS / "star.png")
+    expect(demo.locator(".caption")).to_have_text("Looking…")
+    expect(demo.get_by_role("button", name="Copy the caption of star.png")).to_be_hidden()
+
+
+@pytest.mark.browser
+def test_the_time_of_the_request_and_of_the_model_is_shown(demo: Page) -> None:
+    choose(demo, ASSETS / "star.png")
+    time = demo.locator("[data-part=time]")
+    expect(time).to_have_text(re.compile(r"^Took \d+\.\d\d s, \d+\.\d\d s of that in the model$"))
+    whole, model = (float(number) for number in re.findall(r"[\d.]+(?= s)", time.inner_text()))
+    assert 0 < model <= whole
+    answer = {"model": "embedded", "results": [{"captions": ["a star"]}]}
+    demo.route("**/caption/", lambda route: route.fulfill(json=answer))  # without Server-Timing
+    demo.get_by_role("button", name="Run again").click()
+    expect(time).to_have_text(re.compile(r"^Took \d+\.\d\d s$"))
+
+
+@pytest.mark.browser
+def test_the_picture_is_resized_only_if_that_is_asked_for_and_to_the_size_in_the_settings(demo: Page) -> None:
+    sent: list[str] = []
+    demo.on("request", lambda request: sent.append(request.url))
+    choose(demo, ASSETS / "star.png")
+    expect_status(demo, "1 image captioned.")
+    demo.get_by_role("button", name="Run again").click()
+    expect_caption(demo, "star.png", STAR)
+    assert not any("cv_model" in url for url in sent)
+    expect(demo.locator("[data-part=curl-resize]")).to_be_hidden()
+    resized = resize(demo, "star.png")
+    expect(resized.locator("figcaption")).to_have_text(f"28 {TIMES} 28 px, resized")
+    demo.locator("#w").fill("40")
+    demo.locator("#h").fill("20")
+    demo.get_by_role("button", name="Resize star.png").press("Enter")
+    expect(resized.locator("figcaption")).to_have_text(f"40 {TIMES} 20 px, resized")
+    assert len([url for url in sent if "cv_model" in url]) == 2
+    with demo.expect_download() as download:
+        resized.get_by_role("link").click()
+    assert download.value.suggested_filename == "image_resize.png"
+    with Image.open(download.value.path()) as image:
+        assert image.size == (40, 20)
+
+
+FRAMES = [Image.new("RGB", (60, 40), colour) for colour in ("red", "lime", "blue")]
+COLOUR = """canvas => [...canvas.getContext("2d").getImageData(30, 20, 1, 1).data.slice(0, 3)]"""
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("ending", ["gif", "webp", "png", "avif"])
+def test_of_an_animation_the_card_shows_the_frame_that_is_captioned(demo: Page, tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"moving.{ending}"
+    FRAMES[0].save(path, save_all=True, append_images=FRAMES[1:], duration=20, loop=0)
+    choose(demo, path)
+    still = card(demo, path.name).locator("canvas[data-part=original]")
+    expect(still).to_be_visible()
+    red, green, blue = still.evaluate(COLOUR)
+    assert red > 240
+    assert max(green, blue) < 15
+    expect(card(demo, path.name).locator("[data-part=about-original]")).to_contain_text(f"60 {TIMES} 40 px")
+    caption = card(demo, path.name).locator(".caption")
+    expect_status(demo, "1 image captioned.")
+    expect(card(demo, path.name).get_by_role("img", name=caption.inner_text(), exact=True)).to_be_visible()
+
+
+@pytest.mark.browser
+def test_a_picture_without_an_animation_stays_an_image(demo: Page) -> None:
+    choose(demo, ASSETS / "star.png")
+    expect_caption(demo, "star.png", STAR)
+    original: Locator = demo.get_by_role("img", name=STAR)
+    expect(original).not_to_have_js_property("naturalWidth", 0)
+    expect(demo.locator("canvas")).to_have_count(0)
