@@ -15,6 +15,8 @@ from flaskapp.tokens import Tokens
 from tests.api.conftest import Watched
 from tests.conftest import ASSETS, Server
 
+TALL = {"width": 1280, "height": 8000}  # Swagger UI makes only what is near the screen: this one has all
+
 
 def test_the_pages_load_nothing_from_elsewhere_by_their_policy(client: FlaskClient) -> None:
     for path in ("/swagger-ui", "/redoc"):
@@ -34,6 +36,7 @@ def test_a_path_that_climbs_out_of_the_assets_is_not_found(client: FlaskClient) 
 
 
 def open_operation(watched: Watched, server: Server, name: str) -> Locator:
+    watched.page.set_viewport_size(TALL)
     watched.page.goto(server.url + "/swagger-ui")
     operation = watched.page.locator(f"[id^=operations-{name}-post]")
     operation.locator("button.opblock-summary-control").click()
@@ -117,6 +120,55 @@ def test_swagger_ui_takes_a_token_by_the_same_button(
     authorize(watched, {"auth-bearer-value": token})
     expect(execute(operation)).to_contain_text('"is_email": true')
     assert watched.problems == []
+
+
+def shown_tag(watched: Watched, name: str) -> Locator:
+    """The heading of a tag."""
+    watched.page.set_viewport_size(TALL)
+    return watched.page.locator(f"#operations-tag-{name}")
+
+
+@pytest.mark.browser
+def test_swagger_ui_begins_with_captions_and_closes_what_operators_need(watched: Watched, server: Server) -> None:
+    watched.page.goto(server.url + "/swagger-ui")
+    for name, is_open in (("caption", True), ("cv_model", True), ("probes", False), ("metrics", False)):
+        expect(shown_tag(watched, name)).to_have_attribute("data-is-open", str(is_open).lower())
+    tags = watched.page.locator(".opblock-tag").evaluate_all("all => all.map((each) => each.dataset.tag)")
+    assert tags == [
+        "caption", "caption_jobs", "image_to_text", "openai", "ollama", "open_inference", "photoprism",
+        "status", "items", "login", "text_model", "cv_model", "probes", "metrics",
+    ]  # fmt: skip
+    shown_tag(watched, "metrics").click()
+    expect(watched.page.locator("[id^=operations-metrics-get]")).to_be_visible()
+    assert watched.problems == []
+
+
+@pytest.mark.browser
+def test_a_link_to_a_closed_tag_of_swagger_ui_opens_it(watched: Watched, server: Server) -> None:
+    watched.page.goto(server.url + "/swagger-ui#/metrics")
+    expect(shown_tag(watched, "metrics")).to_have_attribute("data-is-open", "true")
+    expect(shown_tag(watched, "probes")).to_have_attribute("data-is-open", "false")
+
+
+@pytest.mark.browser
+def test_swagger_ui_is_dark_where_the_browser_wants_that(watched: Watched, server: Server) -> None:
+    page = watched.page
+    page.emulate_media(color_scheme="dark")
+    page.goto(server.url + "/swagger-ui")
+    background = "getComputedStyle(document.documentElement).backgroundColor"
+    expect(page.locator("html.dark-mode .swagger-ui .title").first).to_contain_text("flaskapp")
+    assert page.evaluate(background) == "rgb(28, 32, 34)"
+    page.emulate_media(color_scheme="light")
+    expect(page.locator("html")).not_to_have_class("dark-mode")
+    assert page.evaluate(background) == "rgba(0, 0, 0, 0)"
+    assert watched.problems == []
+
+
+def test_answers_have_the_order_of_their_schema(client: FlaskClient) -> None:
+    answer = client.post("/caption/", data={"data": (ASSETS / "star.png").open("rb"), "config": '{"scores": true}'})
+    properties = client.get("/openapi.json").get_json()["components"]["schemas"]["CaptionAnswer"]["properties"]
+    assert list(answer.get_json()) == [name for name in properties if name != "warning"]
+    assert list(answer.get_json()["results"][0]) == ["input", "captions", "scores"]
 
 
 @pytest.mark.browser
