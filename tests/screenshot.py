@@ -29,11 +29,13 @@ def main() -> None:
 
 
 def take(page: Page, url: str) -> bytes:
-    """The page after a sample was captioned, with two more captions, as a PNG."""
+    """The page after a sample was captioned, with two more captions and the resized picture, as a PNG."""
     page.goto(url)
+    expect(page.locator("#num_beams")).not_to_have_value("", timeout=30_000)  # the model is loaded
     page.locator("#num_return_sequences").fill("3")
     page.get_by_role("button", name=SAMPLES[-1].scene.caption).press("Enter")
     expect(page.locator("#status")).to_have_text("1 image captioned.", timeout=30_000)
+    page.locator("[data-part=resize]").click()
     page.locator(".tiny").wait_for()
     page.evaluate("scrollTo({ top: 0, behavior: 'instant' })")
     return page.screenshot()
