@@ -10,7 +10,7 @@ from limits.strategies import RateLimiter
 
 from flaskapp.errors import QuotaExceeded
 from flaskapp.rate_counters import RateCounters
-from flaskapp.settings import OFF
+from flaskapp.setting_values import OFF
 
 SCOPE = "images"
 

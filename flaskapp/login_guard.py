@@ -16,7 +16,7 @@ from limits.storage import Storage
 
 from flaskapp.errors import TooManyAttempts, WrongPassword
 from flaskapp.rate_counters import RateCounters
-from flaskapp.settings import OFF
+from flaskapp.setting_values import OFF
 
 log = logging.getLogger(__name__)
 

@@ -34,7 +34,7 @@ from flaskapp.api import (
     status,
     text_model,
 )
-from flaskapp.api.error_answer import answer_error
+from flaskapp.api.error_answer import RETRY_AFTER, answer_error
 from flaskapp.errors import FlaskappError
 from flaskapp.jobs.backlog import BacklogMonitor
 
@@ -89,7 +89,6 @@ EXAMPLES: dict[HTTPStatus, dict[str, Any]] = {
     HTTPStatus.TOO_MANY_REQUESTS: {"message": "too many attempts from this address"},
     HTTPStatus.SERVICE_UNAVAILABLE: {"message": "the database cannot be used at the moment"},
 }
-RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait before another try", "schema": {"type": "integer"}}}
 
 
 class Api(SmorestApi):
@@ -148,6 +147,7 @@ def init_app(app: Flask) -> None:
     app.extensions["database_check"] = probes.watch_database(app.extensions["accounts"])
     app.extensions["job_backlog"] = BacklogMonitor(app.extensions["jobs"].ledger.backlog)
     app.before_request(application.refuse_other_spellings)
+    app.url_map.converters["model"] = compatible.ModelName
     api = Api(app)
     api.ma_plugin.converter.add_attribute_function(fields.document_with(app.config))
     for resource in RESOURCES:

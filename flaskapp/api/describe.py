@@ -16,7 +16,7 @@ from flaskapp.counted import Counted
 from flaskapp.errors import UnreadableImage
 from flaskapp.images import EncodedImage
 from flaskapp.serving import departure
-from flaskapp.settings import OFF
+from flaskapp.setting_values import OFF
 
 # Takes the place of an unreadable image in a batch: as many images come as were announced.
 SUBSTITUTE = np.full((32, 32, 3), 128, np.uint8)

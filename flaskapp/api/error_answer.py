@@ -7,6 +7,7 @@ from typing import Any
 from flaskapp import metrics
 from flaskapp.errors import FlaskappError
 
+RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait before another try", "schema": {"type": "integer"}}}
 SCHEMA = "_schema"  # marshmallow's name for what is wrong with a whole object
 
 

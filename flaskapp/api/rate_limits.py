@@ -13,7 +13,7 @@ from flaskapp.errors import TooManyAttempts, UnknownClient
 from flaskapp.image_quota import ImageQuota
 from flaskapp.login_guard import LoginGuard
 from flaskapp.rate_counters import RateCounters
-from flaskapp.settings import OFF
+from flaskapp.setting_values import OFF
 from flaskapp.shared_counters import SHARED
 
 REDIS_TIMEOUTS: dict[str, str | int] = {"socket_connect_timeout": 1, "socket_timeout": 1}  # the URL may have its own

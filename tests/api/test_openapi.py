@@ -52,7 +52,7 @@ def test_it_is_valid_where_a_login_is_required(make_app: Callable[..., Flask]) -
 def test_it_documents_every_route_of_the_application(client: FlaskClient, spec: dict[str, Any]) -> None:
     documented = {(path, method) for path, item in spec["paths"].items() for method in item if method != "parameters"}
     served = {
-        (re.sub("<(?:path:)?([a-z_]+)>", r"{\1}", rule.rule), method.lower())
+        (re.sub("<(?:path:|model:)?([a-z_]+)>", r"{\1}", rule.rule), method.lower())
         for rule in client.application.url_map.iter_rules()
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
         if not rule.endpoint.startswith(("docs.", "demo.", "static"))

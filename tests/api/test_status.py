@@ -31,7 +31,13 @@ def test_a_trailing_slash_never_matters_to_a_post(client: FlaskClient, path: str
     assert [client.post(each).status_code for each in (path, path + "/")] == [422, 422]
 
 
-EXAMPLES = {"item_id": "5", "job_id": "0b6ee9d2-6a4d-4bb6-9a5c-7f1d3c0a8e55", "path": "a/b.js", "filename": "redoc.css"}
+EXAMPLES = {
+    "item_id": "5",
+    "name": "embedded",
+    "job_id": "0b6ee9d2-6a4d-4bb6-9a5c-7f1d3c0a8e55",
+    "path": "a/b.js",
+    "filename": "redoc.css",
+}
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE"])

@@ -4,5 +4,6 @@ References are named in each module. What an API has beyond captions of images i
 """
 
 from flaskapp.api.compatible import ollama, open_inference, openai, photoprism
+from flaskapp.api.compatible.open_inference import ModelName as ModelName
 
 RESOURCES = (openai, ollama, open_inference, photoprism)

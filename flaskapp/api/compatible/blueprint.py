@@ -8,15 +8,21 @@ import marshmallow as ma
 from flask import Request, Response, json
 from webargs import core
 
-from flaskapp.api import strict_json
-from flaskapp.api.blueprint import Parser, refuse_coding
+from flaskapp.api import protected, strict_json
+from flaskapp.api.blueprint import Parser, View, refuse_coding
 from flaskapp.api.compatible import tensors
-from flaskapp.api.error_answer import messages
+from flaskapp.api.error_answer import RETRY_AFTER, messages
 from flaskapp.api.protected import ProtectedBlueprint
 from flaskapp.errors import MalformedJSON
 
 # Those APIs have no statuses of their own for what cannot be used.
 AS_BAD_REQUEST = (HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
+
+HEADERS = {
+    HTTPStatus.UNAUTHORIZED: protected.HEADERS,
+    HTTPStatus.TOO_MANY_REQUESTS: RETRY_AFTER,
+    HTTPStatus.SERVICE_UNAVAILABLE: RETRY_AFTER,
+}
 
 Reshape = Callable[[HTTPStatus, str, str | None], dict[str, Any]]
 
@@ -71,10 +77,23 @@ class CompatibleBlueprint(ProtectedBlueprint):
     ) -> None:
         super().__init__(name, import_name, **options)
         self._error_schema, self._reshape = error_schema, reshape
-        self._prepare_doc_cbks.append(self._document_errors)
+        self._prepare_doc_cbks.append(self._document)
         self.after_request(self._reshape_error)
 
-    def _document_errors(self, doc: dict[str, Any], doc_info: dict[str, Any], **_: Any) -> dict[str, Any]:
+    @staticmethod
+    def answers_also(media_type: str) -> Callable[[View], View]:
+        """Document that a view answers with another media type, too, where the request asks for it."""
+
+        def decorate(view: View) -> View:
+            view._apidoc = {**getattr(view, "_apidoc", {}), "other_type": media_type}  # type: ignore[attr-defined]
+            return view
+
+        return decorate
+
+    def _document(self, doc: dict[str, Any], doc_info: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """Errors in their own shape, and successes of other types."""
+        if "other_type" in doc_info:
+            doc["responses"][200]["content"][doc_info["other_type"]] = {"schema": {"type": "string"}}
         for status in list(doc["responses"]):
             if status == "default" or int(status) >= HTTPStatus.BAD_REQUEST:
                 del doc["responses"][status]
@@ -82,6 +101,7 @@ class CompatibleBlueprint(ProtectedBlueprint):
                 doc["responses"][str(known.value)] = {
                     "description": known.phrase,
                     "content": {"application/json": {"schema": self._error_schema}},
+                    "headers": HEADERS.get(known, {}),
                 }
         return doc
 

@@ -1,19 +1,16 @@
 """What the other APIs ask of a captioner: images somewhere in JSON, a text about them, and how to write."""
 
 import logging
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from http import HTTPStatus
-from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 import marshmallow as ma
-from flask import Response, current_app
+from flask import current_app
 from marshmallow import ValidationError
 
-from flaskapp import metrics
 from flaskapp.api.caption import CAPTION
 from flaskapp.api.describe import prepare
 from flaskapp.api.fields import ImageFileOrBase64, NullIsUnset, Number, WholeNumber
@@ -21,7 +18,7 @@ from flaskapp.api.unprocessable import refusing, sentence
 from flaskapp.captioner import GenerationSettings, captioner
 from flaskapp.captioner.generation import LEAST, MAX_LENGTH, MAX_PROMPT, Caption
 from flaskapp.captioner.loader import LOADING
-from flaskapp.errors import CaptionFailed, FlaskappError, ModelUnavailable, UnknownModel, UnsupportedImageFormat
+from flaskapp.errors import ModelUnavailable, UnknownModel, UnsupportedImageFormat
 from flaskapp.images import EncodedImage
 
 log = logging.getLogger(__name__)
@@ -180,79 +177,20 @@ def question(images: Sequence[Found], prompt: str, field: str) -> Question:
 def answer(asked: Question, wanted: GenerationSettings) -> Answer:
     """The captions that a question asks for. Raises what `describe` does."""
     with refusing(location="json"):
-        return _answer(asked, _prepare(asked, wanted)())
+        return answer_of(asked, prepare_question(asked, wanted)())
 
 
-class Stream:
-    """What `answer` says, in parts: the words as soon as they are sure, and then the Answer.
-
-    Words come early where one image has one caption without a search; else all come at once. What goes wrong before
-    the first part is raised here, as by `answer`; what goes wrong later is the last part.
-    """
-
-    def __init__(self, asked: Question, wanted: GenerationSettings) -> None:
-        self._is_closed = threading.Event()
-        self._parts: SimpleQueue[str | Answer | Exception] = SimpleQueue()
-        run = _prepare(asked, wanted, self._is_closed.is_set)
-
-        def work() -> None:
-            try:
-                with refusing(location="json"):
-                    self._parts.put(_answer(asked, run(on_text=self._parts.put)))
-            except Exception as error:
-                self._parts.put(error)
-
-        threading.Thread(target=work, name="stream", daemon=True).start()
-        self._first = self._parts.get()
-        if isinstance(self._first, Exception):
-            raise self._first
-
-    def __iter__(self) -> Iterator[str | Answer | Exception]:
-        said, part = "", self._first
-        while True:
-            text = part.text() if isinstance(part, Answer) else part
-            if isinstance(text, str):
-                if not text.startswith(said):  # a tokenizer that writes words otherwise once it knows the next ones
-                    yield CaptionFailed("the words that were sent are not those of the caption")
-                    return
-                if text != said:
-                    yield text[len(said) :]
-                    said = text
-            if not isinstance(part, str):
-                yield part
-                return
-            part = self._parts.get()
-
-    def close(self) -> None:
-        """Give the work up, if it is not done."""
-        self._is_closed.set()
-
-    def response(self, lines: Iterable[str], mimetype: str) -> Response:
-        """An answer of lines that are made from the parts, each sent as it comes: nginx would hold it back."""
-        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-        response = Response(lines, mimetype=mimetype, headers=headers)
-        response.call_on_close(self.close)
-        return response
-
-
-def in_words(error: Exception) -> str:
-    """What a streamed answer says of an error that comes after its head."""
-    if isinstance(error, FlaskappError):
-        metrics.current.count_error(error)
-        return str(error)
-    log.error("A streamed answer failed", exc_info=error)
-    return "the captioner failed"
-
-
-def _prepare(
+def prepare_question(
     asked: Question, wanted: GenerationSettings, is_given_up: Callable[[], bool] = lambda: False
 ) -> Callable[..., list[list[Caption]]]:
+    """`describe.prepare` for the images of a question, and its text."""
     if asked.prompt:
         wanted = replace(wanted, prompt=asked.prompt)
     return prepare(asked.images, wanted, lambda index: _refusing(asked.paths[index]), is_given_up)
 
 
-def _answer(asked: Question, captions: list[list[Caption]]) -> Answer:
+def answer_of(asked: Question, captions: list[list[Caption]]) -> Answer:
+    """What these captions say to a question."""
     is_ignored = bool(asked.prompt) and not captioner.takes_prompt
     return Answer(captions, (PROMPT_IGNORED,) if is_ignored else ())
 

@@ -12,6 +12,7 @@ from typing import Any
 import marshmallow as ma
 from flask import Response, json
 from marshmallow import ValidationError, post_load, validate
+from werkzeug.routing import PathConverter
 
 from flaskapp import __version__
 from flaskapp.api import image_quota
@@ -25,9 +26,16 @@ from flaskapp.errors import ModelUnavailable, UnknownModel
 
 IMAGE, CAPTION, BYTES = "image", "caption", "BYTES"
 VERSION = "1"  # of a model whose own is not known
+RAW = "application/octet-stream"
 EXTENSIONS = ["binary_tensor_data"]
 TEXTS = chat.TEXT["examples"]
 RETRY_AFTER = 5  # seconds
+
+
+class ModelName(PathConverter):
+    """The name of a model, which may have slashes. What the protocol has behind it is no part of it."""
+
+    regex = "[^/].*?(?<!/ready)(?<!/infer)"
 
 
 class TensorParameters(NullIsUnset):
@@ -192,7 +200,7 @@ def server_metadata() -> dict[str, Any]:
     return {"name": "flaskapp", "version": __version__, "extensions": EXTENSIONS}
 
 
-@blp.route("/v2/models/<path:name>/", parameters=[chat.MODEL_NAME])
+@blp.route("/v2/models/<model:name>/", parameters=[chat.MODEL_NAME])
 @blp.response(200, ModelMetadata)
 @blp.errors(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE)
 def model_metadata(name: str) -> dict[str, Any]:
@@ -207,7 +215,7 @@ def model_metadata(name: str) -> dict[str, Any]:
     }
 
 
-@blp.route("/v2/models/<path:name>/ready/", parameters=[chat.MODEL_NAME])
+@blp.route("/v2/models/<model:name>/ready/", parameters=[chat.MODEL_NAME])
 @blp.response(200, ModelReadiness)
 @blp.errors(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE)
 def model_ready(name: str) -> dict[str, Any]:
@@ -218,7 +226,8 @@ def model_ready(name: str) -> dict[str, Any]:
     return {"name": captioner.name, "ready": True}
 
 
-@blp.route("/v2/models/<path:name>/infer/", methods=["POST"], parameters=[chat.MODEL_NAME])
+@blp.route("/v2/models/<model:name>/infer/", methods=["POST"], parameters=[chat.MODEL_NAME])
+@blp.answers_also(RAW)
 @blp.arguments(InferRequest, location="tensors", as_kwargs=True)
 @blp.response(200, InferAnswer, headers=image_quota.HEADERS)
 @blp.errors(HTTPStatus.NOT_FOUND, *chat.ERRORS)
@@ -246,7 +255,7 @@ def infer(
 
 def _with_raw(answer: Mapping[str, Any], raw: bytes) -> Response:
     head = json.dumps(answer).encode()
-    return Response(head + raw, mimetype="application/octet-stream", headers={tensors.HEADER: str(len(head))})
+    return Response(head + raw, mimetype=RAW, headers={tensors.HEADER: str(len(head))})
 
 
 def _check_name(name: str, *, waits: bool = False) -> None:

@@ -1,0 +1,158 @@
+"""What Ollama's clients send and get: the shapes of generate, chat, and what they ask about the models."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import marshmallow as ma
+from marshmallow import post_load
+
+from flaskapp.api.caption import SQUARE
+from flaskapp.api.compatible import chat
+from flaskapp.api.fields import Flag, NullIsUnset, Text
+from flaskapp.captioner import captioner
+
+VERSION = "0.12.0"  # of the API that is spoken here: clients ask whether it is new enough for them
+IMAGES = {"description": "Image files in base64", "examples": [[SQUARE]]}
+
+
+class OllamaRequest(NullIsUnset):
+    class Meta:
+        unknown = ma.EXCLUDE
+
+    model = Text(load_default="", metadata=chat.ANY_MODEL)
+    stream = Flag(load_default=True, metadata={"description": "Answer in lines of JSON", "examples": [False]})
+    options = ma.fields.Nested(chat.Options, load_default=dict)
+
+
+class Base64Images(ma.fields.List[str]):
+    """Image files in base64, still as text."""
+
+    def __init__(self) -> None:
+        super().__init__(ma.fields.String(), load_default=list, metadata=IMAGES)
+
+
+class GenerateRequest(OllamaRequest):
+    prompt = Text(load_default="", metadata=chat.PROMPT)
+    images = Base64Images()
+
+    @post_load
+    def make(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """The arguments of the view. There is no question where nothing is asked: clients load a model so."""
+        found = [chat.Found(("images", place), text) for place, text in enumerate(data["images"])]
+        return _arguments(data, bool(data["prompt"] or found), found, data["prompt"], "images")
+
+
+class OllamaMessage(NullIsUnset):
+    class Meta:
+        unknown = ma.EXCLUDE
+
+    role = Text(required=True, metadata={"description": "The text of the last `user` counts", "examples": ["user"]})
+    content = Text(load_default="", metadata=chat.PROMPT)
+    images = Base64Images()
+
+
+class ChatRequest(OllamaRequest):
+    messages = ma.fields.List(ma.fields.Nested(OllamaMessage), load_default=list)
+
+    @post_load
+    def make(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """As of `generate`: the images of the last message that has some, and the last text of the user."""
+        found: list[chat.Found] = []
+        prompt = ""
+        for place, message in enumerate(data["messages"]):
+            path = ("messages", place, "images")
+            found = [chat.Found((*path, each), text) for each, text in enumerate(message["images"])] or found
+            prompt = message["content"] if message["role"] == "user" and message["content"] else prompt
+        return _arguments(data, bool(data["messages"]), found, prompt, "messages")
+
+
+def _arguments(
+    data: Mapping[str, Any], is_asked: bool, found: Sequence[chat.Found], prompt: str, field: str
+) -> dict[str, Any]:
+    return {
+        "question": chat.question(found, prompt, field) if is_asked else None,
+        "wanted": chat.settings(**data["options"]),
+        "stream": data["stream"],
+        "model": data["model"] or captioner.name,
+    }
+
+
+def _nanoseconds_of(what: str) -> ma.fields.Integer:
+    return ma.fields.Integer(metadata={"description": f"Nanoseconds {what}", "examples": [58000000]})
+
+
+def _tokens(what: str, example: int) -> ma.fields.Integer:
+    return ma.fields.Integer(metadata={"description": f"Tokens {what}", "examples": [example]})
+
+
+class OllamaAnswer(ma.Schema):
+    model = ma.fields.String(required=True, metadata={"description": "As it was asked for", "examples": ["any"]})
+    created_at = ma.fields.String(required=True, metadata={"examples": ["2026-11-26T12:00:00.000000Z"]})
+    done = ma.fields.Boolean(required=True, metadata={"description": "Whether it is the last part", "examples": [True]})
+    done_reason = ma.fields.String(metadata={"enum": ["stop", "length", "load"], "examples": ["stop"]})
+    total_duration = _nanoseconds_of("in all")
+    load_duration = _nanoseconds_of("of loading the model")
+    prompt_eval_count = _tokens("that the decoder was given", 1)
+    prompt_eval_duration = _nanoseconds_of("of decoding the images")
+    eval_count = _tokens("that were generated", 9)
+    eval_duration = _nanoseconds_of("of the model")
+    warning = ma.fields.String(metadata=chat.WARNING)
+
+
+class GenerateAnswer(OllamaAnswer):
+    response = ma.fields.String(required=True, metadata=chat.TEXT)
+
+
+class AssistantMessage(ma.Schema):
+    role = ma.fields.String(required=True, metadata={"examples": ["assistant"]})
+    content = ma.fields.String(required=True, metadata=chat.TEXT)
+
+
+class ChatAnswer(OllamaAnswer):
+    message = ma.fields.Nested(AssistantMessage, required=True)
+
+
+class OllamaDetails(ma.Schema):
+    """Not known here, but for the format."""
+
+    format = ma.fields.String(required=True, metadata={"examples": ["safetensors"]})
+    family = ma.fields.String(required=True, metadata={"examples": [""]})
+    parameter_size = ma.fields.String(required=True, metadata={"examples": [""]})
+    quantization_level = ma.fields.String(required=True, metadata={"examples": [""]})
+
+
+class OllamaTag(ma.Schema):
+    name = ma.fields.String(required=True, metadata=chat.MODEL)
+    model = ma.fields.String(required=True, metadata=chat.MODEL)
+    modified_at = ma.fields.String(required=True, metadata={"examples": ["1970-01-01T00:00:00Z"]})
+    size = ma.fields.Integer(required=True, metadata={"description": "Not known: 0", "examples": [0]})
+    digest = ma.fields.String(required=True, metadata={"description": "Of the weights", "examples": ["cbfba14181b9"]})
+    details = ma.fields.Nested(OllamaDetails, required=True)
+
+
+class OllamaTags(ma.Schema):
+    models = ma.fields.List(ma.fields.Nested(OllamaTag), required=True)
+
+
+class OllamaVersion(ma.Schema):
+    version = ma.fields.String(
+        required=True, metadata={"description": "Of the API that is spoken here", "examples": [VERSION]}
+    )
+
+
+class ShowRequest(NullIsUnset):
+    class Meta:
+        unknown = ma.EXCLUDE
+
+    model = Text(metadata=chat.MODEL)
+    name = Text(metadata={"description": "The same, as older clients send it", "examples": ["embedded"]})
+
+
+class OllamaModel(ma.Schema):
+    details = ma.fields.Nested(OllamaDetails, required=True)
+    model_info = ma.fields.Dict(required=True, metadata={"examples": [{"general.name": "embedded"}]})
+    capabilities = ma.fields.List(ma.fields.String(metadata={"examples": ["vision"]}), required=True)
+
+
+class OllamaError(ma.Schema):
+    error = ma.fields.String(required=True, metadata=chat.ERROR)
