@@ -1,6 +1,5 @@
 """The client and the real server."""
 
-import dataclasses
 import io
 import os
 import subprocess
@@ -14,7 +13,7 @@ import pytest
 from PIL import Image
 
 import flaskapp.client
-from flaskapp.captioner import GenerationSettings
+from flaskapp.api.caption import CaptionConfig
 from flaskapp.client import (
     Client,
     EmailCheck,
@@ -269,7 +268,7 @@ def test_importing_the_client_imports_neither_torch_nor_the_application() -> Non
 
 
 def test_the_settings_of_a_caption_are_those_of_the_server() -> None:
-    assert Generation.__annotations__.keys() == {each.name for each in dataclasses.fields(GenerationSettings)}
+    assert Generation.__annotations__.keys() == CaptionConfig().fields.keys()
 
 
 def test_what_is_exported_is_there_and_sorted() -> None:

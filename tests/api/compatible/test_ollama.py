@@ -124,7 +124,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("/api/generate", {"images": "text"}, "images: Not a valid list"),
     ("/api/generate", {"images": [5]}, "images.0: Not a valid string"),
     ("/api/generate", {"images": ["http://127.0.0.1/cat.jpg"]}, "images.0: Send the image itself"),
-    ("/api/generate", {"images": ["AAAA"]}, "this is not an image"),
+    ("/api/generate", {"images": ["AAAA"]}, "images.0: This is not an image"),
     ("/api/generate", {"images": ["???"]}, "images.0: Not valid base64"),
     ("/api/generate", {"images": [base64_of("star.png")[:400]], "stream": False}, "images.0: "),
     ("/api/generate", {"images": [base64_of("star.png")] * 33}, "images.32: Send at most 32 images at once"),
@@ -132,7 +132,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("/api/generate", {"options": {"temperature": -1}}, "options.temperature: Must be"),
     ("/api/chat", {"messages": [{"role": "user", "content": "hello"}]}, "messages: There is no image in it"),
     ("/api/chat", {"messages": [{"content": "hello"}]}, "messages.0.role: Missing data"),
-    ("/api/chat", {"messages": [{"role": "user", "images": ["AA"]}]}, "this is not an image"),
+    ("/api/chat", {"messages": [{"role": "user", "images": ["AA"]}]}, "messages.0.images.0: This is not an image"),
     ("/api/show", {"model": 5}, "model: Not a valid string"),
 ]
 
