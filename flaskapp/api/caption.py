@@ -14,6 +14,7 @@ from flaskapp.api.blueprint import form_or_json
 from flaskapp.api.cv_model import FILE
 from flaskapp.api.describe import describe, describe_readable, warning
 from flaskapp.api.fields import (
+    Base64Images,
     EarlyStopping,
     Flag,
     FormFlag,
@@ -126,8 +127,8 @@ class CaptionForm(ma.Schema):
 class CaptionBody(ma.Schema):
     """The same in JSON, for the OpenAPI document."""
 
-    data = ma.fields.List(
-        ma.fields.String(),
+    data = Base64Images(
+        least=1,
         required=True,
         metadata={
             "description": "Image files in base64, or as data URLs. One may come without the list around it",

@@ -244,6 +244,17 @@ class ImageFiles(ma.fields.List[UploadedImage | UnreadableFile]):
         return {"minItems": 1, "maxItems": config["MAX_IMAGES"]}
 
 
+class Base64Images(ma.fields.List[str]):
+    """Image files in base64 or as data URLs, still as text: `least` to MAX_IMAGES of them."""
+
+    def __init__(self, least: int = 0, **options: Any) -> None:
+        super().__init__(ma.fields.String(metadata={"format": "byte"}), **options)
+        self.least = least
+
+    def keywords(self, config: Config) -> dict[str, Any]:
+        return {"minItems": self.least, "maxItems": config["MAX_IMAGES"]}
+
+
 def _line(error: Exception) -> str:
     """What is wrong with one file, as jobs say it."""
     return " ".join(map(str, error.messages)) if isinstance(error, ValidationError) else str(error)
@@ -291,10 +302,13 @@ class JSONPart(ma.fields.Nested):
         return super()._deserialize({} if value is None else value, attr, data, partial, **kwargs)
 
 
+DOCUMENTED = (Text, Side, ImageFiles, Base64Images, JobFiles, EarlyStopping)
+
+
 def document_with(config: Config) -> Callable[..., dict[str, Any]]:
     """What apispec calls for every field: adds the JSON Schema keywords of those above that have some."""
 
     def document(_converter: Any, field: ma.fields.Field[Any], **_: Any) -> dict[str, Any]:
-        return field.keywords(config) if isinstance(field, Text | Side | ImageFiles | JobFiles | EarlyStopping) else {}
+        return field.keywords(config) if isinstance(field, DOCUMENTED) else {}
 
     return document

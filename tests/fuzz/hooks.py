@@ -1,6 +1,7 @@
 """What Schemathesis cannot know from the OpenAPI document, because JSON Schema has no words for it."""
 
 import base64
+from collections.abc import Callable
 from typing import Any
 
 import schemathesis
@@ -21,6 +22,44 @@ schemathesis.openapi.format(
 )
 
 
+SQUARE = base64.b64encode(min(samples().values(), key=len)).decode()
+
+
+def _show_in_chat(body: dict[str, Any]) -> None:
+    """Give the last message an image, and the others a text: the document cannot say what a part of each type has."""
+    for message in body.get("messages") or []:
+        message["content"] = "What is this?"
+    for message in (body.get("messages") or [])[-1:]:
+        message["content"] = [{"type": "image_url", "image_url": {"url": SQUARE}}]
+
+
+def _show_in_ollama_chat(body: dict[str, Any]) -> None:
+    """An image, if anything is asked."""
+    for message in (body.get("messages") or [])[-1:]:
+        message["images"] = [SQUARE]
+
+
+def _show_if_asked(body: dict[str, Any]) -> None:
+    """An image, if there is a prompt."""
+    if body.get("prompt"):
+        body["images"] = [SQUARE]
+
+
+def _show_in_tensor(body: dict[str, Any]) -> None:
+    """One image, and a shape that says so; no bytes behind the JSON."""
+    _reconcile(body.get("parameters"))
+    for tensor in body.get("inputs") or []:
+        tensor |= {"data": [SQUARE], "shape": [1], "parameters": {}}
+
+
+IMAGES: dict[str, Callable[[dict[str, Any]], None]] = {
+    "/v1/chat/completions": _show_in_chat,
+    "/api/generate": _show_if_asked,
+    "/api/chat": _show_in_ollama_chat,
+    "/v2/models/{name}/infer/": _show_in_tensor,
+}
+
+
 @schemathesis.hook
 def map_case(_context: HookContext, case: Case) -> Case:
     """A case that is meant to be accepted: what is allowed one by one must be so together too."""
@@ -35,6 +74,8 @@ def map_case(_context: HookContext, case: Case) -> Case:
     _reconcile(parameters, *(parameters.get(name) for name in ("generation_parameters", "generate_kwargs")))
     if case.path == "/image-to-text":
         _reconcile(case.query)
+    if case.path in IMAGES:
+        IMAGES[case.path](body)
     return case
 
 

@@ -1,6 +1,6 @@
 """What the APIs of other servers have in common here: JSON with files in it, and errors in a shape of their own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, NoReturn
 
@@ -23,6 +23,9 @@ HEADERS = {
     HTTPStatus.TOO_MANY_REQUESTS: RETRY_AFTER,
     HTTPStatus.SERVICE_UNAVAILABLE: RETRY_AFTER,
 }
+
+TEXT = {"type": "string"}
+EVENT = {"type": "object", "properties": {"data": {"type": "string"}}}  # a server-sent event, as OpenAPI 3.2 has it
 
 Reshape = Callable[[HTTPStatus, str, str | None], dict[str, Any]]
 
@@ -80,20 +83,26 @@ class CompatibleBlueprint(ProtectedBlueprint):
         self._prepare_doc_cbks.append(self._document)
         self.after_request(self._reshape_error)
 
+    def example(self, body: Mapping[str, Any]) -> Callable[[View], View]:
+        """Document a JSON body that Swagger UI and Postman send."""
+        document: Callable[[View], View] = self.doc(requestBody={"content": {"application/json": {"example": body}}})
+        return document
+
     @staticmethod
-    def answers_also(media_type: str) -> Callable[[View], View]:
+    def answers_also(media_type: str, schema: Mapping[str, Any] = TEXT) -> Callable[[View], View]:
         """Document that a view answers with another media type, too, where the request asks for it."""
 
         def decorate(view: View) -> View:
-            view._apidoc = {**getattr(view, "_apidoc", {}), "other_type": media_type}  # type: ignore[attr-defined]
+            view._apidoc = {**getattr(view, "_apidoc", {}), "other": (media_type, schema)}  # type: ignore[attr-defined]
             return view
 
         return decorate
 
     def _document(self, doc: dict[str, Any], doc_info: dict[str, Any], **_: Any) -> dict[str, Any]:
         """Errors in their own shape, and successes of other types."""
-        if "other_type" in doc_info:
-            doc["responses"][200]["content"][doc_info["other_type"]] = {"schema": {"type": "string"}}
+        if "other" in doc_info:
+            media_type, schema = doc_info["other"]
+            doc["responses"][200]["content"][media_type] = {"schema": schema}
         for status in list(doc["responses"]):
             if status == "default" or int(status) >= HTTPStatus.BAD_REQUEST:
                 del doc["responses"][status]

@@ -48,6 +48,7 @@ blp = CompatibleBlueprint(
 
 
 @blp.route("/api/generate", methods=["POST"])
+@blp.example({"images": [SQUARE], "stream": False})
 @blp.answers_also(LINES)
 @blp.arguments(GenerateRequest, location="any_json", as_kwargs=True)
 @blp.response(200, GenerateAnswer, headers=image_quota.HEADERS)
@@ -60,15 +61,7 @@ def generate(
 
 
 @blp.route("/api/chat", methods=["POST"])
-@blp.doc(
-    requestBody={
-        "content": {
-            "application/json": {
-                "example": {"messages": [{"role": "user", "content": "", "images": [SQUARE]}], "stream": False}
-            }
-        }
-    }
-)
+@blp.example({"messages": [{"role": "user", "content": "", "images": [SQUARE]}], "stream": False})
 @blp.answers_also(LINES)
 @blp.arguments(ChatRequest, location="any_json", as_kwargs=True)
 @blp.response(200, ChatAnswer, headers=image_quota.HEADERS)
@@ -150,6 +143,7 @@ def list_tags() -> dict[str, Any]:
 
 
 @blp.route("/api/show", methods=["POST"])
+@blp.example({"model": "embedded"})
 @blp.arguments(ShowRequest, location="any_json", as_kwargs=True)
 @blp.response(200, OllamaModel)
 @blp.errors(HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE)

@@ -8,7 +8,7 @@ from marshmallow import post_load
 
 from flaskapp.api.caption import SQUARE
 from flaskapp.api.compatible import chat
-from flaskapp.api.fields import Flag, NullIsUnset, Text
+from flaskapp.api.fields import Base64Images, Flag, NullIsUnset, Text
 from flaskapp.captioner import captioner
 
 VERSION = "0.12.0"  # of the API that is spoken here: clients ask whether it is new enough for them
@@ -24,16 +24,9 @@ class OllamaRequest(NullIsUnset):
     options = ma.fields.Nested(chat.Options, load_default=dict)
 
 
-class Base64Images(ma.fields.List[str]):
-    """Image files in base64, still as text."""
-
-    def __init__(self) -> None:
-        super().__init__(ma.fields.String(), load_default=list, metadata=IMAGES)
-
-
 class GenerateRequest(OllamaRequest):
     prompt = Text(load_default="", metadata=chat.PROMPT)
-    images = Base64Images()
+    images = Base64Images(load_default=list, metadata=IMAGES)
 
     @post_load
     def make(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
@@ -48,7 +41,7 @@ class OllamaMessage(NullIsUnset):
 
     role = Text(required=True, metadata={"description": "The text of the last `user` counts", "examples": ["user"]})
     content = Text(load_default="", metadata=chat.PROMPT)
-    images = Base64Images()
+    images = Base64Images(load_default=list, metadata=IMAGES)
 
 
 class ChatRequest(OllamaRequest):

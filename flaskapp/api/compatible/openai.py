@@ -15,7 +15,7 @@ from flask import Response
 
 from flaskapp.api import image_quota
 from flaskapp.api.compatible import chat
-from flaskapp.api.compatible.blueprint import CompatibleBlueprint
+from flaskapp.api.compatible.blueprint import EVENT, CompatibleBlueprint
 from flaskapp.api.compatible.openai_schemas import (
     EXAMPLE,
     ChatCompletion,
@@ -54,8 +54,8 @@ blp = CompatibleBlueprint(
 
 
 @blp.route("/v1/chat/completions", methods=["POST"])
-@blp.doc(requestBody={"content": {"application/json": {"example": EXAMPLE}}})
-@blp.answers_also(EVENTS)
+@blp.example(EXAMPLE)
+@blp.answers_also(EVENTS, EVENT)
 @blp.arguments(ChatCompletionRequest, location="any_json", as_kwargs=True)
 @blp.response(200, ChatCompletion, headers=image_quota.HEADERS)
 @blp.errors(*chat.ERRORS)

@@ -15,7 +15,7 @@ from flaskapp.api.caption import SQUARE
 from flaskapp.api.compatible import chat
 from flaskapp.api.compatible.blueprint import CompatibleBlueprint
 from flaskapp.api.describe import warning
-from flaskapp.api.fields import NullIsUnset, Text
+from flaskapp.api.fields import Base64Images, NullIsUnset, Text
 from flaskapp.captioner import GenerationSettings, captioner
 
 IMAGES = {
@@ -31,7 +31,7 @@ class VisionRequest(NullIsUnset):
     id = Text(load_default="", metadata={"description": "Comes back in the answer", "examples": ["b5a1"]})
     model = Text(metadata=chat.ANY_MODEL)
     prompt = Text(load_default="", metadata=chat.PROMPT)
-    images = ma.fields.List(ma.fields.String(), load_default=list, metadata=IMAGES)
+    images = Base64Images(least=1, required=True, metadata=IMAGES)
     options = ma.fields.Nested(chat.Options, load_default=dict)
 
     @post_load
@@ -81,6 +81,7 @@ blp = CompatibleBlueprint(
 
 
 @blp.route("/api/v1/vision/caption", methods=["POST"])
+@blp.example({"id": "b5a1", "images": IMAGES["examples"][0]})
 @blp.arguments(VisionRequest, location="any_json", as_kwargs=True)
 @blp.response(200, VisionAnswer, headers=image_quota.HEADERS)
 @blp.errors(*chat.ERRORS)
