@@ -39,7 +39,7 @@ def test_several_pictures_get_a_line_each(client: FlaskClient) -> None:
 @pytest.mark.parametrize(
     ("body", "sentence"),
     [
-        ({}, "images: There is no image in it"),
+        ({}, "images: Missing data"),
         ({"images": []}, "images: There is no image in it"),
         ({"images": ["https://photos.example/thumb.jpg"]}, "images.0: Send the image itself"),
         ({"images": [data_url("star.png")[:500]]}, "images.0: "),
