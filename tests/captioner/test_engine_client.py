@@ -76,6 +76,14 @@ def wait_until(is_so: Callable[[], bool]) -> None:
     pytest.fail("it never came to be")
 
 
+def test_a_client_that_leaves_while_words_come_is_noticed_at_the_next_one(client: EngineClient) -> None:
+    """Not only when there is silence: words come at every step."""
+    told: list[str] = []
+    with pytest.raises(ClientLeft):
+        client.describe(IMAGES[:1], GenerationSettings(num_beams=1), lambda: bool(told), on_text=told.append)
+    assert len(told) == 1
+
+
 @pytest.mark.parametrize("of", ["local", "client"])
 def test_words_come_as_they_are_sure(request: pytest.FixtureRequest, of: str) -> None:
     captioner = request.getfixturevalue(of)

@@ -5,7 +5,6 @@ import io
 import json
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,6 @@ from flask.testing import FlaskClient
 from huggingface_hub import InferenceClient
 from PIL import Image
 
-from flaskapp.captioner import captioner
-from flaskapp.captioner.generation import Caption
-from flaskapp.errors import CaptionFailed
 from tests.api.compatible.images import CIRCLE_AND_DIAMOND, STAR, base64_of, data_url
 from tests.captioner.prompted import write_blip
 from tests.conftest import ASSETS, Server, clean_environment
@@ -96,85 +92,6 @@ def test_several_choices_are_the_best_captions(openai_client: openai.OpenAI, ser
     ours = requests.post(server.url + "/caption/", files=files, data={"config": config}, timeout=60).json()
     assert [choice.message.content for choice in answer.choices] == ours["results"][0]["captions"]
     assert [choice.index for choice in answer.choices] == [0, 1, 2]
-
-
-def test_a_stream_has_the_same_words_the_reason_and_the_usage(openai_client: openai.OpenAI) -> None:
-    whole = ask(openai_client, user(image()), n=2)
-    chunks = list(ask(openai_client, user(image()), n=2, stream=True, stream_options={"include_usage": True}))
-    assert {chunk.object for chunk in chunks} == {"chat.completion.chunk"}
-    assert len({chunk.id for chunk in chunks}) == 1
-    *parts, last = chunks
-    assert last.choices == []
-    assert last.usage == whole.usage
-    for index in (0, 1):
-        choices = [chunk.choices[0] for chunk in parts if chunk.choices[0].index == index]
-        text = "".join(choice.delta.content or "" for choice in choices)
-        assert text == whole.choices[index].message.content
-        assert choices[0].delta.role == "assistant"
-        *others, last_reason = [choice.finish_reason for choice in choices]
-        assert (set(others), last_reason) == ({None}, whole.choices[index].finish_reason)
-
-
-def test_without_a_search_the_words_come_as_they_are_made(openai_client: openai.OpenAI) -> None:
-    drawn: dict[str, Any] = {"temperature": 0.01, "seed": 1}
-    whole = ask(openai_client, user(image()), **drawn).choices[0].message.content
-    chunks = list(ask(openai_client, user(image()), stream=True, **drawn))
-    deltas = [text for chunk in chunks if (text := chunk.choices[0].delta.content)]
-    assert whole == STAR
-    assert "".join(deltas) == whole
-    assert len(deltas) > 3, deltas
-
-
-def test_a_client_that_leaves_a_stream_ends_the_work(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The model is one that never comes to an end: only that its client has left can end it."""
-    has_ended = threading.Event()
-
-    def describe(_: Any, __: Any, has_left: Callable[[], bool], *, on_text: Callable[[str], None], **___: Any) -> None:
-        on_text("a large pink")
-        while not has_left():
-            has_ended.wait(0.01)
-        has_ended.set()
-
-    monkeypatch.setattr(captioner, "describe", describe)
-    answer = client.post("/v1/chat/completions", json={"messages": [user(image())], "stream": True}, buffered=False)
-    events = iter(answer.response)
-    assert b"a large pink" in next(events) + next(events)
-    answer.close()
-    assert has_ended.wait(30)
-
-
-def test_words_that_change_their_beginning_end_the_stream_with_an_error(
-    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def describe(*_: Any, on_text: Callable[[str], None], **__: Any) -> list[list[Caption]]:
-        on_text("a large pink")
-        return [[Caption("a small star", (0, 1), 1)]]
-
-    monkeypatch.setattr(captioner, "describe", describe)
-    answer = client.post("/v1/chat/completions", json={"messages": [user(image())], "stream": True})
-    assert "small" not in answer.text
-    assert "are not those of the caption" in answer.text
-
-
-def test_an_error_after_the_first_words_is_the_last_event(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    def describe(*_: Any, on_text: Callable[[str], None], **__: Any) -> None:
-        on_text("a large pink")
-        raise CaptionFailed("the model failed at this image")
-
-    monkeypatch.setattr(captioner, "describe", describe)
-    answer = client.post("/v1/chat/completions", json={"messages": [user(image())], "stream": True})
-    *_, error, mark, rest = answer.text.split("\n\n")
-    assert json.loads(error.removeprefix("data: "))["error"]["message"] == "the model failed at this image"
-    assert (mark, rest) == ("data: [DONE]", "")
-
-
-def test_a_stream_ends_with_openai_s_mark_and_has_no_usage_unless_it_is_asked_for(server: Server) -> None:
-    body = {"messages": [user(image())], "stream": True}
-    answer = requests.post(server.url + "/v1/chat/completions", json=body, timeout=60)
-    assert answer.headers["Content-Type"].startswith("text/event-stream")
-    *events, mark, rest = answer.text.split("\n\n")
-    assert (mark, rest) == ("data: [DONE]", "")
-    assert all("usage" not in json.loads(event.removeprefix("data: ")) for event in events)
 
 
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
