@@ -1,13 +1,9 @@
 """Images by their addresses: from the hosts that are named and nowhere else, whatever a client or the DNS says."""
 
 import http.server
-import shutil
 import socket
-import ssl
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -18,7 +14,10 @@ from flaskapp.errors import NotFetched
 from flaskapp.fetch import Allowance, is_public
 from tests.api.compatible.images import STAR
 from tests.api.compatible.test_openai import content, post, user
-from tests.conftest import ASSETS, assert_error, skip_unless_ci
+from tests.conftest import ASSETS, assert_error
+from tests.tls import Certificate, certificate, serving
+
+__all__ = ["certificate"]  # a fixture
 
 LOCAL = "127.0.0.1"
 
@@ -56,42 +55,16 @@ class Images(http.server.BaseHTTPRequestHandler):
         """The tests read `paths`."""
 
 
-class Server(http.server.ThreadingHTTPServer):
-    def handle_error(self, *_: Any) -> None:
-        """A client that has enough, or does not like the certificate, hangs up."""
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate for `localhost` that signs itself, and its key."""
-    if shutil.which("openssl") is None:
-        skip_unless_ci("openssl is not installed")
-    folder = tmp_path_factory.mktemp("tls")
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-         "-addext", "subjectAltName=DNS:localhost", "-keyout", folder / "key.pem", "-out", folder / "certificate.pem"],
-        check=True, capture_output=True, timeout=60,
-    )  # fmt: skip
-    return folder / "certificate.pem", folder / "key.pem"
-
-
 @pytest.fixture
-def port(certificate: tuple[Path, Path]) -> Iterator[int]:
+def port(certificate: Certificate) -> Iterator[int]:
     """Where a server with these images listens, with TLS."""
     Images.paths.clear()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*certificate)
-    with Server((LOCAL, 0), Images) as server:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        thread = threading.Thread(target=server.serve_forever, args=[0.05])
-        thread.start()
-        yield server.server_address[1]
-        server.shutdown()
-        thread.join()
+    with serving(Images, certificate) as port:
+        yield port
 
 
 @pytest.fixture
-def public(monkeypatch: pytest.MonkeyPatch, certificate: tuple[Path, Path]) -> None:
+def public(monkeypatch: pytest.MonkeyPatch, certificate: Certificate) -> None:
     """This machine is taken for a public host, and its certificate for a known one."""
     monkeypatch.setattr(fetch, "is_public", lambda address: address == LOCAL)
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))

@@ -14,8 +14,8 @@ from werkzeug.datastructures import CombinedMultiDict
 from werkzeug.exceptions import UnsupportedMediaType
 
 from flaskapp.api import strict_json
-from flaskapp.api.fields import Base64File
 from flaskapp.api.forms import FORMS
+from flaskapp.api.image_fields import Base64File
 from flaskapp.errors import UnsupportedCoding
 
 View = TypeVar("View", bound=Callable[..., Any])

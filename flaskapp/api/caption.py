@@ -13,21 +13,8 @@ from flaskapp.api import image_quota
 from flaskapp.api.blueprint import form_or_json
 from flaskapp.api.cv_model import FILE
 from flaskapp.api.describe import describe, describe_readable, warning
-from flaskapp.api.fields import (
-    Base64Images,
-    EarlyStopping,
-    Flag,
-    FormFlag,
-    ImageFile,
-    ImageFiles,
-    JSONPart,
-    NullIsUnset,
-    Number,
-    Text,
-    UnreadableFile,
-    UploadedImage,
-    WholeNumber,
-)
+from flaskapp.api.fields import EarlyStopping, Flag, FormFlag, JSONPart, NullIsUnset, Number, Text, WholeNumber
+from flaskapp.api.image_fields import Base64Images, ImageFile, ImageFiles, UnreadableFile, UploadedImage
 from flaskapp.api.protected import ProtectedBlueprint
 from flaskapp.api.status import OK, Status
 from flaskapp.api.unprocessable import refusing

@@ -9,7 +9,8 @@ from flask import Response, request, send_file
 from marshmallow import validate
 
 from flaskapp import images
-from flaskapp.api.fields import ImageFile, Side, Text, UploadedImage
+from flaskapp.api.fields import Side, Text
+from flaskapp.api.image_fields import ImageFile, UploadedImage
 from flaskapp.api.observed import trace_of_request
 from flaskapp.api.protected import ProtectedBlueprint
 from flaskapp.api.unprocessable import refusing

@@ -15,7 +15,8 @@ from flaskapp.api.caption import CAPTION, LOG_PROBABILITY, SQUARE, TOKENS, WARNI
 from flaskapp.api.cv_model import BINARY
 from flaskapp.api.describe import describe, warning
 from flaskapp.api.error_answer import messages
-from flaskapp.api.fields import ImageFileOrBase64, NullIsUnset, Text
+from flaskapp.api.fields import NullIsUnset, Text
+from flaskapp.api.image_fields import ImageFileOrBase64
 from flaskapp.api.protected import ProtectedBlueprint
 from flaskapp.api.unprocessable import refusing
 from flaskapp.captioner import GenerationSettings

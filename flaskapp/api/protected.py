@@ -82,7 +82,7 @@ def client() -> str:
 
 @login.login_required
 def _demand_login() -> None:
-    """Whoever comes this far is logged in."""
+    """The decorator has checked the login or the token."""
 
 
 @basic.verify_password

@@ -65,7 +65,7 @@ class Batcher:
     ) -> list[list[Caption]]:
         """The captions of each image, by `deadline` seconds from now. There must be room before the first is decoded.
 
-        `on_text` is given what is sure of a lone image's caption, as it grows; see `Job`.
+        `on_text` is called with the words so far, if there is one image; see `Job`.
 
         Raises TooBusy at once if they cannot all wait or be done by then, DeadlineExceeded, CaptionFailed if the model
         fails at one, ClientLeft when `has_left` says that nobody wants them any more.

@@ -1,4 +1,4 @@
-"""Captions of images that were captioned before, or that somebody waits for at this moment, in the engine's process.
+"""Captions of images that were captioned before, or that another request is waiting for, in the engine's process.
 
 An image is known by the SHA-256 of its whole upload, and its captions by that and everything that the request amounts
 to. The cache is that of one loaded model; another one begins with an empty cache.
@@ -12,8 +12,10 @@ from contextlib import suppress
 
 from cachetools import LRUCache
 
+from flaskapp import metrics
 from flaskapp.captioner.generation import Caption, Generation
 from flaskapp.errors import ClientLeft, DeadlineExceeded
+from flaskapp.trace import Trace
 
 LOOK = 0.5  # seconds between two looks whether a client has left
 ENTRY = 1000  # bytes of an entry besides the text and the token ids
@@ -38,27 +40,39 @@ class CaptionCache:
         make: Callable[[], Captions],
         deadline: float,
         has_left: Callable[[], bool],
-    ) -> tuple[Captions, bool]:
-        """The captions of images with these digests, and whether they were known.
+        trace: Trace | None = None,
+    ) -> Captions:
+        """The captions of images with these digests.
 
         They are known if those of all images are; else `make` makes them, or another request does that is the same.
-        A draw without a seed is always made. Raises what `make` does, and DeadlineExceeded or ClientLeft as it does.
+        A draw without a seed is always made. Hits are counted, and noted in `trace`.
+        Raises what `make` does, and DeadlineExceeded or ClientLeft as it does.
         """
         if generation.do_sample and generation.seed is None:
-            return make(), False
+            return make()
+        began = time.perf_counter()
         keys = tuple((digest, generation) for digest in digests)
+        known = self._find(keys, deadline, has_left)
+        if known is None:
+            return self._make(keys, make)
+        metrics.current.cache_hits.inc(len(keys))
+        if trace is not None:
+            trace.seconds["cache"] = time.perf_counter() - began
+        return known
+
+    def _find(self, keys: tuple[Key, ...], deadline: float, has_left: Callable[[], bool]) -> Captions | None:
+        """Known captions, or those that another request is making. None: the caller is to make them."""
         until = time.monotonic() + deadline
         while True:
             with self._lock:
                 if all(key in self._known for key in keys):
-                    return [self._known[key] for key in keys], True
+                    return [self._known[key] for key in keys]
                 running = self._running.get(keys)
                 if running is None:
                     self._running[keys] = Future()
-                    break
+                    return None
             if (made := _wait_for(running, until, deadline, has_left)) is not None:
-                return made, True
-        return self._make(keys, make), False
+                return made
 
     def _make(self, keys: tuple[Key, ...], make: Callable[[], Captions]) -> Captions:
         """Make captions for all requests that wait for them. If that fails, one of these tries next."""

@@ -1,8 +1,10 @@
 """The captioner of a web worker: it asks the engine processes, and imports no torch."""
 
 import random
+import socket
 import time
 from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -57,12 +59,7 @@ class EngineClient:
                         has_begun = True
                         with trace.timing("decode"):
                             send_images(connection, images)
-                        message = receive_answer(connection, until, has_left)
-                    while on_text is not None and "text" in message:
-                        on_text(message["text"])
-                        if has_left():
-                            raise ClientLeft("the client disconnected")
-                        message = receive_answer(connection, until, has_left)
+                        message = _receive_captions(connection, until, has_left, on_text)
                 break
             except (ModelUnavailable, TooBusy, EngineLost):
                 if has_begun or engine is last:
@@ -153,3 +150,19 @@ class EngineClient:
         return sorted(
             self._engines, key=lambda engine: (engine.status.problem is not None, engine.in_hand, random.random())
         )
+
+
+def _receive_captions(
+    connection: socket.socket,
+    until: float,
+    has_left: Callable[[], bool],
+    on_text: Callable[[str], object] | None,
+) -> dict[str, Any]:
+    """The engine's answer, after the words that it sends as they come."""
+    message = receive_answer(connection, until, has_left)
+    while on_text is not None and "text" in message:
+        on_text(message["text"])
+        if has_left():  # `receive_answer` asks only where no message comes
+            raise ClientLeft("the client disconnected")
+        message = receive_answer(connection, until, has_left)
+    return message

@@ -100,7 +100,7 @@ class _Conversation(socketserver.BaseRequestHandler):
                 return {"generation": wire.encode_generation(generation)}
             case "status":
                 return status(self.server.captioner)
-        raise ValueError("a web worker asks for what is not known")
+        raise ValueError("unknown request of a web worker")
 
     def _stream(self, head: wire.Message) -> wire.Message:
         """Send the text as it grows, from this thread: the model's must not wait for a web worker that reads slowly."""

@@ -163,15 +163,8 @@ class Captioner(ModelLoader):
             self._warm_up_problem = None
             return captions
 
-        if self._configuration.cache_mb and digests:
-            began = time.perf_counter()
-            captions, is_known = self._cache.captions(digests, generation, make, deadline, has_left)
-            if is_known:
-                metrics.current.cache_hits.inc(len(images))
-            if is_known and trace is not None:
-                trace.seconds["cache"] = time.perf_counter() - began
-        else:
-            captions = make()
+        is_cached = bool(self._configuration.cache_mb and digests)
+        captions = self._cache.captions(digests, generation, make, deadline, has_left, trace) if is_cached else make()
         metrics.current.count_captions(self.name, sum(map(len, captions)))
         return captions
 

@@ -30,7 +30,7 @@ keepalive = 5  # seconds without a request, and for the head of one
 
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # the sign of life is a file: not on a slow disk
 control_socket_disable = True
-# No header sets the application's variables or the scheme, whoever sends it (TRUSTED_PROXIES is the application's own):
+# No header of any client sets the application's variables or the scheme (TRUSTED_PROXIES is the application's own):
 # so it need not be looked up for each request whether its sender may.
 forwarder_headers = ""
 secure_scheme_headers: dict[str, str] = {}
@@ -123,7 +123,7 @@ def child_exit(server: Any, worker: Any) -> None:
 
 
 def worker_exit(server: Any, worker: Any) -> None:
-    if worker.pid == os.getpid() and os.getppid() != worker.ppid:  # the server was killed: nobody else will do it
+    if worker.pid == os.getpid() and os.getppid() != worker.ppid:  # the master was killed
         metrics_files.close()
 
 

@@ -1,4 +1,4 @@
-"""API tokens over HTTP: who is let in by one, what it owns, and what strangers learn."""
+"""API tokens over HTTP: the requests that they authorize, the jobs that they own, and what a refusal says."""
 
 import base64
 import time

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,6 @@ from flaskapp.captioner.engine_client import EngineClient
 from flaskapp.captioner.engine_server import EngineServer
 from flaskapp.captioner.generation import Generation
 from flaskapp.captioner.loader import LOADING
-from flaskapp.captioner.remote_engine import Status
 from flaskapp.counted import Counted
 from flaskapp.errors import (
     ClientLeft,
@@ -241,82 +239,3 @@ def test_what_is_no_request_stops_nobody(client: EngineClient, listener: socket.
         connection.connect(listener.getsockname())
         connection.sendall(sent)
     assert client.caption(IMAGES, GenerationSettings())
-
-
-@pytest.fixture
-def second(tmp_path: Path) -> Iterator[socket.socket]:
-    """Where another engine would listen."""
-    with listening(tmp_path / "second") as listener:
-        yield listener
-
-
-def status_of(problem: str | None) -> wire.Message:
-    return {**asdict(Status()), "problem": problem}
-
-
-def answer_to(listener: socket.socket, expected: str, reply: wire.Message) -> None:
-    """Play an engine that is asked once."""
-    connection, _ = listener.accept()
-    with connection:
-        assert wire.receive(connection)[0]["do"] == expected
-        wire.send(connection, reply)
-
-
-def test_requests_are_shared_among_engines_by_how_many_each_has(listener: socket.socket, second: socket.socket) -> None:
-    with ThreadPoolExecutor(6) as pool:
-        for each in (listener, second):
-            pool.submit(answer_to, each, "status", status_of(None))
-        client = EngineClient([listener.getsockname(), second.getsockname()], 30)
-        assert client.problem is None
-        asked = [pool.submit(client.describe, IMAGES, GenerationSettings()) for _ in range(4)]
-        for each in (listener, second):
-            each.settimeout(10)
-            connections = [each.accept()[0] for _ in range(2)]
-            assert [wire.receive(connection)[0]["do"] for connection in connections] == ["describe"] * 2
-            for connection in connections:
-                wire.send(connection, wire.encode_error(errors.CaptionFailed("the model failed")))
-                connection.close()
-        for future in asked:
-            with pytest.raises(errors.CaptionFailed):
-                future.result(10)
-
-
-@pytest.mark.usefixtures("client")
-def test_the_engine_that_has_a_model_is_asked_and_told_of(
-    local: Captioner, listener: socket.socket, second: socket.socket
-) -> None:
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(answer_to, second, "status", status_of(LOADING))
-        both = EngineClient([second.getsockname(), listener.getsockname()], 30)
-        assert both.problem is None
-    assert both.name == local.name
-    for _ in range(4):
-        assert both.describe(IMAGES, GenerationSettings()) == local.describe(IMAGES, GenerationSettings())
-
-
-@pytest.mark.usefixtures("client")
-def test_an_engine_that_is_too_busy_leaves_a_request_to_the_other(
-    local: Captioner, listener: socket.socket, second: socket.socket
-) -> None:
-    busy = wire.encode_error(errors.TooBusy("too many", retry_after=7))
-    both = EngineClient([second.getsockname(), listener.getsockname()], 30)
-    with ThreadPoolExecutor(2) as pool, both._engines[1].counted():  # it has more to do
-        pool.submit(answer_to, second, "status", status_of(None)).add_done_callback(
-            lambda _: pool.submit(answer_to, second, "describe", busy)
-        )
-        assert both.describe(IMAGES, GenerationSettings()) == local.describe(IMAGES, GenerationSettings())
-
-
-@pytest.mark.usefixtures("client")
-def test_an_engine_that_ended_before_it_took_a_request_leaves_it_to_the_other_and_is_avoided(
-    local: Captioner, listener: socket.socket, second: socket.socket
-) -> None:
-    both = EngineClient([second.getsockname(), listener.getsockname()], 30)
-    with ThreadPoolExecutor(1) as pool, both._engines[1].counted():
-        pool.submit(answer_to, second, "status", status_of(None))
-        assert both.problem is None
-        end = pool.submit(lambda: second.accept()[0].close())
-        for _ in range(2):
-            assert both.describe(IMAGES, GenerationSettings()) == local.describe(IMAGES, GenerationSettings())
-        end.result(10)
-    assert both._engines[0].status.problem == LOADING

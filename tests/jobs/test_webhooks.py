@@ -5,11 +5,8 @@ import hmac
 import http.server
 import io
 import json
-import ssl
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, NamedTuple
 
@@ -26,7 +23,8 @@ from flaskapp.jobs import webhooks
 from flaskapp.jobs.tables import Job
 from tests.api.test_caption_jobs import asset, jobs_of, work
 from tests.conftest import assert_error
-from tests.test_fetch import Server, certificate, public
+from tests.test_fetch import public
+from tests.tls import Certificate, certificate, serving
 
 __all__ = ["certificate", "public"]  # fixtures
 
@@ -55,18 +53,11 @@ class Receiver(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def port(certificate: tuple[Path, Path]) -> Iterator[int]:
+def port(certificate: Certificate) -> Iterator[int]:
     """Where a receiver listens, with TLS."""
     Receiver.received, Receiver.statuses = SimpleQueue(), []
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*certificate)
-    with Server(("127.0.0.1", 0), Receiver) as server:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        thread = threading.Thread(target=server.serve_forever, args=[0.05])
-        thread.start()
-        yield server.server_address[1]
-        server.shutdown()
-        thread.join()
+    with serving(Receiver, certificate) as port:
+        yield port
 
 
 @pytest.fixture

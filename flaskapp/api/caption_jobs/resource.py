@@ -42,5 +42,6 @@ def pagination(page: int, page_size: int, total: int) -> Mapping[str, str]:
         f'<?{urlencode({"page": number, "page_size": page_size})}>; rel="{relation}"'
         for relation, number in pages.items()
     )
+    # Private in flask-smorest, whose public decorator counts pages of lists only, and fetches all items.
     metadata = Blueprint._make_pagination_metadata(page, page_size, total)
     return {"X-Pagination": json.dumps(metadata), "Link": ", ".join(links)}

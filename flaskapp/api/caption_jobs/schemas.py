@@ -45,7 +45,7 @@ class JobHeaders(ma.Schema):
             validate.Regexp("^[!-~]+$", error="Not ASCII without spaces."),
         ],
         metadata={
-            "description": "Any text that nobody guesses: with the same one, the same content is the same job",
+            "description": "A random text: with the same one, the same content is the same job",
             "examples": ["9f1c7a52-holiday-pictures"],
         },
     )

@@ -13,7 +13,8 @@ from marshmallow import ValidationError
 
 from flaskapp.api.caption import CAPTION
 from flaskapp.api.describe import prepare
-from flaskapp.api.fields import ImageFileOrBase64, NullIsUnset, Number, WholeNumber
+from flaskapp.api.fields import NullIsUnset, Number, WholeNumber
+from flaskapp.api.image_fields import ImageFileOrBase64
 from flaskapp.api.unprocessable import refusing, sentence
 from flaskapp.captioner import GenerationSettings, captioner
 from flaskapp.captioner.generation import LEAST, MAX_LENGTH, MAX_PROMPT, Caption

@@ -8,7 +8,8 @@ from marshmallow import post_load
 
 from flaskapp.api.caption import SQUARE
 from flaskapp.api.compatible import chat
-from flaskapp.api.fields import Base64Images, Flag, NullIsUnset, Text
+from flaskapp.api.fields import Flag, NullIsUnset, Text
+from flaskapp.api.image_fields import Base64Images
 from flaskapp.captioner import captioner
 
 VERSION = "0.12.0"  # of the API that is spoken here: clients ask whether it is new enough for them

@@ -15,11 +15,12 @@ from flaskapp.api.caption import SQUARE
 from flaskapp.api.compatible import chat
 from flaskapp.api.compatible.blueprint import CompatibleBlueprint
 from flaskapp.api.describe import warning
-from flaskapp.api.fields import Base64Images, NullIsUnset, Text
+from flaskapp.api.fields import NullIsUnset, Text
+from flaskapp.api.image_fields import Base64Images
 from flaskapp.captioner import GenerationSettings, captioner
 
 IMAGES = {
-    "description": "Data URLs of a picture. Of several, each has a line of the caption",
+    "description": "Data URLs of one picture or several; the caption has a line for each",
     "examples": [[f"data:image/png;base64,{SQUARE}"]],
 }
 
