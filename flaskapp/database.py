@@ -121,6 +121,12 @@ def exclude_others(session: Session, key: int) -> None:
             session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
 
 
+def wait_for_others(session: Session, key: int) -> None:
+    """Take a lock until the end of the transaction, also one that has read. SQLite has one writer at a time anyway."""
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(select(func.pg_advisory_xact_lock(key)))
+
+
 def is_alone(session: Session, key: int) -> bool:
     """Try to take a lock until the end of the transaction. False if another transaction has it. PostgreSQL only."""
     has_locks = session.get_bind().dialect.name == "postgresql"

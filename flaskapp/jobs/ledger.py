@@ -13,7 +13,7 @@ from sqlalchemy import and_, case, delete, exists, func, insert, or_, select, up
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from flaskapp.database import Database, current_time, exclude_others, found_a_row, is_alone
+from flaskapp.database import Database, current_time, exclude_others, found_a_row, is_alone, wait_for_others
 from flaskapp.errors import KeyReused
 from flaskapp.jobs.claims import ChunkId, Claim, Outcome
 from flaskapp.jobs.conditions import is_chunk, is_free, is_in, is_of, is_open
@@ -38,7 +38,7 @@ LEASE = 20.0  # seconds
 LONGEST_DELAY = 60.0  # seconds before a chunk that was given back is tried again
 GRACE = 10.0  # seconds that a message may be on its way
 OVERTAKEN = 60.0  # seconds: a message is lost where one that was sent so much later has arrived
-LOOKING, ADMITTING = 0x73776565, 0x61646D69  # any numbers: the keys of PostgreSQL's locks
+LOOKING, ADMITTING, ENDING = 0x73776565, 0x61646D69, 0x656E6469  # any numbers: the keys of PostgreSQL's locks
 UNLIMITED = Quotas()
 AT_ONCE = 500  # lost messages that are sent again, jobs that are removed
 
@@ -265,7 +265,13 @@ class Ledger(JobQueries):
                 session.execute(delete(table).where(column == job_id))
 
     def _abandon(self, session: Session, job_ids: Sequence[str], state: str) -> None:
-        """End jobs that are not done."""
+        """End jobs that are not done.
+
+        One transaction at a time: PostgreSQL has seen a circle of two, though each locks chunks in the same order.
+        """
+        if not job_ids:
+            return
+        wait_for_others(session, ENDING)
         is_open = exists().where(Job.id == Chunk.job_id, Job.state.in_([*ACTIVE, RECEIVING]))
         left = (Chunk.job_id.in_(job_ids), Chunk.is_done.is_(False), is_open)
         in_order = select(Chunk.number).where(*left).order_by(Chunk.job_id, Chunk.number)
