@@ -206,7 +206,7 @@ def test_hup_keeps_an_engine_that_serves_where_a_new_one_would_not(
 @pytest.mark.slow
 def test_of_two_engines_one_serves_while_the_other_is_replaced(start_server: Callable[..., Server]) -> None:
     server = start_server("--workers", "1", FLASKAPP_CAPTIONER_DEVICE="cpu,cpu")
-    wait_until(lambda: len(engines(server)) == 2 and readiness(server) == 200)
+    server.wait_for("The model is ready", times=2)  # one that still loads would never have said so
     killed, _ = engines(server)
     os.kill(killed, signal.SIGKILL)
     server.wait_for("The engine process ended (by SIGKILL)")
