@@ -5,7 +5,6 @@ by itself when its model makes no step for far longer than it ever took: the hos
 """
 
 import faulthandler
-import gc
 import logging
 import os
 import select
@@ -176,13 +175,8 @@ def watch(captioner: Captioner, host: int) -> None:
 
     The timer is C code of `faulthandler`: it needs no lock of Python's. Also end it if its parent is not `host`.
     """
-    is_frozen = False
     while True:
         faulthandler.dump_traceback_later(HANG, exit=True)
-        if not is_frozen and captioner.problem is None:
-            gc.collect()
-            gc.freeze()  # the collector would look at all of torch and transformers again and again
-            is_frozen = True
         if os.getppid() != host:
             log.error("The process that keeps this one died: this one stops")
             os.kill(os.getpid(), signal.SIGUSR1)

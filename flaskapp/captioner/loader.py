@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 import random
@@ -127,6 +128,8 @@ class ModelLoader:
         try:
             with suppress(CaptionerUnavailable):  # the log says why
                 self.load(patience=math.inf)
+                gc.collect()
+                gc.freeze()  # the collector would look at all of torch and transformers again and again
                 self.warm_up()
         finally:
             self._begins.release()

@@ -47,6 +47,7 @@ class RemoteEngine:
         self._refreshing = threading.Lock()
         self._status = Status()
         self._asked = -FRESH  # on the monotonic clock
+        self._is_silent = False  # the last time that it was asked
         self._in_hand = 0
 
     @property
@@ -56,12 +57,19 @@ class RemoteEngine:
 
     @property
     def status(self) -> Status:
-        """Refreshed after FRESH seconds, by one caller at a time; meanwhile the others get the previous one."""
+        """Refreshed after FRESH seconds, by one caller at a time; meanwhile the others get the previous one.
+
+        An engine that does not tell in time twice in a row is taken for lost: once may be a processor that is busy.
+        """
         if time.monotonic() - self._asked >= FRESH and self._refreshing.acquire(blocking=False):
             try:
                 with self.asking({"do": "status"}, PATIENCE) as connection:
                     self.update(receive_answer(connection, time.monotonic() + PATIENCE))
-            except (CaptionerUnavailable, DeadlineExceeded):
+            except DeadlineExceeded:
+                if self._is_silent:
+                    self._note_loss()
+                self._asked, self._is_silent = time.monotonic(), True
+            except CaptionerUnavailable:
                 self._note_loss()
             finally:
                 self._refreshing.release()
@@ -70,7 +78,7 @@ class RemoteEngine:
     def update(self, status: wire.Message) -> None:
         """Take the status that came with an answer."""
         self._status = Status(**{**status, "defaults": wire.decode_generation(status["defaults"])})
-        self._asked = time.monotonic()
+        self._asked, self._is_silent = time.monotonic(), False
 
     def _note_loss(self) -> None:
         self._status, self._asked = replace(self._status, problem=LOADING), time.monotonic()

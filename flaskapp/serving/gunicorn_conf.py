@@ -26,7 +26,7 @@ workers = min(4, usable_cores())  # they wait most of the time; decoding has thr
 worker_connections = 800  # of each worker; often a process may have 1024 files
 timeout = 60  # seconds without a sign of life from a worker; no limit on a request
 graceful_timeout = 30  # seconds that requests in flight may take after SIGTERM
-keepalive = 5  # seconds without a request, and for the head of one
+keepalive = 75  # seconds without a request: longer than a load balancer keeps its end, most often 60 seconds
 
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # the sign of life is a file: not on a slow disk
 control_socket_disable = True

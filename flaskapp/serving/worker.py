@@ -1,22 +1,28 @@
-"""gunicorn's gevent worker, with what it lacks: errors in the shape of the application's, and a quiet log.
+"""gunicorn's gevent worker, with what it lacks: errors in the shape of the application's, and long-lived connections.
 
-gunicorn's own errors are pages in HTML, and a 500 for a path that is not under SCRIPT_NAME; its log has query strings.
+gunicorn's own errors are pages in HTML, and a 500 for a path that is not under SCRIPT_NAME. Its keep-alive time is also
+the time in which the head of a request must have come, and a connection that is idle delays a graceful stop by it.
 """
 
 import json
 import os
 import socket
+import ssl
+import time
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 
 import gevent
+import gevent.select
 from gunicorn.http import errors
 from gunicorn.workers.ggevent import GeventWorker
 
 from flaskapp import metrics
 from flaskapp.trace import new_id
 
+HEAD = 5.0  # seconds in which the head of a request must have come
+LOOK = 1.0  # seconds between two looks whether this process is to end
 LINGER = 2.0  # seconds that the rest of a refused request is thrown away, so that its sender gets to read the refusal
 READ_AT_ONCE = 2**16  # bytes
 
@@ -33,19 +39,45 @@ STATUSES = {
 
 
 class Worker(GeventWorker):  # type: ignore[misc]
+    _idle = 0  # connections whose next request is waited for
+
     def patch(self) -> None:
         """Import the application before root becomes another user, who may not be able to read all libraries."""
         super().patch()
         if os.geteuid() != self.cfg.uid:
             self.app.wsgi()
 
+    def timeout_ctx(self) -> gevent.Timeout:
+        return gevent.Timeout(HEAD, False)  # type: ignore[arg-type] # it is silent
+
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
-        """A client that takes nothing of its answer for too long is let go without a traceback in the log."""
+        """Answer a request, and wait for the next one of its connection.
+
+        A client that takes nothing of its answer for too long is let go without a traceback in the log.
+        """
         try:
             super().handle_request(listener_name, req, sock, addr)
         except TimeoutError:
             self.log.info("%s: %s %s: the client takes nothing any more", _name(addr), req.method, req.path)
             raise StopIteration from None
+        self._idle += 1
+        try:
+            self._wait_for_next(req, sock)
+        finally:
+            self._idle -= 1
+
+    def _wait_for_next(self, req: Any, sock: Any) -> None:
+        """Raises StopIteration, which closes the connection, where no request comes in time."""
+        read_ahead = req.unreader.take_buffered()
+        req.unreader.unread(read_ahead)
+        has_read = bool(read_ahead) or (isinstance(sock, ssl.SSLSocket) and sock.pending())
+        is_crowded = self._idle > self.worker_connections // 2  # the others are for clients that ask
+        until = time.monotonic() + min(self.cfg.keepalive, HEAD if is_crowded else self.cfg.keepalive)
+        while not has_read:
+            left = until - time.monotonic()
+            if left <= 0 or not self.alive:
+                raise StopIteration
+            has_read = bool(gevent.select.select([sock], [], [], min(left, LOOK))[0])
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """Answer what never became a request, in the shape of the application's errors."""

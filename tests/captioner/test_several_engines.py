@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from flaskapp import errors
-from flaskapp.captioner import Captioner, GenerationSettings, wire
+from flaskapp.captioner import Captioner, GenerationSettings, remote_engine, wire
 from flaskapp.captioner.engine_client import EngineClient
 from flaskapp.captioner.loader import LOADING
-from flaskapp.captioner.remote_engine import Status
+from flaskapp.captioner.remote_engine import RemoteEngine, Status
 from tests.captioner.test_engine_client import IMAGES, client, listener, listening, local
 
 __all__ = ["client", "listener", "local"]  # fixtures
@@ -37,7 +37,10 @@ def answer_to(listener: socket.socket, expected: str, reply: wire.Message) -> No
         wire.send(connection, reply)
 
 
-def test_requests_are_shared_among_engines_by_how_many_each_has(listener: socket.socket, second: socket.socket) -> None:
+def test_requests_are_shared_among_engines_by_how_many_each_has(
+    listener: socket.socket, second: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote_engine, "FRESH", 60.0)  # their status is asked for once
     with ThreadPoolExecutor(6) as pool:
         for each in (listener, second):
             pool.submit(answer_to, each, "status", status_of(None))
@@ -95,3 +98,24 @@ def test_an_engine_that_ended_before_it_took_a_request_leaves_it_to_the_other_an
             assert both.describe(IMAGES, GenerationSettings()) == local.describe(IMAGES, GenerationSettings())
         end.result(10)
     assert both._engines[0].status.problem == LOADING
+
+
+def test_an_engine_is_lost_that_does_not_tell_its_status_in_time_twice_in_a_row(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote_engine, "FRESH", 0.0)
+    engine = RemoteEngine(listener.getsockname())
+
+    def problem(answers: bool) -> str | None:
+        monkeypatch.setattr(remote_engine, "PATIENCE", 30.0 if answers else 0.1)
+        with ThreadPoolExecutor(1) as pool:
+            if answers:
+                pool.submit(answer_to, listener, "status", status_of(None))
+            found = engine.status.problem
+        if not answers:
+            listener.accept()[0].close()
+        return found
+
+    assert [problem(answers) for answers in (True, False, True, False, False, True)] == [
+        None, None, None, None, LOADING, None,
+    ]  # fmt: skip

@@ -1,0 +1,80 @@
+"""Connections that are kept between two requests, against a running server."""
+
+import socket
+import ssl
+import time
+from collections.abc import Callable
+
+import pytest
+
+from flaskapp.serving.worker import HEAD
+from tests.conftest import Server
+from tests.serving.test_worker import LAST, connected, head, read_all, read_one, statuses
+from tests.tls import Certificate, certificate
+
+__all__ = ["certificate"]
+
+REQUEST = head("GET /items/5")
+
+
+def ask(connection: socket.socket) -> list[int]:
+    connection.sendall(REQUEST)
+    return statuses(read_one(connection))
+
+
+def waits(connection: socket.socket, seconds: float) -> bool:
+    """Whether the server does not close a connection for so long."""
+    connection.settimeout(seconds)
+    try:
+        return connection.recv(1) != b""
+    except TimeoutError:
+        return True
+
+
+@pytest.mark.slow
+def test_a_connection_is_kept_for_longer_than_the_head_of_a_request_may_take(server: Server) -> None:
+    with connected(server) as connection:
+        assert ask(connection) == [200]
+        assert waits(connection, HEAD + 2)
+        assert ask(connection) == [200]
+
+
+def test_the_head_of_a_later_request_has_to_come_as_soon_as_that_of_the_first(server: Server) -> None:
+    with connected(server) as connection:
+        assert ask(connection) == [200]
+        connection.sendall(REQUEST[:-2])
+        assert not waits(connection, 4 * HEAD)
+
+
+def test_where_most_connections_are_idle_the_next_are_let_go_sooner(start_server: Callable[..., Server]) -> None:
+    server = start_server("--workers", "1", "--worker-connections", "4")
+    with connected(server) as first, connected(server) as second, connected(server) as third:
+        for connection in (first, second, third):
+            assert ask(connection) == [200]
+        assert not waits(third, 4 * HEAD)
+        assert ask(first) == ask(second) == [200]
+
+
+def test_requests_that_come_together_are_all_answered(server: Server) -> None:
+    with connected(server) as connection:
+        connection.sendall(REQUEST * 3 + head("GET /items/5", LAST))
+        assert statuses(read_all(connection)) == [200] * 4
+
+
+def test_so_are_those_that_come_together_by_tls(start_server: Callable[..., Server], certificate: Certificate) -> None:
+    """What is decrypted but not read yet leaves no trace at the socket."""
+    server = start_server("--workers", "1", "--certfile", str(certificate.file), "--keyfile", str(certificate.key))
+    context = ssl.create_default_context(cafile=str(certificate.file))
+    with connected(server) as plain, context.wrap_socket(plain, server_hostname="localhost") as connection:
+        connection.sendall(REQUEST * 3 + head("GET /items/5", LAST))
+        assert statuses(read_all(connection)) == [200] * 4
+
+
+def test_idle_connections_do_not_delay_the_end_of_the_server(start_server: Callable[..., Server]) -> None:
+    server = start_server("--workers", "1")
+    with connected(server) as connection:
+        assert ask(connection) == [200]
+        began = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - began < 20, "it has 30 seconds for requests, and keeps connections for 75"
+        assert read_all(connection) == b""
