@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 from flaskapp.api.demo.samples import SAMPLES
 from tests.benchmarks.process import ROOT, serving
 
-TARGET = ROOT / "tests" / "demo.png"
+TARGET = ROOT / "docs" / "demo.png"
 SIZE = {"width": 1200, "height": 1050}  # pixels
 COLOURS = 256  # a palette takes a third of the bytes
 

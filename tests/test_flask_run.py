@@ -1,4 +1,4 @@
-"""The development server of the README."""
+"""The development server of docs/operating.md."""
 
 import os
 import shutil

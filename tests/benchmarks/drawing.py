@@ -1,4 +1,4 @@
-"""Pictures as the README shows them."""
+"""Pictures as docs/performance.md shows them."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Tables as the README shows them."""
+"""Tables as docs/performance.md shows them."""
 
 from collections.abc import Sequence
 

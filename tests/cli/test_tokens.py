@@ -10,9 +10,8 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskCliRunner
 
-from tests.conftest import ROOT
+from tests.documents import flask_commands
 
-README = (ROOT / "README.md").read_text()
 TIME = r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00"
 
 
@@ -136,8 +135,8 @@ def test_without_a_database_the_error_is_a_line(make_app: Callable[..., Flask], 
         assert (code, output) == (1, "Error: the database cannot be used at the moment\n")
 
 
-def test_the_commands_of_the_readme_work(runner: FlaskCliRunner) -> None:
-    commands = re.findall(r"^\$ \.venv/bin/flask --app wsgi tokens (.+)$", README, flags=re.MULTILINE)
+def test_the_commands_of_the_documents_work(runner: FlaskCliRunner) -> None:
+    commands = flask_commands("tokens")
     assert len(commands) == 3
-    for command in commands:
-        assert run(runner, *shlex.split(command))[0] == 0, command
+    for _, command, _ in commands:
+        assert run(runner, *shlex.split(command)[1:])[0] == 0, command

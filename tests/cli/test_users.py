@@ -18,8 +18,7 @@ from flaskapp import unvetted_logins
 from flaskapp.accounts import Accounts
 from flaskapp.database import Database
 from tests.conftest import ROOT, Server, clean_environment
-
-README = (ROOT / "README.md").read_text()
+from tests.documents import flask_commands
 
 
 @pytest.fixture
@@ -171,11 +170,11 @@ def test_without_a_database_the_error_is_a_line(make_app: Callable[..., Flask], 
     assert (code, output) == (1, "Error: the database cannot be used at the moment\n")
 
 
-def test_the_commands_of_the_readme_work(runner: FlaskCliRunner) -> None:
-    commands = re.findall(r"^\$ \.venv/bin/flask --app wsgi users (.+)$", README, flags=re.MULTILINE)
+def test_the_commands_of_the_documents_work(runner: FlaskCliRunner) -> None:
+    commands = flask_commands("users")
     assert len(commands) == 5
-    for command in commands:
-        assert run(runner, *shlex.split(command), password="secret")[0] == 0, command
+    for _, command, _ in commands:
+        assert run(runner, *shlex.split(command)[1:], password="secret")[0] == 0, command
 
 
 def test_at_a_terminal_the_password_is_asked_for_twice_and_not_shown(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The README's figure, counted anew."""
+"""The figure of docs/models.md, counted again."""
 
 import re
 import sys
@@ -6,16 +6,16 @@ import sys
 import pytest
 
 from flaskapp.captioner.embedded import evaluate
-from tests.conftest import ROOT
+from tests.documents import DOCS
 
 
-def test_the_readme_s_share_of_the_held_out_scenes_is_captioned_exactly_right(
+def test_the_documented_share_of_the_held_out_scenes_is_captioned_exactly_right(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["evaluate"])
     evaluate.main()
     counted = re.search(r"of 1000 held-out scenes captioned exactly right: ([\d.]+)%", capsys.readouterr().out)
-    stated = re.search(r"([\d.]+)% of 1,000\s+held-out\s+scenes", (ROOT / "README.md").read_text())
+    stated = re.search(r"([\d.]+)% of 1,000\s+held-out\s+scenes", (DOCS / "models.md").read_text())
     assert counted
     assert stated
     assert float(counted[1]) >= 97

@@ -1,0 +1,43 @@
+"""README.md is short, its figures are those of docs/performance.md, and it sets everything up."""
+
+import re
+import subprocess
+
+from tests.conftest import ROOT
+from tests.documents import DOCS, README
+
+MOST_LINES = 150
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.read_text().splitlines()) <= MOST_LINES
+
+
+def test_its_figures_are_those_of_the_performance_page() -> None:
+    section = README.read_text().partition("## Speed")[2].partition("\n## ")[0]
+    full = {row[0]: row[1:] for row in rows((DOCS / "performance.md").read_text())}
+    found = [row for row in rows(section) if row[0] in full]
+    assert len(found) == 5, "two of flaskapp, three of the other servers"
+    for name, *figures in found:
+        single, ratio, _, many, ratio_of_many, *_ = full[name]
+        assert figures == [single, ratio, many, ratio_of_many], name
+
+
+def rows(text: str) -> list[list[str]]:
+    lines = re.findall(r"^\| (.*) \|$", text, flags=re.MULTILINE)
+    return [line.split(" | ") for line in lines]
+
+
+def test_ci_finds_the_test_command_in_the_readme() -> None:
+    """By the same `sed` as .ci/run."""
+    script = re.search(r"eval \"\$\((sed .+ README\.md)\)\"", (ROOT / ".ci" / "run").read_text())
+    assert script
+    command = subprocess.run(["bash", "-c", script[1]], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert command.startswith("python3 -m venv .venv && ")
+    assert command.rstrip().endswith("-m pytest -n 2 --dist loadfile")
+
+
+def test_every_requirement_is_pinned() -> None:
+    for file in ("requirements.txt", "tests/requirements.txt"):
+        for line in (ROOT / file).read_text().splitlines():
+            assert not line or line.startswith("#") or "==" in line, f"{file}: {line}"
