@@ -2,7 +2,7 @@ import socket
 
 
 def free_port(address: str = "127.0.0.1") -> int:
-    """A port of this machine that nobody listens on at the moment."""
+    """A free port of this machine."""
     with socket.socket() as probe:
         probe.bind((address, 0))
         port: int = probe.getsockname()[1]

@@ -19,7 +19,7 @@ from tests.free_port import free_port
 class PostgreSQL:
     """A server in a folder that the user postgres can reach. It listens to its socket there, and to no network.
 
-    With an address it listens there too, and trusts who is on that address's network.
+    With an address it listens there too, and trusts all hosts of that address's network.
     """
 
     def __init__(self, programs: Path, folder: Path, address: str = "") -> None:

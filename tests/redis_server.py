@@ -17,7 +17,7 @@ LOCAL = "127.0.0.1"
 
 class RedisServer:
     def __init__(self, program: str, folder: Path, address: str = LOCAL) -> None:
-        """Whoever reaches the address may use it."""
+        """Every client that reaches the address may use it."""
         port = free_port(address)
         self._command = [
             program, "--port", str(port), "--bind", address, "--protected-mode", "no",

@@ -292,7 +292,7 @@ def ask(url: str, image: bytes | Path = STAR_FILE, **options: Any) -> str:
 
 
 def refusal(url: str, image: bytes | Path = STAR_FILE, **options: Any) -> str:
-    """What somebody sees whom the server refuses."""
+    """What a refused client sees."""
     with pytest.raises(HfHubHTTPError) as caught:
         ask(url, image, **options)
     return str(caught.value)

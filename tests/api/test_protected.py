@@ -1,4 +1,4 @@
-"""REQUIRE_LOGIN: who may use the model endpoints, and what strangers learn."""
+"""REQUIRE_LOGIN: which clients may use the model endpoints, and what the others learn."""
 
 import base64
 import io

@@ -27,7 +27,7 @@ def distinct_image() -> bytes:
 
 
 class Visitor(HttpUser):
-    """Somebody who looks at light endpoints, resizes often, and now and then wants a caption."""
+    """A client that calls light endpoints, resizes often, and sometimes captions."""
 
     wait_time = between(0.1, 1)  # seconds
 

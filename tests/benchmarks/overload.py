@@ -1,7 +1,7 @@
 """More clients at once than captions can be made: `python -m tests.benchmarks.overload --clients 500`.
 
 Starts the bare `gunicorn wsgi:app` with the embedded model and two workers, and sends to 127.0.0.1 alone: as many
-captions as clients, all at once, while somebody asks for `GET /` again and again. Prints how long the answers of each
+captions as clients, all at once, while one more client repeats `GET /`. Prints how long the answers of each
 status took, how long `GET /` took, and how soon after the last answer a caption takes as long as before.
 """
 

@@ -1,4 +1,4 @@
-"""Who is let in to wait: by room, and by what the pace says of the deadline."""
+"""Admission control: by room in the queue, and by the time until the deadline."""
 
 from collections.abc import Callable
 

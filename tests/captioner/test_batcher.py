@@ -195,7 +195,7 @@ def test_the_thread_s_death_is_told_to_all_who_wait_and_the_next_request_starts_
     for answer in (running, waiting):
         with pytest.raises(CaptionerUnavailable):
             answer.result(30)
-    thread.join(30)  # its last words belong to this test
+    thread.join(30)  # its log belongs to this test
     engine.on_step = lambda: None
     engine.clear()
     assert texts(batcher.caption(["again"], SETTINGS, 30)) == [["again"]]

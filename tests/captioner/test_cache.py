@@ -1,4 +1,4 @@
-"""Captions that are known: whose, for how long, and what two who ask at once cost."""
+"""The cache of captions: its keys, its size, and requests for the same caption at once."""
 
 import threading
 from collections.abc import Callable

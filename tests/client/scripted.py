@@ -32,7 +32,7 @@ def busy(retry_after: str) -> bytes:
 
 @dataclass
 class ScriptedServer:
-    """The last answer of the script is given to all who come after it."""
+    """The last answer of the script is repeated for later requests."""
 
     script: list[bytes]
     asked: list[Asked] = field(default_factory=list)

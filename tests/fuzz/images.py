@@ -65,7 +65,7 @@ def _child(examples: int, seed: int, folder: Path) -> Iterator[tuple[multiproces
     try:
         yield process, here
     finally:
-        here.close()  # it ends when nobody listens
+        here.close()  # it ends when the reader has closed the pipe
         process.join()
 
 

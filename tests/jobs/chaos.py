@@ -136,7 +136,7 @@ def endure(cluster: Installation, images: Sequence[bytes], config: str, blows: i
 
 
 def work_alone(cluster: Installation, images: Sequence[bytes]) -> None:
-    """That the worker which was cut off works again: nobody else is there."""
+    """Check that the worker that was cut off works again: no other worker is left."""
     cluster.others.stop()
     job = submit(cluster.servers[1].url, images)
     wait_until(lambda status: status["done"] == len(images), partial(status_of, job), TAKE_OVER)

@@ -90,7 +90,7 @@ def submit(url: str, images: Sequence[bytes], config: str = "{}") -> str:
 
 
 def status_of(job: str) -> dict[str, Any] | None:
-    """How the job at an address stands. None while the database is away: it cannot be told."""
+    """How the job at an address stands. None while the database is unavailable."""
     answer = requests.get(job, timeout=30)
     assert answer.status_code in (200, 503), answer.text
     status: dict[str, Any] | None = answer.json() if answer.status_code == 200 else None

@@ -1,9 +1,9 @@
 """Machines on a network of their own, as far as one machine can show them: network namespaces on a bridge.
 
-A host that is cut off hears nothing any more, and nobody tells it so: its packets vanish without a word, as those of a
-machine do whose cable was pulled at the far end of a switch. This process is on the bridge at `Network.address`, and so
-is what it starts; what a thread starts within `Host.entered` is on that host. Files are not apart: a folder stands for
-the object store, or the NFS, that real hosts share.
+A host that is cut off receives nothing and gets no error: its packets are lost, as when a cable is pulled at the far
+end of a switch. This process is on the bridge at `Network.address`, and so is what it starts; what a thread starts
+within `Host.entered` is on that host. Files are not apart: a folder stands for the object store, or the NFS, that real
+hosts share.
 """
 
 import ctypes

@@ -1,4 +1,4 @@
-"""What a cut in the network does to those who talk over it: a cable that is pulled sends no error."""
+"""A cut in the network: a cable that is pulled sends no error."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""What jobs do for those who ask, and for themselves."""
+"""What clients ask of jobs, and how jobs are tidied."""
 
 from collections.abc import Callable
 

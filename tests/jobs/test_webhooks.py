@@ -23,6 +23,7 @@ from flaskapp.jobs import webhooks
 from flaskapp.jobs.tables import Job
 from tests.api.test_caption_jobs import asset, jobs_of, work
 from tests.conftest import assert_error
+from tests.documents import DOCS, blocks
 from tests.test_fetch import public
 from tests.tls import Certificate, certificate, serving
 
@@ -89,6 +90,10 @@ def test_a_job_that_ended_posts_its_status_with_a_signature(client: FlaskClient,
     assert received.headers["Content-Type"] == "application/json"
     expected = hmac.new(SECRET.encode(), received.body, hashlib.sha256).hexdigest()
     assert received.headers["X-Flaskapp-Signature"] == f"sha256={expected}"
+    documented: dict[str, Any] = {}
+    exec(blocks(DOCS / "jobs.md", "python")[0], documented)
+    assert documented["is_genuine"](SECRET.encode(), received.body, received.headers["X-Flaskapp-Signature"])
+    assert not documented["is_genuine"](b"another", received.body, received.headers["X-Flaskapp-Signature"])
     assert json.loads(received.body) == client.get(location).get_json()
     assert json.loads(received.body)["state"] == "done"
     assert not sender.send_next()

@@ -91,7 +91,7 @@ def _work(url: str, job: str, chunk: int) -> tuple[float, float]:
 
 
 def _keeping(postgresql: PostgreSQL, chunks: int) -> tuple[float, float, float]:
-    """With the jobs of so many chunks there, of which half are done."""
+    """With the jobs of so many chunks in the database, half of them done."""
     jobs = chunks // JOB
     engine = create_engine(postgresql.url, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:

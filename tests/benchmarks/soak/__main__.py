@@ -35,7 +35,7 @@ class Tally:
     """What came of the requests of all clients."""
 
     limit: int  # requests
-    outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)  # of which kind, with which status
+    outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)  # kind and status
     unexpected: list[str] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 

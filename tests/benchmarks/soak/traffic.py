@@ -25,7 +25,7 @@ GREEDY = {"num_beams": 1}
 
 @dataclass
 class Client:
-    """One of those who send: its connection, which is kept, and its dice."""
+    """One client: its persistent connection and its random numbers."""
 
     url: str
     random: Random

@@ -198,7 +198,7 @@ def test_a_hub_that_answers_is_reachable_and_nothing_replaces_the_default_model(
 def test_a_file_whose_connection_is_reset_resumes_also_after_a_refusal(
     hub: StubHub, repository: Path, tmp_path: Path
 ) -> None:
-    (repository / "pytorch_model.bin").write_bytes(bytes(50_000_000))  # of which half is sent; written in 10 MiB
+    (repository / "pytorch_model.bin").write_bytes(bytes(50_000_000))  # half of it is sent; written in 10 MiB
     hub.cuts = 1
     hub.refuse_ranges.append(Refusal(503))
     found = find(hub.url, tmp_path / "cache")
