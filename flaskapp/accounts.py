@@ -18,7 +18,7 @@ MAX_PASSWORD = 1024  # characters
 
 WRONG_PAIR = "wrong username or password"
 
-REGISTERED = "registered"  # by anybody, at /login/
+REGISTERED = "registered"  # by a client, at /login/
 ADDED = "added"  # by an operator, at the command line
 UNKNOWN = "unknown"  # saved by a version that did not record it
 ORIGINS = (REGISTERED, ADDED, UNKNOWN)
@@ -69,13 +69,13 @@ class Accounts:
             try:
                 self.add(username, password, REGISTERED)
                 return
-            except UsernameTaken:  # somebody saved this name since we looked
+            except UsernameTaken:  # another request saved this name meanwhile
                 known_hash = self._find_hash(username)
         if known_hash is None or not passwords.is_hash_of(known_hash, password):
             raise WrongPassword("this username is saved with another password")
 
     def check(self, username: str, password: str) -> None:
-        """Check a pair that anybody may have made up, and save nothing.
+        """Check a pair, and save nothing.
 
         Raises WrongPassword, in the same words and after the same time whether the name is saved or not.
         """
@@ -130,7 +130,7 @@ class Accounts:
         return sorted(Saved(name, origin or UNKNOWN, created_at) for name, origin, created_at in rows)
 
     def unvetted(self) -> Unvetted:
-        """The logins that somebody registered, or may have registered."""
+        """The logins that clients registered, or may have registered."""
         counts = select(
             func.count(Login.origin), func.count(Login.id) - func.count(Login.origin), func.min(Login.created_at)
         ).where(or_(Login.origin.is_(None), Login.origin == REGISTERED))
@@ -164,5 +164,5 @@ def _find(session: Session, username: str) -> Login:
 
 
 def _may_be_saved(username: str, password: str) -> bool:
-    """Whether a pair can be one of ours at all. Databases do not take a NUL; who is too long costs no hash."""
+    """Whether a pair can be saved at all. Databases do not take a NUL; a pair that is too long costs no hash."""
     return 0 < len(username) <= MAX_USERNAME and "\0" not in username and len(password) <= MAX_PASSWORD

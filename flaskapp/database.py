@@ -72,7 +72,7 @@ class Database:
 
     @contextmanager
     def migrating(self) -> Iterator[Connection]:
-        """One transaction that nobody else's of this kind meets: who comes second finds the first one's work."""
+        """One transaction, serialized with others of its kind: the second one finds the first one's work."""
         self._prepare_file()
         with self.engine.begin() as connection:
             match self.engine.dialect.name:
@@ -155,7 +155,7 @@ def _create_engine(database_url: str) -> Engine:
 
 
 def _make_file(url: URL) -> None:
-    """Make an SQLite file that nobody else can read; SQLite gives its journal the same mode.
+    """Make an SQLite file that no other user can read; SQLite gives its journal the same mode.
 
     One that exists is left alone: closing it would drop the locks that SQLite has on it in this process.
     """

@@ -13,7 +13,7 @@ hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 AT_ONCE = min(4, usable_cores())  # hashes in this process
 WAIT = 5.0  # seconds that a hash may wait for its turn
 
-# Of random characters that nobody kept: whoever is unknown takes the time that a wrong password takes.
+# Of random characters that were not kept: an unknown username takes as long as a wrong password.
 NOBODY = "$argon2id$v=19$m=19456,t=2,p=1$HMxl9jSBBSmY62eTN62/3A$MHkwDHevkUWC17T/ONg79N7dqZPSf6p2SI6JikjTX8w"
 
 turns = Turns(AT_ONCE, WAIT, "too many logins at once")
@@ -30,5 +30,5 @@ def is_hash_of(known_hash: str, password: str) -> bool:
     with turns.take():
         try:
             return threads.run(lambda: hasher.verify(known_hash, password))
-        except (VerificationError, InvalidHashError):  # another password, or a row that somebody spoilt
+        except (VerificationError, InvalidHashError):  # another password, or a damaged row
             return False

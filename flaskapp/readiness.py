@@ -1,4 +1,4 @@
-"""Asking something that may hang whether it works: in a thread of its own, now and then, for all who want to know."""
+"""Cached health check with a timeout."""
 
 import logging
 import threading
@@ -10,7 +10,7 @@ from flaskapp.errors import FlaskappError
 log = logging.getLogger(__name__)
 
 FRESH = 1.0  # seconds that an answer is good for
-PATIENCE = 1.0  # seconds that anybody waits for one
+PATIENCE = 1.0  # seconds that a caller waits for one
 
 
 class RecentCheck:

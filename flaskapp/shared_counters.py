@@ -48,7 +48,7 @@ class SharedCounters(Storage):
         with self._locked():
             now = time.time()
             end, count = COUNTER.unpack_from(self._memory, self._place(key))
-            if not now < end <= now + expiry:  # over, or of before somebody set the clock back
+            if not now < end <= now + expiry:  # over, or from before the clock was set back
                 end, count = now + expiry, 0
             COUNTER.pack_into(self._memory, self._place(key), end, count + amount)
             return int(count + amount)

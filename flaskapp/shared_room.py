@@ -12,8 +12,8 @@ from collections.abc import Collection
 from flaskapp.shared_counters import open_unnamed_file
 
 UNITS = 64
-GATE = UNITS  # the byte after them: who waits for units has it, so that nobody who wants fewer overtakes
-SHORTEST, LONGEST = 0.0005, 0.02  # seconds between two tries: no system wakes who waits for several locks
+GATE = UNITS  # the byte after them: a waiting process locks it, so that no smaller request overtakes
+SHORTEST, LONGEST = 0.0005, 0.02  # seconds between two tries: no system wakes a process that waits for several locks
 
 
 class SharedRoom:
@@ -24,7 +24,7 @@ class SharedRoom:
         self._lock = threading.Lock()
 
     def take(self, units: int, until: float) -> Collection[int] | None:
-        """Wait for so many units, at most UNITS, but not beyond a time of the monotonic clock. None: in vain."""
+        """Wait for so many units, at most UNITS, until a time of the monotonic clock. None: there were not enough."""
         taken: set[int] = set()
         pause = SHORTEST
         try:

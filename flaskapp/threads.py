@@ -78,7 +78,7 @@ class Threads:
 
 
 def _error_of(work: Callable[[], None]) -> BaseException | None:
-    """What it raises: gevent would write the traceback of an error into the log, whoever expects it."""
+    """What it raises: gevent would log the traceback of an error, also of an expected one."""
     try:
         work()
     except BaseException as error:

@@ -11,7 +11,7 @@ from flaskapp.errors import TooBusy
 from flaskapp.shared_room import UNITS, SharedRoom
 
 RETRY_AFTER = 2  # seconds
-MOST_WAITING = 32  # whoever comes after them would hardly have a turn in time
+MOST_WAITING = 32  # later ones would hardly have a turn in time
 
 
 class Turns:

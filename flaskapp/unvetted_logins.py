@@ -1,4 +1,4 @@
-"""Warn at the start of saved logins that anybody may have registered."""
+"""Warn at the start of saved logins that clients may have registered."""
 
 import logging
 from collections.abc import Mapping

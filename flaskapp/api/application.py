@@ -1,4 +1,4 @@
-"""The class of the application: Flask, without what every request would pay for here in vain."""
+"""The class of the application: Flask without the parts that cost time and are not used here."""
 
 from collections.abc import Callable
 from typing import Any

@@ -17,7 +17,7 @@ from flaskapp.jobs import NamedFile
 
 Config = Mapping[str, Any]
 
-# Characters of a text in a query. It must fit into the first line of a request, of which gunicorn takes 4,094 bytes; a
+# Characters of a text in a query. It must fit into the request line, up to 4,094 bytes with gunicorn; a
 # character may need twelve of them ("%F0%9F%98%80").
 MAX_QUERY = 320
 
@@ -144,7 +144,7 @@ class Side(DecimalInteger):
 
 
 class JobFiles(ma.fields.List[NamedFile]):
-    """Uploaded files, of which nothing is looked at yet: up to MAX_JOB_IMAGES, or as many as a form may have parts."""
+    """Uploaded files that are not read yet: up to MAX_JOB_IMAGES, or as many as a form may have parts."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(Upload(), **options)

@@ -1,4 +1,4 @@
-"""Who may wait for captions: no more than have room, and only who can be served by their deadline."""
+"""Admission control: bounds the queue, and rejects requests that would miss their deadline."""
 
 import math
 from collections.abc import Sequence

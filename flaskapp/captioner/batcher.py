@@ -123,7 +123,7 @@ class Batcher:
             self._changed.notify_all()
 
     def _admit(self, new: Sequence[Generation], deadline: float) -> None:
-        """Raises TooBusy for what would wait in vain. Whoever finds nothing to do is never refused."""
+        """Raises TooBusy for a request that would miss its deadline. An idle engine never refuses one."""
         waiting = [*(job.generation for job in self._waiting if not job.is_abandoned), *self._expected]
         if waiting or self._idle_lanes() < len(self.lanes):
             self._admission.check(new, waiting, self._cores, deadline)

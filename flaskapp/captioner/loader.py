@@ -103,7 +103,7 @@ class ModelLoader:
         if not self._is_prepared and not self._has_failed and self._begins.acquire(blocking=False):
             try:
                 threading.Thread(target=self._load_quietly, name="load", daemon=True).start()
-            except RuntimeError:  # the system has no more threads: the next one who asks may be luckier
+            except RuntimeError:  # the system has no more threads: the next call tries again
                 self._begins.release()
 
     @property

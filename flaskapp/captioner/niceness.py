@@ -15,5 +15,5 @@ def give_way(niceness: int = NICE) -> None:
     """
     if sys.platform == "linux":  # elsewhere only whole processes can be nice
         thread = threading.get_native_id()
-        with suppress(OSError):  # some sandboxes allow nobody to be nice
+        with suppress(OSError):  # some sandboxes allow no change of priority
             os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + niceness)

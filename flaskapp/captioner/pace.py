@@ -1,4 +1,4 @@
-"""How long captions take here, learnt from those that were made: so that nobody is admitted to wait in vain."""
+"""Estimates how long captions take, from those that were made: admission control needs it."""
 
 import time
 from collections import deque

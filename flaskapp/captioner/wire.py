@@ -37,7 +37,7 @@ class Closed(Exception):
 
 
 def send(connection: socket.socket, head: Message, body: memoryview | bytes = b"") -> None:
-    """Send one frame. Raises OSError when nobody reads any more."""
+    """Send one frame. Raises OSError when the other side has closed the connection."""
     encoded = json.dumps(head).encode()
     connection.sendall(HEADER.pack(len(encoded), len(body)) + encoded)
     if body:

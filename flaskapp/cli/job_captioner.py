@@ -27,7 +27,7 @@ class Wanted(NamedTuple):
 
 
 class Stopped(Exception):
-    """Nobody waits for a job any more."""
+    """The job is not waited for any more."""
 
 
 class Progress:

@@ -13,7 +13,7 @@ from flaskapp.errors import FlaskappError
 
 
 def read_password(*, prompt: str = "Password", confirm: bool = False) -> str:
-    """Never from an argument: those are for everybody to see in the list of processes."""
+    """Never from an argument: all users see those in the list of processes."""
     if sys.stdin.isatty():
         password: str = click.prompt(prompt, hide_input=True, confirmation_prompt=confirm, err=not confirm)
         return password

@@ -64,7 +64,7 @@ class Transport:
                 self.url + path,
                 headers=headers,
                 timeout=self._timeout,
-                allow_redirects=False,  # it would repeat what it was sent, to whoever it is sent to
+                allow_redirects=False,  # it would send the body and the login to another address
                 **arguments,
             )
         except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:

@@ -2,7 +2,7 @@
 
 service    takes a job: rows to the database, images to the blob store, their ids through the broker
 claims     what a worker is given to do, and what it gives back
-ledger     the rows, and who may work at what: the one truth
+ledger     the rows, and which worker has which chunk: the one truth
 queries    what the rows say of jobs
 status     the status of a job, as JSON too
 progress   the changes of a status, as they happen

@@ -23,7 +23,7 @@ class Channel(filesystem.Channel):
             raise ChannelError("a message cannot be written") from error
 
     def _get(self, queue: Any, timeout: Any = None) -> Any:
-        """Whoever removes the file has the message. kombu would move it to where all keep temporary files first."""
+        """The process that removes the file has the message. kombu would first move it to the temporary folder."""
         for file in sorted(Path(self.data_folder_in).iterdir()):
             if file.name.partition(".")[2] != f"{queue}.msg":
                 continue

@@ -50,7 +50,7 @@ class AccessLogger(Logger):  # type: ignore[misc]
                 os.chown(file, self.cfg.uid, self.cfg.gid)
 
     def atoms(self, resp: Any, req: Any, environ: dict[str, Any], request_time: timedelta) -> dict[str, Any]:
-        if self.cfg.access_log_format != FORMAT:  # somebody's own may use any of them
+        if self.cfg.access_log_format != FORMAT:  # a configured format may use any of them
             atoms: dict[str, Any] = super().atoms(resp, req, _without_queries(environ), request_time)
             return atoms | {"{referer}i": _path(environ.get("HTTP_REFERER", "-"))}
         trace = environ.get(KEY)

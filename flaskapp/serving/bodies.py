@@ -1,7 +1,7 @@
 """Request bodies: how long their sender may be silent, how much of them lies in memory, and when they are broken.
 
-gunicorn's workers wait for ever for a body, hand over one that is cut short as if it were whole, and leave it to the
-application to make an answer of a chunk that is none.
+gunicorn's workers wait without a limit for a body, hand over one that is cut short as if it were whole, and leave it to
+the application to make an answer of a chunk that is none.
 """
 
 import io
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SILENCE = 9.0  # seconds in which a client must send or take something: it is over by the tenth
 SMALL = 2**17  # bytes: a body of no more than this always has room
 RETRY_AFTER = 5  # seconds
-LINGER = 5.0  # seconds in which a client may send what nobody reads
+LINGER = 5.0  # seconds in which a client may send bytes that are dropped
 AT_ONCE = 2**16  # bytes that a client must take within SILENCE
 STEP = 2**14  # bytes that it must send within SILENCE: gunicorn waits until there are as many as it was asked for
 

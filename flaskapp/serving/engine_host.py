@@ -44,9 +44,9 @@ def main() -> None:
 
 
 def keep(command: list[str], lifeline: socket.socket) -> int | None:
-    """Run one engine after the other while there is somebody at the other end of the lifeline.
+    """Run one engine after the other until the other end of the lifeline is closed.
 
-    Returns BAD_SETTING where another start would be in vain, else None.
+    Returns BAD_SETTING if another start would fail in the same way, else None.
     """
     pause = SHORTEST_PAUSE
     while True:
@@ -70,7 +70,7 @@ def keep(command: list[str], lifeline: socket.socket) -> int | None:
 
 
 def _wait(engine: subprocess.Popen[bytes], lifeline: socket.socket) -> int | None:
-    """The exit status of an engine that ended by itself. None: nobody needs it any more."""
+    """The exit status of an engine that ended by itself. None: the server has ended."""
     while (status := engine.poll()) is None:
         if _has_ended(lifeline, TICK):
             return None

@@ -81,7 +81,7 @@ class EngineProcess:
                     log.error("No host of an engine process can be started: %s", error)
 
     def wait_until_loaded(self, seconds: float) -> bool:
-        """Wait until there is a model, or it is known that there will be none, but not for ever. Whether there is."""
+        """Wait, for a limited time, until the model is loaded or cannot be. Whether it is loaded."""
         until = time.monotonic() + seconds
         while (problem := self.problem) in (LOADING, WARMING_UP) and time.monotonic() < until:
             if self._has_bad_setting:
@@ -108,7 +108,7 @@ class EngineProcess:
         self._is_over.set()
         self._listener.close()
         with suppress(OSError):
-            self._lifeline.shutdown(socket.SHUT_WR)  # whoever else has this end
+            self._lifeline.shutdown(socket.SHUT_WR)  # also for other processes that hold this end
 
     def stop(self) -> None:
         """Stop it, and wait for its end."""

@@ -60,7 +60,7 @@ class JobProcess:
         self._try_to_start()
 
     def ring(self, on_loss: Callable[[], None]) -> None:
-        """Tell it that there is a job. Calls `on_loss` where nobody hears it: the master should `keep` then."""
+        """Tell it that there is a job. Calls `on_loss` if no process reads the pipe: the master should `keep` then."""
         with suppress(BlockingIOError):  # full: it has rung already
             os.write(self._bell, b"!")
         try:
@@ -72,7 +72,7 @@ class JobProcess:
             pass
 
     def stop(self) -> None:
-        """Stop it and its worker, and wait for them, but not for ever."""
+        """Stop it and its worker, and wait for them for a limited time."""
         self._end()
         for end in (self._heard, self._bell):
             os.close(end)

@@ -38,7 +38,7 @@ class MetricsFiles:
         self._owner = (-1, -1)  # user and group of the workers
 
     def open(self, given: str | None, user: int, group: int) -> None:
-        """Use a folder that somebody looks after, or make one, that workers of this user and group can read."""
+        """Use the given folder, or make one that workers of this user and group can read."""
         self._server = os.getpid()
         self._is_ours = not given
         self._owner = (user, group)
@@ -63,7 +63,7 @@ class MetricsFiles:
         return place
 
     def enter(self, place: int | None) -> None:
-        """Begin to count, in this place's files; without one, in vain."""
+        """Begin to count, in this place's files; without one, the counts are lost."""
         metrics.share(None if place is None else self._folder, self._name(place))
 
     def arguments(self, place: int | None) -> list[str]:
@@ -118,7 +118,7 @@ def _give(path: Path, owner: tuple[int, int]) -> None:
 
 
 def _make_file(file: Path, size: int, owner: tuple[int, int]) -> None:
-    """All of it or nothing: whoever adds up the files must not meet one that is too short."""
+    """All of it or nothing: a process that adds up the files must not read one that is too short."""
     new = file.with_suffix(".new")
     try:
         with new.open("wb") as stream:

@@ -1,4 +1,4 @@
-"""Who the processes beside the web workers become: the same user as these, where root starts the server."""
+"""The user of the processes beside the web workers: the same as theirs, where root starts the server."""
 
 import os
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """Plain English: words that hide the subject of a sentence or make a person of a process are in no document.
 
-Write "the worker", "a client that disconnected", "in an idle engine", not "whoever", "nobody", "of which".
+Write "the worker" and "a client that disconnected", not "whoever" and "nobody".
 """
 
 import ast
@@ -21,7 +21,7 @@ BANNED = re.compile(
     re.IGNORECASE,
 )
 OURS = Path(__file__)
-MOST_IN_THE_PACKAGE = 102  # findings in flaskapp/ that are not mended yet: lower it with each
+MOST_IN_THE_PACKAGE = 47  # findings in flaskapp/ that are not mended yet: lower it with each
 
 
 def sentences(file: Path) -> Iterator[tuple[int, str]]:

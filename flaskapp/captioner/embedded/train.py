@@ -184,7 +184,7 @@ def batches(count: int) -> Iterator[Tensor]:
 
 def fit(model: VisionEncoderDecoderModel, data: TrainingSet, labels: Tensor) -> None:
     """Train in place. The learning rate rises for WARM_UP steps, holds, and falls to zero over the second half."""
-    patch_head = nn.Linear(WIDTH, sum(map(len, PATCH_LABELS)))  # nobody needs it afterwards
+    patch_head = nn.Linear(WIDTH, sum(map(len, PATCH_LABELS)))  # not needed afterwards
     optimizers = make_optimizers(model, patch_head)
     steps = EPOCHS * -(-len(labels) // BATCH)
     schedules = [

@@ -1,4 +1,4 @@
-"""Who saved a login, and when. Unknown for those that are there already."""
+"""The origin of a login, and its time. Unknown for those that are saved already."""
 
 import sqlalchemy as sa
 from alembic import op
