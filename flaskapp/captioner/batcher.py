@@ -123,7 +123,7 @@ class Batcher:
             self._changed.notify_all()
 
     def _admit(self, new: Sequence[Generation], deadline: float) -> None:
-        """Raises TooBusy for a request that would miss its deadline. An idle engine never refuses one."""
+        """Raises TooBusy if the queue is full or the deadline would be missed. An idle engine refuses no request."""
         waiting = [*(job.generation for job in self._waiting if not job.is_abandoned), *self._expected]
         if waiting or self._idle_lanes() < len(self.lanes):
             self._admission.check(new, waiting, self._cores, deadline)
