@@ -6,8 +6,10 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import pytest
 import yaml
 from flask.testing import FlaskClient
@@ -66,6 +68,38 @@ def test_where_port_80_is_closed_the_entry_point_says_what_to_do(network: Networ
         )  # fmt: skip
     assert run.stdout == f"gunicorn --bind {port} wsgi:app\n", "the command runs all the same"
     assert ("ip_unprivileged_port_start=0" in run.stderr) == is_told
+
+
+def check_manifests(text: str, version: str) -> list[str]:
+    """The kinds of the objects in a file of manifests. Raises ValidationError for one that its schema does not allow."""
+    objects = list(yaml.safe_load_all(text))
+    for each in objects:
+        kubernetes_validate.validate(each, version, strict=True)
+    return [each["kind"] for each in objects]
+
+
+@pytest.mark.parametrize("version", ["1.31", kubernetes_validate.latest_version()])
+@pytest.mark.parametrize("path", sorted(DEPLOY.glob("*.yaml")), ids=lambda path: str(path.name))
+def test_kubernetes_manifests_follow_the_schemas_of_kubernetes(path: Path, version: str) -> None:
+    assert check_manifests(path.read_text(), version)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("replicas: 1", "replica: 1"),
+        ("replicas: 1", "replicas: one"),
+        ("periodSeconds: 2", "period: 2"),
+        ("drop: [ALL]", "drop: ALL"),
+        ("accessModes: [ReadWriteOnce]", "modes: [ReadWriteOnce]"),
+        ("targetPort: http", "target: http"),
+    ],
+)
+def test_a_wrong_field_of_a_kubernetes_manifest_is_found(right: str, wrong: str) -> None:
+    text = (DEPLOY / "kubernetes.yaml").read_text()
+    assert text.count(right) == 1
+    with pytest.raises(kubernetes_validate.ValidationError):
+        check_manifests(text.replace(right, wrong), kubernetes_validate.latest_version())
 
 
 def test_kubernetes_restricted_profile_is_kept() -> None:
