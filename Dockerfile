@@ -9,12 +9,10 @@ LABEL org.opencontainers.image.title="flaskapp" \
 
 ENV PYTHONUNBUFFERED=1
 
-# Left out: Django, which drf-spectacular-sidecar requires and nothing imports; headers; tests; byte code, except for
-# the modules that a caption imports (below).
+# Left out: headers; tests; byte code, except for the modules that a caption imports (below).
 WORKDIR /app
 COPY requirements.txt .
 RUN pip install --no-cache-dir --no-compile ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} -r requirements.txt \
-    && pip uninstall --yes Django asgiref sqlparse \
     && cd "$(python -c 'import torch; print(torch.__path__[0])')/.." \
     && rm -rf torch/include \
     && find . -type d \( -name tests -o -name test -o -name __pycache__ \) -prune -exec rm -rf {} +

@@ -18,17 +18,13 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from flaskapp.api import prefix
 
-# The scripts and styles come from a package that follows the releases of both.
-# Without an import of that package, which wants Django.
-ASSETS = str(
-    distribution("drf-spectacular-sidecar").locate_file("drf_spectacular_sidecar/static/drf_spectacular_sidecar")
-)
+# Found without an import: that would read all pages of the package into memory.
+ASSETS = str(distribution("offapi").locate_file("offapi"))
 
-# Scripts from here alone and none in the page. Both programs write style elements of their own, and ReDoc searches in
-# a worker that it makes from a blob.
+# Scripts from here alone and none in the page. Both programs write style elements of their own; ReDoc's have a font.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
-    "connect-src 'self'; worker-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "font-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
 blp = Blueprint("docs", __name__, template_folder="templates", static_folder="static", static_url_path="/docs/static")
@@ -60,9 +56,9 @@ def docs() -> BaseResponse:
     return redirect(prefix.relative_url_for("docs.swagger_ui"))
 
 
-@blp.get("/docs/assets/<path:path>")
-def assets(path: str) -> Response:
-    return send_from_directory(ASSETS, path, max_age=3600)
+@blp.get("/docs/assets/<any('redoc.js', 'swagger_bundle.js', 'swagger_style.css'):name>")
+def assets(name: str) -> Response:
+    return send_from_directory(ASSETS, name, max_age=3600)
 
 
 def _page(template: str) -> Response:

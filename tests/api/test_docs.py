@@ -1,5 +1,6 @@
 """Swagger UI and ReDoc in a real browser that reaches nothing but this server."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -33,6 +34,14 @@ def test_docs_leads_to_swagger_ui(client: FlaskClient) -> None:
 
 def test_a_path_that_climbs_out_of_the_assets_is_not_found(client: FlaskClient) -> None:
     assert client.get("/docs/assets/../../__init__.py").status_code == 404
+
+
+def test_of_the_package_with_the_assets_only_what_the_pages_load_is_served(client: FlaskClient) -> None:
+    for name in ("redoc.js", "swagger_bundle.js", "swagger_style.css"):
+        with client.get(f"/docs/assets/{name}") as answer:
+            assert answer.status_code == 200
+    for name in ("__init__.py", "scalar.js", "swagger_bundle.js/x"):
+        assert client.get(f"/docs/assets/{name}").status_code == 404
 
 
 def open_operation(watched: Watched, server: Server, name: str) -> Locator:
@@ -172,9 +181,28 @@ def test_answers_have_the_order_of_their_schema(client: FlaskClient) -> None:
 
 
 @pytest.mark.browser
-def test_redoc_shows_every_resource_and_its_maker_s_logo_stays_outside(watched: Watched, server: Server) -> None:
-    watched.page.goto(server.url + "/redoc")
+def test_redoc_shows_every_resource_and_loads_nothing_of_its_maker(watched: Watched, server: Server) -> None:
+    page = watched.page
+    page.goto(server.url + "/redoc")
     for resource in ("status", "items", "login", "text_model", "cv_model", "caption"):
-        expect(watched.page.locator(f"[data-item-id='tag/{resource}']").first).to_be_visible()
-    assert all("redoc/logo-mini.svg" in problem and "blocked" in problem for problem in watched.problems)
-    assert watched.hosts <= {urlsplit(server.url).netloc, "cdn.redoc.ly", ""}, "blob: has no host"
+        expect(page.get_by_role("listitem").get_by_role("link", name=resource, exact=True)).to_be_visible()
+    expect(page.get_by_role("link", name="openapi.json")).to_have_attribute("href", server.url + "/openapi.json")
+    expect(page.get_by_role("main").get_by_text(server.url, exact=True)).to_be_visible()
+    assert all("redoc/logo-mini" in problem and "blocked" in problem for problem in watched.problems)
+    assert watched.hosts <= {urlsplit(server.url).netloc, "cdn.redoc.ly", ""}, "data: has no host"
+
+
+@pytest.mark.browser
+def test_redoc_is_dark_where_the_browser_wants_that(watched: Watched, server: Server) -> None:
+    for scheme, is_dark in (("dark", True), ("light", False)):
+        watched.page.emulate_media(color_scheme=scheme)
+        watched.page.goto(server.url + "/redoc")
+        expect(watched.page.get_by_role("heading", name="flaskapp")).to_be_visible()
+        assert is_dark_text(watched) != is_dark, scheme
+
+
+def is_dark_text(watched: Watched) -> bool:
+    """Whether the text of the title is nearer to black than to white."""
+    heading = watched.page.get_by_role("heading", name="flaskapp")
+    red, *_ = map(int, re.findall(r"\d+", heading.evaluate("each => getComputedStyle(each).color")))
+    return red < 128

@@ -1,3 +1,10 @@
-const root = document.getElementById("redoc");
+import { init } from "../assets/redoc.js";
 
-Redoc.init(new URL(root.dataset.spec, location.href).href, {}, root);
+const root = document.getElementById("redoc");
+const url = new URL(root.dataset.spec, location.href).href;
+const spec = await (await fetch(url)).json();
+// ReDoc resolves relative servers against the page, not against the document.
+spec.servers = spec.servers.map((server) => ({ ...server, url: new URL(server.url, url).href }));
+
+// Telemetry goes to ReDoc's maker.
+init(spec, { disableTelemetry: true, downloadUrls: [{ url }] }, root);
