@@ -17,6 +17,7 @@ from collections.abc import Collection, Mapping
 from contextlib import closing, suppress
 from urllib.parse import quote, urlsplit
 
+from flaskapp import trace_context
 from flaskapp.errors import NotFetched, TooBusy
 
 DEADLINE = 15.0  # seconds for all files of a request
@@ -75,6 +76,7 @@ def request(
     Raises NotFetched, which says why, unless it answers with 2xx.
     """
     host, port, path = parse_url(url, hosts)
+    sent = {**headers, **trace_context.headers(), "Connection": "close"}
     try:
         plain = socket.create_connection((_public_address(host, port), port), _patience(until))
         with plain, plain.dup() as twin:  # TLS takes the first one over
@@ -84,7 +86,7 @@ def request(
                 with ssl.create_default_context().wrap_socket(plain, server_hostname=host) as sock:
                     connection = http.client.HTTPSConnection(host, port)
                     connection.sock = sock
-                    connection.request(method, path, body, {**headers, "Connection": "close"})
+                    connection.request(method, path, body, sent)
                     with closing(connection.getresponse()) as answer:
                         content = _read(answer, host, most)
             finally:

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from flaskapp import trace_context
+
 KEY = "flaskapp.trace"  # in the WSGI environment
 SANE = re.compile(r"[A-Za-z0-9._~:/+=-]{1,128}")  # what a request id of somebody else may be
 
@@ -30,7 +32,11 @@ class Trace:
 
 
 def begin(environ: MutableMapping[str, Any]) -> Trace:
-    """Put a trace into the environment of a WSGI request, under the id that it came with if that is a sane one."""
+    """Put a trace into the environment of a WSGI request, under the id that it came with if that is a sane one.
+
+    The thread continues the distributed trace that the request belongs to.
+    """
+    trace_context.begin(trace_context.parse(environ.get("HTTP_TRACEPARENT")))
     given = environ.get("HTTP_X_REQUEST_ID")
     trace = Trace(given if given and SANE.fullmatch(given) else new_id())
     environ[KEY] = trace

@@ -71,7 +71,7 @@ def test_where_port_80_is_closed_the_entry_point_says_what_to_do(network: Networ
 
 
 def check_manifests(text: str, version: str) -> list[str]:
-    """The kinds of the objects in a file of manifests. Raises ValidationError for one that its schema does not allow."""
+    """The kinds of the objects in a file of manifests. Raises ValidationError for one that is against its schema."""
     objects = list(yaml.safe_load_all(text))
     for each in objects:
         kubernetes_validate.validate(each, version, strict=True)

@@ -15,6 +15,7 @@ from flaskapp.fetch import Allowance, is_public
 from tests.api.compatible.images import STAR
 from tests.api.compatible.test_openai import content, post, user
 from tests.conftest import ASSETS, assert_error
+from tests.test_trace_context import TRACE_ID, TRACEPARENT
 from tests.tls import Certificate, certificate, serving
 
 __all__ = ["certificate"]  # a fixture
@@ -26,10 +27,12 @@ class Images(http.server.BaseHTTPRequestHandler):
     """A host of images, and of what is none."""
 
     paths: ClassVar[list[str]] = []
+    traceparents: ClassVar[list[str | None]] = []
     wfile: Any
 
     def do_GET(self) -> None:
         Images.paths.append(self.path)
+        Images.traceparents.append(self.headers["traceparent"])
         if self.path.startswith("/elsewhere"):
             self.send_response(302)
             self.send_header("Location", "/star.png")
@@ -59,6 +62,7 @@ class Images(http.server.BaseHTTPRequestHandler):
 def port(certificate: Certificate) -> Iterator[int]:
     """Where a server with these images listens, with TLS."""
     Images.paths.clear()
+    Images.traceparents.clear()
     with serving(Images, certificate) as port:
         yield port
 
@@ -194,3 +198,16 @@ def test_an_address_is_captioned_where_its_host_is_named_and_only_there(
     assert "does not fetch from that host" in refused.text
     assert_error(make_app().test_client().post("/caption/", json={"data": [url]}), 422, "json", "data", "0")
     assert len(Images.paths) == 4
+
+
+@pytest.mark.usefixtures("public")
+def test_a_fetch_continues_the_trace_of_its_request(make_app: Callable[..., Flask], port: int) -> None:
+    client = make_app(FETCH_HOSTS=f"localhost:{port}").test_client()
+    body = {"data": [f"https://localhost:{port}/star.png"]}
+    for headers in ({"traceparent": TRACEPARENT}, {}):
+        assert client.post("/caption/", json=body, headers=headers).status_code == 200
+    continued, without = Images.traceparents
+    assert continued is not None
+    assert continued.startswith(f"00-{TRACE_ID}-")
+    assert continued != TRACEPARENT
+    assert without is None

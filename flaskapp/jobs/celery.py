@@ -9,6 +9,7 @@ from celery.signals import setup_logging, worker_init
 from flaskapp import create_app, settings
 from flaskapp.captioner import GenerationSettings, captioner
 from flaskapp.errors import CaptionerUnavailable, InvalidSetting
+from flaskapp.serving import json_log
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +21,7 @@ app = jobs.queue.celery
 
 @setup_logging.connect
 def log_as_the_server_does(**_: Any) -> None:
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    json_log.configure(settings.read_one("LOG_FORMAT"))
     logging.getLogger("celery").setLevel(logging.WARNING)
 
 

@@ -24,6 +24,7 @@ class Claim:
     config: Mapping[str, Any]
     attempts: int  # this one included
     images: Sequence[int]  # the numbers of those that have neither captions nor an error
+    traceparent: str | None  # the trace of the job
 
 
 @dataclass(frozen=True)

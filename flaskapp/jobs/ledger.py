@@ -63,6 +63,7 @@ class Ledger(JobQueries):
         client: str = "",
         admit: Callable[[int], None] = lambda images: None,
         webhook: str | None = None,
+        traceparent: str | None = None,
     ) -> Job:
         """A new job, or the one that was made with this key. Raises KeyReused if that was of other content.
 
@@ -71,7 +72,7 @@ class Ledger(JobQueries):
         """
         job = Job(
             id=str(uuid.uuid4()), owner=owner, client=client, key=key, fingerprint=fingerprint, config=dict(config),
-            state=RECEIVING, total=total, size=size, webhook=webhook,
+            state=RECEIVING, total=total, size=size, webhook=webhook, traceparent=traceparent,
         )  # fmt: skip
         try:
             with self._database.session() as session:
@@ -146,9 +147,9 @@ class Ledger(JobQueries):
         started = update(Job).where(Job.id == chunk.job_id, Job.state == QUEUED)
         session.execute(started.values(state=RUNNING, started_at=now))
         attempts = session.scalars(select(Chunk.attempts).where(*is_chunk(chunk))).one()
-        config = session.scalars(select(Job.config).where(Job.id == chunk.job_id)).one()
+        config, traceparent = session.execute(select(Job.config, Job.traceparent).where(Job.id == chunk.job_id)).one()
         left = select(Image.number).where(is_in(chunk), is_open()).order_by(Image.number)
-        return Claim(chunk, token, config, attempts, session.scalars(left).all())
+        return Claim(chunk, token, config, attempts, session.scalars(left).all(), traceparent)
 
     def renew(self, claim: Claim) -> bool:
         """Keep a claim. False: it is another's, or the job was cancelled."""

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from celery import Celery
+from celery.signals import setup_logging
 from kombu.connection import Connection
 from kombu.exceptions import KombuError
 from kombu.messaging import Producer
@@ -78,6 +79,7 @@ class Queue:
 
     def worker(self) -> Any:
         """A Celery worker that does one chunk at a time. Its `start` returns even after what it calls unrecoverable."""
+        setup_logging.connect(_keep_logging)
         return self.celery.Worker(
             pool="solo", quiet=True, without_gossip=True, without_mingle=True, without_heartbeat=True
         )
@@ -147,6 +149,11 @@ class Queue:
             yield
         except (KombuError, OSError, *connection.connection_errors, *connection.channel_errors) as error:
             raise _unavailable(error) from error
+
+
+def _keep_logging(**_: Any) -> None:
+    """Log as the process does. Without a receiver of its signal, Celery sets the root logger to its own level."""
+    logging.getLogger("celery").setLevel(logging.WARNING)
 
 
 def _unavailable(error: BaseException) -> BrokerUnavailable:

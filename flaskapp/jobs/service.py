@@ -68,12 +68,14 @@ class Jobs:
         client: str = "",
         admit: Callable[[int], None] = lambda images: None,
         webhook: str | None = None,
+        traceparent: str | None = None,
     ) -> JobStatus:
         """Take a job, or find the one that was made with the same key and content.
 
         First its rows and files, then the messages: what is not sent then, the workers' keeper sends.
         `client` is what quotas and turns go by. `admit` is called with the number of images of a new job that is within
         these quotas, and may refuse it by raising an error. `webhook` is the URL that gets the status of the ended job.
+        `traceparent` is the trace that the work for a new job belongs to.
         Raises UnreadableUpload, KeyReused, TooBusy, QuotaExceeded, DatabaseUnavailable, BlobStoreUnavailable,
         BrokerUnavailable.
         """
@@ -83,7 +85,9 @@ class Jobs:
             config = asdict(settings)
             content = repr(config) if webhook is None else repr((config, webhook))
             fingerprint = self._threads.run(lambda: bundle.fingerprint(content))
-            job = self.ledger.open(owner, key, fingerprint, config, len(bundle), bundle.size, client, admit, webhook)
+            job = self.ledger.open(
+                owner, key, fingerprint, config, len(bundle), bundle.size, client, admit, webhook, traceparent
+            )
             if job.state == RECEIVING:
                 with self._forgetting(job):
                     chunks = self._store(job.id, bundle)

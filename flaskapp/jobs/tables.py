@@ -5,6 +5,7 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, Float, ForeignKey, Index, String, UniqueConstraint, false
 from sqlalchemy.orm import Mapped, mapped_column
 
+from flaskapp import trace_context
 from flaskapp.accounts import MAX_USERNAME
 from flaskapp.database import Base
 
@@ -44,6 +45,7 @@ class Job(Base):
     webhook: Mapped[str | None] = mapped_column(String(MAX_WEBHOOK))  # address for a POST when it has ended
     webhook_attempts: Mapped[int] = mapped_column(default=0, server_default="0")
     webhook_due_at: Mapped[float | None] = mapped_column(Time, index=True)  # the next attempt; None: there is none
+    traceparent: Mapped[str | None] = mapped_column(String(trace_context.LENGTH))  # of the request that made it
 
 
 class Chunk(Base):

@@ -16,7 +16,7 @@ from collections.abc import Collection
 
 from sqlalchemy import select, update
 
-from flaskapp import fetch
+from flaskapp import fetch, trace_context
 from flaskapp.database import Database, current_time, found_a_row
 from flaskapp.errors import NotFetched, Unavailable
 from flaskapp.jobs.queries import with_counts
@@ -62,18 +62,19 @@ class Webhooks:
         claimed = self._claim()
         if claimed is None:
             return False
-        url, status, is_last = claimed
-        try:
-            self._post(url, json.dumps(status.as_json()).encode())
-        except NotFetched as error:  # the address has the client's secrets perhaps: the log names the host alone
-            outcome = "it is not tried again" if is_last else "it is tried again later"
-            log.warning("The webhook of job %s was not received, %s: %s", status.id, outcome, error)
-        else:
-            self._settle(status.id)
+        job, status, is_last = claimed
+        with trace_context.within(job.traceparent):
+            try:
+                self._post(job.webhook or "", json.dumps(status.as_json()).encode())
+            except NotFetched as error:  # the address has the client's secrets perhaps: the log names the host alone
+                outcome = "it is not tried again" if is_last else "it is tried again later"
+                log.warning("The webhook of job %s was not received, %s: %s", status.id, outcome, error)
+            else:
+                self._settle(status.id)
         return True
 
-    def _claim(self) -> tuple[str, JobStatus, bool] | None:
-        """A webhook that is due, the status to send, and whether this is the last attempt. None: there is none."""
+    def _claim(self) -> tuple[Job, JobStatus, bool] | None:
+        """A job whose webhook is due, its status, and whether this is the last attempt. None: there is none."""
         with self._database.session() as session:
             now = current_time(session)
             due = select(Job.id, Job.webhook_attempts).where(Job.webhook_due_at <= now).order_by(Job.webhook_due_at)
@@ -88,7 +89,7 @@ class Webhooks:
             if not found_a_row(session, claimed.values(webhook_attempts=attempts + 1, webhook_due_at=due_at)):
                 return None
             job, counts = with_counts(session, Job.id == job_id)[0]
-            return job.webhook or "", JobStatus.of(job, counts), is_last
+            return job, JobStatus.of(job, counts), is_last
 
     def _settle(self, job_id: str) -> None:
         with self._database.session() as session:

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from flaskapp import trace_context
 from flaskapp.captioner import Captioner, GenerationSettings
 from flaskapp.counted import Counted
 from flaskapp.errors import (
@@ -55,9 +56,11 @@ class Work:
         claim = self._ledger.claim_next(ChunkId(job_id, number))
         if claim is None:
             return
-        with self._keeper.holding(claim) as is_gone:
+        job_id, number = claim.chunk
+        with trace_context.within(claim.traceparent), self._keeper.holding(claim) as is_gone:
             try:
                 self._caption(claim, is_gone)
+                log.info("Chunk %d of job %s is done", number, job_id)
                 self._forget(claim)
             except ClientLeft:
                 log.info("Chunk %d of job %s was cancelled, or is another worker's", number, job_id)

@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)  # or it greets, whoever imports it
 
 FOLDER = Path(__file__).parent
-HEAD = "0007"
+HEAD = "0008"
 
 
 def is_current(engine: Engine) -> bool:

@@ -1,4 +1,4 @@
-"""All that gunicorn and the application log as JSON, an object a line (`LOG_FORMAT=json`)."""
+"""What gunicorn and the application log: as JSON, an object a line (`LOG_FORMAT=json`), or as text."""
 
 import json
 import logging
@@ -10,6 +10,7 @@ from typing import Any
 
 from flask import has_request_context, request
 
+from flaskapp import trace_context
 from flaskapp.serving.access_log import FORMAT, AccessLogger
 from flaskapp.trace import KEY, Trace
 
@@ -32,9 +33,22 @@ class JSONFormatter(logging.Formatter):
         entry |= getattr(record, "fields", None) or {"message": record.getMessage()}
         if has_request_context():
             entry["request_id"] = request.environ[KEY].id
+        if trace_id := trace_context.trace_id():
+            entry["trace_id"] = trace_id
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)
         return json.dumps(entry, default=str)
+
+
+class TextFormatter(logging.Formatter):
+    """A record as a readable line, with the id of the distributed trace that it belongs to."""
+
+    def __init__(self) -> None:
+        super().__init__("%(levelname)s %(name)s: %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is of logging
+        trace_id = trace_context.trace_id()
+        return super().formatMessage(record) + (f" trace_id={trace_id}" if trace_id else "")
 
 
 class JSONLogger(AccessLogger):
@@ -82,7 +96,9 @@ def configure(form: str) -> None:
         _log_everything()
         disable_progress_bars()  # of a download: no lines
     else:
-        logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+        handler = logging.StreamHandler()
+        handler.setFormatter(TextFormatter())
+        logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
 def _log_everything() -> None:

@@ -10,6 +10,7 @@ from flaskapp.jobs.ledger import Ledger
 from flaskapp.jobs.tables import DONE, QUEUED
 from flaskapp.jobs.webhooks import RETRY_DELAYS, Webhooks
 from tests.postgresql import PostgreSQL, database_url, postgresql
+from tests.test_trace_context import TRACEPARENT
 
 __all__ = ["PostgreSQL", "database_url", "postgresql"]
 
@@ -21,8 +22,10 @@ def database(database_url: str) -> Iterator[Database]:
     database.close()
 
 
-def make_job(ledger: Ledger, owner: str, client: str, webhook: str | None = None) -> str:
-    job = ledger.open(owner, None, "fingerprint", {}, 2, client=client, webhook=webhook)
+def make_job(
+    ledger: Ledger, owner: str, client: str, webhook: str | None = None, traceparent: str | None = None
+) -> str:
+    job = ledger.open(owner, None, "fingerprint", {}, 2, client=client, webhook=webhook, traceparent=traceparent)
     ledger.accept(job.id, ["0.png", "1.png"], 2)
     return job.id
 
@@ -58,9 +61,21 @@ def test_a_webhook_is_claimed_once_for_each_attempt_when_its_job_has_ended(datab
     assert ledger.has_work()
     claimed = sender._claim()
     assert claimed is not None
-    url, status, is_last = claimed
-    assert (url, status.id, status.state, is_last) == ("https://hooks.example.com/", with_one, DONE, False)
+    job, status, is_last = claimed
+    assert (job.webhook, status.id, status.state, is_last) == ("https://hooks.example.com/", with_one, DONE, False)
     assert sender._claim() is None, "the next attempt is later"
     assert min(RETRY_DELAYS) > 2 * 10, "two time-outs: an attempt ends before the next begins"
     sender._settle(with_one)
     assert not ledger.has_work()
+
+
+def test_a_job_keeps_the_trace_of_its_request_for_workers_and_its_webhook(database: Database) -> None:
+    ledger, sender = Ledger(database), Webhooks(database, ["hooks.example.com"], "secret")
+    job_id = make_job(ledger, "", "", "https://hooks.example.com/", TRACEPARENT)
+    claim = ledger.claim(ChunkId(job_id, 0))
+    assert claim is not None
+    assert claim.traceparent == TRACEPARENT
+    ledger.save(claim, dict.fromkeys(range(2), Outcome(captions=["a star"])))
+    claimed = sender._claim()
+    assert claimed is not None
+    assert claimed[0].traceparent == TRACEPARENT

@@ -15,6 +15,7 @@ import requests
 from flaskapp.serving.json_log import JSONFormatter
 from tests.conftest import Server
 from tests.serving.test_gunicorn import post_star
+from tests.test_trace_context import TRACE_ID, TRACEPARENT
 
 JSON = {"FLASKAPP_LOG_FORMAT": "json"}
 
@@ -34,7 +35,7 @@ def test_each_request_is_a_line_and_no_line_is_anything_else(start_server: Calla
     server = start_server("--workers", "1", **JSON)
     server.wait_for("The model is ready")  # a caption would share the warm-up's batch
     secret = {"q": "canary"}
-    named = {"X-Request-ID": "abc-123", "User-Agent": 'a "quoted" agent'}
+    named = {"X-Request-ID": "abc-123", "User-Agent": 'a "quoted" agent', "traceparent": TRACEPARENT}
     requests.get(server.url + "/items/5", params=secret, headers=named, timeout=30)
     assert post_star(server.url).status_code == 200
     address = urlsplit(server.url)
@@ -55,10 +56,11 @@ def test_each_request_is_a_line_and_no_line_is_anything_else(start_server: Calla
     assert item["bytes"] == len('{"item_id":5,"q":"canary"}\n')
     expected = {
         "method": "GET", "path": "/items/5", "status": 200, "client": "127.0.0.1",
-        "user_agent": 'a "quoted" agent', "request_id": "abc-123",
+        "user_agent": 'a "quoted" agent', "request_id": "abc-123", "trace_id": TRACE_ID,
     }  # fmt: skip
     assert expected.items() <= item.items()
     assert "batch_size" not in item
+    assert "trace_id" not in caption
     assert (caption["path"], caption["status"], caption["batch_size"]) == ("/caption/", 200, 1)
     assert caption["queue_ms"] >= 0
     assert caption["model_ms"] > 0

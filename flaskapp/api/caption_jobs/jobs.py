@@ -7,6 +7,7 @@ from typing import Any
 
 from flask import current_app, url_for
 
+from flaskapp import trace_context
 from flaskapp.api import image_quota
 from flaskapp.api.caption import IMAGE_TYPES
 from flaskapp.api.caption_jobs.resource import PAGINATION, blp, jobs, pagination
@@ -47,7 +48,8 @@ def submit(
         sequences = captioner.resolve(config).num_return_sequences
     settings = replace(config, num_return_sequences=sequences)  # the columns of the results as CSV
     with refusing("data"):
-        job = jobs().submit(data, _limits(), settings, username(), key, client(), image_quota.admit, webhook)
+        trace = trace_context.current()
+        job = jobs().submit(data, _limits(), settings, username(), key, client(), image_quota.admit, webhook, trace)
     return job, {"Location": url_for("caption_jobs.find", job_id=job.id)}
 
 
