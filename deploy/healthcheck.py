@@ -1,24 +1,34 @@
-"""The container's health check: exits with 0 if a server of this user answers `/livez`, whatever its port.
+"""The container's health check: exits with 0 if a server of this user answers `/livez`, wherever it listens.
 
-It tries each TCP address at which this user listens in the network namespace, from `/proc/net/tcp` and `tcp6`
-(proc_pid_net(5)). It ignores `http_proxy`. Servers with TLS or on a Unix socket need a health check of their own.
+It tries each TCP address and each Unix socket at which this user's programs listen in the network namespace, from
+`/proc/net/tcp`, `tcp6` (proc_pid_net(5)) and `unix` (unix(7)), over HTTP and then over TLS. It ignores `http_proxy`. A
+server that requires certificates of its clients needs a health check of its own.
 """
 
 import http.client
 import os
 import socket
+import ssl
 import sys
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
 LISTENS = "0A"  # TCP_LISTEN in the column of states
+ACCEPTS, STREAM = 1 << 16, 1  # __SO_ACCEPTCON in the column of flags, SOCK_STREAM in that of types
+ENGINE = "flaskapp-engine-"  # the folder of the engine's socket, which speaks no HTTP
 PATIENCE = 2.0  # seconds for an answer
 LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
+Address = tuple[str, int] | str  # host and port, or the path of a Unix socket
 
-def addresses() -> Iterator[tuple[str, int]]:
-    """Host and port of each socket that listens."""
+# The certificate is for the names that clients use.
+UNVERIFIED = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+UNVERIFIED.check_hostname = False
+UNVERIFIED.verify_mode = ssl.CERT_NONE
+
+
+def tcp_addresses() -> Iterator[Address]:
     for table, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
         with suppress(FileNotFoundError):  # there is no IPv6
             for line in Path("/proc/net", table).read_text().splitlines()[1:]:
@@ -30,16 +40,49 @@ def addresses() -> Iterator[tuple[str, int]]:
                     yield LOOPBACK.get(host, host), int(port, 16)
 
 
-def is_alive(host: str, port: int) -> bool:
-    """Whether `/livez`, under gunicorn's SCRIPT_NAME, is answered with 200 over plain HTTP."""
-    with (
-        closing(http.client.HTTPConnection(host, port, timeout=PATIENCE)) as connection,
-        suppress(OSError, http.client.HTTPException),
-    ):
+def unix_addresses() -> Iterator[Address]:
+    """Paths. A server that root starts gives its socket to the user of its workers."""
+    for line in os.fsdecode(Path("/proc/net/unix").read_bytes()).splitlines()[1:]:
+        _, _, _, flags, kind, _, _, *path = line.split(maxsplit=7)
+        if int(flags, 16) & ACCEPTS and int(kind, 16) == STREAM and path and ENGINE not in path[0]:
+            with suppress(OSError):  # it was removed, or is in another container
+                if os.geteuid() in (0, Path(path[0]).stat().st_uid):
+                    yield path[0]
+
+
+def connect(address: Address) -> socket.socket:
+    if not isinstance(address, str):
+        return socket.create_connection(address, PATIENCE)
+    connected = socket.socket(socket.AF_UNIX)
+    connected.settimeout(PATIENCE)
+    try:
+        connected.connect(address)
+    except OSError:
+        connected.close()
+        raise
+    return connected
+
+
+def answers(address: Address, *, tls: bool) -> bool:
+    """Whether `/livez`, under gunicorn's SCRIPT_NAME, is answered with 200. Raises OSError and HTTPException."""
+    with closing(http.client.HTTPConnection("localhost")) as connection:
+        connection.sock = connect(address)
+        if tls:
+            connection.sock = UNVERIFIED.wrap_socket(connection.sock)
         connection.request("GET", os.environ.get("SCRIPT_NAME", "") + "/livez")
         return connection.getresponse().status == http.HTTPStatus.OK
+
+
+def is_alive(address: Address) -> bool:
+    try:
+        return answers(address, tls=False)
+    except TimeoutError:
+        return False
+    except (OSError, http.client.HTTPException):  # a server with TLS closes the connection
+        with suppress(OSError, http.client.HTTPException):
+            return answers(address, tls=True)
     return False
 
 
 if __name__ == "__main__":
-    sys.exit(0 if any(is_alive(*address) for address in addresses()) else 1)
+    sys.exit(0 if any(map(is_alive, [*tcp_addresses(), *unix_addresses()])) else 1)

@@ -3,9 +3,11 @@
 import json
 import os
 import re
+import runpy
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,9 @@ from flask.testing import FlaskClient
 from flaskapp.settings import SETTINGS
 from tests.conftest import ROOT, Server
 from tests.jobs.hosts import Network, made_network
+from tests.tls import Certificate, certificate
+
+__all__ = ["certificate"]  # a fixture
 
 DEPLOY = ROOT / "deploy"
 IMAGE = (ROOT / "Dockerfile").read_text()
@@ -33,27 +38,88 @@ def network() -> Any:
         yield network
 
 
-def check(prefix: str) -> int:
-    """The exit status of the container's health check, which asks no proxy."""
+# Imports first: another user may not read this Python's modules.
+AS_NOBODY = (
+    "-c",
+    "import contextlib, http.client, os, pathlib, socket, ssl, sys\n"
+    "source = pathlib.Path(sys.argv[1]).read_text()\n"
+    "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+    "exec(source)",
+)
+
+
+def check(prefix: str = "", program: Sequence[str] = ()) -> int:
+    """The exit status of the container's health check, which asks no proxy, and writes nothing."""
     proxy = "http://127.0.0.1:9"
-    return subprocess.run(
-        [sys.executable, DEPLOY / "healthcheck.py"],
+    ended = subprocess.run(
+        [sys.executable, *program, DEPLOY / "healthcheck.py"],
         env={**os.environ, "SCRIPT_NAME": prefix, "http_proxy": proxy},
+        cwd=ROOT,
         timeout=60,
         check=False,
-    ).returncode
+        capture_output=True,
+        text=True,
+    )
+    assert ended.stdout + ended.stderr == ""
+    return ended.returncode
 
 
-@pytest.mark.parametrize(("bind", "prefix"), [("127.0.0.2:8000", ""), ("[::]:80", "/captions")])
+def unix_sockets() -> list[str]:
+    """The paths of those that the health check asks. The engine's is not one of them: it speaks no HTTP."""
+    return list(runpy.run_path(str(DEPLOY / "healthcheck.py"))["unix_addresses"]())
+
+
+@pytest.mark.parametrize(
+    ("bind", "prefix", "has_tls"),
+    [
+        ("127.0.0.2:8000", "", False),
+        ("[::]:80", "/captions", False),
+        ("0.0.0.0:443", "", True),
+        ("unix:{folder}/flask app.sock", "/captions", False),
+        ("unix:{folder}/app.sock", "", True),
+    ],
+)
 def test_the_health_check_finds_the_server_wherever_it_listens(
-    network: Network, start_server: Callable[..., Server], bind: str, prefix: str
+    network: Network,
+    start_server: Callable[..., Server],
+    certificate: Certificate,
+    tmp_path: Path,
+    bind: str,
+    prefix: str,
+    has_tls: bool,
 ) -> None:
+    tls = ["--certfile", str(certificate.file), "--keyfile", str(certificate.key)] if has_tls else []
     with network.add_host().entered():
         assert check(prefix) == 1
-        server = start_server("--workers", "1", command=f"gunicorn --bind {bind} wsgi:app", SCRIPT_NAME=prefix)
+        address = ["--bind", bind.format(folder=tmp_path)]
+        server = start_server("--workers", "1", *address, *tls, command="gunicorn wsgi:app", SCRIPT_NAME=prefix)
         assert check(prefix) == 0
+        assert unix_sockets() == [each.removeprefix("unix:") for each in address if each.startswith("unix:")]
         server.stop()
         assert check(prefix) == 1
+    server.close()
+    assert not [line for line in server.lines if "ERROR" in line or "WARNING" in line or "Traceback" in line]
+
+
+def test_the_health_check_asks_the_sockets_of_this_user_alone(
+    network: Network, start_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    """As in a container whose processes all have one user, which is not root."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for path in (folder, *list(folder.resolve().parents)[:3]):
+        path.chmod(0o755)
+    with network.add_host().entered():
+        start_server("--workers", "1", "--bind", f"unix:{folder}/app.sock", command="gunicorn wsgi:app")
+        assert check() == 0
+        assert check(program=AS_NOBODY) == 1
+        os.chown(folder / "app.sock", 65534, 65534)
+        assert check(program=AS_NOBODY) == 0
+
+
+def test_the_health_check_gives_up_a_server_that_does_not_answer(network: Network) -> None:
+    with network.add_host().entered(), socket.create_server(("127.0.0.1", 8000)):
+        assert check() == 1
 
 
 @pytest.mark.parametrize(

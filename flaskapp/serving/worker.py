@@ -50,6 +50,12 @@ class Worker(GeventWorker):  # type: ignore[misc]
     def timeout_ctx(self) -> gevent.Timeout:
         return gevent.Timeout(HEAD, False)  # type: ignore[arg-type] # it is silent
 
+    def run(self) -> None:
+        """A client that fails the TLS handshake, as one that speaks plain HTTP does, leaves no traceback in the log."""
+        hub = gevent.get_hub()
+        hub.NOT_ERROR = (*hub.NOT_ERROR, ssl.SSLError)
+        super().run()
+
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
         """Answer a request, and wait for the next one of its connection.
 
