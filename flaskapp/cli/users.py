@@ -17,8 +17,7 @@ users = AppGroup("users", help="Saved logins.")
 def add(name: str, replace: bool) -> None:
     """Save a login. Asks for the password, or reads it from a pipe."""
     password = read_password(confirm=True)
-    for field, messages in Credentials().validate({"username": name, "password": password}).items():
-        raise click.ClickException(f"{field}: {' '.join(messages)}")
+    _check(username=name, password=password)
     with complaints():
         enter = _accounts().replace if replace else _accounts().add
         enter(name, password)
@@ -44,6 +43,8 @@ def remove(name: str | None, origin: str | None) -> None:
     """Forget a login, or all logins of an origin."""
     if (name is None) == (origin is None):
         raise click.UsageError("Give a name, --registered or --unknown.")
+    if name is not None:
+        _check(username=name)
     with complaints():
         if name is not None:
             _accounts().remove(name)
@@ -54,6 +55,12 @@ def remove(name: str | None, origin: str | None) -> None:
         click.echo(f"{printable(each)} is removed")
     if not names:
         click.echo(f"no saved login is {origin}")
+
+
+def _check(**fields: str) -> None:
+    """Refuse what no saved login has."""
+    for field, messages in Credentials(only=list(fields)).validate(fields).items():
+        raise click.ClickException(f"{field}: {' '.join(messages)}")
 
 
 def _accounts() -> Accounts:

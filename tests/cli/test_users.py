@@ -154,6 +154,12 @@ def test_what_login_would_refuse_is_refused(runner: FlaskCliRunner, name: str, p
     assert output.startswith(f"Error: {field}: ")
 
 
+@pytest.mark.parametrize("arguments", [("add",), ("add", "--replace"), ("remove",)])
+def test_a_name_of_bytes_that_are_no_utf_8_is_refused(runner: FlaskCliRunner, arguments: tuple[str, ...]) -> None:
+    name = os.fsdecode(b"ad\xff")  # as Python reads it from the command line
+    assert run(runner, *arguments, name, password="secret") == (1, "Error: username: Not valid text.\n")
+
+
 def test_a_password_is_no_argument(runner: FlaskCliRunner) -> None:
     assert run(runner, "add", "ada", "secret")[0] == 2
 
