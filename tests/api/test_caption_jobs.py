@@ -1,4 +1,3 @@
-import csv
 import io
 import json
 from collections.abc import Callable
@@ -10,7 +9,6 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from flaskapp.errors import DatabaseUnavailable, UnknownJob
 from flaskapp.jobs import Jobs
 from flaskapp.jobs.claims import ChunkId
 from flaskapp.jobs.queue import TASK
@@ -105,78 +103,6 @@ def test_a_zip_is_unpacked_whatever_it_is_called(small: FlaskClient) -> None:
     work(small)
     results = small.get(location + "/results").get_json()
     assert [(result["input"], result["captions"]) for result in results] == [(f"{n}.png", [STAR]) for n in range(3)]
-
-
-def test_results_come_in_pages_or_all_at_once(small: FlaskClient) -> None:
-    location = submit(small, *["star.png"] * 5, config={"num_return_sequences": 2}).headers["Location"]
-    work(small)
-    page = small.get(location + "/results?page=2&page_size=2")
-    assert [result["index"] for result in page.get_json()] == [2, 3]
-    assert json.loads(page.headers["X-Pagination"]) == {
-        "total": 5, "total_pages": 3, "first_page": 1, "last_page": 3, "page": 2, "previous_page": 1, "next_page": 3
-    }  # fmt: skip
-    assert small.get(location + "/results?page=1000000000&page_size=1000").get_json() == []
-    lines = small.get(location + "/results?format=jsonl")
-    assert lines.mimetype == "application/jsonl"
-    assert [json.loads(line) for line in lines.text.splitlines()] == small.get(location + "/results").get_json()
-    table = small.get(location + "/results?format=csv")
-    assert table.mimetype == "text/csv"
-    rows = list(csv.DictReader(io.StringIO(table.text)))
-    assert [row["index"] for row in rows] == list("01234")
-    assert {row["caption"] for row in rows} == {STAR}
-    assert all(row["caption_2"] and not row["error"] for row in rows)
-
-
-def test_a_page_beyond_the_last_is_empty_and_asks_no_database(
-    small: FlaskClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    location = submit(small, "star.png").headers["Location"]
-    monkeypatch.setattr(jobs_of(small).ledger, "images", None)
-    for query in ("page=2&page_size=1", "page=1000000000&page_size=1000"):  # whose first row is no INTEGER
-        assert small.get(f"{location}/results?{query}").get_json() == []
-
-
-@pytest.mark.parametrize("format", ["jsonl", "csv"])
-def test_a_stream_that_cannot_begin_is_an_error_and_one_that_cannot_go_on_breaks_off(
-    small: FlaskClient, monkeypatch: pytest.MonkeyPatch, format: str
-) -> None:
-    location = submit(small, *["star.png"] * 3).headers["Location"]
-    ledger = jobs_of(small).ledger
-    images = ledger.images
-
-    def fail_after(rows: int, error: Exception | None) -> None:
-        def read(job_id: str, first: int, count: int) -> Any:
-            if first < rows:
-                return images(job_id, first, count)
-            if error:
-                raise error
-            return []
-
-        monkeypatch.setattr(ledger, "images", read)
-
-    monkeypatch.setattr("flaskapp.jobs.service.PAGE", 2)
-    fail_after(0, DatabaseUnavailable("away"))
-    assert_error(small.get(f"{location}/results?format={format}"), 503)
-    fail_after(0, None)
-    assert_error(small.get(f"{location}/results?format={format}"), 404)
-    fail_after(2, None)
-    with pytest.raises(UnknownJob):
-        assert small.get(f"{location}/results?format={format}").text
-
-
-def test_a_name_that_is_a_formula_is_none_in_a_spreadsheet(client: FlaskClient) -> None:
-    location = submit(client, (asset("star.png")[0], "=1+1.png")).headers["Location"]
-    assert "0,'=1+1.png,," in client.get(location + "/results?format=csv").text
-    assert client.get(location + "/results").get_json()[0]["input"] == "=1+1.png"
-
-
-@pytest.mark.parametrize(
-    ("query", "field"),
-    [("page=0", "page"), ("page=1_0", "page"), ("page_size=1001", "page_size"), ("page=9999999999", "page"),
-     ("format=xml", "format")],
-)  # fmt: skip
-def test_a_page_that_cannot_be_is_named(client: FlaskClient, query: str, field: str) -> None:
-    assert_error(client.get(f"{NOBODYS}/results?{query}"), 422, "query", field)
 
 
 def test_a_cancelled_job_ends_and_gives_what_it_has(small: FlaskClient) -> None:
@@ -330,17 +256,3 @@ def test_a_job_takes_the_settings_of_a_caption(client: FlaskClient) -> None:
     (result,) = client.get(location + "/results").get_json()
     assert result["captions"] == ["a large pink star"]
     assert_error(submit(client, "star.png", config={"prompt": "a"}), 422, "multipart", "config", "prompt")
-
-
-@pytest.mark.parametrize(("config", "columns"), [(None, 2), ({"num_return_sequences": 3}, 3), ({"num_beams": 1}, 1)])
-def test_the_table_has_as_many_columns_as_an_image_has_captions_by_the_server_s_defaults(
-    make_app: Callable[..., Flask], config: dict[str, int] | None, columns: int
-) -> None:
-    client = make_app(CAPTIONER_DEFAULTS={"num_return_sequences": 2}).test_client()
-    location = submit(client, "star.png", config=config).headers["Location"]
-    titles = client.get(location + "/results?format=csv").text.splitlines()[0].split(",")
-    assert len([title for title in titles if title.startswith("caption")]) == columns
-    work(client)
-    titles, cells = csv.reader(client.get(location + "/results?format=csv").text.splitlines())
-    assert len(cells) == len(titles)
-    assert all(cells[3:])

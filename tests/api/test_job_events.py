@@ -22,7 +22,7 @@ from tests.api.test_caption_jobs import NOBODYS, jobs_of, submit, work
 from tests.conftest import Server, assert_error
 from tests.jobs.cluster import scene, status_of
 from tests.jobs.cluster import submit as submit_to
-from tests.serving.test_worker import connected
+from tests.serving.connections import connected
 
 
 class Event(NamedTuple):

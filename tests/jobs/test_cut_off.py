@@ -16,7 +16,7 @@ from flaskapp.jobs.ledger import Ledger
 from flaskapp.jobs.queue import PATIENCE, Queue
 from flaskapp.jobs.tables import Chunk
 from tests.jobs.hosts import Network, network
-from tests.jobs.test_ledger import make_job
+from tests.jobs.ledgers import make_job
 from tests.postgresql import PostgreSQL, started_postgresql
 from tests.redis_server import started_redis
 

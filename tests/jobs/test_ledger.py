@@ -1,5 +1,5 @@
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -7,48 +7,15 @@ import pytest
 from sqlalchemy import func, select, update
 
 from flaskapp.database import Database
-from flaskapp.errors import KeyReused, QuotaExceeded, TooBusy
+from flaskapp.errors import KeyReused
 from flaskapp.jobs import ledger as ledgers
-from flaskapp.jobs.claims import ChunkId, Claim, Outcome
+from flaskapp.jobs.claims import ChunkId, Outcome
 from flaskapp.jobs.ledger import Ledger
-from flaskapp.jobs.quotas import Quotas
 from flaskapp.jobs.tables import CANCELLED, DONE, EXPIRED, QUEUED, RUNNING, Chunk
+from tests.jobs.ledgers import CAPTIONS, claimed, database, ledger, make_job, state
 from tests.postgresql import PostgreSQL, database_url, postgresql
 
-__all__ = ["database_url", "postgresql"]  # fixtures
-
-CAPTIONS = Outcome(captions=["a star"])
-
-
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    database = Database(database_url)
-    yield database
-    database.close()
-
-
-@pytest.fixture
-def ledger(database: Database) -> Ledger:
-    return Ledger(database)
-
-
-def make_job(ledger: Ledger, images: int = 3, chunk_size: int = 2, client: str = "") -> str:
-    job = ledger.open("", None, "fingerprint", {"num_beams": 1}, images, client=client)
-    ledger.accept(job.id, [f"{number}.png" for number in range(images)], chunk_size)
-    return job.id
-
-
-def claimed(ledger: Ledger, job_id: str, chunk: int = 0) -> Claim:
-    claim = ledger.claim(ChunkId(job_id, chunk))
-    assert claim is not None
-    return claim
-
-
-def state(ledger: Ledger, job_id: str) -> tuple[str, int, int]:
-    found = ledger.find(job_id, "")
-    assert found is not None
-    job, counts = found
-    return job.state, counts.done, counts.failed
+__all__ = ["database", "database_url", "ledger", "postgresql"]  # fixtures
 
 
 def test_a_job_goes_from_queued_to_done_with_one_outcome_an_image(ledger: Ledger) -> None:
@@ -216,111 +183,6 @@ def test_a_key_finds_its_job_and_no_other_content(ledger: Ledger) -> None:
     with pytest.raises(KeyReused):
         ledger.open("ada", "key", "another", {}, 1)
     assert ledger.find(job.id, "bob") is None
-
-
-def test_jobs_that_have_not_ended_have_so_much_room_and_no_more(database: Database) -> None:
-    ledger = Ledger(database, Quotas(room=100))
-    large = ledger.open("", "key", "", {}, 1, size=1000).id
-    with pytest.raises(TooBusy) as caught:
-        ledger.open("", None, "", {}, 1, size=1)
-    assert caught.value.retry_after
-    assert ledger.open("", "key", "", {}, 1, size=1000).id == large, "the one that is there is found"
-    ledger.cancel(large)
-    small = [ledger.open("", None, "", {}, 1, size=50).id for _ in range(2)]
-    with pytest.raises(TooBusy):
-        ledger.open("", None, "", {}, 1, size=1)
-    ledger.cancel(small[0])
-    assert ledger.open("", None, "", {}, 1, size=50)
-
-
-def test_jobs_that_arrive_at_once_do_not_exceed_the_room_together(database: Database) -> None:
-    ledger = Ledger(database, Quotas(room=100))
-    ledger.has_work()
-
-    def submit(number: int) -> bool:
-        try:
-            ledger.open("", None, "", {}, 1, size=40, client=str(number))
-        except TooBusy:
-            return False
-        return True
-
-    with ThreadPoolExecutor(12) as pool:
-        assert sum(pool.map(submit, range(12))) == 2
-
-
-def test_a_client_has_so_many_jobs_and_waiting_images_and_others_have_theirs(database: Database) -> None:
-    ledger = Ledger(database, Quotas(client_images=6, client_jobs=2))
-    first = make_job(ledger, images=4, client="ada")
-    with pytest.raises(QuotaExceeded, match="4 of your images wait already, and 6 may"):
-        make_job(ledger, images=3, client="ada")
-    make_job(ledger, images=3, client="bob")
-    ledger.save(claimed(ledger, first), {0: CAPTIONS, 1: Outcome(error="broken")})
-    second = make_job(ledger, images=4, client="ada")
-    with pytest.raises(QuotaExceeded, match="2 of your caption jobs wait already") as caught:
-        make_job(ledger, images=1, client="ada")
-    assert caught.value.retry_after
-    ledger.cancel(first)
-    ledger.cancel(second)
-    assert make_job(ledger, images=100, client="ada"), "a first job always fits"
-
-
-def test_images_that_are_being_received_count_as_waiting(database: Database) -> None:
-    ledger = Ledger(database, Quotas(client_images=6))
-    ledger.open("", None, "", {}, 5, client="ada")
-    with pytest.raises(QuotaExceeded):
-        ledger.open("", None, "", {}, 2, client="ada")
-
-
-def order_of(ledger: Ledger, messages: Sequence[ChunkId]) -> list[str]:
-    """The jobs that are worked at when these messages arrive one after the other."""
-    order = []
-    for message in messages:
-        claim = ledger.claim_next(message)
-        assert claim is not None
-        order.append(claim.chunk.job_id)
-        ledger.save(claim, dict.fromkeys(claim.images, CAPTIONS))
-    return order
-
-
-def test_clients_take_turns_whatever_they_have_waiting(ledger: Ledger) -> None:
-    """Also one whose jobs have a single chunk, and end with their turn."""
-    large = make_job(ledger, images=8, chunk_size=1, client="ada")
-    small = [make_job(ledger, images=1, client="bob") for _ in range(4)]
-    late = make_job(ledger, images=2, chunk_size=1, client="eve")
-    messages = [ChunkId(large, number) for number in range(8)]
-    messages += [*(ChunkId(job, 0) for job in small), ChunkId(late, 0), ChunkId(late, 1)]
-    order = order_of(ledger, messages)
-    owners = ["ada" if job == large else "eve" if job == late else "bob" for job in order]
-    assert sorted(owners[:3]) == sorted(owners[3:6]) == ["ada", "bob", "eve"]
-    assert [owner for owner in owners if owner != "eve"] == ["ada", "bob"] * 4 + ["ada"] * 4
-    assert [job for job in order if job in small] == small, "of one client, the first job first"
-    assert {state(ledger, job)[0] for job in (large, late, *small)} == {DONE}
-    assert ledger.claim_next(messages[0]) is None
-
-
-def test_a_message_that_was_spent_on_another_chunk_makes_none_seem_lost(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ada = make_job(ledger, images=3, chunk_size=1, client="ada")
-    bob = make_job(ledger, images=2, chunk_size=1, client="bob")
-    messages = [*(ChunkId(ada, number) for number in range(3)), ChunkId(bob, 0), ChunkId(bob, 1)]
-    monkeypatch.setattr(ledgers, "GRACE", -1.0)
-    monkeypatch.setattr(ledgers, "OVERTAKEN", -1.0)
-    order_of(ledger, messages[:3])
-    assert set(ledger.lost(is_queue_empty=False)) <= set(messages[3:]), "those whose messages have not arrived"
-    left = ledger.lost(is_queue_empty=True)
-    assert len(left) == 2
-    order_of(ledger, left)
-    assert (state(ledger, ada)[0], state(ledger, bob)[0]) == (DONE, DONE)
-
-
-def test_many_workers_take_each_chunk_once(ledger: Ledger) -> None:
-    jobs = [make_job(ledger, images=6, chunk_size=1, client=client) for client in ("ada", "bob", "eve")]
-    messages = [ChunkId(job, number) for job in jobs for number in range(6)]
-    with ThreadPoolExecutor(6) as pool:
-        claims = [claim for claim in pool.map(ledger.claim_next, messages) if claim]
-    claims += iter(lambda: ledger.claim_next(messages[0]), None)  # PostgreSQL skips what another looks at: sent again
-    assert sorted(claim.chunk for claim in claims) == sorted(messages)
 
 
 @pytest.mark.postgresql

@@ -1,25 +1,15 @@
 """What the database says of jobs, by SQLite and PostgreSQL."""
 
-from collections.abc import Iterator
-
-import pytest
-
 from flaskapp.database import Database
 from flaskapp.jobs.claims import ChunkId, Counts, Outcome
 from flaskapp.jobs.ledger import Ledger
 from flaskapp.jobs.tables import DONE, QUEUED
 from flaskapp.jobs.webhooks import RETRY_DELAYS, Webhooks
-from tests.postgresql import PostgreSQL, database_url, postgresql
+from tests.jobs.ledgers import database
+from tests.postgresql import database_url, postgresql
 from tests.test_trace_context import TRACEPARENT
 
-__all__ = ["PostgreSQL", "database_url", "postgresql"]
-
-
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    database = Database(database_url)
-    yield database
-    database.close()
+__all__ = ["database", "database_url", "postgresql"]  # fixtures
 
 
 def make_job(

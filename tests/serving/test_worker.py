@@ -1,59 +1,25 @@
-"""Clients that are slow, rude or odd, against a running server."""
+"""Requests that come in pieces, together, too long or broken, against a running server."""
 
 import re
 import socket
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from urllib.parse import urlsplit
+from collections.abc import Iterator
 
 import pytest
 import requests
 
-from tests.conftest import ASSETS, Server, assert_error
-from tests.serving.test_gunicorn import WORKERS, post_star, workers_of
-
-PATIENCE = 30  # seconds
-MULTIPART = "multipart/form-data; boundary=cut"
-FORM_HEAD = b'--cut\r\nContent-Disposition: form-data; name="data"; filename="star.png"\r\n\r\n'
-FORM = FORM_HEAD + (ASSETS / "star.png").read_bytes() + b"\r\n--cut--\r\n"
-
-
-@contextmanager
-def connected(server: Server, buffer: int | None = None) -> Iterator[socket.socket]:
-    """A connection that keeps no more than so many bytes of an answer unread."""
-    address = urlsplit(server.url)
-    assert address.hostname
-    with socket.socket() as connection:
-        connection.settimeout(PATIENCE)
-        if buffer is not None:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
-        connection.connect((address.hostname, address.port))
-        yield connection
-
-
-def head(line: str, *headers: str) -> bytes:
-    return "\r\n".join([f"{line} HTTP/1.1", "Host: x", *headers, "", ""]).encode()
-
-
-def read_all(connection: socket.socket) -> bytes:
-    """All that comes until the server closes."""
-    return b"".join(iter(lambda: connection.recv(2**16), b""))
-
-
-def read_one(connection: socket.socket) -> bytes:
-    """One answer in JSON."""
-    answer = b""
-    while not answer.endswith(b"}\n"):
-        answer += connection.recv(2**16)
-    return answer
-
-
-def statuses(answer: bytes) -> list[int]:
-    return [int(status) for status in re.findall(rb"^HTTP/1\.1 (\d+) ", answer, re.MULTILINE)]
-
-
-LAST = "Connection: close"
+from tests.conftest import Server, assert_error
+from tests.serving.connections import (
+    FORM,
+    FORM_HEAD,
+    LAST,
+    MULTIPART,
+    PATIENCE,
+    connected,
+    head,
+    read_all,
+    statuses,
+)
+from tests.serving.test_gunicorn import WORKERS, workers_of
 
 
 def test_a_request_may_come_byte_by_byte(server: Server) -> None:
@@ -189,125 +155,3 @@ def test_heads_have_bounds(server: Server, request_: bytes, status: int) -> None
     with connected(server) as connection:
         connection.sendall(request_)
         assert statuses(read_all(connection)) == [status]
-
-
-def test_a_client_that_leaves_in_the_middle_harms_nobody(server: Server) -> None:
-    for _ in range(20):
-        with connected(server) as connection:
-            connection.sendall(head("POST /caption/", f"Content-Length: {len(FORM)}") + FORM[:100])
-    assert requests.get(server.url, timeout=PATIENCE).status_code == 200
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("beginning", "answer"),
-    [
-        (b"GET / HTTP/1.1\r\nHost: x\r\n", ()),
-        (head("POST /caption/", f"Content-Type: {MULTIPART}", "Content-Length: 1000"), (408,)),
-    ],
-    ids=["headers", "body"],
-)
-def test_two_hundred_slow_senders_keep_nobody_waiting_and_are_let_go(
-    server: Server, beginning: bytes, answer: tuple[int, ...]
-) -> None:
-    with ExitStack() as stack:
-        slow = [stack.enter_context(connected(server)) for _ in range(200)]
-        began = time.monotonic()
-        for connection in slow:
-            connection.sendall(beginning)
-        for _ in range(3):
-            for connection in slow:
-                connection.sendall(b"X")
-            assert requests.get(server.url, timeout=1).status_code == 200
-        assert {tuple(statuses(read_all(connection))) for connection in slow} == {answer}
-        assert time.monotonic() - began < 15, "the bound is ten seconds"
-        assert requests.get(server.url, timeout=1).status_code == 200
-
-
-@pytest.mark.slow
-def test_who_falls_silent_after_most_of_an_upload_is_refused_as_soon(server: Server) -> None:
-    with connected(server) as connection:
-        fields = (f"Content-Type: {MULTIPART}", f"Content-Length: {8 * 2**20}")
-        connection.sendall(head("POST /caption/", *fields) + bytes(7 * 2**20))
-        began = time.monotonic()
-        assert statuses(read_all(connection)) == [408]
-        assert time.monotonic() - began < 15, "the bound is ten seconds; at 64 KiB a second it would have been 120"
-
-
-@pytest.mark.slow
-def test_clients_that_say_nothing_are_let_go(server: Server) -> None:
-    with connected(server) as connection:
-        assert read_all(connection) == b""
-
-
-def test_a_connection_that_is_kept_answers_again_until_it_is_idle_for_too_long(
-    start_server: Callable[..., Server],
-) -> None:
-    server = start_server("--workers", "1", "--keep-alive", "1")
-    with connected(server) as connection:
-        for _ in range(3):
-            connection.sendall(head("GET /items/5"))
-            assert statuses(read_one(connection)) == [200]
-        assert read_all(connection) == b""
-
-
-def test_connections_beyond_the_most_wait_for_one_to_end(start_server: Callable[..., Server]) -> None:
-    server = start_server("--workers", "1", "--worker-connections", "2", "--keep-alive", "1")
-    with connected(server) as first, connected(server) as second, connected(server) as third:
-        for connection in (first, second, third):
-            connection.sendall(head("GET /items/5"))
-        for connection in (first, second, third):
-            assert statuses(read_one(connection)) == [200]
-
-
-def test_a_caption_that_nobody_waits_for_any_more_is_not_made(server: Server) -> None:
-    config = b'{"max_length": 64, "min_length": 64, "num_beams": 32}'
-    part = b'--cut\r\nContent-Disposition: form-data; name="config"\r\n\r\n' + config + b"\r\n"
-    many = FORM_HEAD + (ASSETS / "star.png").read_bytes() + b"\r\n"
-    body = part + many * 32 + b"--cut--\r\n"
-    with connected(server) as connection:
-        connection.sendall(head("POST /caption/", f"Content-Type: {MULTIPART}", f"Content-Length: {len(body)}") + body)
-    server.wait_for('"POST /caption/ HTTP/1.1" 504')
-    began = time.monotonic()
-    while post_star(server.url).status_code == 503:  # until the engine has noticed it, too
-        assert time.monotonic() - began < 5
-
-
-@pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/1.0"])
-def test_a_client_that_closes_its_sending_half_gets_its_answer(server: Server, version: str) -> None:
-    image = (ASSETS / "star.png").read_bytes()
-    head = f"POST /image-to-text {version}\r\nHost: x\r\nContent-Length: {len(image)}\r\n\r\n"
-    for _ in range(3):
-        with connected(server) as connection:
-            connection.sendall(head.encode() + image)
-            connection.shutdown(socket.SHUT_WR)
-            answer = read_all(connection)
-        assert answer.startswith(f"{version} 200 OK\r\n".encode())
-        assert b"a large pink star" in answer
-
-
-@pytest.mark.slow
-def test_two_hundred_slow_readers_keep_nobody_waiting_and_are_let_go(server: Server) -> None:
-    """One of them has asked for more than the system keeps for it, and is waited for."""
-    with ExitStack() as stack:
-        slow = [stack.enter_context(connected(server, buffer=4096)) for _ in range(200)]
-        for connection in slow:
-            connection.sendall(head("GET /openapi.json"))
-        requests.get(server.url, timeout=PATIENCE)  # after theirs, which take a while to be made
-        for _ in range(3):
-            assert requests.get(server.url, timeout=1).status_code == 200
-        slow[0].sendall(head("GET /openapi.json") * 99)  # more than the system keeps
-        server.wait_for("the client takes nothing any more")
-        assert requests.get(server.url, timeout=1).status_code == 200
-
-
-@pytest.mark.slow
-def test_an_upload_that_is_slow_but_never_pauses_is_answered(server: Server) -> None:
-    """At 10 kB a second, for longer than a sender may be silent."""
-    image = (ASSETS / "star.png").read_bytes()
-    with connected(server) as connection:
-        connection.sendall(head("POST /image-to-text", f"Content-Length: {len(image) + 140_000}", LAST) + image)
-        for _ in range(14):
-            connection.sendall(bytes(10_000))
-            time.sleep(1)  # this is what a slow client does
-        assert statuses(read_all(connection)) == [200]
