@@ -18,7 +18,7 @@ import gevent.select
 from gunicorn.http import errors
 from gunicorn.workers.ggevent import GeventWorker
 
-from flaskapp import metrics
+from flaskapp import metrics, trace_context
 from flaskapp.trace import new_id
 
 HEAD = 5.0  # seconds in which the head of a request must have come
@@ -61,11 +61,12 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
         A client that takes nothing of its answer for too long is let go without a traceback in the log.
         """
-        try:
-            super().handle_request(listener_name, req, sock, addr)
-        except TimeoutError:
-            self.log.info("%s: %s %s: the client takes nothing any more", _name(addr), req.method, req.path)
-            raise StopIteration from None
+        with trace_context.within(None):  # the next request of the connection belongs to another trace
+            try:
+                super().handle_request(listener_name, req, sock, addr)
+            except TimeoutError:
+                self.log.info("%s: %s %s: the client takes nothing any more", _name(addr), req.method, req.path)
+                raise StopIteration from None
         self._idle += 1
         try:
             self._wait_for_next(req, sock)

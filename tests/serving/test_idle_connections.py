@@ -9,7 +9,7 @@ import pytest
 
 from flaskapp.serving.worker import HEAD
 from tests.conftest import Server
-from tests.serving.test_worker import LAST, connected, head, read_all, read_one, statuses
+from tests.serving.connections import LAST, connected, head, read_all, read_one, statuses
 from tests.tls import Certificate, certificate
 
 __all__ = ["certificate"]

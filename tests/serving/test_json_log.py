@@ -14,6 +14,7 @@ import requests
 
 from flaskapp.serving.json_log import JSONFormatter
 from tests.conftest import Server
+from tests.serving.connections import connected, head, read_all, read_one, statuses
 from tests.serving.test_gunicorn import post_star
 from tests.test_trace_context import TRACE_ID, TRACEPARENT
 
@@ -65,6 +66,19 @@ def test_each_request_is_a_line_and_no_line_is_anything_else(start_server: Calla
     assert caption["queue_ms"] >= 0
     assert caption["model_ms"] > 0
     assert any("/refused" in line.get("message", "") for line in lines)
+
+
+def test_a_refused_request_is_not_of_the_trace_of_the_one_before_it(start_server: Callable[..., Server]) -> None:
+    server = start_server("--workers", "1", **JSON)
+    with connected(server) as client:
+        client.sendall(head("GET /items/5", f"traceparent: {TRACEPARENT}"))
+        assert statuses(read_one(client)) == [200]
+        client.sendall(b"GET /refused here HTTP/1.1\r\n\r\n")
+        assert statuses(read_all(client)) == [400]
+    server.wait_for("refused with 400")
+    answered, refused = (line for line in entries(server) if "/items/5" in str(line) or "refused with" in str(line))
+    assert answered["trace_id"] == TRACE_ID
+    assert "trace_id" not in refused
 
 
 def test_a_model_that_cannot_be_loaded_is_one_line_that_says_why(
