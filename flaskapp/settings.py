@@ -87,7 +87,7 @@ SETTINGS = (
     Setting("RATE_LIMIT_STORAGE_URL", storage_url, SHARED, "Where these are counted: `shared://`, in the memory of this server's workers; `redis://host:6379`, for several servers; `rediss://` verifies the certificate, unless `?ssl_cert_reqs=none`", secret=True),
     Setting("TRUSTED_PROXIES", whole, 0, "Proxies in front whose `X-Forwarded-For` and `X-Forwarded-Prefix` are believed; 0: none is"),
     Setting("CORS_ORIGINS", origins, None, "Origins whose pages may call this server from a browser (CORS), such as `https://app.example`, with commas between them, or `*`. Unset: none"),
-    Setting("LOG_FORMAT", one_of("text", "json"), "text", "`text`: readable lines; `json`: an object a line, also of what is no request (under gunicorn)"),
+    Setting("LOG_FORMAT", one_of("text", "json"), "text", "`text`: readable lines; `json`: an object a line, also for lines that belong to no request (under gunicorn and Celery)"),
 )  # fmt: skip
 
 
