@@ -1,18 +1,28 @@
 """The quota of images that one client may have captioned in a time."""
 
 import hashlib
+import logging
 import math
 import time
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import NamedTuple, Self
 
 from limits import RateLimitItem, parse_many
 from limits.strategies import RateLimiter
 
-from flaskapp.errors import QuotaExceeded
+from flaskapp.errors import ClientLeft, DeadlineExceeded, QuotaExceeded
 from flaskapp.rate_counters import RateCounters
 from flaskapp.setting_values import OFF
 
+log = logging.getLogger(__name__)
+
 SCOPE = "images"
+
+# Seconds before the end of a window in which nothing is given back: the storage could subtract the images from the next
+# window. Redis rounds the end to whole seconds, and may take two seconds to answer.
+MARGIN = 5
 
 
 class Balance(NamedTuple):
@@ -23,9 +33,62 @@ class Balance(NamedTuple):
     reset_at: float  # seconds since 1970
 
 
-class Admission(NamedTuple):
-    is_admitted: bool
-    balance: Balance
+class Window(NamedTuple):
+    """The count of one client under one rate, in the storage where it was counted."""
+
+    strategy: RateLimiter
+    limit: RateLimitItem
+    key: str
+
+    def balance(self) -> Balance:
+        reset_at, remaining = self.strategy.get_window_stats(self.limit, SCOPE, self.key)
+        return Balance(self.limit, remaining, reset_at)
+
+    def has_room(self, images: int) -> bool:
+        return self.strategy.test(self.limit, SCOPE, self.key, cost=images)
+
+    def count(self, images: int) -> bool:
+        """Count the images, also if they are too many. False: they are."""
+        return self.strategy.hit(self.limit, SCOPE, self.key, cost=images)
+
+
+@dataclass
+class Admission:
+    """Images that were counted for a client, or refused. Without a quota there are no `windows`.
+
+    As a context manager it gives all images back if the block raises an error, but not if the model worked on them in
+    vain: after a deadline, or for a client that disconnected.
+    """
+
+    images: int
+    windows: Sequence[Window] = ()
+    balances: Sequence[Balance] = ()
+    is_admitted: bool = True
+
+    @property
+    def balance(self) -> Balance | None:
+        return min(self.balances, key=lambda balance: balance.remaining, default=None)
+
+    def give_back(self, images: int) -> None:
+        """Subtract images from the windows in which they were counted. They stay counted if the storage fails."""
+        if not images:
+            return
+        try:
+            for window, balance in zip(self.windows, self.balances, strict=True):
+                if time.time() < balance.reset_at - MARGIN:
+                    window.count(-images)
+            self.balances = [window.balance() for window in self.windows]
+        except Exception as error:  # each storage has errors of its own
+            log.warning("Images could not be given back to a quota: %s", type(error).__name__)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if isinstance(error, Exception) and not isinstance(error, DeadlineExceeded | ClientLeft):
+            self.give_back(self.images)
 
 
 class ImageQuota:
@@ -33,29 +96,30 @@ class ImageQuota:
         self._limits = [] if rate == OFF else parse_many(rate)
         self._counters = counters
 
-    def take(self, client: str, images: int) -> Admission | None:
-        """Count images for a client, all of them or, if some exceed the quota, none. None if the quota is off."""
-        if not self._limits:
-            return None
-        key = hashlib.sha256(client.encode(errors="surrogatepass")).hexdigest()  # no other storage holds usernames
-        return self._counters.ask(lambda strategy: self._take(strategy, key, images))
+    def take(self, client: str, images: int) -> Admission:
+        """Count images for a client, all of them or, if some exceed the quota, none.
 
-    def _take(self, strategy: RateLimiter, key: str, images: int) -> Admission:
-        # The test keeps a request that is refused from using up the quota: a hit counts whatever it returns.
-        for act in (strategy.test, strategy.hit):
-            for limit in self._limits:
-                if not act(limit, SCOPE, key, cost=images):
-                    return Admission(False, _balance(strategy, limit, key))
-        balances = [_balance(strategy, limit, key) for limit in self._limits]
-        return Admission(True, min(balances, key=lambda balance: balance.remaining))
+        Before the work, and given back if it fails: counted after it, requests that run at the same time would exceed
+        the quota together.
+        """
+        if not self._limits:
+            return Admission(images)
+        key = hashlib.sha256(client.encode(errors="surrogatepass")).hexdigest()  # no other storage holds usernames
+        return self._counters.ask(
+            lambda strategy: _take([Window(strategy, limit, key) for limit in self._limits], images)
+        )
+
+
+def _take(windows: Sequence[Window], images: int) -> Admission:
+    # The test keeps a request that is refused from using up the quota: `count` counts whatever it returns.
+    for act in (Window.has_room, Window.count):
+        for window in windows:
+            if not act(window, images):
+                return Admission(0, [], [window.balance()], is_admitted=False)
+    return Admission(images, windows, [window.balance() for window in windows])
 
 
 def refusal(images: int, balance: Balance) -> QuotaExceeded:
     """The error for images that were not admitted."""
     message = f"image quota exceeded: {images} images requested, {balance.remaining} left of {balance.limit}"
     return QuotaExceeded(message, max(1, math.ceil(balance.reset_at - time.time())))
-
-
-def _balance(strategy: RateLimiter, limit: RateLimitItem, key: str) -> Balance:
-    reset_at, remaining = strategy.get_window_stats(limit, SCOPE, key)
-    return Balance(limit, remaining, reset_at)

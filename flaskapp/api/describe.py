@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
+from typing import Any
 
 import numpy as np
 from flask import current_app, request
@@ -14,6 +15,7 @@ from flaskapp.captioner.generation import Caption
 from flaskapp.captioner.shape import check_shape
 from flaskapp.counted import Counted
 from flaskapp.errors import UnreadableImage
+from flaskapp.image_quota import Admission
 from flaskapp.images import EncodedImage
 from flaskapp.serving import departure
 from flaskapp.setting_values import OFF
@@ -27,8 +29,8 @@ Place = Callable[[int], AbstractContextManager[None]]
 def describe(images: Sequence[EncodedImage], settings: GenerationSettings, place: Place) -> list[list[Caption]]:
     """The captions of each image, the best first. The work is given up once the request's client has disconnected.
 
-    The images count for the client's quota. Each is decoded within `place(index)`, which names the part of the request
-    that an unreadable one came in. Raises what `Captioner.describe` does, or QuotaExceeded.
+    The images count for the client's quota, unless this fails. Each is decoded within `place(index)`, which names the
+    part of the request that an unreadable one came in. Raises what `Captioner.describe` does, or QuotaExceeded.
     """
     return prepare(images, settings, place)()
 
@@ -38,31 +40,16 @@ def prepare(
     settings: GenerationSettings,
     place: Place,
     is_given_up: Callable[[], bool] = lambda: False,
-    *,
-    may_be_known: bool = True,
 ) -> Callable[..., list[list[Caption]]]:
-    """`describe`, to be called later and without the request: with `on_text`, if need be, as `Captioner.describe`.
-
-    The captions come from the cache, and go there, if they `may_be_known`.
-    """
-    if current_app.config["RATE_LIMIT_IMAGES"] != OFF:
-        captioner.resolve(settings)  # what is refused anyway does not count
-        image_quota.admit(len(images))
-    is_connected_no_more = departure.watch(request.environ)
-
-    def has_left() -> bool:
-        return is_given_up() or is_connected_no_more()
-
-    decoded = Counted(len(images), lambda: _decode_one_by_one(images, place, has_left))
-    is_cached = may_be_known and current_app.config["CAPTIONER_CACHE_MB"]
-    digests = [image.digest for image in images] if is_cached else []
-    return partial(captioner.describe, decoded, settings, has_left, trace=trace_of_request(), digests=digests)
+    """`describe`, to be called later and without the request: with `on_text`, if need be, as `Captioner.describe`."""
+    digests = [image.digest for image in images] if current_app.config["CAPTIONER_CACHE_MB"] else []
+    return _prepare(images, settings, place, _admit(images, settings), is_given_up, digests)
 
 
 def describe_readable(
     images: Sequence[EncodedImage], settings: GenerationSettings
 ) -> list[list[Caption] | UnreadableImage]:
-    """As `describe`, with the error of an image that cannot be read in place of its captions."""
+    """As `describe`, with the error of an image that cannot be read in place of its captions. It does not count."""
     errors: dict[int, UnreadableImage] = {}
 
     @contextmanager
@@ -72,8 +59,39 @@ def describe_readable(
         except UnreadableImage as error:
             errors[index] = error
 
-    described = prepare(images, settings, noting, may_be_known=False)()  # else a substitute's captions would be kept
+    admission = _admit(images, settings)
+    described = _prepare(images, settings, noting, admission)()  # no cache: it would keep a substitute's captions
+    admission.give_back(len(errors))
     return [errors.get(index, captions) for index, captions in enumerate(described)]
+
+
+def _admit(images: Sequence[EncodedImage], settings: GenerationSettings) -> Admission:
+    if current_app.config["RATE_LIMIT_IMAGES"] != OFF:
+        captioner.resolve(settings)  # what is refused anyway does not count
+    return image_quota.admit(len(images))
+
+
+def _prepare(
+    images: Sequence[EncodedImage],
+    settings: GenerationSettings,
+    place: Place,
+    admission: Admission,
+    is_given_up: Callable[[], bool] = lambda: False,
+    digests: Sequence[str] = (),
+) -> Callable[..., list[list[Caption]]]:
+    is_connected_no_more = departure.watch(request.environ)
+
+    def has_left() -> bool:
+        return is_given_up() or is_connected_no_more()
+
+    decoded = Counted(len(images), lambda: _decode_one_by_one(images, place, has_left))
+    describe = partial(captioner.describe, decoded, settings, has_left, trace=trace_of_request(), digests=digests)
+
+    def run(**options: Any) -> list[list[Caption]]:
+        with admission:
+            return describe(**options)
+
+    return run
 
 
 def _decode_one_by_one(

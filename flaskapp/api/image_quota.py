@@ -4,8 +4,8 @@ import math
 
 from flask import Response, after_this_request, current_app
 
-from flaskapp import image_quota
 from flaskapp.api.protected import client
+from flaskapp.image_quota import Admission, refusal
 
 # Of all answers to admitted or refused images while RATE_LIMIT_IMAGES is on.
 HEADERS = {
@@ -18,22 +18,24 @@ HEADERS = {
 }
 
 
-def admit(images: int) -> None:
+def admit(images: int) -> Admission:
     """Count the images of this request for its client. Raises QuotaExceeded, and counts none, if these are too many.
 
-    A view calls this once its input is valid, before the work.
+    A view calls this once its input is valid, before the work, which it does in the block of the Admission.
     """
-    admission = current_app.extensions["image_quota"].take(client(), images)
-    if admission is None:
-        return
-    limit, remaining, reset_at = admission.balance
+    admission: Admission = current_app.extensions["image_quota"].take(client(), images)
+    if admission.balance is None:
+        return admission
 
     @after_this_request
     def tell(response: Response) -> Response:
+        assert admission.balance is not None
+        limit, remaining, reset_at = admission.balance  # images may have been given back meanwhile
         response.headers["X-RateLimit-Limit"] = str(limit.amount)
         response.headers["X-RateLimit-Remaining"] = str(remaining)
         response.headers["X-RateLimit-Reset"] = str(math.ceil(reset_at))
         return response
 
     if not admission.is_admitted:
-        raise image_quota.refusal(images, admission.balance)
+        raise refusal(images, admission.balance)
+    return admission

@@ -1,6 +1,7 @@
 """Submit, list, read, cancel and delete jobs."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
@@ -47,9 +48,12 @@ def submit(
     with refusing("config"):
         sequences = captioner.resolve(config).num_return_sequences
     settings = replace(config, num_return_sequences=sequences)  # the columns of the results as CSV
-    with refusing("data"):
-        trace = trace_context.current()
-        job = jobs().submit(data, _limits(), settings, username(), key, client(), image_quota.admit, webhook, trace)
+    with refusing("data"), ExitStack() as until_taken:
+
+        def admit(images: int) -> None:
+            until_taken.enter_context(image_quota.admit(images))
+
+        job = jobs().submit(data, _limits(), settings, username(), key, client(), admit, webhook, trace_context.current())
     return job, {"Location": url_for("caption_jobs.find", job_id=job.id)}
 
 

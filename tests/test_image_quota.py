@@ -1,0 +1,89 @@
+"""What is given back to a quota of images, and what is not."""
+
+import time
+
+import pytest
+from limits.storage import MemoryStorage
+from limits.strategies import FixedWindowRateLimiter
+
+from flaskapp.errors import ClientLeft, DeadlineExceeded, FlaskappError, TooBusy
+from flaskapp.image_quota import MARGIN, Admission, ImageQuota
+from flaskapp.rate_counters import RateCounters
+
+
+@pytest.fixture
+def storage() -> MemoryStorage:
+    return MemoryStorage()
+
+
+def quota(storage: MemoryStorage, rate: str = "5/hour") -> ImageQuota:
+    strategy = FixedWindowRateLimiter(storage)
+    return ImageQuota(rate, RateCounters(lambda: strategy))
+
+
+def remaining(admission: Admission) -> int:
+    assert admission.balance is not None
+    return admission.balance.remaining
+
+
+def test_some_images_of_an_admission_can_be_given_back(storage: MemoryStorage) -> None:
+    images = quota(storage)
+    admission = images.take("ada", 4)
+    assert remaining(admission) == 1
+    admission.give_back(3)
+    assert remaining(admission) == 4
+    assert images.take("ada", 4).is_admitted
+    assert not images.take("ada", 1).is_admitted
+
+
+@pytest.mark.parametrize(
+    ("error", "left"),
+    [(TooBusy("busy", retry_after=1), 5), (ValueError(), 5), (DeadlineExceeded("late"), 2), (ClientLeft("gone"), 2)],
+)
+def test_an_error_gives_all_back_unless_the_model_worked_in_vain(
+    storage: MemoryStorage, error: Exception, left: int
+) -> None:
+    admission = quota(storage).take("ada", 3)
+    with pytest.raises(type(error)), admission:
+        raise error
+    assert remaining(admission) == left
+
+
+def test_near_its_end_a_window_keeps_its_images_for_the_next_one_must_not_get_more(storage: MemoryStorage) -> None:
+    images = quota(storage, f"5 per {MARGIN - 1} second")
+    admission = images.take("ada", 5)
+    admission.give_back(5)
+    assert remaining(admission) == 0
+    assert not images.take("ada", 1).is_admitted
+
+
+def test_a_storage_that_fails_keeps_the_images(
+    storage: MemoryStorage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object, **__: object) -> int:
+        raise FlaskappError("canary")
+
+    admission = quota(storage).take("ada", 3)
+    monkeypatch.setattr(storage, "incr", fail)
+    admission.give_back(3)
+    assert remaining(admission) == 2
+    assert "Images could not be given back to a quota: FlaskappError" in caplog.text
+    assert "canary" not in caplog.text
+
+
+def test_without_a_quota_there_is_nothing_to_give_back(storage: MemoryStorage) -> None:
+    admission = quota(storage, "off").take("ada", 3)
+    admission.give_back(3)
+    assert (admission.is_admitted, admission.balance) == (True, None)
+
+
+def test_images_go_back_to_the_storage_where_they_were_counted(storage: MemoryStorage) -> None:
+    storages = [storage, MemoryStorage()]
+    strategies = iter([FixedWindowRateLimiter(each) for each in storages])
+    images = ImageQuota("5/hour", RateCounters(lambda: next(strategies)))
+    first = images.take("ada", 3)
+    second = images.take("ada", 3)
+    first.give_back(3)
+    assert (remaining(first), remaining(second)) == (5, 2)
+    assert first.balance is not None
+    assert first.balance.reset_at > time.time()
