@@ -155,6 +155,7 @@ def init_app(app: Flask) -> None:
     docs.init_app(app, api.spec)
     app.register_blueprint(demo.blp)
     app.register_error_handler(FlaskappError, answer_error)
+    compatible.init_app(app)
     prefix.init_app(app)
     observed.init_app(app)  # first, so that its hook is the last
     blueprints = [resource.blp for resource in RESOURCES]

@@ -81,7 +81,7 @@ class CompatibleBlueprint(ProtectedBlueprint):
         super().__init__(name, import_name, **options)
         self._error_schema, self._reshape = error_schema, reshape
         self._prepare_doc_cbks.append(self._document)
-        self.after_request(self._reshape_error)
+        self.after_request(self.reshape_error)
 
     def example(self, body: Mapping[str, Any]) -> Callable[[View], View]:
         """Document a JSON body that Swagger UI and Postman send."""
@@ -114,7 +114,8 @@ class CompatibleBlueprint(ProtectedBlueprint):
                 }
         return doc
 
-    def _reshape_error(self, response: Response) -> Response:
+    def reshape_error(self, response: Response) -> Response:
+        """Give the answer of an error this API's shape."""
         if response.status_code >= HTTPStatus.BAD_REQUEST:
             status = _status(response.status_code)
             found = [(".".join(path[1:]), message) for path, message in messages(response.get_json())]
