@@ -17,7 +17,9 @@ OWNERS = {"/v1/": openai.blp, "/api/v1/": photoprism.blp, "/api/": ollama.blp, "
 
 def init_app(app: Flask) -> None:
     """Answer unknown addresses and wrong methods in the shape of the API that they belong to."""
-    ours = {rule.rule.strip("/") for rule in app.url_map.iter_rules() if rule.endpoint.startswith(f"{probes.blp.name}.")}
+    ours = {
+        rule.rule.strip("/") for rule in app.url_map.iter_rules() if rule.endpoint.startswith(f"{probes.blp.name}.")
+    }
 
     @app.after_request
     def reshape_error(response: Response) -> Response:

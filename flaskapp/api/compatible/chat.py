@@ -1,7 +1,7 @@
 """What the other APIs ask of a captioner: images somewhere in JSON, a text about them, and how to write."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from http import HTTPStatus
@@ -12,6 +12,7 @@ from flask import current_app
 from marshmallow import ValidationError
 
 from flaskapp.api.caption import CAPTION
+from flaskapp.api.compatible.stop import StopSequences, cut
 from flaskapp.api.describe import prepare
 from flaskapp.api.fields import NullIsUnset, Number, WholeNumber
 from flaskapp.api.image_fields import ImageFileOrBase64
@@ -40,9 +41,11 @@ MODEL = {"description": "The name of the model that wrote the captions", "exampl
 ANY_MODEL = {"description": "Any name: this server has one model", "examples": ["any"]}
 TEXT = {"description": "The caption; of several images, a line each", "examples": [CAPTION["examples"][0]]}
 PROMPT = {"description": "Text for models that take one", "examples": ["Describe this image."]}
+STOP = {"description": "Texts that end the answer, and are no part of it", "examples": [[" on"]]}
 ERROR = {"description": "What went wrong", "examples": [f"images: {NO_IMAGE}"]}
 WARNING = {
-    "description": "Present where the prompt was ignored, or another model substitutes for the default one",
+    "description": "Present where the prompt or a member of the request was ignored, or another model substitutes for "
+    "the default one",
     "examples": [PROMPT_IGNORED],
 }
 ERRORS = (
@@ -69,6 +72,8 @@ class Question(NamedTuple):
     images: list[EncodedImage]
     paths: list[Path]
     prompt: str
+    stops: tuple[str, ...] = ()  # sequences that end the answer
+    ignored: tuple[str, ...] = ()  # members of the request that are not honoured
 
 
 class Answer(NamedTuple):
@@ -76,14 +81,19 @@ class Answer(NamedTuple):
 
     captions: list[list[Caption]]
     warnings: tuple[str, ...]
+    stops: tuple[str, ...] = ()
 
     def text(self, choice: int = 0) -> str:
-        """One caption of each image, each on a line of its own."""
-        return "\n".join(captions[choice].text for captions in self.captions)
+        """One caption of each image, each on a line of its own, up to the first stop sequence."""
+        return cut(self._whole_text(choice), self.stops)
 
     def is_cut(self, choice: int = 0) -> bool:
-        """Whether a caption of these ends because it may have no more tokens."""
-        return any(captions[choice].is_cut for captions in self.captions)
+        """Whether a caption of these ends because it may have no more tokens, and not at a stop sequence."""
+        is_stopped = self.text(choice) != self._whole_text(choice)
+        return not is_stopped and any(captions[choice].is_cut for captions in self.captions)
+
+    def _whole_text(self, choice: int) -> str:
+        return "\n".join(captions[choice].text for captions in self.captions)
 
     @property
     def prompt_tokens(self) -> int:
@@ -123,6 +133,7 @@ class Options(NullIsUnset):
     top_k = WholeNumber(metadata={"description": "Draw from the likeliest so many tokens", "examples": [50]})
     top_p = number(0, 1, "Draw from the likeliest tokens that sum to this", 1)
     seed = seed()
+    stop = StopSequences(metadata=STOP)
 
 
 def settings(
@@ -155,7 +166,14 @@ def settings(
     )
 
 
-def question(images: Sequence[Found], prompt: str, field: str) -> Question:
+def ignored(sent: Mapping[str, Any], known: Mapping[str, Any]) -> tuple[str, ...]:
+    """The members that cannot be honoured, of those `known`. Each is known with the value that asks for nothing."""
+    return tuple(name for name, nothing in known.items() if sent.get(name) not in (None, nothing))
+
+
+def question(
+    images: Sequence[Found], prompt: str, field: str, stops: tuple[str, ...] = (), ignored: tuple[str, ...] = ()
+) -> Question:
     """Read the images, of which `field` should have some. Raises ValidationError if there is none, or for a bad one."""
     if not images:
         raise ValidationError({field: [NO_IMAGE]})
@@ -172,7 +190,7 @@ def question(images: Sequence[Found], prompt: str, field: str) -> Question:
             raise ValidationError(nested(found.path, *error.messages)) from error
         except UnsupportedImageFormat as error:
             raise ValidationError(nested(found.path, sentence(error))) from error
-    return Question(read, [found.path for found in images], prompt)
+    return Question(read, [found.path for found in images], prompt, stops, ignored)
 
 
 def answer(asked: Question, wanted: GenerationSettings) -> Answer:
@@ -192,8 +210,12 @@ def prepare_question(
 
 def answer_of(asked: Question, captions: list[list[Caption]]) -> Answer:
     """What these captions say to a question."""
-    is_ignored = bool(asked.prompt) and not captioner.takes_prompt
-    return Answer(captions, (PROMPT_IGNORED,) if is_ignored else ())
+    warnings = []
+    if asked.prompt and not captioner.takes_prompt:
+        warnings.append(PROMPT_IGNORED)
+    if asked.ignored:
+        warnings.append(f"ignored: {', '.join(asked.ignored)}")
+    return Answer(captions, tuple(warnings), asked.stops)
 
 
 def model_name(*, waits: bool = False) -> str:

@@ -1,7 +1,7 @@
 """Ollama's API: generate, chat, and what its clients ask about the models.
 
-Reference: Ollama's API documentation (docs/api.md of its repository). Members that are not here are ignored. Times are
-in nanoseconds.
+Reference: Ollama's API documentation (docs/api.md of its repository). Other members are ignored,
+and named in `warning` if a client would rely on them. Times are in nanoseconds.
 """
 
 import json

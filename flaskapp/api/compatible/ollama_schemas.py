@@ -16,6 +16,20 @@ VERSION = "0.12.0"  # of the API that is spoken here: clients ask whether it is 
 IMAGES = {"description": "Image files in base64", "examples": [[SQUARE]]}
 
 
+# Members that cannot be honoured, and the value of each that asks for nothing.
+IGNORED: dict[str, Any] = {
+    "format": "",
+    "tools": [],
+    "think": False,
+    "logprobs": False,
+    "top_logprobs": 0,
+    "suffix": "",
+    "template": "",
+    "context": [],
+}
+IGNORED_OPTIONS = {"repeat_penalty": 1, "presence_penalty": 0, "frequency_penalty": 0, "min_p": 0, "mirostat": 0}
+
+
 class OllamaRequest(NullIsUnset):
     class Meta:
         unknown = ma.EXCLUDE
@@ -29,11 +43,11 @@ class GenerateRequest(OllamaRequest):
     prompt = Text(load_default="", metadata=chat.PROMPT)
     images = Base64Images(load_default=list, metadata=IMAGES)
 
-    @post_load
-    def make(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+    @post_load(pass_original=True)
+    def make(self, data: dict[str, Any], original: Mapping[str, Any], **_: Any) -> dict[str, Any]:
         """The arguments of the view. There is no question where nothing is asked: clients load a model so."""
         found = [chat.Found(("images", place), text) for place, text in enumerate(data["images"])]
-        return _arguments(data, bool(data["prompt"] or found), found, data["prompt"], "images")
+        return _arguments(data, original, bool(data["prompt"] or found), found, data["prompt"], "images")
 
 
 class OllamaMessage(NullIsUnset):
@@ -48,8 +62,8 @@ class OllamaMessage(NullIsUnset):
 class ChatRequest(OllamaRequest):
     messages = ma.fields.List(ma.fields.Nested(OllamaMessage), load_default=list)
 
-    @post_load
-    def make(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+    @post_load(pass_original=True)
+    def make(self, data: dict[str, Any], original: Mapping[str, Any], **_: Any) -> dict[str, Any]:
         """As of `generate`: the images of the last message that has some, and the last text of the user."""
         found: list[chat.Found] = []
         prompt = ""
@@ -57,15 +71,24 @@ class ChatRequest(OllamaRequest):
             path = ("messages", place, "images")
             found = [chat.Found((*path, each), text) for each, text in enumerate(message["images"])] or found
             prompt = message["content"] if message["role"] == "user" and message["content"] else prompt
-        return _arguments(data, bool(data["messages"]), found, prompt, "messages")
+        return _arguments(data, original, bool(data["messages"]), found, prompt, "messages")
 
 
 def _arguments(
-    data: Mapping[str, Any], is_asked: bool, found: Sequence[chat.Found], prompt: str, field: str
+    data: Mapping[str, Any],
+    original: Mapping[str, Any],
+    is_asked: bool,
+    found: Sequence[chat.Found],
+    prompt: str,
+    field: str,
 ) -> dict[str, Any]:
+    options = dict(data["options"])
+    stops = options.pop("stop", ())
+    ignored_options = chat.ignored(original.get("options") or {}, IGNORED_OPTIONS)
+    ignored = (*chat.ignored(original, IGNORED), *(f"options.{name}" for name in ignored_options))
     return {
-        "question": chat.question(found, prompt, field) if is_asked else None,
-        "wanted": chat.settings(**data["options"]),
+        "question": chat.question(found, prompt, field, stops, ignored) if is_asked else None,
+        "wanted": chat.settings(**options),
         "stream": data["stream"],
         "model": data["model"] or captioner.name,
     }

@@ -1,7 +1,7 @@
 """OpenAI's chat completions and models: what its SDKs and all that use them ask for.
 
-Reference: OpenAI's API reference, "Chat Completions" and "Models". Members that are not here are ignored, as clients
-send what other servers of this API take.
+Reference: OpenAI's API reference, "Chat Completions" and "Models". Other members are
+ignored, and named in `warning` if a client would rely on them.
 """
 
 import json

@@ -1,5 +1,6 @@
 """What OpenAI's clients send and get: the shapes of chat completions, models and errors."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import marshmallow as ma
@@ -7,6 +8,7 @@ from marshmallow import ValidationError, post_load, validate
 
 from flaskapp.api.caption import SQUARE
 from flaskapp.api.compatible import chat
+from flaskapp.api.compatible.stop import StopSequences
 from flaskapp.api.fields import Flag, NullIsUnset, Text, WholeNumber
 from flaskapp.captioner.generation import MAX_BEAMS
 
@@ -15,6 +17,21 @@ CONTENT = [
     {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{SQUARE}"}},
 ]
 EXAMPLE = {"model": "any", "messages": [{"role": "user", "content": CONTENT}]}
+
+
+# Members that cannot be honoured, and the value of each that asks for nothing.
+IGNORED: dict[str, Any] = {
+    "response_format": {"type": "text"},
+    "tools": [],
+    "functions": [],
+    "logprobs": False,
+    "top_logprobs": 0,
+    "logit_bias": {},
+    "frequency_penalty": 0,
+    "presence_penalty": 0,
+    "modalities": ["text"],
+    "audio": {},
+}
 
 
 class Content(ma.fields.Field[list[dict[str, Any]]]):
@@ -70,13 +87,15 @@ class ChatCompletionRequest(NullIsUnset):
     temperature = chat.number(0, 100, "Above 0: draw tokens at random. Absent: the model's own search", 0)
     top_p = chat.number(0, 1, "Draw from the likeliest tokens that sum to this", 1)
     seed = chat.seed()
+    stop = StopSequences(load_default=(), metadata=chat.STOP)
     stream = Flag(load_default=False, metadata={"description": "Answer by server-sent events", "examples": [False]})
     stream_options = ma.fields.Nested(StreamOptions, load_default=dict)
 
-    @post_load
-    def make(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+    @post_load(pass_original=True)
+    def make(self, data: dict[str, Any], original: Mapping[str, Any], **_: Any) -> dict[str, Any]:
         """`question` and `wanted` in place of the members that they come from."""
-        question = _question(data.pop("messages"))
+        images, prompt = _found(data.pop("messages"))
+        question = chat.question(images, prompt, "messages", data.pop("stop"), chat.ignored(original, IGNORED))
         tokens, most = data.pop("max_tokens", None), data.pop("max_completion_tokens", None)
         wanted = chat.settings(
             num_predict=tokens if most is None else most,
@@ -91,7 +110,7 @@ class ChatCompletionRequest(NullIsUnset):
         }
 
 
-def _question(messages: list[dict[str, Any]]) -> chat.Question:
+def _found(messages: list[dict[str, Any]]) -> tuple[list[chat.Found], str]:
     """What a conversation asks last: the images of the last message that has some, and the last text of its user."""
     images: list[chat.Found] = []
     prompt = ""
@@ -100,7 +119,7 @@ def _question(messages: list[dict[str, Any]]) -> chat.Question:
         images = found or images
         if message["role"] == "user" and text:
             prompt = text
-    return chat.question(images, prompt, "messages")
+    return images, prompt
 
 
 def _parts(content: list[dict[str, Any]], path: chat.Path) -> tuple[list[chat.Found], str]:

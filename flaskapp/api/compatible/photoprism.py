@@ -39,10 +39,12 @@ class VisionRequest(NullIsUnset):
     def make(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
         """The arguments of the view."""
         found = [chat.Found(("images", place), text) for place, text in enumerate(data["images"])]
+        options = dict(data["options"])
+        stops = options.pop("stop", ())
         return {
             "id": data["id"],
-            "question": chat.question(found, data["prompt"], "images"),
-            "wanted": chat.settings(**data["options"]),
+            "question": chat.question(found, data["prompt"], "images", stops),
+            "wanted": chat.settings(**options),
         }
 
 

@@ -9,6 +9,7 @@ from flask import Response
 
 from flaskapp import metrics
 from flaskapp.api.compatible.chat import Answer, Question, answer_of, prepare_question
+from flaskapp.api.compatible.stop import sure
 from flaskapp.api.unprocessable import refusing
 from flaskapp.captioner import GenerationSettings
 from flaskapp.errors import CaptionFailed, FlaskappError
@@ -36,6 +37,7 @@ class Stream:
                 self._parts.put(error)
 
         threading.Thread(target=work, name="stream", daemon=True).start()
+        self._stops = asked.stops
         self._first = self._parts.get()
         if isinstance(self._first, Exception):
             raise self._first
@@ -43,8 +45,8 @@ class Stream:
     def __iter__(self) -> Iterator[str | Answer | Exception]:
         said, part = "", self._first
         while True:
-            text = part.text() if isinstance(part, Answer) else part
-            if isinstance(text, str):
+            text = self._text(part)
+            if text is not None:
                 if not text.startswith(said):  # a tokenizer that writes words otherwise once it knows the next ones
                     yield CaptionFailed("the words that were sent are not those of the caption")
                     return
@@ -55,6 +57,12 @@ class Stream:
                 yield part
                 return
             part = self._parts.get()
+
+    def _text(self, part: str | Answer | Exception) -> str | None:
+        """The words that are sure: not those that may begin a stop sequence."""
+        if isinstance(part, Answer):
+            return part.text()
+        return sure(part, self._stops) if isinstance(part, str) else None
 
     def close(self) -> None:
         """Give the work up, if it is not done."""
