@@ -68,6 +68,29 @@ class Captions(NamedTuple):
         return self.results[0].best
 
 
+class ImageError(NamedTuple):
+    """What is wrong with an image that the server could not read."""
+
+    input: str  # the file's name
+    error: str
+
+
+class PartialCaptions(NamedTuple):
+    """As Captions, with an ImageError in place of the captions of each image that could not be read."""
+
+    model: str
+    results: list[ImageCaptions | ImageError]
+    warning: str | None = None
+
+    @property
+    def captioned(self) -> list[ImageCaptions]:
+        return [result for result in self.results if isinstance(result, ImageCaptions)]
+
+    @property
+    def failed(self) -> list[ImageError]:
+        return [result for result in self.results if isinstance(result, ImageError)]
+
+
 class Job(NamedTuple):
     """How a caption job stands."""
 

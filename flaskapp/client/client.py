@@ -1,7 +1,7 @@
 """The endpoints of the server as methods."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from types import TracebackType
 from typing import Any, Literal, Self, Unpack
@@ -11,8 +11,10 @@ from flaskapp.client.answers import (
     Captions,
     EmailCheck,
     ImageCaptions,
+    ImageError,
     Item,
     Model,
+    PartialCaptions,
     ResizedImage,
     Score,
     Status,
@@ -21,7 +23,7 @@ from flaskapp.client.answers import (
 from flaskapp.client.generation import Generation
 from flaskapp.client.jobs import JobMethods
 from flaskapp.client.multipart import Form, ImageSource, listed
-from flaskapp.client.transport import Timeout, Transport, unexpected
+from flaskapp.client.transport import Answer, Timeout, Transport, unexpected
 
 
 class Client(JobMethods):
@@ -139,18 +141,47 @@ class Client(JobMethods):
 
     def caption_many(self, images: Iterable[ImageSource], **settings: Unpack[Generation]) -> Captions:
         """Caption several images in one request: if one is refused, all are. Files are read while they are sent."""
+        return self._caption(images, settings, _captions)
+
+    def caption_partial(self, images: Iterable[ImageSource], **settings: Unpack[Generation]) -> PartialCaptions:
+        """As `caption_many`, but an image that the server cannot read fails alone: its result is an ImageError.
+
+        Raises RequestRefused, as `caption_many`, for what is wrong with the whole request, such as the settings.
+        """
+        return self._caption(images, settings, _partial_captions, partial="true")
+
+    def _caption(
+        self,
+        images: Iterable[ImageSource],
+        settings: Generation,
+        read: Callable[[int, Any], Answer],
+        **texts: str,
+    ) -> Answer:
         config = json.dumps(settings) if settings else None
         sources = listed(images)
-        with Form(sources, config) as form:
+        with Form(sources, config=config, **texts) as form:
             headers = {"Content-Type": form.content_type}
-            return self._ask("POST", "/caption/", partial(_captions, len(sources)), data=form, headers=headers)
+            return self._ask("POST", "/caption/", partial(read, len(sources)), data=form, headers=headers)
 
 
 def _captions(images: int, answer: Any) -> Captions:
-    results = [_image_captions(result) for result in answer["results"]]
+    results = [_image_captions(result) for result in _results(images, answer)]
+    return Captions(str(answer["model"]), results, answer.get("warning"))
+
+
+def _partial_captions(images: int, answer: Any) -> PartialCaptions:
+    results = [
+        ImageError(result["input"], str(result["error"])) if "error" in result else _image_captions(result)
+        for result in _results(images, answer)
+    ]
+    return PartialCaptions(str(answer["model"]), results, answer.get("warning"))
+
+
+def _results(images: int, answer: Any) -> list[Any]:
+    results = list(answer["results"])
     if len(results) != images:
         raise ValueError("not a result for each image")
-    return Captions(str(answer["model"]), results, answer.get("warning"))
+    return results
 
 
 def _image_captions(result: Any) -> ImageCaptions:

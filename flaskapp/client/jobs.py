@@ -38,7 +38,7 @@ class JobMethods:
         `webhook` is an https URL of a host that the server allows. It gets the status of the ended job.
         """
         config = json.dumps(settings) if settings else None
-        with Form(listed(images, or_single=True), config, webhook=webhook) as form:
+        with Form(listed(images, or_single=True), config=config, webhook=webhook) as form:
             headers = {"Content-Type": form.content_type, "Idempotency-Key": idempotency_key or str(uuid.uuid4())}
             return self._transport.ask("POST", "/caption_jobs/", _job, expected=202, data=form, headers=headers)
 

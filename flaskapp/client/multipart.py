@@ -67,9 +67,12 @@ def listed(images: ImageSource | Iterable[ImageSource], *, or_single: bool = Fal
 
 
 class Form:
-    """A `multipart/form-data` body of known length. It opens its images when it is made, for `with` to close them."""
+    """A `multipart/form-data` body of known length. It opens its images when it is made, for `with` to close them.
 
-    def __init__(self, images: Sequence[ImageSource], config: str | None = None, *, webhook: str | None = None) -> None:
+    `texts` are its other fields by name; those that are None are left out.
+    """
+
+    def __init__(self, images: Sequence[ImageSource], **texts: str | None) -> None:
         self._boundary = choose_boundary()
         self.content_type = f"multipart/form-data; boundary={self._boundary}"
         with ExitStack() as opening:
@@ -78,7 +81,7 @@ class Form:
         self._parts: list[bytes | Image] = []
         for image in files:
             self._parts += [self._head("data", image.name), image, b"\r\n"]
-        for name, text in (("config", config), ("webhook", webhook)):
+        for name, text in texts.items():
             if text is not None:
                 self._parts += [self._head(name), text.encode(), b"\r\n"]
         self._parts.append(f"--{self._boundary}--\r\n".encode())
