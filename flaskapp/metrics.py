@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 CONTENT_TYPE = prometheus_client.CONTENT_TYPE_LATEST
 UNKNOWN = "unknown"  # the route of a path that is none, and of what never became a request
 OTHER = "other"  # the method that nobody knows
+NO_PLACE = "the workers have no place to add up their metrics: the log says why"
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"))
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # the variable that prometheus_client reads
 PARTIAL = "partial"  # a file in the folder that says that some process has no files there
@@ -122,7 +123,7 @@ class Metrics:
         Raises MetricsUnavailable where the processes' cannot be added up.
         """
         if self._is_partial or (self._folder is not None and (self._folder / PARTIAL).exists()):
-            raise MetricsUnavailable("the workers have no place to add up their metrics: the log says why")
+            raise MetricsUnavailable(NO_PLACE)
         together = self._registry
         if self._folder is not None:
             together = CollectorRegistry()

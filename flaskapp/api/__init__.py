@@ -1,12 +1,9 @@
 """The HTTP side: one module a resource, and what they share."""
 
-from http import HTTPStatus
 from typing import Any
 
-import marshmallow as ma
 from flask import Flask, current_app
 from flask_smorest import Api as SmorestApi
-from flask_smorest.error_handler import ErrorSchema
 from werkzeug.exceptions import ClientDisconnected, HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
 from flaskapp import __version__
@@ -34,7 +31,8 @@ from flaskapp.api import (
     status,
     text_model,
 )
-from flaskapp.api.error_answer import RETRY_AFTER, answer_error
+from flaskapp.api.error_answer import answer_error
+from flaskapp.api.error_docs import Error, too_large
 from flaskapp.errors import FlaskappError
 from flaskapp.jobs.backlog import BacklogMonitor
 
@@ -56,56 +54,13 @@ OPENAPI = {
 }
 
 
-class Error(ErrorSchema):
-    """The one shape of every error."""
-
-    code = ma.fields.Integer(required=True, metadata={"description": "The HTTP status", "examples": [422]})
-    status = ma.fields.String(
-        required=True, metadata={"description": "The HTTP status in words", "examples": ["Unprocessable Entity"]}
-    )
-    message = ma.fields.String(metadata={"description": "What went wrong", "examples": ["the server is busy"]})
-    errors = ma.fields.Dict(
-        metadata={
-            "description": "What is wrong where: the part of the request, the field in it, the messages",
-            "examples": [{"query": {"item_id": ["Not a valid integer."]}}],
-        }
-    )
-    error = ma.fields.String(
-        metadata={
-            "description": "Of `/image-to-text` only: the same as a sentence, where Hugging Face's clients look for it",
-            "examples": ["query: item_id: Not a valid integer."],
-        }
-    )
-
-
-EXAMPLES: dict[HTTPStatus, dict[str, Any]] = {
-    HTTPStatus.BAD_REQUEST: {"message": "This is not JSON: Expecting value: line 1 column 1 (char 0)."},
-    HTTPStatus.UNAUTHORIZED: {"message": "wrong username or password"},
-    HTTPStatus.FORBIDDEN: {"message": "this server does not know your address: it must trust the proxy in front of it"},
-    HTTPStatus.NOT_FOUND: {"message": "there is no such job"},
-    HTTPStatus.CONFLICT: {"message": "this Idempotency-Key was used for another job"},
-    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: {"message": "Send JSON, with the content type application/json."},
-    HTTPStatus.UNPROCESSABLE_ENTITY: {"errors": {"query": {"item_id": ["Not a valid integer."]}}},
-    HTTPStatus.TOO_MANY_REQUESTS: {"message": "too many attempts from this address"},
-    HTTPStatus.SERVICE_UNAVAILABLE: {"message": "the database cannot be used at the moment"},
-}
-
-
 class Api(SmorestApi):
     ERROR_SCHEMA = Error
 
     def _register_responses(self) -> None:
-        """Document each error with an example of its own."""
-        for error in (each for each in HTTPStatus if each >= HTTPStatus.BAD_REQUEST):
-            example = {"code": error.value, "status": error.phrase} | EXAMPLES.get(error, {})
-            response = _document(error.phrase, {"schema": Error, "example": example})
-            if error in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
-                response["headers"] = RETRY_AFTER
-            self.spec.components.response(error.name, response, lazy=True)
-        login_required = _document("Unauthorized", {"schema": Error, "example": protected.EXAMPLE})
-        login_required["headers"] = protected.HEADERS
-        self.spec.components.response("LOGIN_REQUIRED", login_required, lazy=True)
-        self.spec.components.response("DEFAULT_ERROR", _document("Any other error", {"schema": Error}), lazy=True)
+        """Operations document their errors themselves: see `error_docs`. There may be others."""
+        other = {"description": "Any other error", "content": {"application/json": {"schema": Error}}}
+        self.spec.components.response("DEFAULT_ERROR", other, lazy=True)
 
     def handle_http_exception(self, error: HTTPException) -> tuple[dict[str, Any], int, dict[str, str]]:
         """As flask-smorest's, with the words and the headers that belong to the error: a 405 names what is allowed."""
@@ -127,15 +82,11 @@ def _message(error: HTTPException) -> str | None:
         *others, last = sorted(set(error.valid_methods or ()) - {"OPTIONS"}) or ["OPTIONS"]
         return f"this address takes {', '.join(others)} and {last}" if others else f"this address takes {last}"
     if isinstance(error, RequestEntityTooLarge):
-        return f"the body is larger than {current_app.config['MAX_UPLOAD_MB']} MiB, the most that this server takes"
+        return too_large(current_app.config)
     if isinstance(error, ClientDisconnected):
         return "the body ended before its length"
     own: str | None = vars(error).get("description")  # not its class's
     return own
-
-
-def _document(description: str, content: dict[str, Any]) -> dict[str, Any]:
-    return {"description": description, "content": {"application/json": content}}
 
 
 def init_app(app: Flask) -> None:

@@ -1,25 +1,27 @@
 """What every resource is made with: flask-smorest's Blueprint, with the four locations of arguments that it lacks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any, NoReturn, TypeVar
 
 import flask
 import flask_smorest
 import marshmallow as ma
-from flask import Request
+from flask import Flask, Request
 from webargs import core
 from webargs.flaskparser import FlaskParser, is_json_request
 from werkzeug.datastructures import CombinedMultiDict
 from werkzeug.exceptions import UnsupportedMediaType
 
-from flaskapp.api import strict_json
+from flaskapp.api import error_docs, strict_json
 from flaskapp.api.forms import FORMS
 from flaskapp.api.image_fields import Base64File
 from flaskapp.errors import UnsupportedCoding
 
 View = TypeVar("View", bound=Callable[..., Any])
 
+NO_MESSAGES: Mapping[HTTPStatus, str] = MappingProxyType({})
 IN_THE_ADDRESS = ("path", "query", "credentials")
 NO_CODING = ("", "identity")
 
@@ -146,6 +148,11 @@ class Blueprint(flask_smorest.Blueprint):
         "inputs": "application/json",
         "form_or_json": "multipart/form-data",
     }
+    error_schema: type[ma.Schema] = error_docs.Error
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._prepare_doc_cbks.append(self._document_errors)
 
     def arguments(
         self, schema: type[ma.Schema] | ma.Schema, *, location: str = "json", **options: Any
@@ -157,14 +164,54 @@ class Blueprint(flask_smorest.Blueprint):
         instance = schema() if isinstance(schema, type) else schema
         take = super().arguments(instance, location=location, **options)
         document = self.errors(*[HTTPStatus.REQUEST_URI_TOO_LONG] * (location in IN_THE_ADDRESS))
-        return lambda view: document(take(view))
 
-    def errors(self, *statuses: HTTPStatus) -> Callable[[View], View]:
-        """Document that an operation can answer these errors, each in the one shape that all errors have."""
+        def decorate(view: View) -> View:
+            taking: View = document(take(view))
+            apidoc = taking._apidoc  # type: ignore[attr-defined]
+            apidoc["inputs"] = [(location, instance), *apidoc.get("inputs", [])]
+            return taking
+
+        return decorate
+
+    def errors(self, *statuses: HTTPStatus, messages: Mapping[HTTPStatus, str] = NO_MESSAGES) -> Callable[[View], View]:
+        """Document that an operation can answer these errors, each with an example: see `error_docs`.
+
+        `messages` are the operation's own words for some of them.
+        """
 
         def decorate(view: View) -> View:
             for status in statuses:  # without flask-smorest's wrapper, which only carries this and calls the view
                 view._apidoc = self.alt_response(status.value, status.name)(view)._apidoc  # type: ignore[attr-defined]
+            if messages:
+                view._apidoc["messages"] = messages  # type: ignore[attr-defined]
             return view
 
         return decorate
+
+    def shape_error(self, payload: dict[str, Any]) -> dict[str, Any]:
+        """The body of an error that a view of this blueprint answers."""
+        return payload
+
+    def document_error(
+        self, payload: dict[str, Any], headers: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> dict[str, Any]:
+        """The OpenAPI response of an error with this payload."""
+        status = HTTPStatus(payload["code"])
+        is_ours = status is not HTTPStatus.REQUEST_URI_TOO_LONG  # that is gunicorn's
+        example = self.shape_error(payload) if is_ours else payload
+        return {
+            "description": status.phrase,
+            "content": {"application/json": {"schema": self.error_schema, "example": example}},
+            "headers": error_docs.HEADERS.get(status, {}) if headers is None else headers,
+        }
+
+    def _document_errors(
+        self, doc: dict[str, Any], doc_info: dict[str, Any], *, app: Flask, **_: Any
+    ) -> dict[str, Any]:
+        """Give each error that the operation has by its name an example of its own."""
+        for status, response in list(doc.get("responses", {}).items()):
+            if isinstance(response, str) and status != "default":
+                inputs, messages = doc_info.get("inputs", []), doc_info.get("messages", {})
+                payload = error_docs.example(HTTPStatus(int(status)), inputs, messages, app.config)
+                doc["responses"][status] = self.document_error(payload)
+        return doc

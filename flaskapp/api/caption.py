@@ -13,6 +13,7 @@ from flaskapp.api import image_quota
 from flaskapp.api.blueprint import form_or_json
 from flaskapp.api.cv_model import FILE
 from flaskapp.api.describe import describe, describe_readable, warning
+from flaskapp.api.error_docs import BUSY
 from flaskapp.api.fields import EarlyStopping, Flag, FormFlag, JSONPart, NullIsUnset, Number, Text, WholeNumber
 from flaskapp.api.image_fields import Base64Images, ImageFile, ImageFiles, UnreadableFile, UploadedImage
 from flaskapp.api.protected import ProtectedBlueprint
@@ -197,6 +198,7 @@ blp = ProtectedBlueprint("caption", __name__, description="The captioner")
     HTTPStatus.TOO_MANY_REQUESTS,
     HTTPStatus.SERVICE_UNAVAILABLE,
     HTTPStatus.GATEWAY_TIMEOUT,
+    messages={HTTPStatus.SERVICE_UNAVAILABLE: BUSY},
 )
 def caption(
     data: list[UploadedImage | UnreadableFile],

@@ -52,6 +52,7 @@ blp = ProtectedBlueprint("cv_model", __name__, description="The vision model")
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     HTTPStatus.SERVICE_UNAVAILABLE,
+    messages={HTTPStatus.SERVICE_UNAVAILABLE: "too many large images at once"},
 )
 def resize(data: UploadedImage, h: int, w: int, format: str | None = None) -> Response:
     """Resize an image to exactly `w` x `h` pixels

@@ -15,6 +15,7 @@ from flaskapp.api.caption import CAPTION, LOG_PROBABILITY, SQUARE, TOKENS, WARNI
 from flaskapp.api.cv_model import BINARY
 from flaskapp.api.describe import describe, warning
 from flaskapp.api.error_answer import messages
+from flaskapp.api.error_docs import BUSY
 from flaskapp.api.fields import NullIsUnset, Text
 from flaskapp.api.image_fields import ImageFileOrBase64
 from flaskapp.api.protected import ProtectedBlueprint
@@ -80,7 +81,13 @@ class ImageToTextOutput(ma.Schema):
     warning = ma.fields.String(metadata=WARNING)
 
 
-blp = ProtectedBlueprint("image_to_text", __name__, description="The captioner, for Hugging Face's clients")
+class ImageToTextBlueprint(ProtectedBlueprint):
+    def shape_error(self, payload: dict[str, Any]) -> dict[str, Any]:
+        """Say what is wrong in the member that Hugging Face's clients show."""
+        return payload | {"error": "; ".join(": ".join([*path, message]) for path, message in messages(payload))}
+
+
+blp = ImageToTextBlueprint("image_to_text", __name__, description="The captioner, for Hugging Face's clients")
 
 
 @blp.route("/image-to-text", methods=["POST"])
@@ -100,6 +107,7 @@ blp = ProtectedBlueprint("image_to_text", __name__, description="The captioner, 
     HTTPStatus.TOO_MANY_REQUESTS,
     HTTPStatus.SERVICE_UNAVAILABLE,
     HTTPStatus.GATEWAY_TIMEOUT,
+    messages={HTTPStatus.SERVICE_UNAVAILABLE: BUSY},
 )
 def image_to_text(
     config: GenerationSettings, inputs: EncodedImage, parameters: GenerationSettings | None = None
@@ -126,9 +134,6 @@ def _refusing_image() -> AbstractContextManager[None]:
 
 @blp.after_request
 def add_sentence(response: Response) -> Response:
-    """Say what is wrong in the member that Hugging Face's clients show."""
     if response.status_code >= HTTPStatus.BAD_REQUEST:
-        payload = response.get_json()
-        payload["error"] = "; ".join(": ".join([*path, message]) for path, message in messages(payload))
-        response.set_data(json.dumps(payload))
+        response.set_data(json.dumps(blp.shape_error(response.get_json())))
     return response

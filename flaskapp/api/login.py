@@ -7,10 +7,10 @@ import marshmallow as ma
 from flask import Response, current_app, jsonify
 from marshmallow import validate
 
-from flaskapp.accounts import MAX_PASSWORD, MAX_USERNAME
+from flaskapp.accounts import MAX_PASSWORD, MAX_USERNAME, WRONG_PAIR
 from flaskapp.api.blueprint import Blueprint
 from flaskapp.api.fields import Text
-from flaskapp.api.rate_limits import client_address
+from flaskapp.api.rate_limits import TOO_MANY_ATTEMPTS, client_address
 
 
 class Credentials(ma.Schema):
@@ -52,6 +52,7 @@ blp = Blueprint("login", __name__, description="Saved logins")
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     HTTPStatus.TOO_MANY_REQUESTS,
     HTTPStatus.SERVICE_UNAVAILABLE,
+    messages={HTTPStatus.UNAUTHORIZED: WRONG_PAIR, HTTPStatus.TOO_MANY_REQUESTS: TOO_MANY_ATTEMPTS},
 )
 def save_login(username: str, password: str) -> Response:
     """Save a login, or check the password of one that is saved

@@ -19,7 +19,7 @@ blp = Blueprint("metrics", __name__, description="What happened so far")
         }
     }
 )
-@blp.errors(HTTPStatus.SERVICE_UNAVAILABLE)
+@blp.errors(HTTPStatus.SERVICE_UNAVAILABLE, messages={HTTPStatus.SERVICE_UNAVAILABLE: metrics.NO_PLACE})
 def show() -> Response:
     """Count requests, errors, captions, tokens, batches and what waits
 

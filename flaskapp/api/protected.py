@@ -1,5 +1,6 @@
 """Resources that want HTTP Basic with a saved login, or an API token, where REQUIRE_LOGIN says so."""
 
+from http import HTTPStatus
 from typing import Any
 
 from apispec import APISpec
@@ -10,7 +11,7 @@ from werkzeug.datastructures import Headers
 
 from flaskapp.api.blueprint import Blueprint
 from flaskapp.api.error_answer import answer_error
-from flaskapp.api.rate_limits import client_address
+from flaskapp.api.rate_limits import TOO_MANY_ATTEMPTS, client_address
 from flaskapp.errors import LoginRequired, WrongPassword, WrongToken
 from flaskapp.tokens import WRONG_TOKEN, owner
 
@@ -24,7 +25,6 @@ SCHEMES = {
     "login": {"type": "http", "scheme": "basic", "description": "A saved login"},
     "token": {"type": "http", "scheme": "bearer", "description": "An API token"},
 }
-RESPONSES = {"401": "LOGIN_REQUIRED", "429": "TOO_MANY_REQUESTS", "503": "SERVICE_UNAVAILABLE"}
 HEADERS = {
     "WWW-Authenticate": {
         "description": "What to log in by; one header for each way",
@@ -32,7 +32,12 @@ HEADERS = {
         "example": CHALLENGES[0],
     }
 }
-EXAMPLE = {"code": 401, "status": "Unauthorized", "message": MESSAGE}
+REFUSAL = {"code": HTTPStatus.UNAUTHORIZED, "status": HTTPStatus.UNAUTHORIZED.phrase, "message": MESSAGE}
+TOO_MANY = {
+    "code": HTTPStatus.TOO_MANY_REQUESTS,
+    "status": HTTPStatus.TOO_MANY_REQUESTS.phrase,
+    "message": TOO_MANY_ATTEMPTS,
+}
 
 
 class BearerAuth(HTTPTokenAuth):
@@ -53,16 +58,18 @@ class ProtectedBlueprint(Blueprint):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.before_request(ask_for_login)
-        self._prepare_doc_cbks.append(self._document_login)
+        self._prepare_doc_cbks.insert(-1, self._document_login)  # before the errors get their examples
 
-    @staticmethod
     def _document_login(
-        doc: dict[str, Any], doc_info: dict[str, Any], *, app: Flask, spec: APISpec, **_: Any
+        self, doc: dict[str, Any], doc_info: dict[str, Any], *, app: Flask, spec: APISpec, **_: Any
     ) -> dict[str, Any]:
         if app.config["REQUIRE_LOGIN"]:
             spec.components.security_schemes.update(SCHEMES)
             doc["security"] = [{name: []} for name in SCHEMES]  # either suffices
-            doc["responses"].update(RESPONSES)
+            responses = doc["responses"]
+            responses[HTTPStatus.UNAUTHORIZED.value] = self.document_error(REFUSAL, HEADERS)
+            responses.setdefault(HTTPStatus.TOO_MANY_REQUESTS.value, self.document_error(TOO_MANY))
+            responses.setdefault(HTTPStatus.SERVICE_UNAVAILABLE.value, HTTPStatus.SERVICE_UNAVAILABLE.name)
         return doc
 
 

@@ -17,6 +17,8 @@ from flaskapp.setting_values import OFF
 from flaskapp.shared_counters import SHARED
 
 REDIS_TIMEOUTS: dict[str, str | int] = {"socket_connect_timeout": 1, "socket_timeout": 1}  # the URL may have its own
+TOO_MANY_ATTEMPTS = "too many attempts from this address"
+UNKNOWN_ADDRESS = "this server does not know your address: it must trust the proxy in front of it"
 FORWARDED = ("X-Forwarded-For", "Forwarded", "X-Real-IP")  # headers of proxies that name the client
 
 
@@ -64,7 +66,7 @@ def require_client_address() -> None:
     """Raises UnknownClient if this request's address is that of a proxy, and so the same for all clients."""
     is_forwarded = any(name in request.headers for name in FORWARDED)
     if client_address() == UNKNOWN or (is_forwarded and not current_app.config["TRUSTED_PROXIES"]):
-        raise UnknownClient("this server does not know your address: it must trust the proxy in front of it")
+        raise UnknownClient(UNKNOWN_ADDRESS)
 
 
 def _make_limiter(storage_url: str) -> Limiter:
@@ -106,4 +108,4 @@ def _is_refusal(response: Response) -> bool:
 
 def _answer(error: RateLimitExceeded) -> tuple[dict[str, Any], int, dict[str, str]]:
     """Retry-After is the rate's whole time: asking the storage for what is left of it could fail."""
-    return answer_error(TooManyAttempts("too many attempts from this address", error.limit.limit.get_expiry()))
+    return answer_error(TooManyAttempts(TOO_MANY_ATTEMPTS, error.limit.limit.get_expiry()))

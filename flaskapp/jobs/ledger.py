@@ -41,6 +41,7 @@ OVERTAKEN = 60.0  # seconds: a message is lost where one that was sent so much l
 LOOKING, ADMITTING, ENDING = 0x73776565, 0x61646D69, 0x656E6469  # any numbers: the keys of PostgreSQL's locks
 UNLIMITED = Quotas()
 AT_ONCE = 500  # lost messages that are sent again, jobs that are removed
+KEY_REUSED = "this Idempotency-Key was used for another job"
 
 
 class Ledger(JobQueries):
@@ -87,7 +88,7 @@ class Ledger(JobQueries):
             with self._database.session() as session:
                 known = session.scalar(select(Job).where(Job.owner == owner, Job.key == key))
         if known is None or known.fingerprint != fingerprint:
-            raise KeyReused("this Idempotency-Key was used for another job")
+            raise KeyReused(KEY_REUSED)
         return known
 
     def accept(self, job_id: str, names: Sequence[str], chunk_size: int) -> bool:

@@ -218,11 +218,10 @@ def test_the_document_says_so_and_only_then(client: FlaskClient, make_app: Calla
             elif path.startswith(("/caption", "/image-to-text", "/cv_model/", "/text_model/")):
                 assert operation["security"] == [{"login": []}, {"token": []}]
                 assert {"401", "429", "503"} <= operation["responses"].keys()
-                assert operation["responses"]["401"] == {"$ref": "#/components/responses/LOGIN_REQUIRED"}
+                assert "WWW-Authenticate" in operation["responses"]["401"]["headers"]
+                assert "Retry-After" in operation["responses"]["429"]["headers"]
             else:
                 assert "security" not in operation
-    assert "WWW-Authenticate" in spec["components"]["responses"]["LOGIN_REQUIRED"]["headers"]
-    assert "Retry-After" in spec["components"]["responses"]["TOO_MANY_REQUESTS"]["headers"]
 
     without = make_app().test_client().get("/openapi.json").get_json()
     assert "securitySchemes" not in without["components"]

@@ -14,10 +14,11 @@ from flaskapp.api.caption import IMAGE_TYPES
 from flaskapp.api.caption_jobs.resource import PAGINATION, blp, jobs, pagination
 from flaskapp.api.caption_jobs.schemas import DeleteQuery, Job, JobForm, JobHeaders, JobPath, JobsQuery
 from flaskapp.api.protected import client, username
-from flaskapp.api.rate_limits import require_client_address
+from flaskapp.api.rate_limits import UNKNOWN_ADDRESS, require_client_address
 from flaskapp.api.unprocessable import refusing
 from flaskapp.captioner import GenerationSettings, captioner
 from flaskapp.jobs import JobStatus, Limits, NamedFile
+from flaskapp.jobs.ledger import KEY_REUSED
 
 LOCATION = {"Location": {"description": "Where the job can be asked for", "schema": {"type": "string"}}}
 FORM = {"multipart/form-data": {"encoding": {"config": {"contentType": "application/json"}}}}
@@ -36,6 +37,7 @@ FORM["multipart/form-data"]["encoding"]["data"] = {"contentType": f"{IMAGE_TYPES
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     HTTPStatus.TOO_MANY_REQUESTS,
     HTTPStatus.SERVICE_UNAVAILABLE,
+    messages={HTTPStatus.CONFLICT: KEY_REUSED},
 )
 def submit(
     data: list[NamedFile], config: GenerationSettings, key: str | None = None, webhook: str | None = None
@@ -60,7 +62,7 @@ def submit(
 @blp.route("/caption_jobs/")
 @blp.arguments(JobsQuery, location="query", as_kwargs=True)
 @blp.response(200, Job(many=True), headers=PAGINATION)
-@blp.errors(HTTPStatus.FORBIDDEN, HTTPStatus.SERVICE_UNAVAILABLE)
+@blp.errors(HTTPStatus.FORBIDDEN, HTTPStatus.SERVICE_UNAVAILABLE, messages={HTTPStatus.FORBIDDEN: UNKNOWN_ADDRESS})
 def list_jobs(page: int, page_size: int) -> tuple[list[JobStatus], Mapping[str, str]]:
     """List your jobs, the newest first
 

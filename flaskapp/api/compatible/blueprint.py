@@ -8,21 +8,15 @@ import marshmallow as ma
 from flask import Request, Response, json
 from webargs import core
 
-from flaskapp.api import protected, strict_json
+from flaskapp.api import strict_json
 from flaskapp.api.blueprint import Parser, View, refuse_coding
 from flaskapp.api.compatible import tensors
-from flaskapp.api.error_answer import RETRY_AFTER, messages
+from flaskapp.api.error_answer import messages
 from flaskapp.api.protected import ProtectedBlueprint
 from flaskapp.errors import MalformedJSON
 
 # Those APIs have no statuses of their own for what cannot be used.
 AS_BAD_REQUEST = (HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
-
-HEADERS = {
-    HTTPStatus.UNAUTHORIZED: protected.HEADERS,
-    HTTPStatus.TOO_MANY_REQUESTS: RETRY_AFTER,
-    HTTPStatus.SERVICE_UNAVAILABLE: RETRY_AFTER,
-}
 
 TEXT = {"type": "string"}
 EVENT = {"type": "object", "properties": {"data": {"type": "string"}}}  # a server-sent event, as OpenAPI 3.2 has it
@@ -79,7 +73,7 @@ class CompatibleBlueprint(ProtectedBlueprint):
         self, name: str, import_name: str, *, error_schema: type[ma.Schema], reshape: Reshape, **options: Any
     ) -> None:
         super().__init__(name, import_name, **options)
-        self._error_schema, self._reshape = error_schema, reshape
+        self.error_schema, self._reshape = error_schema, reshape
         self._prepare_doc_cbks.append(self._document)
         self.after_request(self.reshape_error)
 
@@ -103,25 +97,26 @@ class CompatibleBlueprint(ProtectedBlueprint):
         if "other" in doc_info:
             media_type, schema = doc_info["other"]
             doc["responses"][200]["content"][media_type] = {"schema": schema}
-        for status in list(doc["responses"]):
-            if status == "default" or int(status) >= HTTPStatus.BAD_REQUEST:
-                del doc["responses"][status]
-                known = HTTPStatus.BAD_REQUEST if status == "default" else _status(int(status))
-                doc["responses"][str(known.value)] = {
-                    "description": known.phrase,
-                    "content": {"application/json": {"schema": self._error_schema}},
-                    "headers": HEADERS.get(known, {}),
-                }
+        responses = doc["responses"]
+        responses["default"] = {
+            "description": "Any other error",
+            "content": {"application/json": {"schema": self.error_schema}},
+        }
+        for status in AS_BAD_REQUEST:
+            if (found := responses.pop(status.value, None)) is not None:
+                responses[HTTPStatus.BAD_REQUEST.value] = found | {"description": HTTPStatus.BAD_REQUEST.phrase}
         return doc
+
+    def shape_error(self, payload: dict[str, Any]) -> dict[str, Any]:
+        found = [(".".join(path[1:]), message) for path, message in messages(payload)]
+        sentence = "; ".join(f"{path}: {message}" if path else message for path, message in found)
+        return self._reshape(_status(payload["code"]), sentence, found[0][0] or None)
 
     def reshape_error(self, response: Response) -> Response:
         """Give the answer of an error this API's shape."""
         if response.status_code >= HTTPStatus.BAD_REQUEST:
-            status = _status(response.status_code)
-            found = [(".".join(path[1:]), message) for path, message in messages(response.get_json())]
-            sentence = "; ".join(f"{path}: {message}" if path else message for path, message in found)
-            response.set_data(json.dumps(self._reshape(status, sentence, found[0][0] or None)))
-            response.status_code = status
+            response.set_data(json.dumps(self.shape_error(response.get_json())))
+            response.status_code = _status(response.status_code)
         return response
 
 

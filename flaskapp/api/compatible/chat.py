@@ -14,6 +14,7 @@ from marshmallow import ValidationError
 from flaskapp.api.caption import CAPTION
 from flaskapp.api.compatible.stop import StopSequences, cut
 from flaskapp.api.describe import prepare
+from flaskapp.api.error_docs import BUSY
 from flaskapp.api.fields import NullIsUnset, Number, WholeNumber
 from flaskapp.api.image_fields import ImageFileOrBase64
 from flaskapp.api.unprocessable import refusing, sentence
@@ -55,6 +56,8 @@ ERRORS = (
     HTTPStatus.SERVICE_UNAVAILABLE,
     HTTPStatus.GATEWAY_TIMEOUT,
 )
+MESSAGES = {HTTPStatus.SERVICE_UNAVAILABLE: BUSY, HTTPStatus.NOT_FOUND: "this server's model is embedded"}
+METADATA_MESSAGES = MESSAGES | {HTTPStatus.SERVICE_UNAVAILABLE: LOADING}  # of what only tells of the model
 
 Path = tuple[str | int, ...]
 

@@ -52,7 +52,7 @@ blp = CompatibleBlueprint(
 @blp.answers_also(LINES)
 @blp.arguments(GenerateRequest, location="any_json", as_kwargs=True)
 @blp.response(200, GenerateAnswer, headers=image_quota.HEADERS)
-@blp.errors(*chat.ERRORS)
+@blp.errors(*chat.ERRORS, messages=chat.MESSAGES)
 def generate(
     question: chat.Question | None, wanted: GenerationSettings, stream: bool, model: str
 ) -> dict[str, Any] | Response:
@@ -65,7 +65,7 @@ def generate(
 @blp.answers_also(LINES)
 @blp.arguments(ChatRequest, location="any_json", as_kwargs=True)
 @blp.response(200, ChatAnswer, headers=image_quota.HEADERS)
-@blp.errors(*chat.ERRORS)
+@blp.errors(*chat.ERRORS, messages=chat.MESSAGES)
 def continue_chat(
     question: chat.Question | None, wanted: GenerationSettings, stream: bool, model: str
 ) -> dict[str, Any] | Response:
@@ -134,7 +134,7 @@ def _line(part: dict[str, Any]) -> str:
 
 @blp.route("/api/tags")
 @blp.response(200, OllamaTags)
-@blp.errors(HTTPStatus.SERVICE_UNAVAILABLE)
+@blp.errors(HTTPStatus.SERVICE_UNAVAILABLE, messages=chat.METADATA_MESSAGES)
 def list_tags() -> dict[str, Any]:
     """Name the one model, as Ollama's clients ask for it"""
     name = chat.model_name()
@@ -146,7 +146,9 @@ def list_tags() -> dict[str, Any]:
 @blp.example({"model": "embedded"})
 @blp.arguments(ShowRequest, location="any_json", as_kwargs=True)
 @blp.response(200, OllamaModel)
-@blp.errors(HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE)
+@blp.errors(
+    HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE, messages=chat.METADATA_MESSAGES
+)
 def show(model: str = "", name: str = "") -> dict[str, Any]:
     """Tell of the one model, as Ollama's clients ask for it"""
     chat.check_name((model or name).removesuffix(LATEST))

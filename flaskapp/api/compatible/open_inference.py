@@ -202,7 +202,7 @@ def server_metadata() -> dict[str, Any]:
 
 @blp.route("/v2/models/<model:name>/", parameters=[chat.MODEL_NAME])
 @blp.response(200, ModelMetadata)
-@blp.errors(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE)
+@blp.errors(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE, messages=chat.METADATA_MESSAGES)
 def model_metadata(name: str) -> dict[str, Any]:
     """Tell of the one model, its input and its output"""
     _check_name(name)
@@ -217,7 +217,7 @@ def model_metadata(name: str) -> dict[str, Any]:
 
 @blp.route("/v2/models/<model:name>/ready/", parameters=[chat.MODEL_NAME])
 @blp.response(200, ModelReadiness)
-@blp.errors(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE)
+@blp.errors(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE, messages=chat.METADATA_MESSAGES)
 def model_ready(name: str) -> dict[str, Any]:
     """Say whether the one model can caption"""
     _check_name(name)
@@ -231,7 +231,7 @@ def model_ready(name: str) -> dict[str, Any]:
 @blp.answers_also(RAW)
 @blp.arguments(InferRequest, location="tensors", as_kwargs=True)
 @blp.response(200, InferAnswer, headers=image_quota.HEADERS)
-@blp.errors(HTTPStatus.NOT_FOUND, *chat.ERRORS)
+@blp.errors(HTTPStatus.NOT_FOUND, *chat.ERRORS, messages=chat.MESSAGES)
 def infer(
     name: str, id: str, question: chat.Question, wanted: GenerationSettings, is_binary: bool
 ) -> dict[str, Any] | Response:

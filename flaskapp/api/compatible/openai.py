@@ -58,7 +58,7 @@ blp = CompatibleBlueprint(
 @blp.answers_also(EVENTS, EVENT)
 @blp.arguments(ChatCompletionRequest, location="any_json", as_kwargs=True)
 @blp.response(200, ChatCompletion, headers=image_quota.HEADERS)
-@blp.errors(*chat.ERRORS)
+@blp.errors(*chat.ERRORS, messages=chat.MESSAGES)
 def create_chat_completion(
     question: chat.Question, wanted: GenerationSettings, stream: bool, include_usage: bool
 ) -> dict[str, Any] | Response:
@@ -132,7 +132,7 @@ def _usage(answer: chat.Answer) -> dict[str, int]:
 
 @blp.route("/v1/models")
 @blp.response(200, OpenAIModels)
-@blp.errors(HTTPStatus.SERVICE_UNAVAILABLE)
+@blp.errors(HTTPStatus.SERVICE_UNAVAILABLE, messages=chat.METADATA_MESSAGES)
 def list_models() -> dict[str, Any]:
     """Name the one model, as OpenAI's clients ask for it"""
     return {"object": "list", "data": [_model()]}
@@ -140,7 +140,7 @@ def list_models() -> dict[str, Any]:
 
 @blp.route("/v1/models/<path:name>/", parameters=[chat.MODEL_NAME])
 @blp.response(200, OpenAIModel)
-@blp.errors(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE)
+@blp.errors(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE, messages=chat.METADATA_MESSAGES)
 def get_model(name: str) -> dict[str, Any]:
     """Say whether the one model has this name"""
     chat.check_name(name)

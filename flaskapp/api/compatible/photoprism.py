@@ -87,7 +87,7 @@ blp = CompatibleBlueprint(
 @blp.example({"id": "b5a1", "images": IMAGES["examples"][0]})
 @blp.arguments(VisionRequest, location="any_json", as_kwargs=True)
 @blp.response(200, VisionAnswer, headers=image_quota.HEADERS)
-@blp.errors(*chat.ERRORS)
+@blp.errors(*chat.ERRORS, messages=chat.MESSAGES)
 def caption(id: str, question: chat.Question, wanted: GenerationSettings) -> dict[str, Any]:
     """Describe a picture in words, as PhotoPrism asks for it"""
     answer = chat.answer(question, wanted)
