@@ -14,7 +14,7 @@ EVERY = "*"
 METHODS = "GET, HEAD, POST, DELETE, OPTIONS"
 EXPOSED = (
     "Content-Disposition, Link, Location, Retry-After, Server-Timing, WWW-Authenticate, X-RateLimit-Limit, "
-    "X-RateLimit-Remaining, X-RateLimit-Reset, X-Request-ID"
+    "X-RateLimit-Remaining, X-RateLimit-Reset, X-Request-ID, X-Upload-Height, X-Upload-Width"
 )
 MAX_AGE = 3600  # seconds that a browser may remember a preflight
 NAMES = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~, -]+")  # a list of header names

@@ -19,6 +19,13 @@ from flaskapp.serving import departure
 FILE = {"description": f"A {images.FORMATS} file (of an animation the first frame)"}
 FORMAT = {"description": "Format of the answer. Default: the upload's own, else jpeg", "examples": ["png"]}
 ATTACHMENT = "attachment; filename=image_resize.jpg"
+UPLOAD_SIZE = {
+    f"X-Upload-{side}": {
+        "description": f"{side} of the uploaded image in pixels, upright",
+        "schema": {"type": "integer"},
+    }
+    for side in ("Width", "Height")
+}
 BINARY = {"type": "string", "format": "binary"}
 
 
@@ -43,7 +50,7 @@ blp = ProtectedBlueprint("cv_model", __name__, description="The vision model")
         "200": {
             "description": "The resized image, as an attachment",
             "content": {f"image/{format}": {"schema": BINARY} for format in images.ENDINGS},
-            "headers": {"Content-Disposition": {"schema": {"type": "string"}, "example": ATTACHMENT}},
+            "headers": {"Content-Disposition": {"schema": {"type": "string"}, "example": ATTACHMENT}} | UPLOAD_SIZE,
         }
     }
 )
@@ -69,4 +76,7 @@ def resize(data: UploadedImage, h: int, w: int, format: str | None = None) -> Re
         with trace.timing("resize"):
             body = io.BytesIO(images.encode(images.resize(picture, w, h), format))
     name = f"image_resize.{images.ENDINGS[format]}"
-    return send_file(body, f"image/{format}", as_attachment=True, download_name=name)
+    answer = send_file(body, f"image/{format}", as_attachment=True, download_name=name)
+    for header, pixels in zip(UPLOAD_SIZE, data.image.size_of(picture), strict=True):
+        answer.headers[header] = str(pixels)
+    return answer

@@ -103,6 +103,12 @@ class EncodedImage:
         """The SHA-256 of the whole file."""
         return hashlib.sha256(self._upload).hexdigest()
 
+    def size_of(self, picture: Picture) -> tuple[int, int]:
+        """Width and height of the whole image, upright as the picture that was decoded from it."""
+        height, width, _ = picture.pixels.shape
+        is_turned = (width - height) * (self._width - self._height) < 0
+        return (self._height, self._width) if is_turned else (self._width, self._height)
+
     @contextmanager
     def decoded(
         self, for_side: int | None = None, *, patient: bool = False, has_left: Callable[[], bool] = lambda: False

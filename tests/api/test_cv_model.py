@@ -52,6 +52,18 @@ def test_the_answer_s_format_is_the_one_asked_for_or_the_upload_s_own(
     assert answer.headers["Content-Disposition"] == f"attachment; filename=image_resize.{ending}"
 
 
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+@pytest.mark.parametrize(("width", "height"), [(60, 40), (2400, 1600)])  # as it is, and reduced while it is read
+def test_the_size_of_the_upload_is_told_upright(client: FlaskClient, orientation: int, width: int, height: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    body = io.BytesIO()
+    Image.new("RGB", (width, height)).save(body, "JPEG", exif=exif)
+    headers = resize(client, body.getvalue()).headers
+    told = (int(headers["X-Upload-Width"]), int(headers["X-Upload-Height"]))
+    assert told == ((height, width) if orientation in (6, 8) else (width, height))
+
+
 @pytest.mark.parametrize("name", ["photo.txt", "../../x.png", "a\r\nb.png", "a\0b.png", "a" * 5000, "ä.png"])
 def test_the_content_decides_and_the_name_does_not_matter(client: FlaskClient, name: str) -> None:
     answer = resize(client, to_bytes(quarters(), "PNG"), name)

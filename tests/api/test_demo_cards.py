@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import pillow_heif
 import pytest
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
@@ -85,6 +86,8 @@ def test_the_picture_is_resized_only_if_that_is_asked_for_and_to_the_size_in_the
         assert image.size == (40, 20)
 
 
+pillow_heif.register_heif_opener()
+
 FRAMES = [Image.new("RGB", (60, 40), colour) for colour in ("red", "lime", "blue")]
 COLOUR = """canvas => [...canvas.getContext("2d").getImageData(30, 20, 1, 1).data.slice(0, 3)]"""
 
@@ -113,3 +116,53 @@ def test_a_picture_without_an_animation_stays_an_image(demo: Page) -> None:
     original: Locator = demo.get_by_role("img", name=STAR)
     expect(original).not_to_have_js_property("naturalWidth", 0)
     expect(demo.locator("canvas")).to_have_count(0)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("ending", ["tiff", "heic"])
+@pytest.mark.parametrize("as_job", [False, True])
+def test_a_picture_that_the_browser_cannot_show_is_shown_as_it_is_captioned(
+    demo: Page, tmp_path: Path, ending: str, as_job: bool
+) -> None:
+    path = tmp_path / f"pages.{ending}"
+    pages = [page.resize((600, 400)) for page in FRAMES]
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+    demo.locator("#as-job").set_checked(as_job)
+    choose(demo, path)
+    shown = card(demo, path.name)
+    still = shown.locator("canvas[data-part=original]")
+    expect(still).to_be_visible()
+    red, green, blue = still.evaluate(COLOUR)
+    assert red > 230
+    assert max(green, blue) < 30
+    box = still.bounding_box()
+    assert box is not None
+    assert abs(box["width"] / box["height"] - 600 / 400) < 0.05
+    expect(shown.locator("[data-part=about-original]")).to_contain_text(f"600 {TIMES} 400 px")
+    caption = shown.locator(".caption").inner_text()
+    expect(shown.get_by_role("img", name=caption, exact=True)).to_be_visible()
+
+
+@pytest.mark.browser
+def test_it_is_shown_upright(demo: Page, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees
+    FRAMES[0].save(tmp_path / "turned.tiff", exif=exif)
+    choose(demo, tmp_path / "turned.tiff")
+    about = card(demo, "turned.tiff").locator("[data-part=about-original]")
+    expect(about).to_contain_text(f"40 {TIMES} 60 px")
+
+
+@pytest.mark.browser
+def test_a_picture_that_the_server_cannot_show_either_leaves_its_place_empty(demo: Page, tmp_path: Path) -> None:
+    sent: list[str] = []
+    demo.on("request", lambda request: sent.append(request.url))
+    (tmp_path / "broken.tiff").write_bytes(b"II*\0" + b"x" * 100)
+    FRAMES[0].save(tmp_path / "whole.tiff")
+    demo.route("**/cv_model/**", lambda route: route.fulfill(status=500))
+    choose(demo, tmp_path / "broken.tiff", tmp_path / "whole.tiff")
+    expect(card(demo, "broken.tiff").locator("[data-part=problem]")).to_be_visible()
+    with demo.expect_response("**/cv_model/**"):
+        expect_status(demo, "1 image captioned, 1 failed.")
+    expect(demo.locator(".frame.blank")).to_have_count(2)
+    assert len([url for url in sent if "cv_model" in url]) == 1

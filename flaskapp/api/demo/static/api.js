@@ -41,6 +41,20 @@ export class Api {
     return this.send(this.resizeAddress(size), { method: "POST", body, signal }, readPicture);
   }
 
+  /**
+   * The picture of a file that the browser cannot show, stretched to a square.
+   *
+   * @param {File} file
+   * @param {number} side in pixels
+   * @param {AbortSignal} signal
+   * @returns {Promise<{picture: ImageBitmap, width: number, height: number}>} with the size of the image in the file
+   */
+  async preview(file, side, signal) {
+    const body = await this.#form(file);
+    const address = `${this.resizeAddress({ w: side, h: side })}&format=webp`;
+    return this.send(address, { method: "POST", body, signal }, readPreview);
+  }
+
   /** @param {{w: number, h: number}} size */
   resizeAddress(size) {
     return `${this.resizeUrl}?${new URLSearchParams(size)}`;
@@ -103,6 +117,11 @@ async function readPicture(answer) {
   const picture = await answer.blob();
   if (!picture.type.startsWith("image/")) throw Problem.unexpected();
   return picture;
+}
+
+async function readPreview(answer) {
+  const [width, height] = ["Width", "Height"].map((side) => Number(answer.headers.get(`X-Upload-${side}`)));
+  return { picture: await createImageBitmap(await readPicture(answer)), width, height };
 }
 
 /** @param {File} file @param {number} length in bytes @returns {Promise<string>} each a character */

@@ -2,13 +2,15 @@
 
 import { copyOnClick } from "./copy.js";
 import { keepFocus } from "./focus.js";
-import { freeze } from "./freeze.js";
+import { draw, freeze } from "./freeze.js";
 
 const PIXELS_SHOWN = 160; // of the frame that the resized picture is shown in: smaller ones are shown pixel by pixel
 
 export class Card {
   #removal = new AbortController();
   #address; // of the image in the browser's memory
+  #isBlank = false; // the browser cannot show the image
+  #onBlank;
 
   /**
    * @param {File} file
@@ -18,12 +20,14 @@ export class Card {
    * @param {(card: Card) => void} options.onResize
    * @param {(card: Card) => void} options.onRetry
    * @param {(card: Card) => void} options.onRemove
+   * @param {(card: Card) => void} options.onBlank called once there is a caption of a picture that the browser cannot show
    */
-  constructor(file, { source, isRead, onResize, onRetry, onRemove }) {
+  constructor(file, { source, isRead, onResize, onRetry, onRemove, onBlank }) {
     this.file = file;
     this.upload = { name: file.name, source };
     this.element = document.getElementById("card").content.firstElementChild.cloneNode(true);
     this.problem = null;
+    this.#onBlank = onBlank;
     this.#part("name").textContent = file.name;
     if (isRead) this.#part("caption").setAttribute("aria-live", "polite");
     this.#part("remove").setAttribute("aria-label", `Remove ${file.name}`);
@@ -83,6 +87,21 @@ export class Card {
     const list = this.#part("alternatives");
     list.hidden = others.length === 0;
     list.querySelector("ol").replaceChildren(...others.map((text, place) => alternative(text, scores[place + 1])));
+    this.#askForOriginal();
+  }
+
+  /** Show what the server sees of an image that the browser cannot show.
+   *
+   * @param {ImageBitmap} picture of any size
+   * @param {number} width of the image in pixels
+   * @param {number} height
+   */
+  showOriginal(picture, width, height) {
+    const image = this.#part("original");
+    const scale = Math.min(1, Math.max(picture.width, picture.height) / Math.max(width, height));
+    image.parentElement.classList.remove("blank");
+    this.#part("about-original").textContent = `${width} × ${height} px, ${size(this.file.size)}`;
+    draw(image, picture, Math.ceil(width * scale), Math.ceil(height * scale));
   }
 
   beginToResize() {
@@ -169,8 +188,18 @@ export class Card {
       about.textContent = `${image.naturalWidth} × ${image.naturalHeight} px, ${size(this.file.size)}`;
       freeze(image, this.file);
     });
-    image.addEventListener("error", () => image.parentElement.classList.add("blank"));
+    image.addEventListener("error", () => {
+      image.parentElement.classList.add("blank");
+      this.#isBlank = true;
+      this.#askForOriginal();
+    });
     image.src = this.#address = URL.createObjectURL(this.file);
+  }
+
+  #askForOriginal() {
+    if (!this.#isBlank || this.state !== "done") return;
+    this.#isBlank = false;
+    this.#onBlank(this);
   }
 
   /** @param {string} words what a screen reader reads out in its place */

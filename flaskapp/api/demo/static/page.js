@@ -15,6 +15,7 @@ import { Settings } from "./settings.js";
 
 const ENDINGS = { "image/jpeg": "jpg", "image/png": "png", "image/webp": "webp" };
 const READ_OUT = 4; // images that come at once and whose captions are still read out
+const PREVIEW = 320; // pixels of a side: twice those of its frame
 const NARROW = matchMedia("(max-width: 60rem)"); // as in demo.css: there all stands in one column
 const CANCELLED = new Problem("Cancelled.");
 
@@ -35,7 +36,8 @@ let isStale = false; // what refresh shows
 /** @param {File[]} files @param {string} [source] the address of a sample */
 function take(files, source) {
   const isRead = files.length <= READ_OUT;
-  const added = files.map((file) => new Card(file, { source, isRead, onResize: resize, onRetry: run, onRemove: remove }));
+  const does = { onResize: resize, onRetry: run, onRemove: remove, onBlank: preview };
+  const added = files.map((file) => new Card(file, { source, isRead, ...does }));
   for (const card of added) cards.add(card);
   find("cards").prepend(...added.map((card) => card.element));
   added[0]?.element.scrollIntoView({ block: "nearest" });
@@ -124,6 +126,18 @@ async function resize(card) {
     card.failToResize(problem);
     settings.complain(problem.settings);
     if (problem.status === 401) login.focus();
+  }
+}
+
+/** Show a picture that the browser cannot show, such as a TIFF's first page. Without an answer its place stays empty. */
+async function preview(card) {
+  const side = Math.min(PREVIEW, Number(find("w").max));
+  try {
+    const request = (signal) => api.preview(card.file, side, AbortSignal.any([signal, card.signal]));
+    const { picture, width, height } = await queue.add((send) => send(request));
+    card.showOriginal(picture, width, height);
+  } catch (error) {
+    if (!isCancel(error) && !(error instanceof Problem)) reportError(error);
   }
 }
 
