@@ -67,6 +67,7 @@ class Api(SmorestApi):
         payload, status, headers = super().handle_http_exception(error)
         if "errors" not in payload and (message := _message(error)):
             payload.setdefault("message", message)
+        payload = compatible.shape_unknown(payload)
         own = {name: value for name, value in error.get_headers() if name not in ("Content-Type", "Content-Length")}
         return payload, status, own | (headers or {})  # webargs says None
 
@@ -106,7 +107,6 @@ def init_app(app: Flask) -> None:
     docs.init_app(app, api.spec)
     app.register_blueprint(demo.blp)
     app.register_error_handler(FlaskappError, answer_error)
-    compatible.init_app(app)
     prefix.init_app(app)
     observed.init_app(app)  # first, so that its hook is the last
     blueprints = [resource.blp for resource in RESOURCES]

@@ -1,11 +1,12 @@
 """Resize an image."""
 
 import io
+from collections.abc import Callable
 from contextlib import ExitStack
 from http import HTTPStatus
 
 import marshmallow as ma
-from flask import Response, request, send_file
+from flask import Response, after_this_request, request, send_file
 from marshmallow import validate
 
 from flaskapp import images
@@ -76,7 +77,15 @@ def resize(data: UploadedImage, h: int, w: int, format: str | None = None) -> Re
         with trace.timing("resize"):
             body = io.BytesIO(images.encode(images.resize(picture, w, h), format))
     name = f"image_resize.{images.ENDINGS[format]}"
-    answer = send_file(body, f"image/{format}", as_attachment=True, download_name=name)
-    for header, pixels in zip(UPLOAD_SIZE, data.image.size_of(picture), strict=True):
-        answer.headers[header] = str(pixels)
-    return answer
+    after_this_request(_telling(data.image.size_of(picture)))
+    return send_file(body, f"image/{format}", as_attachment=True, download_name=name)
+
+
+def _telling(size: tuple[int, int]) -> Callable[[Response], Response]:
+    """Adds the size of the upload to the answer."""
+
+    def tell(response: Response) -> Response:
+        response.headers.update(zip(UPLOAD_SIZE, map(str, size), strict=True))
+        return response
+
+    return tell

@@ -15,6 +15,9 @@ from flaskapp.images.encoded import BYTES_AT_ONCE, turns
 from tests.api.test_caption_jobs import submit
 from tests.api.test_image_quota import balance
 from tests.conftest import ASSETS
+from tests.redis_server import RedisServer, redis
+
+__all__ = ["redis"]  # a fixture
 
 STAR = (ASSETS / "star.png").read_bytes()
 BROKEN = STAR[:3000]  # its header can be read: that it is cut short is found by the decoder
@@ -110,3 +113,11 @@ def test_all_of_several_rates_get_their_images_back(make_app: Callable[..., Flas
     client = make_app(RATE_LIMIT_IMAGES="2/hour;3/day").test_client()
     assert [form(client, BROKEN).status_code for _ in range(4)] == [422] * 4
     assert balance(form(client, STAR, STAR)) == (2, 0)
+
+
+@pytest.mark.redis
+def test_redis_gives_back_too(make_app: Callable[..., Flask], redis: RedisServer) -> None:
+    client = make_app(RATE_LIMIT_STORAGE_URL=redis.url, **QUOTA).test_client()
+    assert balance(form(client, STAR, STAR)) == (9, 7)
+    assert balance(form(client, BROKEN, STAR)) == (9, 7)
+    assert balance(form(client, STAR)) == (9, 6)

@@ -53,6 +53,7 @@ def submit(
     with refusing("data"), ExitStack() as until_taken:
 
         def admit(images: int) -> None:
+            # On an error the images are given back. A retry with the same key that finds the job stored is then free.
             until_taken.enter_context(image_quota.admit(images))
 
         job = jobs().submit(data, _limits(), settings, username(), key, client(), admit, webhook, trace_context.current())

@@ -3,29 +3,29 @@
 References are named in each module. What an API has beyond captions of images is not here.
 """
 
-from flask import Flask, Response, request
+from http import HTTPStatus
+from typing import Any
 
-from flaskapp.api import probes
+from flask import request
+
 from flaskapp.api.compatible import ollama, open_inference, openai, photoprism
 from flaskapp.api.compatible.open_inference import ModelName as ModelName
 
 RESOURCES = (openai, ollama, open_inference, photoprism)
 
-# The API that a client of an unknown address means: the first of these that its path begins with.
+# The API of an unknown address: the first of these that its path begins with.
 OWNERS = {"/v1/": openai.blp, "/api/v1/": photoprism.blp, "/api/": ollama.blp, "/v2/": open_inference.blp}
+PROBES = "/v2/health/"  # `probes` has them, and answers in our shape
 
 
-def init_app(app: Flask) -> None:
-    """Answer unknown addresses and wrong methods in the shape of the API that they belong to."""
-    ours = {
-        rule.rule.strip("/") for rule in app.url_map.iter_rules() if rule.endpoint.startswith(f"{probes.blp.name}.")
-    }
+def shape_unknown(payload: dict[str, Any]) -> dict[str, Any]:
+    """An error, if of an unknown address or a wrong method in the shape of the API that it belongs to.
 
-    @app.after_request
-    def reshape_error(response: Response) -> Response:
-        is_unknown = request.url_rule is None  # and so no blueprint of an API has seen it
-        if is_unknown and request.path.strip("/") not in ours:
-            for prefix, blp in OWNERS.items():
-                if f"{request.path}/".startswith(prefix):
-                    return blp.reshape_error(response)
-        return response
+    The blueprints of the APIs shape all other errors.
+    """
+    is_probe = payload["code"] == HTTPStatus.METHOD_NOT_ALLOWED and request.path.startswith(PROBES)
+    if request.url_rule is not None or is_probe:
+        return payload
+    owners = (blp for prefix, blp in OWNERS.items() if f"{request.path}/".startswith(prefix))
+    owner = next(owners, None)
+    return owner.shape_error(payload) if owner else payload
