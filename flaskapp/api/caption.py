@@ -13,13 +13,13 @@ from flaskapp.api import image_quota
 from flaskapp.api.blueprint import form_or_json
 from flaskapp.api.cv_model import FILE
 from flaskapp.api.describe import describe, describe_readable, warning
-from flaskapp.api.error_docs import BUSY
 from flaskapp.api.fields import EarlyStopping, Flag, FormFlag, JSONPart, NullIsUnset, Number, Text, WholeNumber
 from flaskapp.api.image_fields import Base64Images, ImageFile, ImageFiles, UnreadableFile, UploadedImage
 from flaskapp.api.protected import ProtectedBlueprint
 from flaskapp.api.status import OK, Status
 from flaskapp.api.unprocessable import refusing
 from flaskapp.captioner import GenerationSettings, captioner
+from flaskapp.captioner.admission import BUSY
 from flaskapp.captioner.generation import MAX_BEAMS, MAX_LENGTH, MAX_PROMPT, Caption
 from flaskapp.errors import InvalidSetting, UnreadableImage
 from flaskapp.images import MEDIA_TYPES

@@ -17,8 +17,6 @@ NO_BOUNDARY = "The content type multipart/form-data has no boundary. Let the HTT
 NO_JSON_TYPE = "Send JSON, with the content type application/json."
 NO_FORM_TYPE = "Send a form, with the content type multipart/form-data."
 
-BUSY = "too many images are waiting for their captions"
-
 # What an operation says of an error, unless it documents other words.
 MESSAGES = {
     HTTPStatus.NOT_FOUND: "there is no such job",

@@ -15,12 +15,12 @@ from flaskapp.api.caption import CAPTION, LOG_PROBABILITY, SQUARE, TOKENS, WARNI
 from flaskapp.api.cv_model import BINARY
 from flaskapp.api.describe import describe, warning
 from flaskapp.api.error_answer import messages
-from flaskapp.api.error_docs import BUSY
 from flaskapp.api.fields import NullIsUnset, Text
 from flaskapp.api.image_fields import ImageFileOrBase64
 from flaskapp.api.protected import ProtectedBlueprint
 from flaskapp.api.unprocessable import refusing
 from flaskapp.captioner import GenerationSettings
+from flaskapp.captioner.admission import BUSY
 from flaskapp.captioner.generation import Caption
 from flaskapp.errors import MalformedJSON
 from flaskapp.images import EncodedImage

@@ -7,6 +7,7 @@ from flaskapp.captioner.generation import Generation
 from flaskapp.captioner.pace import Pace, work_of
 from flaskapp.errors import TooBusy
 
+BUSY = "too many images are waiting for their captions"
 SAFETY = 0.7  # the part of a deadline that the estimated wait of a request may have: estimates are wrong
 
 
@@ -31,6 +32,6 @@ class Admission:
         seconds = self._pace.estimate(work_of(waiting) + work_of(new), cores)
         most = self._max_waiting if self._pace.is_known else min(self._max_waiting, self._max_batch)
         if len(waiting) + len(new) > most:
-            raise TooBusy("too many images are waiting for their captions", retry_after=math.ceil(seconds) + 1)
+            raise TooBusy(BUSY, retry_after=math.ceil(seconds) + 1)
         if seconds > SAFETY * deadline:
             raise TooBusy("the captions could not be ready in time", retry_after=math.ceil(seconds - SAFETY * deadline))

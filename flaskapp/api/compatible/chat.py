@@ -14,11 +14,11 @@ from marshmallow import ValidationError
 from flaskapp.api.caption import CAPTION
 from flaskapp.api.compatible.stop import StopSequences, cut
 from flaskapp.api.describe import prepare
-from flaskapp.api.error_docs import BUSY
 from flaskapp.api.fields import NullIsUnset, Number, WholeNumber
 from flaskapp.api.image_fields import ImageFileOrBase64
 from flaskapp.api.unprocessable import refusing, sentence
 from flaskapp.captioner import GenerationSettings, captioner
+from flaskapp.captioner.admission import BUSY
 from flaskapp.captioner.generation import LEAST, MAX_LENGTH, MAX_PROMPT, Caption
 from flaskapp.captioner.loader import LOADING
 from flaskapp.errors import ModelUnavailable, UnknownModel, UnsupportedImageFormat
