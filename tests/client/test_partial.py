@@ -1,4 +1,4 @@
-"""Several images in one request, of which one that cannot be read fails alone: the client and the real server."""
+"""Several images in one request, where an unreadable one fails alone: the client and the real server."""
 
 import io
 from collections.abc import Iterator
