@@ -25,7 +25,7 @@ FlaskappError
 ├── TooManyAttempts            429  one client too often; again after `retry_after` seconds
 │   └── QuotaExceeded               too many caption jobs or images of one client, waiting or in a time
 ├── DeadlineExceeded           504  the captions were not ready in time
-├── ClientLeft                 504  and nobody reads it
+├── ClientLeft                 504  which no client reads
 └── Unavailable                503  come back later, after `retry_after` seconds
     ├── DatabaseUnavailable
     ├── BrokerUnavailable           jobs cannot be handed to workers
@@ -192,7 +192,7 @@ class BlobStoreUnavailable(Unavailable):
 
 
 class CaptionerUnavailable(Unavailable):
-    retry_after: int | None = 60  # a model that could not be loaded needs somebody to look at it
+    retry_after: int | None = 60  # a model that could not be loaded needs its operator
 
 
 class EngineLost(CaptionerUnavailable):

@@ -1,6 +1,6 @@
 """The limit on wrong passwords for one username, and the clients that it does not apply to.
 
-A limit by address alone does not stop a guesser with many addresses. A limit by username alone lets anybody lock out
+A limit by address alone does not stop a guesser with many addresses. A limit by username alone lets any client lock out
 its owner. So clients that have logged in under a name before are exempt (OWASP's "device cookies", with the address as
 the device); the limit by address still holds for them.
 """

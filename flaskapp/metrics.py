@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 CONTENT_TYPE = prometheus_client.CONTENT_TYPE_LATEST
 UNKNOWN = "unknown"  # the route of a path that is none, and of what never became a request
-OTHER = "other"  # the method that nobody knows
+OTHER = "other"  # a method that HTTP does not define
 NO_PLACE = "the workers have no place to add up their metrics: the log says why"
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"))
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # the variable that prometheus_client reads
@@ -35,14 +35,14 @@ DURATION, REQUESTS = "flaskapp_http_request_duration_seconds", "flaskapp_http_re
 SECONDS = (0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 IMAGES = (1, 2, 4, 8, 16, 32, 64)
 
-prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call] # nobody asks when a counter began
+prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call] # when a counter began is of no use here
 
 
 class Metrics:
     def __init__(self, folder: Path | None = None, is_partial: bool = False) -> None:
         """In memory, or in a folder whose files of all processes are added up.
 
-        `is_partial`: there are other processes, and no folder. Nobody shall take these for all.
+        `is_partial`: there are other processes, and no folder. These must not be taken for all.
         """
         self._folder, self._is_partial = folder, is_partial
         self._registry = CollectorRegistry()
@@ -82,7 +82,7 @@ class Metrics:
         self._waiting_since.set(math.inf)
 
     def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
-        """A request was answered. `route` is a rule of the application, never a path that somebody made up."""
+        """A request was answered. `route` is a rule of the application, never a path that a client made up."""
         key = method if method in METHODS else OTHER, route, status
         series = self._series.get(key) or self._add_series(*key)
         series.observe(seconds)
@@ -161,7 +161,7 @@ class WholeFilesCollector(MultiProcessCollector):
 
 
 class Rendered:
-    """A registry's metrics, and those that are computed when somebody reads them: versions, ages, and requests.
+    """A registry's metrics, and those that are computed when they are read: versions, ages, and requests.
 
     The histogram of durations has counted the requests already: a second count would make a light request take a
     hundredth longer.
@@ -194,7 +194,7 @@ def _aged(metric: Metric) -> Metric:
 
 
 def given_folder() -> str | None:
-    """The folder that somebody looks after for prometheus_client, by its own setting, if there is one."""
+    """The folder that the operator keeps for prometheus_client, by its own setting, if there is one."""
     return os.environ.get(FOLDER)
 
 

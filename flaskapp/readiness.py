@@ -48,7 +48,7 @@ class RecentCheck:
         except FlaskappError as error:
             self._problem = str(error)
         except Exception:
-            log.exception("A check failed in a way that nobody expected")
+            log.exception("A check failed unexpectedly")
             self._problem = "it cannot be used: the log says why"
         else:
             self._problem = None

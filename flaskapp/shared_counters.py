@@ -29,7 +29,7 @@ class SharedCounters(Storage):
     The first that is made in each counts with the first of the others, and with no second one.
 
     A key is hashed to its counter. Two that meet at one, by a chance of 1 in COUNTERS, count together: that may refuse
-    a client too early, and never lets one escape. The hash has a secret, so nobody can look for somebody to meet.
+    a client too early, and never lets one escape. The hash has a secret, so that collisions cannot be looked for.
     """
 
     STORAGE_SCHEME = ["shared"]  # noqa: RUF012 - as `limits` has it

@@ -1,6 +1,7 @@
 """Room that is counted in units, for processes forked from one that had imported this module: memory, for example.
 
-A unit is a byte of a file in memory. Whoever has it has locked it; the system unlocks what a process had that dies.
+A unit is a byte of a file in memory. A process that has it has locked it. The system unlocks the units of a process
+that dies.
 """
 
 import fcntl

@@ -11,7 +11,7 @@ from typing import Any
 from flaskapp import trace_context
 
 KEY = "flaskapp.trace"  # in the WSGI environment
-SANE = re.compile(r"[A-Za-z0-9._~:/+=-]{1,128}")  # what a request id of somebody else may be
+SANE = re.compile(r"[A-Za-z0-9._~:/+=-]{1,128}")  # what a client's request id may be
 
 
 @dataclass(slots=True)

@@ -21,7 +21,7 @@ class Turns:
     """
 
     def __init__(self, room: int, wait: float, busy: str, shared: SharedRoom | None = None) -> None:
-        """Whoever has waited for `wait` seconds, or comes when too many do, gets TooBusy with the words of `busy`.
+        """A caller that has waited for `wait` seconds, or comes when too many wait, gets TooBusy that says `busy`.
 
         With `shared` the room is that of all processes together.
         """

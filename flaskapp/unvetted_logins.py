@@ -24,7 +24,7 @@ def warn(config: Mapping[str, Any], accounts: Accounts) -> None:
         return
     when = "" if since is None else f" The first was saved at {datetime.fromtimestamp(since, UTC):%Y-%m-%d %H:%M} UTC."
     log.warning(
-        "%d saved logins were registered by anybody while registration was open, and %d are of unknown origin."
+        "%d saved logins were registered while registration was open, and %d are of unknown origin."
         " All of them are let in.%s See them with `flask --app wsgi users list`. Remove them with"
         " `flask --app wsgi users remove --registered` and `--unknown`. Keep one by giving it a password with"
         " `flask --app wsgi users add --replace NAME`",

@@ -23,7 +23,7 @@ class NoSessions(SessionInterface):
 def refuse_other_spellings() -> None:
     """Answer 404 to `//metrics`, which Werkzeug takes for `/metrics`: a proxy's rule for that does not.
 
-    Also to `/captionsmetrics` under the prefix `/captions`, of which gunicorn leaves `metrics`.
+    Also to `/captionsmetrics` under the prefix `/captions`: gunicorn leaves `metrics` of it.
     """
     path = flask.request.environ["PATH_INFO"]
     if "//" in path or (path and path[0] != "/"):

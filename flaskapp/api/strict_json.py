@@ -21,7 +21,7 @@ def loads(data: bytes | str) -> Any:
 def loads_file(data: bytes) -> Any:
     """Likewise, of any size, because it holds a file in base64: what is long must be that, and not its structure.
 
-    Every value but the first comes after one of three characters, none of which is in base64. They are quickly counted.
+    Every value but the first comes after one of three characters that base64 does not have. They are quickly counted.
     """
     if len(data) > MAX_SIZE and sum(map(data.count, (b",", b"[", b"{"))) > MAX_MEMBERS:
         raise OversizedJSON(f"JSON of more than {MAX_SIZE} bytes may have no more than {MAX_MEMBERS} members.")

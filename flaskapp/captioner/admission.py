@@ -12,9 +12,9 @@ SAFETY = 0.7  # the part of a deadline that the estimated wait of a request may 
 
 
 class Admission:
-    """Refuses what would wait in vain. Before the pace is known, no more than one batch may wait.
+    """Refuses requests that would not be served in time. Before the pace is known, no more than one batch may wait.
 
-    Who has no deadline waits as long as it takes, and bounds what it asks for itself.
+    A caller without a deadline waits as long as it takes, and bounds its own requests.
     """
 
     def __init__(self, pace: Pace, *, max_batch: int, max_waiting: int) -> None:

@@ -68,7 +68,7 @@ class Batcher:
         `on_text` is called with the words so far, if there is one image; see `Job`.
 
         Raises TooBusy at once if they cannot all wait or be done by then, DeadlineExceeded, CaptionFailed if the model
-        fails at one, ClientLeft when `has_left` says that nobody wants them any more.
+        fails at one, ClientLeft when `has_left` says that the client disconnected.
         """
         expires = time.monotonic() + deadline
         trace = trace or Trace()

@@ -137,7 +137,7 @@ class _Conversation(socketserver.BaseRequestHandler):
         }
 
     def _images(self, number: int) -> Iterator[np.ndarray]:
-        """Asked for once there is room: the web worker decodes nothing in vain."""
+        """Asked for once there is room: the web worker decodes no image of a request that is refused."""
         wire.send(self.request, {"go": True})
         for _ in range(number):
             try:

@@ -116,7 +116,7 @@ class RemoteEngine:
 
 
 def send_images(connection: socket.socket, images: Collection[np.ndarray]) -> None:
-    """Send images, each of which is made when the one before it was sent.
+    """Send images. Each is made when the one before it was sent.
 
     Stops where the engine has said what is wrong with one.
     """

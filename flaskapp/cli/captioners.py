@@ -1,4 +1,4 @@
-"""Who captions the files of a command: the model in this process, or a server."""
+"""What captions the files of a command: the model in this process, or a server."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -78,7 +78,7 @@ class LocalCaptioner:
         return Captioned(captioner.name, texts, scores if self._settings.scores else None)
 
     def _decode(self, path: Path) -> Iterator[np.ndarray]:
-        """The pixels of a file, of which only a few have theirs in memory."""
+        """The pixels of a file. Only those of a few files are in memory at once."""
         with (
             self._decoding,
             EncodedImage(self._read(path), self._max_megapixels).decoded(captioner.input_side, patient=True) as picture,

@@ -28,7 +28,7 @@ def add(name: str, replace: bool) -> None:
 def list_names() -> None:
     """Print all saved logins, one a line: name, origin and time, with tabs between them.
 
-    The origin is `registered` (by anybody, at /login/), `added` (by you) or `unknown` (saved before this was recorded).
+    The origin is `registered` (at /login/), `added` (by you) or `unknown` (saved before this was recorded).
     """
     with complaints():
         for login in _accounts().saved():
@@ -37,7 +37,7 @@ def list_names() -> None:
 
 @users.command()
 @click.argument("name", required=False)
-@click.option("--registered", "origin", flag_value=REGISTERED, help="All logins that anybody registered at /login/.")
+@click.option("--registered", "origin", flag_value=REGISTERED, help="All logins that were registered at /login/.")
 @click.option("--unknown", "origin", flag_value=UNKNOWN, help="All logins whose origin is unknown.")
 def remove(name: str | None, origin: str | None) -> None:
     """Forget a login, or all logins of an origin."""

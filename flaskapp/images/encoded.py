@@ -42,7 +42,7 @@ with suppress(AttributeError, OSError):  # a Pillow that is linked in another wa
 pillow_heif.register_heif_opener(decode_threads=1, thumbnails=False, depth_images=False, aux_images=False)
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
-# Pillow imports a format at its first image. A web worker may by then be a user who cannot read the libraries.
+# Pillow imports a format at its first image. By then a web worker may run as a user that cannot read the libraries.
 Image.init()
 
 # Pixels, as in a JPEG. OpenCV's tables for resizing take some dozens of bytes for each pixel of a side.

@@ -31,7 +31,7 @@ TICK = 5.0  # seconds between two looks whether the master is there
 LOOK = 60.0  # seconds between two looks for work, and for what is old
 SHORTEST_LIFE, LONGEST_PAUSE = 1.0, 60.0  # seconds from a death to the next worker; doubled each time
 PATIENCE = 5.0  # seconds that a worker may take to finish its chunk when the server stops
-NOT_FOR_US = (  # what a terminal sends to all, or somebody who means the master by its name
+NOT_FOR_US = (  # sent by a terminal to all processes, or by name to those of the master
     signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH, signal.SIGTTIN, signal.SIGTTOU
 )  # fmt: skip
 PARENT_DIED = 1  # PR_SET_PDEATHSIG
@@ -165,10 +165,10 @@ def work(jobs: Jobs, engines: list[str], on_work: Callable[[], None]) -> None:
     """Be a Celery worker until SIGTERM, beside the requests and not before them. Exits as it did."""
     on_work()
     captioner.connect(engines)
-    warnings.simplefilter("ignore", SecurityWarning)  # of root, who runs the server as well then
+    warnings.simplefilter("ignore", SecurityWarning)  # about root, which runs the server as well then
     jobs.queue.prepare()
     jobs.start_threads()
-    give_way()  # and no more: who is last of all, as the captioning thread is, must hold no lock of the database
+    give_way()  # and no more: the lowest priority, that of the captioning thread, must hold no lock of the database
     worker = jobs.queue.worker()
     worker.start()
     sys.exit(worker.exitcode)

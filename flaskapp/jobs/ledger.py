@@ -1,4 +1,4 @@
-"""What the database knows of jobs: the truth, of which messages in a broker only remind.
+"""Jobs as the database has them. It decides: messages in a broker only announce what is there.
 
 A chunk is worked at under a claim: a lease of LEASE seconds by the database's clock, which its worker renews. Only the
 holder of the claim saves, so that an image gets its captions, or the reason why it has none, once. Rows are locked in
@@ -92,7 +92,7 @@ class Ledger(JobQueries):
         return known
 
     def accept(self, job_id: str, names: Sequence[str], chunk_size: int) -> bool:
-        """Let work begin, now that all images are stored. False: somebody has, or the job has ended."""
+        """Let work begin, now that all images are stored. False: it has begun before, or the job has ended."""
         chunks = range(0, len(names), chunk_size)
         with self._database.session() as session:
             accepted = update(Job).where(Job.id == job_id, Job.state == RECEIVING).values(state=QUEUED)
@@ -171,7 +171,7 @@ class Ledger(JobQueries):
             return session.scalars(select(Image.attempts).where(*ours)).one()
 
     def take_back(self, claim: Claim, image: int) -> None:
-        """An attempt by itself that the worker outlived is none, whoever has the claim by now."""
+        """Do not count an attempt with one image that the worker survived, even if another has the claim by now."""
         ours = (Image.job_id == claim.chunk.job_id, Image.number == image, Image.attempts > 0)
         with self._database.session() as session:
             session.execute(update(Image).where(*ours).values(attempts=Image.attempts - 1))
@@ -208,7 +208,7 @@ class Ledger(JobQueries):
     # Housekeeping
 
     def finish(self, job_ids: Iterable[str] | None = None) -> None:
-        """End jobs of which every chunk is done: in a transaction after the one that made it so, to see the others'."""
+        """End jobs whose chunks are all done: in a transaction after the one that did the last, to see the others'."""
         is_left = exists().where(Chunk.job_id == Job.id, Chunk.is_done.is_(False))
         with self._database.session() as session:
             if job_ids is None and not is_alone(session, LOOKING):
@@ -217,7 +217,7 @@ class Ledger(JobQueries):
             self._end(session, and_(*chosen, Job.state == RUNNING, ~is_left), DONE)
 
     def lost(self, is_queue_empty: bool) -> list[ChunkId]:
-        """Chunks that nobody works at and no message tells of any more; the caller sends new ones.
+        """Chunks without a worker and without a message; the caller sends new messages.
 
         So it is with a message that was sent a while ago if none waits, or if those have arrived that were sent later.
         """
@@ -238,7 +238,7 @@ class Ledger(JobQueries):
                 .where(Chunk.is_done.is_(False), is_lost, is_free(now), Chunk.job_id.in_(open_jobs))
                 .order_by(Chunk.sent_at)
                 .limit(AT_ONCE)
-                .with_for_update(skip_locked=True, of=Chunk)  # whoever has one works at it, or sends it
+                .with_for_update(skip_locked=True, of=Chunk)  # a worker that has locked one works at it, or sends it
             )
             found = []
             for chunk in [ChunkId(*row) for row in session.execute(chosen)]:

@@ -92,7 +92,7 @@ class Queue:
             self.celery.conf.update(broker_transport=transport, broker_transport_options=options)
 
     def register(self, caption_chunk: Callable[[str, int], None], tidy: Callable[[], None]) -> None:
-        """Say what the tasks do. A database that is away delays them; all else they settle with it."""
+        """Say what the tasks do. A database that is down delays them; they save every other outcome in it."""
         self.celery.task(
             name=TASK,
             shared=False,  # not with the applications of others

@@ -31,7 +31,7 @@ class Job(Base):
     )
 
     id: Mapped[str] = mapped_column(JobId, primary_key=True)
-    owner: Mapped[str] = mapped_column(String(MAX_USERNAME))  # "": nobody in particular
+    owner: Mapped[str] = mapped_column(String(MAX_USERNAME))  # "": no login
     client: Mapped[str] = mapped_column(String(MAX_USERNAME), server_default="")  # owner or address, for quotas
     key: Mapped[str | None] = mapped_column(String(MAX_KEY))
     fingerprint: Mapped[str] = mapped_column(String(64))
@@ -63,7 +63,7 @@ class Chunk(Base):
     sent_at: Mapped[float] = mapped_column(Time)  # the last message about it
     is_heard: Mapped[bool] = mapped_column(default=False, server_default=false())  # a worker received that message
     claim: Mapped[str | None] = mapped_column(String(32))  # of the last worker that took it
-    claimed_until: Mapped[float | None] = mapped_column(Time)  # by that worker, or nobody's before then
+    claimed_until: Mapped[float | None] = mapped_column(Time)  # by that worker; in the past: by none
     attempts: Mapped[int] = mapped_column(default=0)  # claims that have not ended in order
     delays: Mapped[int] = mapped_column(default=0)  # claims that were given back
 

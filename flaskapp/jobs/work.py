@@ -74,7 +74,7 @@ class Work:
             except Unavailable as error:
                 log.warning("Chunk %d of job %s is tried again later: %s", number, job_id, error)
                 self._ledger.give_back(claim, is_attempt=False)
-            except Exception:  # not to be met for ever
+            except Exception:  # or the image would be tried again and again
                 log.exception("Chunk %d of job %s failed", number, job_id)
                 self._try_again(claim, "the image could not be captioned")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, inspect, text
 
 log = logging.getLogger(__name__)
-logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)  # or it greets, whoever imports it
+logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)  # or it writes a line at its import
 
 FOLDER = Path(__file__).parent
 HEAD = "0008"

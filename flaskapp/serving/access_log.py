@@ -26,7 +26,7 @@ def _without_queries(environ: dict[str, Any]) -> dict[str, Any]:
 class AccessLogger(Logger):  # type: ignore[misc]
     """gunicorn's own, without a copy of every header and variable of each request.
 
-    Whoever sends metrics to statsd adds `--logger-class gunicorn.instrument.statsd.Statsd` to the command line.
+    To send metrics to statsd, add `--logger-class gunicorn.instrument.statsd.Statsd` to the command line.
     """
 
     def reopen_files(self) -> None:

@@ -66,7 +66,7 @@ class JobProcess:
         try:
             os.kill(self._process.pid, 0)
         except ProcessLookupError:
-            log.error("Nobody looks after caption jobs: this web worker is replaced, and their supervisor with it")
+            log.error("The supervisor of caption jobs is gone: this web worker is replaced, and the supervisor with it")
             on_loss()
         except PermissionError:  # it is there, and another user's
             pass

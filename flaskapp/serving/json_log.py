@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class JSONFormatter(logging.Formatter):
-    """A record as one line: when, how bad, whose, what, of which request, and with which traceback.
+    """A record as one line: time, level, logger, message, request and traceback.
 
     A record's `fields`, where it has them, stand in place of its message.
     """
@@ -102,7 +102,7 @@ def configure(form: str) -> None:
 
 
 def _log_everything() -> None:
-    """What would be written past gunicorn's loggers: the application's lines, warnings, and errors nobody caught."""
+    """What would be written past gunicorn's loggers: the application's lines, warnings, and uncaught errors."""
     handler = logging.StreamHandler()
     handler.setFormatter(JSONFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
@@ -114,4 +114,4 @@ def _log_everything() -> None:
 
 
 def _log_uncaught(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-    log.critical("Nobody caught this", exc_info=(kind, error, traceback))
+    log.critical("Uncaught error", exc_info=(kind, error, traceback))

@@ -48,7 +48,7 @@ class MetricsFiles:
     def make_room(self, taken: Collection[int | None]) -> int | None:
         """Find a place for a new worker's files, and all the memory that they may need: without it they are no use.
 
-        A file in memory that it is short of ends whoever writes to it, by SIGBUS.
+        Where memory runs out, SIGBUS ends the process that writes to a file in memory.
         """
         place = next(number for number in count() if number not in taken)
         try:

@@ -42,7 +42,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
     _idle = 0  # connections whose next request is waited for
 
     def patch(self) -> None:
-        """Import the application before root becomes another user, who may not be able to read all libraries."""
+        """Import the application before root becomes another user, without the right to read all libraries perhaps."""
         super().patch()
         if os.geteuid() != self.cfg.uid:
             self.app.wsgi()

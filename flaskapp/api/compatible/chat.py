@@ -177,7 +177,7 @@ def ignored(sent: Mapping[str, Any], known: Mapping[str, Any]) -> tuple[str, ...
 def question(
     images: Sequence[Found], prompt: str, field: str, stops: tuple[str, ...] = (), ignored: tuple[str, ...] = ()
 ) -> Question:
-    """Read the images, of which `field` should have some. Raises ValidationError if there is none, or for a bad one."""
+    """Read the images. Raises ValidationError, which names `field`, if there is none, or for a bad one."""
     if not images:
         raise ValidationError({field: [NO_IMAGE]})
     most = current_app.config["MAX_IMAGES"]

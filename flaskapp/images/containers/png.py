@@ -67,7 +67,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
 def _scaled(transparent: bytes, header: bytes) -> bytes:
     """The transparent colour in the 8 bits to which Pillow brings such samples, but not this colour.
 
-    Of 16-bit colours, of which Pillow keeps the high byte, all with that high byte become transparent.
+    Pillow keeps the high byte of 16-bit colours: all colours with that high byte become transparent.
     """
     _, _, depth, colour_type, *_ = HEADER.unpack(header)
     samples = [sample for (sample,) in struct.iter_unpack(">H", transparent[: len(transparent) // 2 * 2])]
