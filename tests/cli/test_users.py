@@ -81,7 +81,7 @@ def test_what_to_remove_is_named_in_one_way(runner: FlaskCliRunner) -> None:
     assert run(runner, "remove", "--registered", "ada")[0] == 2
 
 
-def test_the_start_says_how_many_names_were_registered_while_registration_was_open(mixed: Flask, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_start_says_how_many_names_were_registered(mixed: Flask, caplog: pytest.LogCaptureFixture) -> None:
     unvetted_logins.warn(mixed.config, mixed.extensions["accounts"])
     assert "2 saved logins were registered while" in caplog.text
     assert "1 are of unknown origin" in caplog.text
