@@ -56,7 +56,7 @@ SETTINGS = (
     Setting("CAPTIONER_MODEL", str, None, "Hub id, folder or `embedded`: that model or none. Unset: `nlpconnect/vit-gpt2-image-captioning`, or `embedded` where that is not cached and the hub cannot be reached"),
     Setting("CAPTIONER_REVISION", str, None, "Commit of the hub model. Unset: a pinned one for the default model, else `main`"),
     Setting("CAPTIONER_DEVICE", device, "auto", "`cpu`, `cuda`, `cuda:1`; `auto` takes the first GPU if there is one. `cuda:0,cuda:1`: the server runs the model on each of these (the command line and Celery's workers on the first)"),
-    Setting("CAPTIONER_PRECISION", one_of("fp32", "int8", "bf16", "fp16"), "fp32", "`fp32`; `int8` on a CPU; `bf16` or `fp16` on a GPU"),
+    Setting("CAPTIONER_PRECISION", one_of("auto", "fp32", "bf16", "int8", "fp16"), "fp32", "`fp32`; `bf16`; `int8` on a CPU; `fp16` on a GPU; `auto` chooses by the processor: `bf16` where it has instructions for it, else `int8` or `fp32`"),
     Setting("CAPTIONER_DEFAULTS", json_object, {}, "Generation settings for what a request does not say, as JSON in the form of `config`. They take precedence over the model's own defaults"),
     Setting("CAPTIONER_MAX_BATCH", positive, 16, "Images that go through the model at once"),
     Setting("CAPTIONER_QUEUE", positive, 64, "Images that may wait; more get 503"),

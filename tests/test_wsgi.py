@@ -70,7 +70,7 @@ def test_a_precision_that_the_device_cannot_do_ends_the_start(command: str, tmp_
     ended = run([str(Path(sys.executable).with_name(program)), *arguments], tmp_path, **variables)
     assert ended.returncode == 1
     (said,) = [line for line in ended.stderr.splitlines() if "PRECISION" in line]
-    assert said.endswith(": FLASKAPP_CAPTIONER_PRECISION must be one of fp32, int8 on cpu, not 'fp16'")
+    assert said.endswith(": FLASKAPP_CAPTIONER_PRECISION must be one of auto, fp32, bf16, int8 on cpu, not 'fp16'")
     assert "Traceback" not in ended.stderr
 
 

@@ -40,6 +40,16 @@ class ModelState(PartState):
             "examples": ["there is no description of GitForCausalLM"],
         }
     )
+    precision = ma.fields.String(
+        metadata={
+            "description": "What the model computes in: as `FLASKAPP_CAPTIONER_PRECISION` says, or what `auto` chose",
+            "enum": ["fp32", "bf16", "fp16", "int8"],
+            "examples": ["fp32"],
+        }
+    )
+    precision_reason = ma.fields.String(
+        metadata={"description": "Why `auto` chose it, if it did", "examples": ["the CPU has AVX512_BF16"]}
+    )
     takes_prompt = ma.fields.Boolean(metadata={"description": "Whether `prompt` may be given", "examples": [False]})
     defaults = ma.fields.Dict(
         keys=ma.fields.String(),
@@ -119,10 +129,12 @@ def _how_it_decodes() -> dict[str, object]:
         return {}
     how: dict[str, object] = {
         "decoder": captioner.decoder,
+        "precision": captioner.precision,
         "takes_prompt": captioner.takes_prompt,
         "defaults": captioner.defaults.shown(),
     }
-    return how | ({"reason": captioner.decoder_reason} if captioner.decoder_reason else {})
+    reasons = {"reason": captioner.decoder_reason, "precision_reason": captioner.precision_reason}
+    return how | {name: reason for name, reason in reasons.items() if reason is not None}
 
 
 def _refuse(problems: list[str], parts: dict[str, dict[str, object]]) -> Response:

@@ -122,6 +122,14 @@ class EngineClient:
         return self._status.decoder_reason
 
     @property
+    def precision(self) -> str | None:
+        return self._status.precision
+
+    @property
+    def precision_reason(self) -> str | None:
+        return self._status.precision_reason
+
+    @property
     def takes_prompt(self) -> bool | None:
         return self._status.takes_prompt
 

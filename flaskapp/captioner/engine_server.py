@@ -165,6 +165,8 @@ def status(captioner: Captioner) -> dict[str, Any]:
         "input_side": captioner.input_side,
         "decoder": captioner.decoder,
         "decoder_reason": captioner.decoder_reason,
+        "precision": captioner.precision,
+        "precision_reason": captioner.precision_reason,
         "takes_prompt": captioner.takes_prompt,
         "defaults": wire.encode_generation(captioner.defaults),
     }

@@ -13,6 +13,7 @@ from flaskapp.captioner.checkpoints.inputs import ModelInputs
 from flaskapp.captioner.checkpoints.load import load as load_checkpoint
 from flaskapp.captioner.configuration import Configuration
 from flaskapp.captioner.engine.engine import Engine
+from flaskapp.captioner.engine.precision import AUTO, CpuCapabilities, Precision, resolve
 from flaskapp.captioner.generation import COURSE, Generation, GenerationSettings
 from flaskapp.captioner.shape import check_shape
 from flaskapp.errors import CaptionFailed, InvalidGeneration, InvalidSetting, UnusableCheckpoint
@@ -24,8 +25,8 @@ SUBSTITUTE = (
     f"{hub.DEFAULT_MODEL} could not be downloaded: captions come from the small embedded model instead, which knows "
     "drawn shapes only"
 )
-PRECISIONS = {"cpu": ("fp32", "int8"), "cuda": ("fp32", "bf16", "fp16")}
-DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}  # of the weights; fp32 for the others
+PRECISIONS = {"cpu": (AUTO, "fp32", "bf16", "int8"), "cuda": (AUTO, "fp32", "bf16", "fp16")}
+GPU_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}  # of all weights
 
 
 class Loaded(NamedTuple):
@@ -34,6 +35,7 @@ class Loaded(NamedTuple):
     name: str
     version: str
     note: str | None  # that it is not the model that was meant
+    precision: Precision
     engine: Engine
     batcher: Batcher
     inputs: ModelInputs
@@ -65,8 +67,9 @@ def load(configuration: Configuration) -> Loaded:
     """Find the checkpoint, downloading it if need be, and load it."""
     device = choose_device(configuration)
     found = hub.find(configuration.model, configuration.revision)
-    checkpoint = load_checkpoint(found, DTYPES.get(configuration.precision, torch.float32))
-    engine = Engine(checkpoint, configuration.precision, device, _pinned(found.name, configuration.defaults))
+    precision = _resolve_precision(configuration.precision, device)
+    checkpoint = load_checkpoint(found, _weights_dtype(precision, device))
+    engine = Engine(checkpoint, precision.name, device, _pinned(found.name, configuration.defaults))
     try:
         defaults = engine.defaults.effective
     except InvalidGeneration as error:
@@ -82,7 +85,21 @@ def load(configuration: Configuration) -> Loaded:
     )
     is_substitute = configuration.model is None and found.name == hub.EMBEDDED
     note = SUBSTITUTE if is_substitute else None
-    return Loaded(found.name, found.version(), note, engine, batcher, checkpoint.inputs, defaults)
+    return Loaded(found.name, found.version(), note, precision, engine, batcher, checkpoint.inputs, defaults)
+
+
+def _resolve_precision(setting: str, device: torch.device) -> Precision:
+    precision = resolve(setting, device)
+    if precision.reason is not None:
+        log.info("FLASKAPP_CAPTIONER_PRECISION=auto: the model runs in %s, as %s", precision.name, precision.reason)
+    elif precision.name == "bf16" and device.type == "cpu" and not CpuCapabilities.detect().has_bf16:
+        log.warning("bf16 is no faster than fp32 on this CPU, which has neither AVX512_BF16 nor AMX")
+    return precision
+
+
+def _weights_dtype(precision: Precision, device: torch.device) -> torch.dtype:
+    """The dtype to load weights in. On a CPU the engine converts those of linear layers, and the rest stays in fp32."""
+    return GPU_DTYPES.get(precision.name, torch.float32) if device.type == "cuda" else torch.float32
 
 
 def lanes_of(cores: int) -> int:

@@ -34,6 +34,8 @@ class Status:
     input_side: int | None = None
     decoder: str | None = None
     decoder_reason: str | None = None
+    precision: str | None = None
+    precision_reason: str | None = None
     takes_prompt: bool | None = None
     defaults: Generation | None = None
 

@@ -106,6 +106,16 @@ class Captioner(ModelLoader):
         return self._loaded.defaults.fallback if self._loaded is not None else None
 
     @property
+    def precision(self) -> str | None:
+        """The precision that the model runs in: "fp32", "bf16", "fp16" or "int8". Known once it is loaded."""
+        return self._loaded.precision.name if self._loaded is not None else None
+
+    @property
+    def precision_reason(self) -> str | None:
+        """Why `auto` chose it, if it did."""
+        return self._loaded.precision.reason if self._loaded is not None else None
+
+    @property
     def defaults(self) -> Generation | None:
         """What a request amounts to that gives no settings. Known once the model is loaded."""
         return self._loaded.defaults if self._loaded is not None else None

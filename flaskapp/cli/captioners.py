@@ -60,7 +60,7 @@ class LocalCaptioner:
         self.identity: Mapping[str, Any] = {
             "model": captioner.name,
             "version": captioner.version,
-            "precision": config["CAPTIONER_PRECISION"],
+            "precision": captioner.precision,
             "settings": generation.shown() | {"seed": settings.seed, "scores": settings.scores},
         }
         self.warning = captioner.note

@@ -19,6 +19,8 @@ class Model(NamedTuple):
     reason: str | None = None  # why it is not the fast decoder
     takes_prompt: bool | None = None
     defaults: dict[str, Any] | None = None  # the settings of a request that gives none
+    precision: str | None = None  # what it computes in: "fp32", "bf16", "fp16" or "int8"
+    precision_reason: str | None = None  # why the server chose it, if it did
 
 
 class Item(NamedTuple):

@@ -194,5 +194,6 @@ def _image_captions(result: Any) -> ImageCaptions:
 
 
 def _model(state: Any) -> Model:
-    details = {name: state.get(name) for name in ("decoder", "reason", "takes_prompt", "defaults")}
+    names = "decoder", "reason", "takes_prompt", "defaults", "precision", "precision_reason"
+    details = {name: state.get(name) for name in names}
     return Model(str(state["name"]), str(state["message"]), **details)

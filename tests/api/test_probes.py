@@ -44,9 +44,19 @@ def test_it_is_ready_with_its_model_and_its_database(client: FlaskClient, path: 
     assert client.get(path).get_json() == {
         "message": "OK",
         "status-code": 200,
-        "model": OK | {"name": "embedded", "decoder": "fast", "takes_prompt": False, "defaults": COURSE_S},
+        "model": OK
+        | {"name": "embedded", "decoder": "fast", "precision": "fp32", "takes_prompt": False, "defaults": COURSE_S},
         "database": OK,
     }
+
+
+def test_it_tells_the_precision_that_auto_chose_and_why(make_app: Callable[..., Flask]) -> None:
+    client = make_app(CAPTIONER_PRECISION="auto").test_client()
+    captioner.load()
+    captioner.warm_up()
+    model = client.get("/readyz").get_json()["model"]
+    assert model["precision"] in ("fp32", "bf16", "int8")
+    assert model["precision_reason"].startswith("the CPU has")
 
 
 def test_where_nothing_is_loaded_the_first_probe_begins_to(nothing_loaded: FlaskClient) -> None:

@@ -115,6 +115,7 @@ def test_without_a_deadline_too(client: EngineClient, local: Captioner) -> None:
 def test_what_is_said_of_the_model_is_what_it_says_itself(client: EngineClient, local: Captioner) -> None:
     names = (
         "problem", "name", "version", "note", "input_side", "decoder", "decoder_reason", "takes_prompt", "defaults",
+        "precision", "precision_reason",
     )  # fmt: skip
     for name in names:
         assert getattr(client, name) == getattr(local, name), name

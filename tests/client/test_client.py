@@ -58,6 +58,7 @@ def test_the_probes_say_that_it_lives_and_what_captions(remote: Client) -> None:
     assert (model.name, model.note, model.decoder, model.reason, model.takes_prompt) == (
         "embedded", "OK", "fast", None, False
     )  # fmt: skip
+    assert (model.precision, model.precision_reason) == ("fp32", None)
     assert model.defaults is not None
     assert (model.defaults["max_length"], model.defaults["num_beams"]) == (16, 8)
 

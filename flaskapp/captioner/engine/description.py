@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from flaskapp.captioner.engine.linear import MakeLinear
+from flaskapp.captioner.engine.linear import LinearMakers, MakeLinear
 
 Projection = Callable[[Tensor], Tensor]
 
@@ -79,17 +79,18 @@ class DecoderDescription:
 
 
 class Packer:
-    """Replaces a model's linear layers by others of the same weights, made by `make`."""
+    """Replaces a model's linear layers by others of the same weights."""
 
-    def __init__(self, make: MakeLinear) -> None:
-        self._make = make
+    def __init__(self, makers: LinearMakers) -> None:
+        self._makers = makers
 
     def one(self, parent: nn.Module, name: str) -> nn.Module:
         """Replace `parent.name`, a Linear or GPT-2's Conv1D."""
-        weight, bias = _weight_and_bias(getattr(parent, name))
-        packed = self._make(weight, bias)
-        setattr(parent, name, packed)
-        return packed
+        return _replace(parent, name, self._makers.inner)
+
+    def head(self, parent: nn.Module, name: str) -> nn.Module:
+        """Replace `parent.name`, the layer that computes the logits."""
+        return _replace(parent, name, self._makers.head)
 
     def joined(self, parent: nn.Module, *names: str) -> nn.Module:
         """One layer in the place of several with the same input. The parent's become slices of its output."""
@@ -98,7 +99,7 @@ class Packer:
         bias = None
         if any(bias is not None for _, bias in parts):
             bias = torch.cat([weight.new_zeros(len(weight)) if bias is None else bias for weight, bias in parts])
-        packed = self._make(weight, bias)
+        packed = self._makers.inner(weight, bias)
         start = 0
         for name, (part, _) in zip(names, parts, strict=True):
             setattr(parent, name, OutputSlice(packed, start, start + len(part)))
@@ -116,6 +117,12 @@ class OutputSlice(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         outputs: Tensor = self.joined(x)
         return outputs[..., self.start : self.stop]
+
+
+def _replace(parent: nn.Module, name: str, make: MakeLinear) -> nn.Module:
+    packed = make(*_weight_and_bias(getattr(parent, name)))
+    setattr(parent, name, packed)
+    return packed
 
 
 def _weight_and_bias(layer: nn.Module) -> tuple[Tensor, Tensor | None]:

@@ -23,7 +23,8 @@ from flaskapp.captioner.engine.description import NotDescribed, Packer
 from flaskapp.captioner.engine.encoder import replace_attention
 from flaskapp.captioner.engine.generate import generate
 from flaskapp.captioner.engine.kv_cache import KVCache
-from flaskapp.captioner.engine.linear import maker, repack
+from flaskapp.captioner.engine.linear import makers, repack
+from flaskapp.captioner.engine.precision import CpuCapabilities
 from flaskapp.captioner.engine.search import Result, Search, begin
 from flaskapp.captioner.generation import Caption, Generation, GenerationSettings
 
@@ -52,7 +53,7 @@ class Engine:
     ) -> None:
         self._model, self._tokenizer, self._inputs = checkpoint.model, checkpoint.tokenizer, checkpoint.inputs
         self._device = device
-        make = maker(precision, device)
+        layers = makers(precision, device)
         cross_kv_dtype = attention_dtype(precision, self._model.dtype)
         reason = None
         self._parts: Parts | None = None
@@ -60,12 +61,13 @@ class Engine:
         try:
             parts = take_apart(self._model)
             replace_attention(parts.encoder, cross_kv_dtype)
-            self._decoder = Decoder(describe(parts, Packer(make)), cross_kv_dtype)
+            self._decoder = Decoder(describe(parts, Packer(layers)), cross_kv_dtype)
             self._parts = parts
         except NotDescribed as error:
             reason = str(error)
-        if self._decoder is not None or precision == "int8":  # the code of other models may look into their layers
-            repack(self._model, make)
+        is_reduced = precision in ("int8", "bf16") and device.type == "cpu"
+        if self._decoder is not None or is_reduced:  # the code of other models may look into their layers
+            repack(self._model, layers, self._model.get_output_embeddings())
         self.defaults = GenerationDefaults(
             own=_own_configuration(self._model),
             pinned=pinned,
@@ -238,5 +240,5 @@ def _own_configuration(model: Any) -> dict[str, Any]:
 
 
 def attention_dtype(precision: str, dtype: torch.dtype) -> torch.dtype:
-    """Attention dtype: bfloat16 with int8 weights where the CPU has AVX512_BF16, half as many bytes to read."""
-    return torch.bfloat16 if precision == "int8" and torch.cpu._is_avx512_bf16_supported() else dtype
+    """Attention dtype: bfloat16 with int8 and bf16 weights where the CPU multiplies it, half as many bytes to read."""
+    return torch.bfloat16 if precision in ("int8", "bf16") and CpuCapabilities.detect().has_bf16 else dtype

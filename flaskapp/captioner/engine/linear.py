@@ -4,22 +4,37 @@ The operators are those that PyTorch's own compiler emits for frozen and for qua
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from flaskapp.captioner.engine.precision import CpuCapabilities
+
 MakeLinear = Callable[[Tensor, Tensor | None], nn.Module]
 """Weight [out, in] and bias [out] -> a module that maps [..., in] to [..., out]."""
 
 
-def maker(precision: str, device: torch.device) -> MakeLinear:
-    """What linear layers are made with: int8 or packed fp32 on a CPU, PyTorch's own elsewhere."""
+class LinearMakers(NamedTuple):
+    """The layer types of a model: for its inner layers, and for its head, whose outputs are the logits."""
+
+    inner: MakeLinear
+    head: MakeLinear
+
+
+def makers(precision: str, device: torch.device, capabilities: CpuCapabilities | None = None) -> LinearMakers:
+    """int8, bf16 or packed fp32 on a CPU, PyTorch's own layers elsewhere. `capabilities`: default: of this machine."""
     if precision == "int8":
-        return QuantizedLinear
-    if device.type == "cpu" and precision == "fp32" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
-        return PackedLinear
-    return plain_linear
+        return LinearMakers(QuantizedLinear, QuantizedLinear)
+    if device.type != "cpu":
+        return LinearMakers(plain_linear, plain_linear)
+    fp32 = PackedLinear if torch.backends.mkldnn.is_available() else plain_linear  # type: ignore[no-untyped-call]
+    if precision != "bf16":
+        return LinearMakers(fp32, fp32)
+    if (capabilities or CpuCapabilities.detect()).has_bf16:
+        return LinearMakers(Bfloat16Linear, fp32)
+    return LinearMakers(lambda weight, bias: fp32(weight.bfloat16().to(weight.dtype), bias), fp32)
 
 
 def plain_linear(weight: Tensor, bias: Tensor | None) -> nn.Module:
@@ -43,6 +58,25 @@ class PackedLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         product: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")
         return product
+
+
+class Bfloat16Linear(nn.Module):
+    """bf16 weights and inputs, fp32 sums and bias; the product is rounded to bf16, and returned in the input's dtype.
+
+    Half the bytes of fp32 to read. On two cores of Zen 4 (AVX512_BF16) it takes half the time of `PackedLinear`.
+    """
+
+    ROWS = PackedLinear.ROWS
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        super().__init__()
+        self.bias = bias
+        self.packed = torch.ops.mkldnn._reorder_linear_weight(weight.bfloat16().contiguous(), self.ROWS)
+        self.weight = weight.new_empty(0)  # some models ask a layer for the dtype of its weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(x.bfloat16(), self.packed, self.bias, "none", [], "")
+        return product.to(x.dtype)
 
 
 class QuantizedLinear(nn.Module):
@@ -89,13 +123,14 @@ class QuantizedLinear(nn.Module):
         return torch.addcmul(self.bias, product, scale, out=product).addcmul_(low, self.sums)
 
 
-def repack(module: nn.Module, make_linear: MakeLinear) -> None:
+def repack(module: nn.Module, makers: LinearMakers, head: nn.Module | None) -> None:
     """Replace every linear layer inside a module, and give the weights that it had free."""
     for name, child in module.named_children():
+        make = makers.head if child is head else makers.inner
         if type(child) is nn.Linear:
             bias = None if child.bias is None else child.bias.detach()
-            setattr(module, name, make_linear(child.weight.detach(), bias))
+            setattr(module, name, make(child.weight.detach(), bias))
         elif isinstance(child, Conv1D):  # GPT-2's name for a linear layer with its weight stored as [in, out]
-            setattr(module, name, make_linear(child.weight.detach().T, child.bias.detach()))
+            setattr(module, name, make(child.weight.detach().T, child.bias.detach()))
         else:
-            repack(child, make_linear)
+            repack(child, makers, head)

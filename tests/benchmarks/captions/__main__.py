@@ -1,6 +1,7 @@
 """Compare captions a second in one run: `python -m tests.benchmarks.captions`, some three hours on two cores.
 
 --part in-process   the engine against transformers' `generate`, batches of 1, 4, 8 and 16 images
+--part precision    fp32, bf16 and int8 in one process: speed, and how many tokens are those of fp32
 --part http         the server against FastAPI + uvicorn, LitServe and BentoML: 1 and 16 clients, at random, photographs
 --part others       the same for BLIP and TrOCR, 16 clients
 --part batching     the batcher against the engine alone, and images that join a running batch against those that wait
@@ -12,11 +13,12 @@ import tempfile
 from pathlib import Path
 
 from flaskapp.machine import usable_cores
-from tests.benchmarks.captions import batching, checkpoints, in_process, memory, over_http
+from tests.benchmarks.captions import batching, checkpoints, in_process, memory, over_http, precision
 
 DEFAULT, OTHERS = "vit-gpt2", ("blip-base", "trocr-base")
 PARTS = {
     "in-process": (in_process.run, (DEFAULT, *OTHERS)),
+    "precision": (precision.run, (DEFAULT,)),
     "batching": (batching.run, (DEFAULT,)),
     "http": (over_http.run, (DEFAULT,)),
     "others": (over_http.run_others, OTHERS),
@@ -28,13 +30,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", choices=PARTS, action="append", help="more than one may be given; default: all")
     parser.add_argument("--rounds", type=int, default=2, help="of which the best counts, for each of those compared")
+    parser.add_argument("--checkpoint", type=Path, help="a folder to use instead of those that are written")
     options = parser.parse_args()
     print(processor())
     with tempfile.TemporaryDirectory() as folder:
         for part in options.part or PARTS:
             run, names = PARTS[part]
             for name in names:
-                checkpoint = Path(folder) / name
+                checkpoint = options.checkpoint or Path(folder) / name
                 if not checkpoint.exists():
                     checkpoints.write(name, checkpoint)
                 run(checkpoint, options.rounds)

@@ -16,6 +16,7 @@ from tests.benchmarks.table import print_table
 
 SETTINGS = GenerationSettings(max_length=16, min_length=16, num_beams=8)
 SIZES = (1, 4, 8, 16)
+PRECISIONS = ("fp32", "bf16", "int8")
 
 
 def run(folder: Path, rounds: int) -> None:
@@ -26,8 +27,7 @@ def run(folder: Path, rounds: int) -> None:
     ways = {
         "generate": _generate(model),
         "static cache": _generate(model, cache_implementation="static", disable_compile=True),
-        "fp32": _search(folder, "fp32"),
-        "int8": _search(folder, "int8"),
+        **{precision: _search(folder, precision) for precision in PRECISIONS},
     }
     rates: dict[str, dict[int, float]] = {name: {} for name in ways}
     same = dict.fromkeys(SIZES, True)
@@ -42,12 +42,12 @@ def run(folder: Path, rounds: int) -> None:
     best = {size: max(rates["generate"][size], rates["static cache"][size]) for size in SIZES}
     print_table(
         f"{folder.name}: images a second in one process, {torch.get_num_threads()} threads",
-        ["images", *ways, "fp32 / best generate", "int8 / best generate", "fp32: same tokens"],
+        ["images", *ways, *(f"{precision} / best generate" for precision in PRECISIONS), "fp32: same tokens"],
         [
             [
                 str(size),
                 *(f"{rates[name][size]:.2f}" for name in ways),
-                *(f"{rates[name][size] / best[size]:.1f}x" for name in ("fp32", "int8")),
+                *(f"{rates[name][size] / best[size]:.1f}x" for name in PRECISIONS),
                 "yes" if same[size] else "NO",
             ]
             for size in SIZES

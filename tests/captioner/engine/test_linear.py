@@ -2,22 +2,34 @@
 
 from collections.abc import Callable
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from flaskapp.captioner import Captioner, Configuration, GenerationSettings
-from flaskapp.captioner.embedded.scenes import scene_at
-from flaskapp.captioner.engine.linear import PackedLinear, QuantizedLinear, plain_linear
+from flaskapp.captioner.engine.linear import (
+    Bfloat16Linear,
+    PackedLinear,
+    QuantizedLinear,
+    makers,
+    plain_linear,
+    repack,
+)
+from flaskapp.captioner.engine.precision import CpuCapabilities
 
-SCENES = 500
+needs_bf16 = pytest.mark.skipif(
+    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="oneDNN has no bf16 products on this CPU"
+)
 
 
 @pytest.mark.parametrize(
     ("make", "error"),
-    [(plain_linear, 1e-6), (PackedLinear, 1e-6), (QuantizedLinear, 0.03)],
+    [
+        (plain_linear, 1e-6),
+        (PackedLinear, 1e-6),
+        pytest.param(Bfloat16Linear, 0.004, marks=needs_bf16),
+        (QuantizedLinear, 0.03),
+    ],
     ids=lambda each: getattr(each, "__name__", str(each)),
 )
 @pytest.mark.parametrize("has_bias", [True, False])
@@ -35,12 +47,13 @@ def test_the_product_is_right_to_its_precision(
     assert (product - expected).norm() <= error * expected.norm()
 
 
-def test_a_weight_that_lies_transposed_in_memory_as_gpt2_s_is_the_same_weight() -> None:
+@pytest.mark.parametrize("make", [PackedLinear, pytest.param(Bfloat16Linear, marks=needs_bf16), QuantizedLinear])
+def test_a_weight_that_lies_transposed_in_memory_as_gpt2_s_is_the_same_weight(
+    make: Callable[[Tensor, Tensor | None], nn.Module],
+) -> None:
     torch.manual_seed(0)
     stored, x = torch.randn(64, 48), torch.randn(7, 64)
-    for make in (PackedLinear, QuantizedLinear):
-        product, expected = make(stored.T, None)(x), make(stored.T.contiguous(), None)(x)
-        assert torch.equal(product, expected)
+    assert torch.equal(make(stored.T, None)(x), make(stored.T.contiguous(), None)(x))
 
 
 def test_no_row_of_int8_changes_another() -> None:
@@ -57,16 +70,36 @@ def test_a_row_without_any_range_is_no_division_by_zero() -> None:
     assert torch.allclose(product, 2 * weight.sum(1), atol=0.5)
 
 
-@pytest.mark.slow
-def test_int8_captions_99_of_100_held_out_scenes_as_fp32_does() -> None:
-    pictures = [np.asarray(scene_at("held-out", index)[0]) for index in range(SCENES)]
-    captions = {}
-    for precision in ("fp32", "int8"):
-        captioner = Captioner()
-        captioner.configure(
-            Configuration(model="embedded", precision=precision, max_batch=50, queue=SCENES, deadline=600)
-        )
-        captions[precision] = captioner.caption(pictures, GenerationSettings())
-        captioner.close()
-    same = sum(ours == theirs for ours, theirs in zip(*captions.values(), strict=True))
-    assert same >= 0.99 * SCENES
+@needs_bf16
+def test_bf16_adds_up_in_fp32() -> None:
+    """A sum of 4096 equal products would stop at 256 in bf16, whose next number is 258."""
+    product = Bfloat16Linear(torch.ones(48, 4096), None)(torch.ones(1, 4096))
+    assert torch.equal(product, torch.full((1, 48), 4096.0))
+
+
+@pytest.mark.parametrize("has_bf16", [pytest.param(True, marks=needs_bf16), False])
+def test_the_logits_of_bf16_are_computed_in_fp32(has_bf16: bool) -> None:
+    torch.manual_seed(0)
+    layers = makers("bf16", torch.device("cpu"), CpuCapabilities(avx512_bf16=has_bf16))
+    assert layers.inner is not layers.head
+    weight, x = torch.randn(48, 64), torch.randn(7, 64)
+    assert torch.allclose(layers.head(weight, None)(x), linear(x, weight), atol=1e-5)
+
+
+def test_without_instructions_for_bf16_its_weights_are_multiplied_in_fp32() -> None:
+    torch.manual_seed(0)
+    weight, bias, x = torch.randn(48, 64), torch.randn(48), torch.randn(7, 64)
+    layer = makers("bf16", torch.device("cpu"), CpuCapabilities(avx512=True)).inner(weight, bias)
+    assert torch.allclose(layer(x), linear(x, weight.bfloat16().float(), bias), atol=1e-5)
+
+
+@needs_bf16
+def test_layers_that_transformers_owns_are_replaced_except_for_the_head() -> None:
+    layers = makers("bf16", torch.device("cpu"), CpuCapabilities(avx512_bf16=True))
+    model = nn.Sequential(nn.Linear(8, 8), nn.Sequential(nn.Linear(8, 8)), nn.Linear(8, 20))
+    repack(model, layers, model[2])
+    assert [type(layer) for layer in (model[0], model[1][0], model[2])] == [
+        Bfloat16Linear,
+        Bfloat16Linear,
+        PackedLinear,
+    ]

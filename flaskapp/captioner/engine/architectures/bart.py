@@ -44,7 +44,7 @@ def _description(decoder: Any, packer: Packer, head: str, *, norm_first: bool) -
         layers=[_layer(layer, packer) for layer in body.layers],
         norm_first=norm_first,
         final_norm=body.layer_norm if norm_first else None,
-        head=packer.one(decoder, head),
+        head=packer.head(decoder, head),
     )
 
 

@@ -49,7 +49,7 @@ def _description(
     decoder: Any, body: Any, head: nn.Module, packer: Packer, *, offset: int = 0, padding: int | None = None
 ) -> DecoderDescription:
     embeddings = body.embeddings
-    packer.one(head, "decoder")
+    packer.head(head, "decoder")
     return DecoderDescription(
         heads=decoder.config.num_attention_heads,
         embed_tokens=embeddings.word_embeddings,

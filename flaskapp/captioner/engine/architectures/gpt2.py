@@ -29,7 +29,7 @@ def describe(decoder: Any, packer: Packer) -> DecoderDescription:
         layers=[_layer(block, packer) for block in body.h],
         norm_first=True,
         final_norm=body.ln_f,
-        head=packer.one(decoder, "lm_head"),
+        head=packer.head(decoder, "lm_head"),
     )
 
 

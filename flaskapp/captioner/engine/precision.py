@@ -1,0 +1,73 @@
+"""The precision of a model, and how `auto` chooses it: a rule by what the processor can do."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class CpuCapabilities:
+    """The instructions of a CPU that the choice depends on."""
+
+    avx512: bool = False
+    vnni: bool = False  # int8 dot products: AVX512_VNNI or AVX-VNNI
+    avx512_bf16: bool = False
+    amx_bf16: bool = False
+
+    @classmethod
+    def of(cls, flags: Mapping[str, Any]) -> "CpuCapabilities":
+        """Capabilities from the flags of `torch.cpu.get_capabilities`, which differ by architecture."""
+        return cls(
+            avx512=bool(flags.get("avx512_f")),
+            vnni=bool(flags.get("avx512_vnni") or flags.get("avx_vnni")),
+            avx512_bf16=bool(flags.get("avx512_bf16")),
+            amx_bf16=bool(flags.get("amx_bf16")),
+        )
+
+    @classmethod
+    def detect(cls) -> "CpuCapabilities":
+        """The capabilities of this machine."""
+        return cls.of(torch.cpu.get_capabilities())
+
+    @property
+    def has_bf16(self) -> bool:
+        """Whether products of bfloat16 are faster than those of float32."""
+        return self.avx512_bf16 or self.amx_bf16
+
+
+class Precision(NamedTuple):
+    """A precision, and why `auto` chose it. A precision that the setting names has no reason."""
+
+    name: str
+    reason: str | None = None
+
+
+def resolve(setting: str, device: torch.device) -> Precision:
+    """The precision that a setting means on a device of this machine."""
+    if setting != AUTO:
+        return Precision(setting)
+    if device.type == "cuda":
+        return choose_for_gpu(torch.cuda.get_device_capability(device))
+    return choose_for_cpu(CpuCapabilities.detect())
+
+
+def choose_for_cpu(capabilities: CpuCapabilities) -> Precision:
+    """The fastest precision that keeps nearly all captions as they are in fp32."""
+    if capabilities.has_bf16:
+        found = "AMX" if capabilities.amx_bf16 else "AVX512_BF16"
+        return Precision("bf16", f"the CPU has {found}")
+    if capabilities.vnni:
+        return Precision("int8", "the CPU has VNNI, but neither AVX512_BF16 nor AMX")
+    return Precision("fp32", "the CPU has neither AVX512_BF16, AMX nor VNNI")
+
+
+def choose_for_gpu(compute_capability: tuple[int, int]) -> Precision:
+    """bf16 where tensor cores multiply it: from NVIDIA's Ampere (8.0) on."""
+    version = ".".join(map(str, compute_capability))
+    if compute_capability >= (8, 0):
+        return Precision("bf16", f"the GPU has compute capability {version}")
+    return Precision("fp32", f"the GPU has compute capability {version}, and bf16 needs 8.0")

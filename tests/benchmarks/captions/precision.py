@@ -1,0 +1,112 @@
+"""The engine's precisions side by side: their speed, and how close bf16 and int8 are to fp32."""
+
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flaskapp.captioner import GenerationSettings
+from flaskapp.captioner.engine.engine import Engine
+from tests.benchmarks.captions.in_process import PRECISIONS, load_checkpoint
+from tests.benchmarks.table import print_table
+from tests.photograph import photograph
+
+SETTINGS = GenerationSettings(max_length=16, min_length=16, num_beams=8)
+SIZES = (1, 8, 16)  # images of a batch
+IMAGES = 32  # whose captions are compared
+SIDE = 256  # pixels
+
+
+class Closeness(NamedTuple):
+    """How close captions are to those in fp32."""
+
+    captions: float  # share of those with the same tokens
+    tokens: float  # share of the same tokens at the same places
+    log_probabilities: Tensor  # [images, tokens], differences of those that the model gives to the tokens of fp32
+
+
+def run(folder: Path, rounds: int) -> None:
+    """Print images a second for each batch size, and what changes in the captions of IMAGES images."""
+    pixels = torch.stack([load_checkpoint(folder).inputs.preprocess(image) for image in photographs(IMAGES)])
+    engines = {precision: load_engine(folder, precision) for precision in PRECISIONS}
+    _print_rates(folder.name, engines, pixels, rounds)
+    expected = caption(engines["fp32"], pixels)
+    fp32 = log_probabilities(engines["fp32"], pixels, expected)
+    compared = {name: compare(engines[name], pixels, expected, fp32) for name in PRECISIONS if name != "fp32"}
+    print_table(
+        f"{folder.name}: the captions of {len(pixels)} images, compared with those in fp32",
+        ["precision", "same captions", "same tokens", "log-probability of a token: mean difference", "largest"],
+        [
+            [
+                precision,
+                f"{each.captions:.1%}",
+                f"{each.tokens:.1%}",
+                f"{float(each.log_probabilities.mean()):.4f}",
+                f"{float(each.log_probabilities.max()):.4f}",
+            ]
+            for precision, each in compared.items()
+        ],
+    )
+
+
+def photographs(number: int) -> list[np.ndarray]:
+    """Different images with the statistics of photographs, uint8 [SIDE, SIDE, 3]: parts of a large one."""
+    columns = 16
+    whole = np.asarray(photograph(columns * SIDE, -(-number // columns) * SIDE))
+    places = [(SIDE * (index // columns), SIDE * (index % columns)) for index in range(number)]
+    return [whole[top : top + SIDE, left : left + SIDE] for top, left in places]
+
+
+def load_engine(folder: Path, precision: str) -> Engine:
+    return Engine(load_checkpoint(folder), precision, torch.device("cpu"))
+
+
+def caption(engine: Engine, pixels: Tensor, settings: GenerationSettings = SETTINGS) -> list[list[int]]:
+    """The token ids of each image's best caption, for images that are searched together."""
+    searches = engine.add(list(pixels), [engine.resolve(settings)] * len(pixels))
+    while engine.running:
+        engine.step()
+    return [search.results[0].token_ids for search in searches]
+
+
+@torch.inference_mode()
+def log_probabilities(engine: Engine, pixels: Tensor, captions: list[list[int]]) -> Tensor:
+    """What the model gives to the tokens of captions of the same length, the first token aside: [images, tokens]."""
+    decoder, tokens = engine._decoder, torch.tensor(captions)
+    assert decoder is not None
+    cache = decoder.new_cache(engine._encode(pixels, lambda: None), 1, 1)
+    steps = [decoder(tokens[:, place], [cache]).float().log_softmax(1) for place in range(tokens.shape[1] - 1)]
+    return torch.stack(steps, 1).gather(2, tokens[:, 1:, None]).squeeze(2)
+
+
+def compare(engine: Engine, pixels: Tensor, expected: list[list[int]], fp32: Tensor) -> Closeness:
+    """Compare with the captions in fp32, and with their log-probabilities."""
+    captions = caption(engine, pixels)
+    same = torch.tensor(captions) == torch.tensor(expected)
+    difference = (log_probabilities(engine, pixels, expected) - fp32).abs()
+    return Closeness(float(same.all(1).float().mean()), float(same[:, 1:].float().mean()), difference)
+
+
+def _print_rates(name: str, engines: dict[str, Engine], pixels: Tensor, rounds: int) -> None:
+    rates: dict[tuple[str, int], list[float]] = {}
+    for _ in range(rounds):
+        for size in SIZES:
+            for precision, engine in engines.items():
+                start = time.perf_counter()
+                caption(engine, pixels[:size])
+                rates.setdefault((precision, size), []).append(size / (time.perf_counter() - start))
+    print_table(
+        f"{name}: images a second, slowest to fastest of {rounds} rounds, {torch.get_num_threads()} threads",
+        ["images", *engines, "bf16 / fp32", "int8 / fp32"],
+        [
+            [
+                str(size),
+                *(f"{min(rates[precision, size]):.2f} to {max(rates[precision, size]):.2f}" for precision in engines),
+                *(f"{max(rates[precision, size]) / max(rates['fp32', size]):.2f}x" for precision in ("bf16", "int8")),
+            ]
+            for size in SIZES
+        ],
+    )

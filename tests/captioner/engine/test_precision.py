@@ -1,0 +1,100 @@
+"""The choice of `auto`: a rule for every kind of processor, and what is detected on this one."""
+
+import logging
+import platform
+from pathlib import Path
+
+import pytest
+
+from flaskapp.captioner import Captioner, Configuration
+from flaskapp.captioner.embedded.evaluate import caption_scenes
+from flaskapp.captioner.engine.precision import CpuCapabilities, choose_for_cpu, choose_for_gpu
+from flaskapp.captioner.loading import load
+from flaskapp.errors import InvalidSetting
+
+# The flags of `torch.cpu.get_capabilities` on processors of these kinds.
+AVX2 = {"avx2": True, "avx512_f": False, "avx512_vnni": False, "avx512_bf16": False, "amx_bf16": False}
+AVX512 = AVX2 | {"avx512_f": True}
+VNNI = AVX512 | {"avx512_vnni": True}
+BF16 = VNNI | {"avx512_bf16": True}
+AMX = BF16 | {"amx_tile": True, "amx_bf16": True, "amx_int8": True}
+ARM = {"architecture": "aarch64", "neon": True, "bf16": True}
+SHARES = {"bf16": 0.995, "int8": 0.99}
+
+
+@pytest.mark.parametrize(
+    ("flags", "precision", "reason"),
+    [
+        (AVX2, "fp32", "the CPU has neither AVX512_BF16, AMX nor VNNI"),
+        (AVX512, "fp32", "the CPU has neither AVX512_BF16, AMX nor VNNI"),
+        (ARM, "fp32", "the CPU has neither AVX512_BF16, AMX nor VNNI"),
+        (AVX2 | {"avx_vnni": True}, "int8", "the CPU has VNNI, but neither AVX512_BF16 nor AMX"),
+        (VNNI, "int8", "the CPU has VNNI, but neither AVX512_BF16 nor AMX"),
+        (BF16, "bf16", "the CPU has AVX512_BF16"),
+        (AMX, "bf16", "the CPU has AMX"),
+        (AVX512 | {"amx_bf16": True}, "bf16", "the CPU has AMX"),
+    ],
+)
+def test_auto_goes_by_what_the_cpu_can_do(flags: dict[str, object], precision: str, reason: str) -> None:
+    assert choose_for_cpu(CpuCapabilities.of(flags)) == (precision, reason)
+
+
+@pytest.mark.parametrize(
+    ("capability", "precision"), [((7, 5), "fp32"), ((8, 0), "bf16"), ((8, 9), "bf16"), ((9, 0), "bf16")]
+)
+def test_auto_is_bf16_on_gpus_that_multiply_it(capability: tuple[int, int], precision: str) -> None:
+    assert choose_for_gpu(capability).name == precision
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="/proc/cpuinfo names these flags on x86 alone")
+def test_the_detected_capabilities_are_those_that_the_kernel_names() -> None:
+    cpuinfo = Path("/proc/cpuinfo").read_text()
+    (line, *_) = [line for line in cpuinfo.splitlines() if line.startswith("flags")]
+    flags = set(line.split())
+    assert CpuCapabilities.detect() == CpuCapabilities(
+        avx512="avx512f" in flags,
+        vnni=bool({"avx512_vnni", "avx_vnni"} & flags),
+        avx512_bf16="avx512_bf16" in flags,
+        amx_bf16="amx_bf16" in flags,
+    )
+
+
+def test_auto_is_resolved_when_the_model_is_loaded_and_told_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    captioner = Captioner()
+    captioner.configure(Configuration(model="embedded", precision="auto"))
+    assert captioner.precision is None
+    with caplog.at_level(logging.INFO):
+        captioner.load()
+    name, reason = choose_for_cpu(CpuCapabilities.detect())
+    assert (captioner.precision, captioner.precision_reason) == (name, reason)
+    (line,) = [message for message in caplog.messages if "PRECISION" in message]
+    assert line == f"FLASKAPP_CAPTIONER_PRECISION=auto: the model runs in {name}, as {reason}"
+    captioner.close()
+
+
+def test_a_precision_that_is_named_has_no_reason(caplog: pytest.LogCaptureFixture) -> None:
+    loaded = load(Configuration(model="embedded", precision="int8"))
+    assert loaded.precision == ("int8", None)
+    assert not [message for message in caplog.messages if "PRECISION" in message]
+
+
+def test_bf16_on_a_cpu_without_its_instructions_is_warned_of_and_captions(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = caption_scenes("embedded", "fp32", 20)
+    monkeypatch.setattr(CpuCapabilities, "detect", lambda: CpuCapabilities.of(AVX2))
+    assert caption_scenes("embedded", "bf16", 20) == expected
+    assert "bf16 is no faster than fp32 on this CPU, which has neither AVX512_BF16 nor AMX" in caplog.messages
+
+
+def test_fp16_is_for_gpus() -> None:
+    with pytest.raises(InvalidSetting, match="must be one of auto, fp32, bf16, int8 on cpu"):
+        load(Configuration(model="embedded", device="cpu", precision="fp16"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", SHARES)
+def test_nearly_all_of_1000_held_out_scenes_have_the_words_of_fp32(precision: str) -> None:
+    expected, captions = caption_scenes("embedded", "fp32", 1000), caption_scenes("embedded", precision, 1000)
+    same = sum(ours == theirs for ours, theirs in zip(captions, expected, strict=True))
+    assert same >= SHARES[precision] * len(expected)
