@@ -30,9 +30,9 @@ SHARES = {"bf16": 0.995, "int8": 0.99}  # of captions that are those of fp32
 @pytest.mark.parametrize(
     ("flags", "name", "reason"),
     [
-        (AVX2, "fp32", "the CPU has neither AVX512_BF16, AMX nor VNNI"),
-        (AVX512, "fp32", "the CPU has neither AVX512_BF16, AMX nor VNNI"),
-        (ARM, "fp32", "the CPU has neither AVX512_BF16, AMX nor VNNI"),
+        (AVX2, "fp32", "the CPU has neither AMX nor AVX-512 nor VNNI"),
+        (AVX512, "int8", "the CPU has AVX-512, but neither AVX512_BF16 nor AMX"),
+        (ARM, "fp32", "the CPU has neither AMX nor AVX-512 nor VNNI"),
         (AVX2 | {"avx_vnni": True}, "int8", "the CPU has VNNI, but neither AVX512_BF16 nor AMX"),
         (VNNI, "int8", "the CPU has VNNI, but neither AVX512_BF16 nor AMX"),
         (BF16, "bf16", "the CPU has AVX512_BF16"),
