@@ -92,7 +92,7 @@ def test_bf16_on_a_cpu_without_its_instructions_is_warned_of_and_captions(
     assert "bf16 is no faster than fp32 on this CPU, which has neither AVX512_BF16 nor AMX" in caplog.messages
 
 
-def test_fp16_is_for_gpus() -> None:
+def test_fp16_is_refused_on_a_cpu() -> None:
     with pytest.raises(InvalidSetting, match="must be one of auto, fp32, bf16, int8 on cpu"):
         load(Configuration(model="embedded", device="cpu", precision="fp16"))
 
