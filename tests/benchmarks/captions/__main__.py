@@ -2,6 +2,7 @@
 
 --part in-process   the engine against transformers' `generate`, batches of 1, 4, 8 and 16 images
 --part precision    fp32, bf16 and int8 in one process: speed, and how many tokens are those of fp32
+--part roofline    multiplications and weights a second, against the best that the processor does
 --part http         the server against FastAPI + uvicorn, LitServe and BentoML: 1 and 16 clients, at random, photographs
 --part others       the same for BLIP and TrOCR, 16 clients
 --part batching     the batcher against the engine alone, and images that join a running batch against those that wait
@@ -13,12 +14,13 @@ import tempfile
 from pathlib import Path
 
 from flaskapp.machine import usable_cores
-from tests.benchmarks.captions import batching, checkpoints, in_process, memory, over_http, precision
+from tests.benchmarks.captions import batching, checkpoints, in_process, memory, over_http, precision, roofline
 
 DEFAULT, OTHERS = "vit-gpt2", ("blip-base", "trocr-base")
 PARTS = {
     "in-process": (in_process.run, (DEFAULT, *OTHERS)),
     "precision": (precision.run, (DEFAULT,)),
+    "roofline": (roofline.run, (DEFAULT,)),
     "batching": (batching.run, (DEFAULT,)),
     "http": (over_http.run, (DEFAULT,)),
     "others": (over_http.run_others, OTHERS),

@@ -17,7 +17,7 @@ from flaskapp.captioner.generation import Generation
 from flaskapp.captioner.job import Job
 from flaskapp.captioner.runner import Runner
 from flaskapp.machine import usable_cores
-from tests.benchmarks.captions.in_process import SETTINGS, load_checkpoint
+from tests.benchmarks.captions.engines import SETTINGS, load_checkpoint
 from tests.benchmarks.captions.load import closed_loop, poisson
 from tests.benchmarks.table import print_table
 

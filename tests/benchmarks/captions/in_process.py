@@ -2,21 +2,17 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from flaskapp.captioner import GenerationSettings
-from flaskapp.captioner.checkpoints.hub import Checkpoint
-from flaskapp.captioner.checkpoints.load import LoadedCheckpoint, load
-from flaskapp.captioner.engine.engine import Engine
 from tests.benchmarks.captions.checkpoints import FULL_SIZES
+from tests.benchmarks.captions.engines import PRECISIONS, SETTINGS, caption, load_checkpoint, load_engine
 from tests.benchmarks.table import print_table
 
-SETTINGS = GenerationSettings(max_length=16, min_length=16, num_beams=8)
 SIZES = (1, 4, 8, 16)
-PRECISIONS = ("fp32", "bf16", "int8")
 
 
 def run(folder: Path, rounds: int) -> None:
@@ -27,16 +23,16 @@ def run(folder: Path, rounds: int) -> None:
     ways = {
         "generate": _generate(model),
         "static cache": _generate(model, cache_implementation="static", disable_compile=True),
-        **{precision: _search(folder, precision) for precision in PRECISIONS},
+        **{precision: partial(caption, load_engine(folder, precision)) for precision in PRECISIONS},
     }
     rates: dict[str, dict[int, float]] = {name: {} for name in ways}
     same = dict.fromkeys(SIZES, True)
     for _ in range(rounds):
         for size in SIZES:
             tokens = {}
-            for name, caption in ways.items():
+            for name, way in ways.items():
                 start = time.perf_counter()
-                tokens[name] = caption(pixels[:size])
+                tokens[name] = way(pixels[:size])
                 rates[name][size] = max(rates[name].get(size, 0.0), size / (time.perf_counter() - start))
             same[size] &= tokens["fp32"] == tokens["generate"]
     best = {size: max(rates["generate"][size], rates["static cache"][size]) for size in SIZES}
@@ -55,26 +51,10 @@ def run(folder: Path, rounds: int) -> None:
     )
 
 
-def load_checkpoint(folder: Path) -> LoadedCheckpoint:
-    return load(Checkpoint(folder.name, folder), torch.float32)
-
-
 def _generate(model: Any, **options: Any) -> Callable[[torch.Tensor], Any]:
     @torch.inference_mode()
-    def caption(pixels: torch.Tensor) -> list[list[int]]:
+    def generate(pixels: torch.Tensor) -> list[list[int]]:
         tokens: list[list[int]] = model.generate(pixels, **SETTINGS.given(), **options).tolist()
         return tokens
 
-    return caption
-
-
-def _search(folder: Path, precision: str) -> Callable[[torch.Tensor], Any]:
-    engine = Engine(load_checkpoint(folder), precision, torch.device("cpu"))
-
-    def caption(pixels: torch.Tensor) -> list[list[int]]:
-        searches = engine.add(list(pixels), [engine.resolve(SETTINGS)] * len(pixels))
-        while engine.running:
-            engine.step()
-        return [result.token_ids for search in searches for result in search.results]
-
-    return caption
+    return generate

@@ -8,13 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flaskapp.captioner import GenerationSettings
 from flaskapp.captioner.engine.engine import Engine
-from tests.benchmarks.captions.in_process import PRECISIONS, load_checkpoint
+from tests.benchmarks.captions.engines import PRECISIONS, caption, load_checkpoint, load_engine
 from tests.benchmarks.table import print_table
 from tests.photograph import photograph
 
-SETTINGS = GenerationSettings(max_length=16, min_length=16, num_beams=8)
 SIZES = (1, 8, 16)  # images of a batch
 IMAGES = 32  # whose captions are compared
 SIDE = 256  # pixels
@@ -58,18 +56,6 @@ def photographs(number: int) -> list[np.ndarray]:
     whole = np.asarray(photograph(columns * SIDE, -(-number // columns) * SIDE))
     places = [(SIDE * (index // columns), SIDE * (index % columns)) for index in range(number)]
     return [whole[top : top + SIDE, left : left + SIDE] for top, left in places]
-
-
-def load_engine(folder: Path, precision: str) -> Engine:
-    return Engine(load_checkpoint(folder), precision, torch.device("cpu"))
-
-
-def caption(engine: Engine, pixels: Tensor, settings: GenerationSettings = SETTINGS) -> list[list[int]]:
-    """The token ids of each image's best caption, for images that are searched together."""
-    searches = engine.add(list(pixels), [engine.resolve(settings)] * len(pixels))
-    while engine.running:
-        engine.step()
-    return [search.results[0].token_ids for search in searches]
 
 
 @torch.inference_mode()

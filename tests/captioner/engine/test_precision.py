@@ -13,7 +13,7 @@ from flaskapp.captioner.engine.precision import CpuCapabilities, choose_for_cpu,
 from flaskapp.captioner.loading import load
 from flaskapp.errors import InvalidSetting
 from tests.benchmarks.captions import precision
-from tests.benchmarks.captions.in_process import load_checkpoint
+from tests.benchmarks.captions.engines import load_checkpoint
 from tests.captioner.layouts.plain import sample_images
 from tests.captioner.layouts.table import LAYOUTS
 
