@@ -11,7 +11,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from flaskapp import passwords
 from flaskapp.database import Base, Database
 from flaskapp.errors import UnknownUsername, UsernameTaken, WrongPassword
-from flaskapp.remembered import RememberedLogins
+from flaskapp.login_cache import LoginCache
 
 MAX_USERNAME = 150  # characters
 MAX_PASSWORD = 1024  # characters
@@ -55,7 +55,7 @@ class Accounts:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._remembered = RememberedLogins()
+        self._login_cache = LoginCache()
 
     def save(self, username: str, password: str) -> None:
         """Save a new login, or check the password of one that is saved.
@@ -87,11 +87,11 @@ class Accounts:
 
     def remember(self, client: str, username: str, password: str) -> None:
         """Skip the check of this pair from this client for a while."""
-        self._remembered.add(client, username, password)
+        self._login_cache.add(client, username, password)
 
     def remembers(self, client: str, username: str, password: str) -> bool:
         """Whether this process checked this pair from this client a moment ago."""
-        return (client, username, password) in self._remembered
+        return (client, username, password) in self._login_cache
 
     def add(self, username: str, password: str, origin: str | None = ADDED) -> None:
         """Save a new login. Raises UsernameTaken where one with this name is saved."""

@@ -23,7 +23,7 @@ def under_gevent() -> bool:
     return monkey is not None and bool(monkey.is_module_patched("threading"))
 
 
-def give_way() -> None:
+def lower_priority() -> None:
     """Let other requests go on, in the middle of work that has no other pause."""
     if under_gevent():
         import gevent

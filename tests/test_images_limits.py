@@ -11,7 +11,7 @@ from PIL import Image
 
 from flaskapp.errors import TooBusy, UnreadableImage
 from flaskapp.images import EncodedImage, encoded
-from flaskapp.turns import Turns
+from flaskapp.semaphore import WeightedSemaphore
 from tests.test_images import decode, to_bytes
 
 
@@ -39,9 +39,9 @@ def test_a_bmp_of_run_lengths_may_have_a_tenth_of_the_pixels(compression: int) -
 
 
 def test_large_images_take_turns_and_small_ones_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoded, "turns", Turns(16_000_000, 0.01, "too many large images at once"))
+    monkeypatch.setattr(encoded, "semaphore", WeightedSemaphore(16_000_000, 0.01, "too many large images at once"))
     large, small = (EncodedImage(to_bytes(Image.new("RGB", size), "PNG"), 50) for size in ((1000, 800), (300, 300)))
-    with encoded.turns.take(8_000_000):
+    with encoded.semaphore.take(8_000_000):
         with pytest.raises(TooBusy, match="too many large images"), large.decoded():
             pass
         with small.decoded() as picture:

@@ -7,7 +7,7 @@ from argon2 import PasswordHasher
 
 from flaskapp import passwords
 from flaskapp.errors import TooBusy
-from flaskapp.turns import Turns
+from flaskapp.semaphore import WeightedSemaphore
 
 
 class CountingHasher(PasswordHasher):
@@ -44,8 +44,8 @@ def test_a_few_hashes_at_most_are_computed_at_once(monkeypatch: pytest.MonkeyPat
 
 
 def test_who_waits_too_long_is_told_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(passwords, "turns", Turns(1, 0.01, "too many logins at once"))
-    with passwords.turns.take():
+    monkeypatch.setattr(passwords, "semaphore", WeightedSemaphore(1, 0.01, "too many logins at once"))
+    with passwords.semaphore.take():
         with pytest.raises(TooBusy, match="too many logins"):
             passwords.hash_of("secret")
         with pytest.raises(TooBusy, match="too many logins"):

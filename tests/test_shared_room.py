@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import pytest
 
 from flaskapp.errors import TooBusy
+from flaskapp.semaphore import WeightedSemaphore
 from flaskapp.shared_room import UNITS, SharedRoom
-from flaskapp.turns import Turns
 
 FORK = multiprocessing.get_context("fork")
 
@@ -87,10 +87,10 @@ def test_nobody_who_wants_less_overtakes_who_waits_for_much() -> None:
 
 
 def test_turns_are_taken_among_processes() -> None:
-    turns = Turns(1000, 0.01, "busy", shared=SharedRoom())
-    with another_process_with(UNITS), pytest.raises(TooBusy, match="busy"), turns.take(1):
+    semaphore = WeightedSemaphore(1000, 0.01, "busy", shared=SharedRoom())
+    with another_process_with(UNITS), pytest.raises(TooBusy, match="busy"), semaphore.take(1):
         pass
-    with turns.take(1000), pytest.raises(TooBusy), turns.take(1):
+    with semaphore.take(1000), pytest.raises(TooBusy), semaphore.take(1):
         pass
-    with turns.take(1000):
+    with semaphore.take(1000):
         pass

@@ -22,11 +22,11 @@ from flaskapp.api import (
     items,
     login,
     metrics,
-    observed,
     prefix,
     probes,
     protected,
     rate_limits,
+    request_metrics,
     security_headers,
     status,
     text_model,
@@ -108,7 +108,7 @@ def init_app(app: Flask) -> None:
     app.register_blueprint(demo.blp)
     app.register_error_handler(FlaskappError, answer_error)
     prefix.init_app(app)
-    observed.init_app(app)  # first, so that its hook is the last
+    request_metrics.init_app(app)  # first, so that its hook is the last
     blueprints = [resource.blp for resource in RESOURCES]
     rate_limits.init_app(app, login.blp, [blp for blp in blueprints if isinstance(blp, protected.ProtectedBlueprint)])
     cors.init_app(app)

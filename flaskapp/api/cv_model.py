@@ -12,10 +12,10 @@ from marshmallow import validate
 from flaskapp import images
 from flaskapp.api.fields import Side, Text
 from flaskapp.api.image_fields import ImageFile, UploadedImage
-from flaskapp.api.observed import trace_of_request
 from flaskapp.api.protected import ProtectedBlueprint
+from flaskapp.api.request_metrics import timings_of_request
 from flaskapp.api.unprocessable import refusing
-from flaskapp.serving import departure
+from flaskapp.serving import client_disconnect
 
 FILE = {"description": f"A {images.FORMATS} file (of an animation the first frame)"}
 FORMAT = {"description": "Format of the answer. Default: the upload's own, else jpeg", "examples": ["png"]}
@@ -67,14 +67,14 @@ def resize(data: UploadedImage, h: int, w: int, format: str | None = None) -> Re
 
     Transparency is kept in PNG and WebP, and laid over white in JPEG. 16-bit images come out with 8 bits.
     """
-    trace = trace_of_request()
+    timings = timings_of_request()
     with refusing("data"), ExitStack() as until_done:
-        with trace.timing("decode"):
+        with timings.timing("decode"):
             picture = until_done.enter_context(
-                data.image.decoded(for_side=max(h, w), has_left=departure.watch(request.environ))
+                data.image.decoded(for_side=max(h, w), has_left=client_disconnect.watch(request.environ))
             )
         format = format or (picture.format if picture.format in images.ENDINGS else "jpeg")
-        with trace.timing("resize"):
+        with timings.timing("resize"):
             body = io.BytesIO(images.encode(images.resize(picture, w, h), format))
     name = f"image_resize.{images.ENDINGS[format]}"
     after_this_request(_telling(data.image.size_of(picture)))

@@ -9,16 +9,16 @@ import numpy as np
 from flask import current_app, request
 
 from flaskapp.api import image_quota
-from flaskapp.api.observed import trace_of_request
+from flaskapp.api.request_metrics import timings_of_request
 from flaskapp.captioner import GenerationSettings, captioner
 from flaskapp.captioner.generation import Caption
 from flaskapp.captioner.shape import check_shape
-from flaskapp.counted import Counted
 from flaskapp.errors import UnreadableImage
 from flaskapp.image_quota import Admission
 from flaskapp.images import EncodedImage
-from flaskapp.serving import departure
+from flaskapp.serving import client_disconnect
 from flaskapp.setting_values import OFF
+from flaskapp.sized_iterable import SizedIterable
 
 # Takes the place of an unreadable image in a batch: as many images come as were announced.
 SUBSTITUTE = np.full((32, 32, 3), 128, np.uint8)
@@ -79,13 +79,13 @@ def _prepare(
     is_given_up: Callable[[], bool] = lambda: False,
     digests: Sequence[str] = (),
 ) -> Callable[..., list[list[Caption]]]:
-    is_connected_no_more = departure.watch(request.environ)
+    is_connected_no_more = client_disconnect.watch(request.environ)
 
     def has_left() -> bool:
         return is_given_up() or is_connected_no_more()
 
-    decoded = Counted(len(images), lambda: _decode_one_by_one(images, place, has_left))
-    describe = partial(captioner.describe, decoded, settings, has_left, trace=trace_of_request(), digests=digests)
+    decoded = SizedIterable(len(images), lambda: _decode_one_by_one(images, place, has_left))
+    describe = partial(captioner.describe, decoded, settings, has_left, timings=timings_of_request(), digests=digests)
 
     def run(**options: Any) -> list[list[Caption]]:
         with admission:

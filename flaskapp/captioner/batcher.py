@@ -19,18 +19,18 @@ from typing import Any
 from flaskapp import metrics
 from flaskapp.captioner.admission import Admission
 from flaskapp.captioner.generation import Caption, Generation
-from flaskapp.captioner.job import Job, note
 from flaskapp.captioner.lane import Lane
 from flaskapp.captioner.pace import Pace
 from flaskapp.captioner.protocol import Engine
 from flaskapp.captioner.runner import LEFT, is_fast
+from flaskapp.captioner.work_item import WorkItem, note
 from flaskapp.errors import ClientLeft, DeadlineExceeded
-from flaskapp.trace import Trace
+from flaskapp.timings import Timings
 
 log = logging.getLogger(__name__)
 
 CALM = 60.0  # seconds without a request, after which what has no deadline takes whole batches
-LOOK = 0.5  # seconds between two looks whether a client has left
+POLL_INTERVAL = 0.5  # seconds between two checks for a disconnected client
 
 
 class Batcher:
@@ -40,8 +40,8 @@ class Batcher:
         self._cores = cores
         self._last_impatient = -math.inf  # when one came, on the monotonic clock
         self._expected: list[Generation] = []  # of images that are admitted and still being decoded
-        self._waiting: deque[Job] = deque()
-        self._patient: deque[Job] = deque()  # without a deadline: they go last
+        self._waiting: deque[WorkItem] = deque()
+        self._patient: deque[WorkItem] = deque()  # without a deadline: they go last
         self._changed = threading.Condition()
         self._is_closed = False
         pace = Pace()
@@ -60,7 +60,7 @@ class Batcher:
         generation: Generation,
         deadline: float,
         has_left: Callable[[], bool] = lambda: False,
-        trace: Trace | None = None,
+        timings: Timings | None = None,
         on_text: Callable[[str], object] | None = None,
     ) -> list[list[Caption]]:
         """The captions of each image, by `deadline` seconds from now. There must be room before the first is decoded.
@@ -71,23 +71,23 @@ class Batcher:
         fails at one, ClientLeft when `has_left` says that the client disconnected.
         """
         expires = time.monotonic() + deadline
-        trace = trace or Trace()
-        jobs: list[Job] = []
-        with self._room_for(len(pixels), generation, deadline), trace.timing("decode"):
+        timings = timings or Timings()
+        items: list[WorkItem] = []
+        with self._room_for(len(pixels), generation, deadline), timings.timing("decode"):
             for each in pixels:
-                job = Job(each, generation, is_patient=math.isinf(deadline))
-                job.on_text = on_text if len(pixels) == 1 else None
-                jobs.append(job)
+                item = WorkItem(each, generation, is_patient=math.isinf(deadline))
+                item.on_text = on_text if len(pixels) == 1 else None
+                items.append(item)
                 _check_patience(expires, deadline, has_left)
-        self._submit(jobs)
+        self._submit(items)
         try:
-            return [self._wait_for(job, expires, has_left) for job in jobs]
+            return [self._wait_for(item, expires, has_left) for item in items]
         except TimeoutError:
             raise _too_late(deadline) from None
         finally:
-            for job in jobs:
-                job.is_abandoned = not job.future.done()
-            note(trace, jobs)
+            for item in items:
+                item.is_abandoned = not item.future.done()
+            note(timings, items)
 
     @contextmanager
     def _room_for(self, images: int, generation: Generation, deadline: float) -> Iterator[None]:
@@ -103,28 +103,28 @@ class Batcher:
                 for each in expected:
                     self._expected.remove(each)
 
-    def _wait_for(self, job: Job, expires: float, has_left: Callable[[], bool]) -> list[Caption]:
-        while (left := expires - time.monotonic()) > LOOK:
+    def _wait_for(self, item: WorkItem, expires: float, has_left: Callable[[], bool]) -> list[Caption]:
+        while (left := expires - time.monotonic()) > POLL_INTERVAL:
             with suppress(TimeoutError):
-                return job.future.result(LOOK)
+                return item.future.result(POLL_INTERVAL)
             if has_left():
                 raise ClientLeft(LEFT)
-        return job.future.result(max(0.0, left))
+        return item.future.result(max(0.0, left))
 
-    def _submit(self, jobs: Sequence[Job]) -> None:
+    def _submit(self, items: Sequence[WorkItem]) -> None:
         with self._changed:
             for lane in self.lanes:
                 lane.start()
-            for job in jobs:
-                (self._patient if job.is_patient else self._waiting).append(job)
-                if not job.is_patient:
+            for item in items:
+                (self._patient if item.is_patient else self._waiting).append(item)
+                if not item.is_patient:
                     self._last_impatient = time.monotonic()
             self._count_waiting()
             self._changed.notify_all()
 
     def _admit(self, new: Sequence[Generation], deadline: float) -> None:
         """Raises TooBusy if the queue is full or the deadline would be missed. An idle engine refuses no request."""
-        waiting = [*(job.generation for job in self._waiting if not job.is_abandoned), *self._expected]
+        waiting = [*(item.generation for item in self._waiting if not item.is_abandoned), *self._expected]
         if waiting or self._idle_lanes() < len(self.lanes):
             self._admission.check(new, waiting, self._cores, deadline)
 
@@ -140,18 +140,18 @@ class Batcher:
 
     # What a lane asks, in its thread
 
-    def wait(self, lane: Lane) -> list[Job]:
-        """The lane's part of the waiting jobs, once there are any. An empty list ends the lane."""
+    def wait(self, lane: Lane) -> list[WorkItem]:
+        """The lane's part of the waiting items, once there are any. An empty list ends the lane."""
         with self._changed:
             lane.taken = []
             while True:
                 self._changed.wait_for(lambda: self._is_turn_of(lane) or self._is_over())
-                jobs = self._take(lane, self.max_batch, lambda job: self._may_begin(lane, job))
-                if jobs or self._is_over():
-                    return jobs
+                items = self._take(lane, self.max_batch, lambda item: self._may_begin(lane, item))
+                if items or self._is_over():
+                    return items
 
-    def take(self, lane: Lane, room: int, may_join: Callable[[Job], bool]) -> list[Job]:
-        """Waiting jobs that may join the lane's batch, at most `room`."""
+    def take(self, lane: Lane, room: int, may_join: Callable[[WorkItem], bool]) -> list[WorkItem]:
+        """Waiting items that may join the lane's batch, at most `room`."""
         with self._changed:
             return self._take(lane, room, may_join)
 
@@ -159,11 +159,11 @@ class Batcher:
         """The first lanes go first: one that is used all the time has everything at hand."""
         before = self.lanes[: self.lanes.index(lane)]
         first = [queue[0] for queue in (self._waiting, self._patient) if queue]
-        return any(self._may_begin(lane, job) for job in first) and all(each.taken for each in before)
+        return any(self._may_begin(lane, item) for item in first) and all(each.taken for each in before)
 
-    def _may_begin(self, lane: Lane, job: Job) -> bool:
+    def _may_begin(self, lane: Lane, item: WorkItem) -> bool:
         """Only one lane runs `generate`: of two at once one would wait for the other, and seem to stand still."""
-        return lane is self.lanes[0] or is_fast(job)
+        return lane is self.lanes[0] or is_fast(item)
 
     def _is_over(self) -> bool:
         return self._is_closed and not self._waiting and not self._patient
@@ -177,8 +177,8 @@ class Batcher:
         busy = len(self.lanes) - self._idle_lanes() if lane is self.lanes[0] else len(self.lanes)
         return max(1, self._cores // max(1, busy))
 
-    def left(self) -> list[Job]:
-        """The waiting jobs, which will not be done."""
+    def left(self) -> list[WorkItem]:
+        """The waiting items, which will not be done."""
         with self._changed:
             left = [*self._waiting, *self._patient]
             self._waiting.clear()
@@ -189,40 +189,40 @@ class Batcher:
     def _idle_lanes(self) -> int:
         return sum(not lane.taken for lane in self.lanes)
 
-    def _take(self, lane: Lane, room: int, may_join: Callable[[Job], bool]) -> list[Job]:
+    def _take(self, lane: Lane, room: int, may_join: Callable[[WorkItem], bool]) -> list[WorkItem]:
         """In their order, without those that were given up, up to the first that may not join.
 
-        No lane gets more than its share of all jobs under way: the rest is for the next idle lane. Jobs without a
+        No lane gets more than its share of all items under way: the rest is for the next idle lane. Items without a
         deadline take the places that are left; few of them while requests come, since the next request waits for the
         whole batch.
         """
         waiting = len(self._waiting) + len(self._patient)
         part = math.ceil((waiting + sum(len(each.taken) for each in self.lanes)) / len(self.lanes))
         room = min(room, part - len(lane.taken))
-        jobs = _pop(self._waiting, room, may_join)
+        items = _pop(self._waiting, room, may_join)
         is_calm = time.monotonic() - self._last_impatient > CALM
         most_patient = self.max_batch if is_calm else max(1, self.max_batch // 4)
-        patient = sum(job.is_patient for job in lane.taken)
-        jobs += _pop(self._patient, min(room - len(jobs), most_patient - patient), may_join)
-        for job in jobs:
-            job.begin()
-        lane.taken += jobs
+        patient = sum(item.is_patient for item in lane.taken)
+        items += _pop(self._patient, min(room - len(items), most_patient - patient), may_join)
+        for item in items:
+            item.begin()
+        lane.taken += items
         self._count_waiting()
         self._changed.notify_all()
-        return jobs
+        return items
 
     def _count_waiting(self) -> None:
-        first = next((job.submitted for job in self._waiting if not job.is_abandoned), None)
+        first = next((item.submitted for item in self._waiting if not item.is_abandoned), None)
         metrics.current.set_waiting(len(self._waiting) + len(self._patient), first)
 
 
-def _pop(waiting: deque[Job], room: int, may_join: Callable[[Job], bool]) -> list[Job]:
-    jobs: list[Job] = []
-    while waiting and len(jobs) < room and may_join(waiting[0]):
-        job = waiting.popleft()
-        if not job.is_abandoned:
-            jobs.append(job)
-    return jobs
+def _pop(waiting: deque[WorkItem], room: int, may_join: Callable[[WorkItem], bool]) -> list[WorkItem]:
+    items: list[WorkItem] = []
+    while waiting and len(items) < room and may_join(waiting[0]):
+        item = waiting.popleft()
+        if not item.is_abandoned:
+            items.append(item)
+    return items
 
 
 def _too_late(deadline: float) -> DeadlineExceeded:

@@ -15,9 +15,9 @@ from cachetools import LRUCache
 from flaskapp import metrics
 from flaskapp.captioner.generation import Caption, Generation
 from flaskapp.errors import ClientLeft, DeadlineExceeded
-from flaskapp.trace import Trace
+from flaskapp.timings import Timings
 
-LOOK = 0.5  # seconds between two looks whether a client has left
+POLL_INTERVAL = 0.5  # seconds between two checks for a disconnected client
 ENTRY = 1000  # bytes of an entry besides the text and the token ids
 TOKEN = 36  # bytes of a token id
 
@@ -40,12 +40,12 @@ class CaptionCache:
         make: Callable[[], Captions],
         deadline: float,
         has_left: Callable[[], bool],
-        trace: Trace | None = None,
+        timings: Timings | None = None,
     ) -> Captions:
         """The captions of images with these digests.
 
         They are known if those of all images are; else `make` makes them, or another request does that is the same.
-        A draw without a seed is always made. Hits are counted, and noted in `trace`.
+        A draw without a seed is always made. Hits are counted, and noted in `timings`.
         Raises what `make` does, and DeadlineExceeded or ClientLeft as it does.
         """
         if generation.do_sample and generation.seed is None:
@@ -56,8 +56,8 @@ class CaptionCache:
         if known is None:
             return self._make(keys, make)
         metrics.current.cache_hits.inc(len(keys))
-        if trace is not None:
-            trace.seconds["cache"] = time.perf_counter() - began
+        if timings is not None:
+            timings.seconds["cache"] = time.perf_counter() - began
         return known
 
     def _find(self, keys: tuple[Key, ...], deadline: float, has_left: Callable[[], bool]) -> Captions | None:
@@ -94,7 +94,7 @@ def _wait_for(
 ) -> Captions | None:
     while (left := until - time.monotonic()) > 0:
         with suppress(TimeoutError):
-            return running.result(min(LOOK, left))
+            return running.result(min(POLL_INTERVAL, left))
         if has_left():
             raise ClientLeft("the client disconnected")
     raise DeadlineExceeded(f"the captions were not ready within {deadline:g} seconds")

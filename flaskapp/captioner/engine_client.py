@@ -12,7 +12,7 @@ from flaskapp.captioner import wire
 from flaskapp.captioner.generation import Caption, Generation, GenerationSettings
 from flaskapp.captioner.remote_engine import GRACE, RemoteEngine, Status, receive_answer, send_images
 from flaskapp.errors import ClientLeft, EngineLost, ModelUnavailable, TooBusy
-from flaskapp.trace import Trace
+from flaskapp.timings import Timings
 
 
 class EngineClient:
@@ -33,13 +33,13 @@ class EngineClient:
         has_left: Callable[[], bool] = lambda: False,
         *,
         deadline: float | None = None,
-        trace: Trace | None = None,
+        timings: Timings | None = None,
         on_text: Callable[[str], object] | None = None,
         digests: Sequence[str] = (),
     ) -> list[list[Caption]]:
         """As `Captioner.describe`. Raises EngineLost when the engine process ends meanwhile."""
         deadline = self._deadline if deadline is None else deadline
-        trace = trace or Trace()
+        timings = timings or Timings()
         question = {
             "do": "describe",
             "images": len(images),
@@ -57,7 +57,7 @@ class EngineClient:
                     message = receive_answer(connection, until, has_left)
                     if "go" in message:
                         has_begun = True
-                        with trace.timing("decode"):
+                        with timings.timing("decode"):
                             send_images(connection, images)
                         message = _receive_captions(connection, until, has_left, on_text)
                 break
@@ -65,9 +65,9 @@ class EngineClient:
                 if has_begun or engine is last:
                     raise
         engine.update(message["model"])
-        decode = trace.seconds.get("decode")
-        trace.seconds |= message["seconds"] | ({"decode": decode} if decode is not None else {})
-        trace.batch_size = message["batch_size"]
+        decode = timings.seconds.get("decode")
+        timings.seconds |= message["seconds"] | ({"decode": decode} if decode is not None else {})
+        timings.batch_size = message["batch_size"]
         return wire.decode_captions(message["captions"])
 
     def caption(
@@ -77,10 +77,10 @@ class EngineClient:
         has_left: Callable[[], bool] = lambda: False,
         *,
         deadline: float | None = None,
-        trace: Trace | None = None,
+        timings: Timings | None = None,
     ) -> list[list[str]]:
         """The texts of `describe`."""
-        described = self.describe(images, settings, has_left, deadline=deadline, trace=trace)
+        described = self.describe(images, settings, has_left, deadline=deadline, timings=timings)
         return [[caption.text for caption in captions] for captions in described]
 
     def resolve(self, settings: GenerationSettings) -> Generation:
@@ -156,7 +156,7 @@ class EngineClient:
         if len(self._engines) == 1:
             return self._engines
         return sorted(
-            self._engines, key=lambda engine: (engine.status.problem is not None, engine.in_hand, random.random())
+            self._engines, key=lambda engine: (engine.status.problem is not None, engine.in_flight, random.random())
         )
 
 

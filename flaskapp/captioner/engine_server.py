@@ -26,10 +26,10 @@ import numpy as np
 from flaskapp import metrics
 from flaskapp.captioner import wire
 from flaskapp.captioner.service import Captioner
-from flaskapp.counted import Counted
 from flaskapp.errors import CaptionerUnavailable, ClientLeft, FlaskappError
 from flaskapp.serving.privileges import Identity
-from flaskapp.trace import Trace
+from flaskapp.sized_iterable import SizedIterable
+from flaskapp.timings import Timings
 
 log = logging.getLogger(__name__)
 
@@ -119,20 +119,20 @@ class _Conversation(socketserver.BaseRequestHandler):
         return text.result()
 
     def _describe(self, head: wire.Message, on_text: Callable[[str], object] | None = None) -> wire.Message:
-        trace = Trace()
+        timings = Timings()
         captions = self.server.captioner.describe(
-            Counted(head["images"], lambda: self._images(head["images"])),
+            SizedIterable(head["images"], lambda: self._images(head["images"])),
             wire.decode_settings(head["settings"]),
             self._has_left,
             deadline=head["deadline"],
-            trace=trace,
+            timings=timings,
             on_text=on_text,
             digests=head["digests"],
         )
         return {
             "captions": wire.encode_captions(captions),
-            "seconds": trace.seconds,
-            "batch_size": trace.batch_size,
+            "seconds": timings.seconds,
+            "batch_size": timings.batch_size,
             "model": status(self.server.captioner),
         }
 

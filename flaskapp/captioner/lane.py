@@ -9,41 +9,41 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from flaskapp.captioner.job import Job
-from flaskapp.captioner.niceness import give_way
+from flaskapp.captioner.niceness import lower_priority
 from flaskapp.captioner.pace import Pace, work_of
 from flaskapp.captioner.protocol import Engine
 from flaskapp.captioner.runner import Runner, is_fast, note_batch
+from flaskapp.captioner.work_item import WorkItem
 from flaskapp.errors import CaptionerUnavailable
 
 log = logging.getLogger(__name__)
 
 
 class Queue(Protocol):
-    """Where a lane gets its jobs, and what it needs to know of the other lanes."""
+    """Where a lane gets its items, and what it needs to know of the other lanes."""
 
     max_batch: int
 
-    def wait(self, lane: "Lane") -> list[Job]:
-        """The next batch, once there are jobs. An empty list ends the lane."""
+    def wait(self, lane: "Lane") -> list[WorkItem]:
+        """The next batch, once there are items. An empty list ends the lane."""
 
-    def take(self, lane: "Lane", room: int, may_join: Callable[[Job], bool]) -> list[Job]:
-        """Waiting jobs that may join the lane's batch, at most `room`."""
+    def take(self, lane: "Lane", room: int, may_join: Callable[[WorkItem], bool]) -> list[WorkItem]:
+        """Waiting items that may join the lane's batch, at most `room`."""
 
     def cores(self, lane: "Lane") -> int:
         """How many a busy lane has at the moment."""
 
-    def left(self) -> list[Job]:
-        """The waiting jobs, which will not be done."""
+    def left(self) -> list[WorkItem]:
+        """The waiting items, which will not be done."""
 
 
 class Lane:
-    """`taken` are the jobs of its batch, none while it is idle. The queue's lock guards them."""
+    """`taken` are the items of its batch, none while it is idle. The queue's lock guards them."""
 
     def __init__(self, engine: Engine, queue: Queue, pace: Pace) -> None:
         self.runner = Runner(engine)
         self.pace = pace
-        self.taken: list[Job] = []
+        self.taken: list[WorkItem] = []
         self.thread: threading.Thread | None = None
         self._engine, self._queue = engine, queue
         self._cores = 1  # at the last step
@@ -51,14 +51,14 @@ class Lane:
     def start(self) -> None:
         """Start its thread, unless it runs. The queue's lock is held."""
         if self.thread is None:
-            thread = threading.Thread(target=self._live, name="captions", daemon=True)
+            thread = threading.Thread(target=self._run, name="captions", daemon=True)
             thread.start()  # only one that could be started counts
             self.thread = thread
 
-    def _live(self) -> None:
-        """The thread. If it dies, every waiting job fails."""
+    def _run(self) -> None:
+        """The thread. If it dies, every waiting item fails."""
         try:
-            give_way()
+            lower_priority()
             while self._gather():
                 while self.runner.running:
                     if self.runner.drop_abandoned():
@@ -80,27 +80,27 @@ class Lane:
         self._engine.use_cores(self._cores)
 
     def _gather(self) -> bool:
-        """Begin the next batch. Jobs that arrive while it is being encoded join it. Returns whether there is one."""
+        """Begin the next batch. Items that arrive while it is being encoded join it. Returns whether there is one."""
         self.pace.end(self._cores)
-        jobs = self._queue.wait(self)
-        if not jobs:
+        items = self._queue.wait(self)
+        if not items:
             return False
-        self.pace.begin(work_of(job.generation for job in jobs))
+        self.pace.begin(work_of(item.generation for item in items))
         images = 0
-        while jobs:
-            images += len(jobs)
-            if not all(map(is_fast, jobs)):
+        while items:
+            images += len(items)
+            if not all(map(is_fast, items)):
                 self.pace.give_up()  # no rate for those: they take as long as `generate` takes
             self._claim_cores()
-            self.runner.start(jobs)
-            jobs = self._queue.take(self, self._queue.max_batch - images, is_fast)
-            self.pace.grow(work_of(job.generation for job in jobs))
+            self.runner.start(items)
+            items = self._queue.take(self, self._queue.max_batch - images, is_fast)
+            self.pace.grow(work_of(item.generation for item in items))
         if self.runner.running:
             note_batch(list(self.runner.running.values()))
         return True
 
 
-def _refuse(jobs: Sequence[Job]) -> None:
-    for job in jobs:
-        if not job.future.done():
-            job.future.set_exception(CaptionerUnavailable("the captioner stopped; it will be back"))
+def _refuse(items: Sequence[WorkItem]) -> None:
+    for item in items:
+        if not item.future.done():
+            item.future.set_exception(CaptionerUnavailable("the captioner stopped; it will be back"))

@@ -35,7 +35,7 @@ class ModelLoader:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._begins = threading.Lock()  # held by the thread that loads in the background
+        self._load_lock = threading.Lock()  # held by the thread that loads in the background
         self._configuration = Configuration()
         self._reminder = Reminder()
         self._abandoned = threading.Event()  # ends the waits for another try
@@ -100,11 +100,11 @@ class ModelLoader:
 
     def load_in_background(self) -> None:
         """Begin to load the model and warm it up, and try until it is there, unless a thread does. Never waits."""
-        if not self._is_prepared and not self._has_failed and self._begins.acquire(blocking=False):
+        if not self._is_prepared and not self._has_failed and self._load_lock.acquire(blocking=False):
             try:
                 threading.Thread(target=self._load_quietly, name="load", daemon=True).start()
             except RuntimeError:  # the system has no more threads: the next call tries again
-                self._begins.release()
+                self._load_lock.release()
 
     @property
     def _is_prepared(self) -> bool:
@@ -132,7 +132,7 @@ class ModelLoader:
                 gc.freeze()  # the collector would look at all of torch and transformers again and again
                 self.warm_up()
         finally:
-            self._begins.release()
+            self._load_lock.release()
 
     def close(self) -> None:
         """End the captioning thread, once it has captioned what it has. The next caption starts another."""

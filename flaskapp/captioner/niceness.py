@@ -1,4 +1,4 @@
-"""How much of the cores captioning takes where other processes want them."""
+"""The scheduling priority of captioning threads."""
 
 import os
 import sys
@@ -8,10 +8,10 @@ from contextlib import suppress
 NICE = 5  # a captioning thread's niceness
 
 
-def give_way(niceness: int = NICE) -> None:
-    """Let others go first: the calling thread, and those that it starts, get a small share while there is other work.
+def lower_priority(niceness: int = NICE) -> None:
+    """Lower the priority of the calling thread, and of threads that it starts.
 
-    Requests are answered in between. Where the machine has other servers, theirs are as well.
+    Web workers, and other programs of the machine, then get the cores first.
     """
     if sys.platform == "linux":  # elsewhere only whole processes can be nice
         thread = threading.get_native_id()

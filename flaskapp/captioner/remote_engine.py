@@ -15,7 +15,7 @@ from flaskapp.captioner.generation import Generation
 from flaskapp.captioner.loader import LOADING
 from flaskapp.errors import CaptionerUnavailable, ClientLeft, DeadlineExceeded, EngineLost, ModelUnavailable
 
-LOOK = 0.5  # seconds between two looks whether a client has left
+POLL_INTERVAL = 0.5  # seconds between two checks for a disconnected client
 FRESH = 1.0  # seconds for which the engine's status is believed
 PATIENCE = 1.0  # seconds that it may take to tell
 IDLE = 30.0  # seconds that it may take to read a part of an image
@@ -50,12 +50,12 @@ class RemoteEngine:
         self._status = Status()
         self._asked = -FRESH  # on the monotonic clock
         self._is_silent = False  # the last time that it was asked
-        self._in_hand = 0
+        self._in_flight = 0
 
     @property
-    def in_hand(self) -> int:
+    def in_flight(self) -> int:
         """Requests of this process that the engine has not answered yet."""
-        return self._in_hand
+        return self._in_flight
 
     @property
     def status(self) -> Status:
@@ -107,14 +107,14 @@ class RemoteEngine:
 
     @contextmanager
     def counted(self) -> Iterator[None]:
-        """Count the block in `in_hand`."""
+        """Count the block in `in_flight`."""
         with self._lock:
-            self._in_hand += 1
+            self._in_flight += 1
         try:
             yield
         finally:
             with self._lock:
-                self._in_hand -= 1
+                self._in_flight -= 1
 
 
 def send_images(connection: socket.socket, images: Collection[np.ndarray]) -> None:
@@ -138,7 +138,7 @@ def receive_answer(
         left = until - time.monotonic()
         if left <= 0:
             raise DeadlineExceeded("the captions were not ready in time")
-        connection.settimeout(min(LOOK, left))
+        connection.settimeout(min(POLL_INTERVAL, left))
         try:
             connection.recv(1, socket.MSG_PEEK)
             break

@@ -14,9 +14,9 @@ from flaskapp import metrics
 from flaskapp.captioner.cache import CaptionCache
 from flaskapp.captioner.generation import Caption, Generation, GenerationSettings
 from flaskapp.captioner.loader import LOADING, ModelLoader
-from flaskapp.counted import Counted
 from flaskapp.errors import ClientLeft, FlaskappError, ModelUnavailable
-from flaskapp.trace import Trace
+from flaskapp.sized_iterable import SizedIterable
+from flaskapp.timings import Timings
 
 if TYPE_CHECKING:
     from flaskapp.captioner.loading import Loaded  # imports torch: elsewhere it is imported where it is needed first
@@ -27,7 +27,7 @@ WARMING_UP = "the model is warming up"
 STALLED = "the model makes no progress"
 WARM_UP_TOKENS = 4  # after the prompt: later ones take no longer
 WARM_UP_SIDE = 224  # pixels of the image
-LOOK = 0.5  # seconds between two looks whether a client has left
+POLL_INTERVAL = 0.5  # seconds between two checks for a disconnected client
 RETRY_AFTER = 5  # seconds
 
 
@@ -132,10 +132,10 @@ class Captioner(ModelLoader):
         has_left: Callable[[], bool] = lambda: False,
         *,
         deadline: float | None = None,
-        trace: Trace | None = None,
+        timings: Timings | None = None,
     ) -> list[list[str]]:
         """The texts of `describe`."""
-        described = self.describe(images, settings, has_left, deadline=deadline, trace=trace)
+        described = self.describe(images, settings, has_left, deadline=deadline, timings=timings)
         return [[caption.text for caption in captions] for captions in described]
 
     def describe(
@@ -145,7 +145,7 @@ class Captioner(ModelLoader):
         has_left: Callable[[], bool] = lambda: False,
         *,
         deadline: float | None = None,
-        trace: Trace | None = None,
+        timings: Timings | None = None,
         on_text: Callable[[str], object] | None = None,
         digests: Sequence[str] = (),
     ) -> list[list[Caption]]:
@@ -153,7 +153,7 @@ class Captioner(ModelLoader):
 
         They are taken one after the other, once there is room: a collection may decode each as it is asked for.
         `deadline` is in seconds from now, by default the configured one; with math.inf nothing is too late or too much.
-        Where the time went is noted in `trace`. While one image has one caption without a search, `on_text` is given
+        `timings` is told where the time went. While one image has one caption without a search, `on_text` is given
         the words that are sure, again and again as there are more: in a thread that must not wait. `digests` are the
         SHA-256 of the images' files: where captions are cached, or the same request is under way, none is decoded.
 
@@ -168,13 +168,13 @@ class Captioner(ModelLoader):
             return []
 
         def make() -> list[list[Caption]]:
-            pixels = Counted(len(images), lambda: map(loaded.preprocess, images))
-            captions = loaded.batcher.caption(pixels, generation, deadline, has_left, trace, on_text)
+            pixels = SizedIterable(len(images), lambda: map(loaded.preprocess, images))
+            captions = loaded.batcher.caption(pixels, generation, deadline, has_left, timings, on_text)
             self._warm_up_problem = None
             return captions
 
         is_cached = bool(self._configuration.cache_mb and digests)
-        captions = self._cache.captions(digests, generation, make, deadline, has_left, trace) if is_cached else make()
+        captions = self._cache.captions(digests, generation, make, deadline, has_left, timings) if is_cached else make()
         metrics.current.count_captions(self.name, sum(map(len, captions)))
         return captions
 
@@ -186,7 +186,7 @@ class Captioner(ModelLoader):
         """The model. It is loaded if need be, or waited for while it is being loaded."""
         self._check_refusal()
         until = time.monotonic() + patience
-        while not self._lock.acquire(timeout=LOOK):
+        while not self._lock.acquire(timeout=POLL_INTERVAL):
             if has_left():
                 raise ClientLeft("the client has left")
             if time.monotonic() >= until:

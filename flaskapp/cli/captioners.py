@@ -12,10 +12,10 @@ from flaskapp.captioner import GenerationSettings, captioner
 from flaskapp.cli.generation_options import option
 from flaskapp.cli.terminal import printable
 from flaskapp.client import Client, ClientError, LoginRefused, RequestRefused, ServerUnreachable
-from flaskapp.counted import Counted
 from flaskapp.errors import CaptionerUnavailable, InvalidGeneration, InvalidSetting, UnreadableImage
 from flaskapp.images import EncodedImage
 from flaskapp.machine import usable_cores
+from flaskapp.sized_iterable import SizedIterable
 
 REQUESTS_IN_FLIGHT = 16
 PATIENCE = 120.0  # seconds in which the hub is asked again for a model that it does not offer
@@ -71,7 +71,7 @@ class LocalCaptioner:
         self._stopped = threading.Event()
 
     def caption(self, path: Path) -> Captioned:
-        pixels = Counted(1, lambda: self._decode(path))
+        pixels = SizedIterable(1, lambda: self._decode(path))
         (captions,) = captioner.describe(pixels, self._settings, self._stopped.is_set, deadline=float("inf"))
         scores = [{"log_probability": each.log_probability, "tokens": each.tokens} for each in captions]
         texts = [each.text for each in captions]

@@ -22,8 +22,8 @@ from flaskapp.images.containers.container import MAX_EXIF, broken
 from flaskapp.images.formats import format_of
 from flaskapp.images.picture import Picture, threads
 from flaskapp.machine import usable_memory
+from flaskapp.semaphore import WeightedSemaphore
 from flaskapp.shared_room import SharedRoom
-from flaskapp.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ BYTES_OF_COMPARISON = 6  # more, of a JPEG without its end
 # Bytes for all images that are decoded at the same time: a fifth leaves room for the model and the processes in 1 GiB.
 BYTES_AT_ONCE = min(50_000_000 * BYTES_OF_OTHER_PIXEL, usable_memory() // 5)
 MOST_BYTES = usable_memory() // 3  # bytes for one image, which may exceed the fifth if it is alone
-turns = Turns(BYTES_AT_ONCE, wait=10, busy="too many large images at once", shared=SharedRoom())
+semaphore = WeightedSemaphore(BYTES_AT_ONCE, wait=10, busy="too many large images at once", shared=SharedRoom())
 
 # Pixels that a file may hold for each of the image's: the image, its alpha, a gain map, and the edges of tiles.
 MOST_CODED = 4
@@ -121,7 +121,7 @@ class EncodedImage:
         memory = self.memory(for_side)
         if memory > MOST_BYTES:
             raise UnreadableImage("the image takes more memory to decode than this server may use for one")
-        with turns.take(memory, patient=patient), _finding_memory():
+        with semaphore.take(memory, patient=patient), _finding_memory():
             if has_left():
                 raise ClientLeft("the client has left")
             yield threads.run(lambda: self.decode(for_side, has_left))

@@ -8,7 +8,7 @@ from flaskapp.captioner import captioner
 from flaskapp.database import Database
 from flaskapp.jobs.blobs import Blobs
 from flaskapp.jobs.in_process import InProcessWorker
-from flaskapp.jobs.keeper import Keeper
+from flaskapp.jobs.lease_renewer import LeaseRenewer
 from flaskapp.jobs.ledger import Ledger
 from flaskapp.jobs.queue import FOLDER, Queue
 from flaskapp.jobs.quotas import Quotas
@@ -27,13 +27,13 @@ def assemble(config: Mapping[str, Any], database: Database, folder: Path) -> Job
         ledger,
         blobs,
         queue,
-        Keeper(ledger, queue),
+        LeaseRenewer(ledger, queue),
         Webhooks(database, config["WEBHOOK_HOSTS"] or (), config["WEBHOOK_SECRET"] or ""),
         chunk_size=config["CAPTIONER_MAX_BATCH"],
         seconds_kept=config["JOB_TTL"],
     )
     if queue.is_local:
         jobs.on_wait = InProcessWorker(jobs).start  # gunicorn's configuration replaces it
-    work = Work(ledger, blobs, jobs.keeper, captioner, config["MAX_MEGAPIXELS"])
+    work = Work(ledger, blobs, jobs.lease_renewer, captioner, config["MAX_MEGAPIXELS"])
     queue.register(work.caption_chunk, jobs.tidy)
     return jobs

@@ -21,14 +21,14 @@ from typing import Any, NoReturn
 from celery.exceptions import SecurityWarning
 
 from flaskapp.captioner import captioner
-from flaskapp.captioner.niceness import give_way
+from flaskapp.captioner.niceness import lower_priority
 from flaskapp.errors import FlaskappError
 from flaskapp.jobs.service import Jobs
 
 log = logging.getLogger(__name__)
 
 TICK = 5.0  # seconds between two looks whether the master is there
-LOOK = 60.0  # seconds between two looks for work, and for what is old
+POLL_INTERVAL = 60.0  # seconds between two looks for work, and for what is old
 SHORTEST_LIFE, LONGEST_PAUSE = 1.0, 60.0  # seconds from a death to the next worker; doubled each time
 PATIENCE = 5.0  # seconds that a worker may take to finish its chunk when the server stops
 NOT_FOR_US = (  # sent by a terminal to all processes, or by name to those of the master
@@ -95,13 +95,13 @@ class Supervisor:
                 os.read(end, 4096)
         if self._heard in ready:
             self._is_wanted = True
-            self._next_look = time.monotonic() + LOOK
+            self._next_look = time.monotonic() + POLL_INTERVAL
 
     def _look(self) -> None:
         """Now and then: is there work, and what is old? A server that never had a job opens no database for that."""
         if time.monotonic() < self._next_look:
             return
-        self._next_look = time.monotonic() + LOOK
+        self._next_look = time.monotonic() + POLL_INTERVAL
         try:
             if self._jobs.queue.has_been_used:
                 self._is_wanted = self._jobs.ledger.has_work()
@@ -168,7 +168,7 @@ def work(jobs: Jobs, engines: list[str], on_work: Callable[[], None]) -> None:
     warnings.simplefilter("ignore", SecurityWarning)  # about root, which runs the server as well then
     jobs.queue.prepare()
     jobs.start_threads()
-    give_way()  # and no more: the lowest priority, that of the captioning thread, must hold no lock of the database
+    lower_priority()  # less than the captioning thread: with the lowest one, it must hold no lock of the database
     worker = jobs.queue.worker()
     worker.start()
     sys.exit(worker.exitcode)

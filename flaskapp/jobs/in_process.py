@@ -6,7 +6,7 @@ import warnings
 
 from celery.exceptions import SecurityWarning
 
-from flaskapp.captioner.niceness import give_way
+from flaskapp.captioner.niceness import lower_priority
 from flaskapp.jobs.service import Jobs
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ class InProcessWorker:
             warnings.simplefilter("ignore", SecurityWarning)  # the server runs as root as well then
             self._jobs.queue.prepare()
             self._jobs.start_threads()
-            give_way()
+            lower_priority()
             self._jobs.queue.worker().start()
         except BaseException:  # SystemExit as well: it would end this thread only, and silently
             log.exception("The thread for caption jobs failed; the next request for a job starts another")

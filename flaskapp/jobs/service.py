@@ -12,15 +12,15 @@ from flaskapp.errors import BlobStoreUnavailable, BrokerUnavailable, Unavailable
 from flaskapp.jobs.blobs import Blobs
 from flaskapp.jobs.bundle import Bundle, Limits, NamedFile, unpack
 from flaskapp.jobs.claims import ChunkId
-from flaskapp.jobs.keeper import Keeper
+from flaskapp.jobs.lease_renewer import LeaseRenewer
 from flaskapp.jobs.ledger import Ledger
 from flaskapp.jobs.queue import Queue
 from flaskapp.jobs.status import JobStatus
 from flaskapp.jobs.tables import ACTIVE, RECEIVING, Image, Job
 from flaskapp.jobs.webhooks import Webhooks
 from flaskapp.machine import usable_cores
+from flaskapp.semaphore import WeightedSemaphore
 from flaskapp.threads import Threads
-from flaskapp.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -38,24 +38,25 @@ class Jobs:
         ledger: Ledger,
         blobs: Blobs,
         queue: Queue,
-        keeper: Keeper,
+        lease_renewer: LeaseRenewer,
         webhooks: Webhooks,
         *,
         chunk_size: int,
         seconds_kept: int,
     ) -> None:
-        self.ledger, self.blobs, self.queue, self.keeper, self.webhooks = ledger, blobs, queue, keeper, webhooks
+        self.ledger, self.blobs, self.queue = ledger, blobs, queue
+        self.lease_renewer, self.webhooks = lease_renewer, webhooks
         self.on_wait: Callable[[], None] = lambda: None  # called when an unfinished job is submitted or read
         self._chunk_size = chunk_size
         self._seconds_kept = seconds_kept
         busy = "too many jobs arrive at once"
-        self._openings = Turns(1, wait=10, busy=busy)
-        self._turns = Turns(MEMORY, wait=10, busy=busy)
+        self._openings = WeightedSemaphore(1, wait=10, busy=busy)
+        self._turns = WeightedSemaphore(MEMORY, wait=10, busy=busy)
         self._threads = Threads(usable_cores())  # for the decompression of what was uploaded
 
     def start_threads(self) -> None:
         """Start the threads that a worker has beside the one that captions."""
-        self.keeper.start()
+        self.lease_renewer.start()
         self.webhooks.start()
 
     def submit(
@@ -72,7 +73,7 @@ class Jobs:
     ) -> JobStatus:
         """Take a job, or find the one that was made with the same key and content.
 
-        First its rows and files, then the messages: what is not sent then, the workers' keeper sends.
+        First its rows and files, then the messages: the workers' lease renewers send those that are lost.
         `client` is what quotas and turns go by. `admit` is called with the number of images of a new job that is within
         these quotas, and may refuse it by raising an error. `webhook` is the URL that gets the status of the ended job.
         `traceparent` is the trace that the work for a new job belongs to.

@@ -11,7 +11,6 @@ import numpy as np
 
 from flaskapp import trace_context
 from flaskapp.captioner import Captioner, GenerationSettings
-from flaskapp.counted import Counted
 from flaskapp.errors import (
     BlobStoreUnavailable,
     CaptionFailed,
@@ -28,8 +27,9 @@ from flaskapp.errors import (
 from flaskapp.images import EncodedImage
 from flaskapp.jobs.blobs import Blobs
 from flaskapp.jobs.claims import ChunkId, Claim, Outcome
-from flaskapp.jobs.keeper import Keeper
+from flaskapp.jobs.lease_renewer import LeaseRenewer
 from flaskapp.jobs.ledger import Ledger
+from flaskapp.sized_iterable import SizedIterable
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +47,10 @@ Saved = TypeVar("Saved")
 class Work:
     """The body of the task. It may come twice, late, or to several workers: a chunk is done once."""
 
-    def __init__(self, ledger: Ledger, blobs: Blobs, keeper: Keeper, captioner: Captioner, max_megapixels: int) -> None:
-        self._ledger, self._blobs, self._keeper, self._captioner = ledger, blobs, keeper, captioner
+    def __init__(
+        self, ledger: Ledger, blobs: Blobs, lease_renewer: LeaseRenewer, captioner: Captioner, max_megapixels: int
+    ) -> None:
+        self._ledger, self._blobs, self._lease_renewer, self._captioner = ledger, blobs, lease_renewer, captioner
         self._max_megapixels = max_megapixels
 
     def caption_chunk(self, job_id: str, number: int) -> None:
@@ -57,7 +59,7 @@ class Work:
         if claim is None:
             return
         job_id, number = claim.chunk
-        with trace_context.within(claim.traceparent), self._keeper.holding(claim) as is_gone:
+        with trace_context.within(claim.traceparent), self._lease_renewer.holding(claim) as is_gone:
             try:
                 self._caption(claim, is_gone)
                 log.info("Chunk %d of job %s is done", number, job_id)
@@ -150,7 +152,7 @@ class Work:
         self, images: Sequence[EncodedImage], settings: GenerationSettings, is_gone: Callable[[], bool]
     ) -> list[list[str]]:
         try:
-            counted = Counted(len(images), lambda: self._decode(images, is_gone))
+            counted = SizedIterable(len(images), lambda: self._decode(images, is_gone))
             return self._captioner.caption(counted, settings, is_gone, deadline=math.inf)
         except FlaskappError:
             raise

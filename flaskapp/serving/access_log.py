@@ -8,7 +8,7 @@ from typing import Any
 
 from gunicorn.glogging import Logger
 
-from flaskapp.trace import KEY
+from flaskapp.timings import KEY
 
 FORMAT = '%(h)s %(t)s "%(m)s %(U)s %(H)s" %(s)s %(b)s %(M)sms "%(a)s" %({x-request-id}o)s'
 
@@ -53,7 +53,7 @@ class AccessLogger(Logger):  # type: ignore[misc]
         if self.cfg.access_log_format != FORMAT:  # a configured format may use any of them
             atoms: dict[str, Any] = super().atoms(resp, req, _without_queries(environ), request_time)
             return atoms | {"{referer}i": _path(environ.get("HTTP_REFERER", "-"))}
-        trace = environ.get(KEY)
+        timings = environ.get(KEY)
         return {
             "h": environ.get("REMOTE_ADDR", "-"),
             "t": self.now(),
@@ -64,5 +64,5 @@ class AccessLogger(Logger):  # type: ignore[misc]
             "b": resp.sent,
             "M": request_time // timedelta(milliseconds=1),
             "a": environ.get("HTTP_USER_AGENT", "-"),
-            "{x-request-id}o": trace.id if trace else "-",
+            "{x-request-id}o": timings.id if timings else "-",
         }

@@ -12,7 +12,7 @@ from flask import has_request_context, request
 
 from flaskapp import trace_context
 from flaskapp.serving.access_log import FORMAT, AccessLogger
-from flaskapp.trace import KEY, Trace
+from flaskapp.timings import KEY, Timings
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class JSONLogger(AccessLogger):
 
 def _fields(resp: Any, environ: dict[str, Any], request_time: timedelta) -> dict[str, Any]:
     """What is said of a request: never its query string, its credentials or its body."""
-    trace: Trace = environ.get(KEY) or Trace()
+    timings: Timings = environ.get(KEY) or Timings()
     fields = {
         "method": environ["REQUEST_METHOD"],
         "path": environ["RAW_URI"].partition("?")[0],
@@ -81,11 +81,11 @@ def _fields(resp: Any, environ: dict[str, Any], request_time: timedelta) -> dict
         "duration_ms": round(request_time / timedelta(milliseconds=1), 1),
         "client": environ.get("REMOTE_ADDR"),
         "user_agent": environ.get("HTTP_USER_AGENT"),
-        "request_id": trace.id,
+        "request_id": timings.id,
     }
-    if trace.batch_size is not None:
-        fields["batch_size"] = trace.batch_size
-    return fields | {f"{part}_ms": round(1000 * seconds, 1) for part, seconds in trace.seconds.items()}
+    if timings.batch_size is not None:
+        fields["batch_size"] = timings.batch_size
+    return fields | {f"{part}_ms": round(1000 * seconds, 1) for part, seconds in timings.seconds.items()}
 
 
 def configure(form: str) -> None:

@@ -19,10 +19,10 @@ from gunicorn.http import errors
 from gunicorn.workers.ggevent import GeventWorker
 
 from flaskapp import metrics, trace_context
-from flaskapp.trace import new_id
+from flaskapp.timings import new_id
 
 HEAD = 5.0  # seconds in which the head of a request must have come
-LOOK = 1.0  # seconds between two looks whether this process is to end
+POLL_INTERVAL = 1.0  # seconds between two checks whether this process is to end
 LINGER = 2.0  # seconds that the rest of a refused request is thrown away, so that its sender gets to read the refusal
 READ_AT_ONCE = 2**16  # bytes
 
@@ -84,7 +84,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
             left = until - time.monotonic()
             if left <= 0 or not self.alive:
                 raise StopIteration
-            has_read = bool(gevent.select.select([sock], [], [], min(left, LOOK))[0])
+            has_read = bool(gevent.select.select([sock], [], [], min(left, POLL_INTERVAL))[0])
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """Answer what never became a request, in the shape of the application's errors."""

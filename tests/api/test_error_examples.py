@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 from jsonschema import Draft202012Validator
 from werkzeug.test import TestResponse
 
-from flaskapp.images.encoded import BYTES_AT_ONCE, turns
+from flaskapp.images.encoded import BYTES_AT_ONCE, semaphore
 from tests.api.compatible.images import base64_of
 from tests.api.test_caption import asset
 from tests.api.test_caption_jobs import submit
@@ -163,8 +163,8 @@ def test_what_the_server_s_state_refuses_gets_the_example(
 
     check(client.post("/login/", json={"username": "ada", "password": "wrong"}), "/login/", 401)
     check(client.post("/login/", json={"username": "ada", "password": "wrong"}), "/login/", 429)
-    monkeypatch.setattr(turns, "_wait", 0.01)  # not ten seconds
-    with turns.take(BYTES_AT_ONCE):
+    monkeypatch.setattr(semaphore, "_wait", 0.01)  # not ten seconds
+    with semaphore.take(BYTES_AT_ONCE):
         check(client.post("/cv_model/", data={"data": asset("star.png")}), "/cv_model/", 503)
     submit(client, "star.png", headers={"Idempotency-Key": "one"})
     check(submit(client, "circle_and_diamond.png", headers={"Idempotency-Key": "one"}), "/caption_jobs/", 409)

@@ -11,7 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from flaskapp.images.encoded import BYTES_AT_ONCE, turns
+from flaskapp.images.encoded import BYTES_AT_ONCE, semaphore
 from tests.api.test_caption_jobs import submit
 from tests.api.test_image_quota import balance
 from tests.conftest import ASSETS
@@ -80,8 +80,8 @@ def test_images_that_find_the_server_busy_are_given_back(
     make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch, ask: Callable[..., Any]
 ) -> None:
     client = make_app(**QUOTA).test_client()
-    monkeypatch.setattr(turns, "_wait", 0.01)  # not ten seconds
-    with turns.take(BYTES_AT_ONCE):
+    monkeypatch.setattr(semaphore, "_wait", 0.01)  # not ten seconds
+    with semaphore.take(BYTES_AT_ONCE):
         refused = ask(client, STAR)
     assert refused.status_code == 503
     assert balance(refused) == (9, 9)

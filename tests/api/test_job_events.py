@@ -205,7 +205,7 @@ def test_a_client_that_disconnects_ends_its_stream_and_a_server_that_stops_ends_
 
 
 def test_a_client_that_closes_its_sending_half_gets_nothing_but_events(server: Server) -> None:
-    """`departure` asks such a client by 100 Continue, which would be a part of the stream."""
+    """`client_disconnect` asks such a client by 100 Continue, which would be a part of the stream."""
     job = submit_to(server.url, [scene(0)[0]] * 200)
     with connected(server) as connection:
         connection.sendall(f"GET {urlsplit(job).path}/events HTTP/1.1\r\nHost: x\r\n\r\n".encode())

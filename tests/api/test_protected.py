@@ -13,7 +13,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from flaskapp import passwords, remembered
+from flaskapp import login_cache, passwords
 from flaskapp.accounts import Accounts
 from flaskapp.database import Database
 from tests.conftest import ASSETS, assert_error
@@ -132,13 +132,13 @@ def test_who_is_removed_is_out_when_the_memory_of_him_ends(
     app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = time.monotonic()
-    monkeypatch.setattr(app.extensions["accounts"], "_remembered", remembered.RememberedLogins(lambda: now))
+    monkeypatch.setattr(app.extensions["accounts"], "_login_cache", login_cache.LoginCache(lambda: now))
     assert check(client, *ADA).status_code == 200
     elsewhere = Accounts(Database(app.config["DATABASE_URL"]))  # what `flask users` is
     elsewhere.remove("ada")
     elsewhere.close()
     assert check(client, *ADA).status_code == 200
-    now += remembered.SECONDS
+    now += login_cache.SECONDS
     assert check(client, *ADA).status_code == 401
 
 

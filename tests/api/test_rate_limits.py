@@ -146,7 +146,7 @@ def test_guesses_from_many_addresses_are_limited_by_the_name_and_its_owner_stays
     assert guessed == [401, 401, 401, 429, 429]
     assert asked_from(client, "10.0.1.9", ADA_BASIC) == 429, "the right one, from a new address"
     assert asked_from(client, "10.0.1.9", ("bob", "wrong")) == 401, "each name has a limit of its own"
-    client.application.extensions["accounts"]._remembered._logins.clear()  # as after a minute
+    client.application.extensions["accounts"]._login_cache._logins.clear()  # as after a minute
     assert asked_from(client, "10.0.0.1", ADA_BASIC) == 200
     answer = client.post("/login/", json=ADA, environ_base={"REMOTE_ADDR": "10.0.1.10"})
     assert_error(answer, 429)
@@ -215,7 +215,7 @@ def test_a_light_request_does_not_pass_the_limiter(make_app: Callable[..., Flask
     assert [hook.__name__ for hook in app.before_request_funcs[None]] == ["refuse_other_spellings"]
     assert not app.teardown_request_funcs[None]
     hooks = [hook.__module__ for hook in app.after_request_funcs[None]]
-    assert hooks == ["flaskapp.api.observed"]
+    assert hooks == ["flaskapp.api.request_metrics"]
 
 
 def test_while_the_storage_is_down_a_worker_counts_for_itself(

@@ -9,12 +9,12 @@ import pytest
 
 from flaskapp import metrics
 from flaskapp.captioner.batcher import Batcher
-from flaskapp.counted import Counted
 from flaskapp.errors import (
     ClientLeft,
     DeadlineExceeded,
     TooBusy,
 )
+from flaskapp.sized_iterable import SizedIterable
 from tests.captioner.batching import FALLBACK, SETTINGS, ask, hold, teach, texts, wait_until_waiting
 from tests.captioner.stand_in import StandIn
 
@@ -137,7 +137,7 @@ def test_what_takes_too_long_to_decode_is_given_up_and_holds_no_place(
         yield "second"
 
     with pytest.raises(DeadlineExceeded):
-        batcher.caption(Counted(2, decode), SETTINGS, 0.01)
+        batcher.caption(SizedIterable(2, decode), SETTINGS, 0.01)
     engine.gate.set()
     assert texts(batcher.caption(["a", "b"], SETTINGS, 30)) == [["a"], ["b"]]
     assert not any("first" in batch for batch in engine.batches)

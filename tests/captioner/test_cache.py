@@ -10,7 +10,7 @@ import pytest
 from flaskapp.captioner.cache import CaptionCache
 from flaskapp.captioner.generation import Caption, Generation
 from flaskapp.errors import CaptionFailed, ClientLeft, DeadlineExceeded
-from flaskapp.trace import Trace
+from flaskapp.timings import Timings
 
 GREEDY = Generation()
 MEGABYTE = 2**20
@@ -44,9 +44,9 @@ def ask(
     deadline: float = 30,
     has_left: Callable[[], bool] = never,
 ) -> tuple[list[str], bool]:
-    trace = Trace()
-    captions = cache.captions(digests, generation, lambda: model.make(len(digests)), deadline, has_left, trace)
-    return [each[0].text for each in captions], "cache" in trace.seconds
+    timings = Timings()
+    captions = cache.captions(digests, generation, lambda: model.make(len(digests)), deadline, has_left, timings)
+    return [each[0].text for each in captions], "cache" in timings.seconds
 
 
 def test_the_same_file_with_the_same_settings_is_known() -> None:

@@ -17,7 +17,6 @@ from flaskapp.captioner.engine_client import EngineClient
 from flaskapp.captioner.engine_server import EngineServer
 from flaskapp.captioner.generation import Generation
 from flaskapp.captioner.loader import LOADING
-from flaskapp.counted import Counted
 from flaskapp.errors import (
     ClientLeft,
     DeadlineExceeded,
@@ -26,7 +25,8 @@ from flaskapp.errors import (
     ModelUnavailable,
     UnreadableImage,
 )
-from flaskapp.trace import Trace
+from flaskapp.sized_iterable import SizedIterable
+from flaskapp.timings import Timings
 
 IMAGES = [np.full((64, 64 + 8 * number, 3), 40 * number, np.uint8) for number in range(3)]
 NARROW = np.zeros((1, 500, 3), np.uint8)
@@ -123,10 +123,10 @@ def test_what_is_said_of_the_model_is_what_it_says_itself(client: EngineClient, 
 
 
 def test_where_the_time_went_is_noted(client: EngineClient) -> None:
-    trace = Trace()
-    client.describe(IMAGES, GenerationSettings(), trace=trace)
-    assert {"decode", "queue", "model"} <= trace.seconds.keys()
-    assert trace.batch_size in range(1, len(IMAGES) + 1)
+    timings = Timings()
+    client.describe(IMAGES, GenerationSettings(), timings=timings)
+    assert {"decode", "queue", "model"} <= timings.seconds.keys()
+    assert timings.batch_size in range(1, len(IMAGES) + 1)
 
 
 def test_a_setting_beyond_the_model_is_named(client: EngineClient) -> None:
@@ -147,7 +147,7 @@ def test_an_image_that_cannot_be_decoded_leaves_nothing_behind(client: EngineCli
         raise UnreadableImage("it is broken")
 
     with pytest.raises(UnreadableImage, match="broken"):
-        client.describe(Counted(2, decode), GenerationSettings())
+        client.describe(SizedIterable(2, decode), GenerationSettings())
     batcher = local._ready(60).batcher
     wait_until(lambda: not batcher._expected and not batcher._waiting)
     assert client.caption(IMAGES, GenerationSettings())
@@ -161,7 +161,7 @@ def test_nothing_is_decoded_for_who_is_refused(client: EngineClient) -> None:
         yield IMAGES[0]
 
     with pytest.raises(InvalidGeneration):
-        client.describe(Counted(1, decode), GenerationSettings(prompt="a"))
+        client.describe(SizedIterable(1, decode), GenerationSettings(prompt="a"))
     assert not asked
 
 
@@ -222,7 +222,7 @@ def test_an_engine_that_never_answers_is_given_up_after_the_deadline(
 
 
 def test_a_client_that_left_closes_its_request(listener: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flaskapp.captioner.remote_engine.LOOK", 0.05)
+    monkeypatch.setattr("flaskapp.captioner.remote_engine.POLL_INTERVAL", 0.05)
     client = EngineClient([listener.getsockname()], 30)
     with pytest.raises(ClientLeft):
         client.describe(IMAGES, GenerationSettings(), lambda: True)

@@ -2,7 +2,7 @@ import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from flaskapp.captioner.niceness import NICE, give_way
+from flaskapp.captioner.niceness import NICE, lower_priority
 
 
 def test_a_thread_that_gives_way_is_nice_and_so_are_those_that_it_starts_and_no_others() -> None:
@@ -10,7 +10,7 @@ def test_a_thread_that_gives_way_is_nice_and_so_are_those_that_it_starts_and_no_
         return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
     def be_nice() -> tuple[int, int]:
-        give_way()
+        lower_priority()
         with ThreadPoolExecutor(1) as started:
             return niceness(), started.submit(niceness).result(30)
 

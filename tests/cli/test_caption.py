@@ -15,7 +15,7 @@ from flask import Flask
 from flaskapp.captioner import captioner
 from flaskapp.cli import captioners
 from flaskapp.images import EncodedImage, Picture, encoded
-from flaskapp.turns import Turns
+from flaskapp.semaphore import WeightedSemaphore
 from tests.captioner.prompted import write_blip
 from tests.cli.captioning import CIRCLE_AND_DIAMOND, STAR, Run
 from tests.conftest import ASSETS
@@ -190,7 +190,7 @@ def test_few_images_are_decoded_at_once_and_few_are_looked_for_ahead(
 def test_large_images_wait_for_their_turn_as_long_as_it_takes(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(encoded, "turns", Turns(1, wait=0, busy="too many large images at once"))
+    monkeypatch.setattr(encoded, "semaphore", WeightedSemaphore(1, wait=0, busy="too many large images at once"))
     monkeypatch.setattr(captioners, "usable_cores", lambda: 8)
     for number in range(32):
         (tmp_path / f"{number:02}.png").hardlink_to(ASSETS / "star.png")

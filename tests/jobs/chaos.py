@@ -30,7 +30,7 @@ from tests.redis_server import started_redis
 
 ANSWER = 10.0  # seconds in which `/` is answered, whatever happens
 REFUSAL = 20.0  # seconds in which a server that is cut off says 503
-TAKE_OVER = 90.0  # seconds: a lease, and two looks of the others' keepers; or, for a whole job, this once more
+TAKE_OVER = 90.0  # seconds: a lease, and two sweeps of the other workers; or, for a whole job, this once more
 COUNT_WRITES = """
     CREATE TABLE written (number int);
     CREATE FUNCTION count_writes() RETURNS trigger LANGUAGE plpgsql AS

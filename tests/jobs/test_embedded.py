@@ -85,7 +85,9 @@ def test_a_job_is_done_by_a_modest_worker_that_comes_with_the_first_and_goes_wit
     (worker,) = children(supervisor)
     assert total(server, "captions_total") == len(scenes)
     usual = children(server.process.pid)[supervisor]
-    assert nicenesses(worker) == {usual, min(19, usual + NICE)}, "the keeper, who reads and writes"
+    assert nicenesses(worker) == {usual, min(19, usual + NICE)}, (
+        "the lease renewer has the usual one: it reads and writes"
+    )
     server.stop()
     assert not is_alive(supervisor)
     assert not is_alive(worker)

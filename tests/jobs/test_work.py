@@ -273,16 +273,16 @@ def test_a_file_of_the_store_is_whole_while_it_is_written_again(jobs: Jobs) -> N
     assert [file.name for file in Path(jobs.blobs._url, job_id).iterdir()] == ["0"]
 
 
-def test_the_keeper_sends_again_what_was_lost_and_no_more(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lost_messages_are_sent_again_and_no_others(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     job_id = submit(jobs, STAR_FILE)
     monkeypatch.setattr(ledgers, "GRACE", -1.0)
-    jobs.keeper.sweep()
+    jobs.lease_renewer.sweep()
     assert messages(jobs) == [(job_id, 0)], "it was there, and is no second time"
     assert jobs.queue.is_empty()
-    jobs.keeper.sweep()
+    jobs.lease_renewer.sweep()
     assert messages(jobs) == [(job_id, 0)]
     work(jobs, job_id)
-    jobs.keeper.sweep()
+    jobs.lease_renewer.sweep()
     assert messages(jobs) == []
 
 

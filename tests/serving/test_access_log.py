@@ -11,7 +11,7 @@ import pytest
 from gunicorn.config import Config
 
 from flaskapp.serving.access_log import FORMAT, AccessLogger
-from flaskapp.trace import KEY, Trace
+from flaskapp.timings import KEY, Timings
 
 ENVIRON = {
     "REMOTE_ADDR": "10.0.0.1", "REQUEST_METHOD": "GET", "PATH_INFO": "/items/5", "QUERY_STRING": "q=secret",
@@ -30,7 +30,7 @@ def line(access_log_format: str, **variables: Any) -> str:
 
 
 def test_the_line_has_method_path_status_bytes_time_and_id_and_no_query() -> None:
-    written = line(FORMAT, **{KEY: Trace("abc-123")})
+    written = line(FORMAT, **{KEY: Timings("abc-123")})
     assert written.startswith("10.0.0.1 [")
     assert written.endswith('] "GET /items/5 HTTP/1.1" 200 14 1234ms "curl" abc-123')
 

@@ -13,7 +13,7 @@ from flaskapp.api.protected import username
 from flaskapp.errors import TooBusy
 from flaskapp.jobs import JobStatus
 from flaskapp.jobs.progress import follow
-from flaskapp.serving import departure
+from flaskapp.serving import client_disconnect
 from flaskapp.threads import under_gevent
 
 MAX_STREAMS = 200 if under_gevent() else 16  # of one process; without gevent each holds a thread
@@ -65,7 +65,7 @@ def events(job_id: str, last_event_id: str | None = None) -> Response:
 
 def _is_over() -> Callable[[], bool]:
     """Whether this client disconnected, or the server is shutting down; an EventSource then connects to another."""
-    has_left = departure.watch(request.environ, is_answered=True)
+    has_left = client_disconnect.watch(request.environ, is_answered=True)
     is_stopping: Callable[[], bool] = current_app.extensions.get("is_stopping", lambda: False)
     return lambda: has_left() or is_stopping()
 

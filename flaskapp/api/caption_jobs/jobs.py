@@ -56,8 +56,8 @@ def submit(
             # On an error the images are given back. A retry with the same key that finds the job stored is then free.
             until_taken.enter_context(image_quota.admit(images))
 
-        trace = trace_context.current()
-        job = jobs().submit(data, _limits(), settings, username(), key, client(), admit, webhook, trace)
+        timings = trace_context.current()
+        job = jobs().submit(data, _limits(), settings, username(), key, client(), admit, webhook, timings)
     return job, {"Location": url_for("caption_jobs.find", job_id=job.id)}
 
 

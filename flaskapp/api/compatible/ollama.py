@@ -30,9 +30,9 @@ from flaskapp.api.compatible.ollama_schemas import (
 )
 from flaskapp.api.compatible.streaming import Stream, in_words
 from flaskapp.api.describe import warning
-from flaskapp.api.observed import trace_of_request
+from flaskapp.api.request_metrics import timings_of_request
 from flaskapp.captioner import GenerationSettings, captioner
-from flaskapp.trace import Trace
+from flaskapp.timings import Timings
 
 LINES = "application/x-ndjson"
 LATEST = ":latest"  # clients put it behind a name that has no tag
@@ -85,16 +85,16 @@ def _answer(
         chat.model_name(waits=True)
         loaded = _about(model) | shaped("") | {"done": True, "done_reason": "load"}
         return Response(_line(loaded), mimetype=LINES) if is_streamed else loaded
-    trace = trace_of_request()
+    timings = timings_of_request()
     if is_streamed:
         parts = Stream(question, wanted)
-        return parts.response(map(_line, _parts(parts, model, shaped, trace)), LINES)
+        return parts.response(map(_line, _parts(parts, model, shaped, timings)), LINES)
     answer = chat.answer(question, wanted)
-    return _about(model) | shaped(answer.text()) | _end(answer, trace)
+    return _about(model) | shaped(answer.text()) | _end(answer, timings)
 
 
 def _parts(
-    parts: Stream, model: str, shaped: Callable[[str], dict[str, Any]], trace: Trace
+    parts: Stream, model: str, shaped: Callable[[str], dict[str, Any]], timings: Timings
 ) -> Iterator[dict[str, Any]]:
     for part in parts:
         if isinstance(part, str):
@@ -102,20 +102,20 @@ def _parts(
         elif isinstance(part, Exception):
             yield {"error": in_words(part)}
         else:
-            yield _about(model) | shaped("") | _end(part, trace)
+            yield _about(model) | shaped("") | _end(part, timings)
 
 
-def _end(answer: chat.Answer, trace: Trace) -> dict[str, Any]:
+def _end(answer: chat.Answer, timings: Timings) -> dict[str, Any]:
     """What the last part of an answer says besides."""
     return {
         "done": True,
         "done_reason": "length" if answer.is_cut() else "stop",
-        "total_duration": _nanoseconds(sum(trace.seconds.values())),
+        "total_duration": _nanoseconds(sum(timings.seconds.values())),
         "load_duration": 0,
         "prompt_eval_count": answer.prompt_tokens,
-        "prompt_eval_duration": _nanoseconds(trace.seconds.get("decode", 0)),
+        "prompt_eval_duration": _nanoseconds(timings.seconds.get("decode", 0)),
         "eval_count": answer.completion_tokens,
-        "eval_duration": _nanoseconds(trace.seconds.get("model", 0)),
+        "eval_duration": _nanoseconds(timings.seconds.get("model", 0)),
         **warning(*answer.warnings),
     }
 

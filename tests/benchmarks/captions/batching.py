@@ -14,8 +14,8 @@ from torch import Tensor
 from flaskapp.captioner.batcher import Batcher
 from flaskapp.captioner.engine.engine import Engine
 from flaskapp.captioner.generation import Generation
-from flaskapp.captioner.job import Job
 from flaskapp.captioner.runner import Runner
+from flaskapp.captioner.work_item import WorkItem
 from flaskapp.machine import usable_cores
 from tests.benchmarks.captions.engines import SETTINGS, load_checkpoint
 from tests.benchmarks.captions.load import closed_loop, poisson
@@ -29,14 +29,14 @@ PATIENCE = math.inf  # seconds: nothing is refused
 class JoiningRunner(Runner):
     """Lets images join a running batch at its next token."""
 
-    def __init__(self, engine: Engine, take: Callable[[int], list[Job]]) -> None:
+    def __init__(self, engine: Engine, take: Callable[[int], list[WorkItem]]) -> None:
         super().__init__(engine)
         self._take = take
 
     def step(self) -> None:
         super().step()
-        if self.running and (jobs := self._take(len(self.running))):
-            self.start(jobs)
+        if self.running and (items := self._take(len(self.running))):
+            self.start(items)
 
 
 class JoiningBatcher(Batcher):
@@ -45,7 +45,7 @@ class JoiningBatcher(Batcher):
         (lane,) = self.lanes
         lane.runner = JoiningRunner(
             engine,
-            lambda running: self.take(lane, self.max_batch - running, lambda job: job.generation.fallback is None),
+            lambda running: self.take(lane, self.max_batch - running, lambda item: item.generation.fallback is None),
         )
 
 

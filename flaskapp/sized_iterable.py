@@ -1,4 +1,4 @@
-"""A collection whose size is known, and whose members are made one after the other as they are asked for."""
+"""A collection of known size whose members are made one at a time, during iteration."""
 
 from collections.abc import Callable, Collection, Iterator
 from typing import TypeVar
@@ -6,7 +6,7 @@ from typing import TypeVar
 Member = TypeVar("Member")
 
 
-class Counted(Collection[Member]):
+class SizedIterable(Collection[Member]):
     def __init__(self, size: int, iterate: Callable[[], Iterator[Member]]) -> None:
         self._size, self._iterate = size, iterate
 

@@ -1,4 +1,4 @@
-"""A worker's second thread: it renews the claims that the first one works under, and looks for lost messages."""
+"""A worker's second thread: it renews the leases of its claims, and sends lost messages again."""
 
 import logging
 import os
@@ -18,7 +18,7 @@ RENEW = 4.0  # seconds; some times in a lease
 SWEEP = 8.0  # seconds
 
 
-class Keeper:
+class LeaseRenewer:
     def __init__(self, ledger: Ledger, queue: Queue) -> None:
         self._ledger, self._queue = ledger, queue
         self._held: dict[Claim, threading.Event] = {}  # set when the claim is gone
@@ -44,9 +44,9 @@ class Keeper:
         with self._lock:
             if self._process != os.getpid():
                 self._process = os.getpid()
-                threading.Thread(target=self._live, name="keeper", daemon=True).start()
+                threading.Thread(target=self._run, name="lease-renewer", daemon=True).start()
 
-    def _live(self) -> None:
+    def _run(self) -> None:
         while True:
             try:
                 self._renew()
@@ -54,9 +54,9 @@ class Keeper:
                     self._next_sweep = time.monotonic() + SWEEP
                     self.sweep()
             except Unavailable as error:
-                log.warning("The keeper of claims could not do its work: %s", error)
+                log.warning("Claims could not be renewed: %s", error)
             except Exception:  # nothing may end it: leases would run out
-                log.exception("The keeper of claims failed")
+                log.exception("The renewal of claims failed")
             time.sleep(RENEW)
 
     def _renew(self) -> None:

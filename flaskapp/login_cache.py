@@ -12,8 +12,8 @@ SECONDS = 60
 ENTRIES = 1024
 
 
-class RememberedLogins:
-    """Clients, names and passwords, in this process's memory alone, and only as keyed hashes.
+class LoginCache:
+    """Clients, names and passwords, as keyed hashes, in the memory of this process.
 
     A hit does not extend an entry's time: a login that was removed, or has another password, is refused within SECONDS.
     The client is a part of the key: another client's guess is checked and counted, even while the owner is active.

@@ -4,17 +4,17 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from flaskapp.errors import TooBusy
-from flaskapp.turns import MOST_WAITING, Turns
+from flaskapp.semaphore import MOST_WAITING, WeightedSemaphore
 
 
 def test_no_more_is_taken_at_once_than_there_is_room_for() -> None:
-    turns = Turns(5, 30, "busy")
+    semaphore = WeightedSemaphore(5, 30, "busy")
     lock = threading.Lock()
     taken = most = 0
 
     def work(amount: int) -> None:
         nonlocal taken, most
-        with turns.take(amount):
+        with semaphore.take(amount):
             with lock:
                 taken += amount
                 most = max(most, taken)
@@ -27,67 +27,67 @@ def test_no_more_is_taken_at_once_than_there_is_room_for() -> None:
 
 
 def test_who_waits_too_long_is_told_to_come_back_and_takes_nothing() -> None:
-    turns = Turns(2, 0.01, "too much at once")
-    with turns.take(2), pytest.raises(TooBusy, match="too much at once") as caught, turns.take():
+    semaphore = WeightedSemaphore(2, 0.01, "too much at once")
+    with semaphore.take(2), pytest.raises(TooBusy, match="too much at once") as caught, semaphore.take():
         pass
     assert caught.value.retry_after > 0
-    with turns.take(2):
+    with semaphore.take(2):
         pass
 
 
 def test_the_patient_wait_for_their_turn_as_long_as_it_takes() -> None:
-    turns = Turns(1, 0, "busy")
+    semaphore = WeightedSemaphore(1, 0, "busy")
     done = []
 
     def wait(number: int) -> None:
-        with turns.take(patient=True):
+        with semaphore.take(patient=True):
             done.append(number)
 
     with ThreadPoolExecutor(MOST_WAITING + 1) as pool:
-        with turns.take():
+        with semaphore.take():
             waiting = pool.map(wait, range(MOST_WAITING + 1))
-            with turns._changed:
-                assert turns._changed.wait_for(lambda: len(turns._waiting) == MOST_WAITING + 1, 30)
+            with semaphore._changed:
+                assert semaphore._changed.wait_for(lambda: len(semaphore._waiting) == MOST_WAITING + 1, 30)
             assert done == []
         list(waiting)
     assert sorted(done) == list(range(MOST_WAITING + 1))
 
 
 def test_what_is_larger_than_all_the_room_is_done_alone() -> None:
-    turns = Turns(2, 0.01, "busy")
-    with turns.take(1000), pytest.raises(TooBusy), turns.take():
+    semaphore = WeightedSemaphore(2, 0.01, "busy")
+    with semaphore.take(1000), pytest.raises(TooBusy), semaphore.take():
         pass
 
 
 def test_a_turn_is_given_back_after_a_failure() -> None:
-    turns = Turns(1, 0.01, "busy")
+    semaphore = WeightedSemaphore(1, 0.01, "busy")
     for _ in range(3):
-        with pytest.raises(ValueError, match="broken"), turns.take():
+        with pytest.raises(ValueError, match="broken"), semaphore.take():
             raise ValueError("broken")
 
 
 def test_who_comes_first_goes_first_however_much_it_takes() -> None:
-    turns = Turns(2, 30, "busy")
+    semaphore = WeightedSemaphore(2, 30, "busy")
     order: list[int] = []
 
     def work(amount: int) -> None:
-        with turns.take(amount):
+        with semaphore.take(amount):
             order.append(amount)
 
     with ThreadPoolExecutor(2) as pool:
-        with turns.take(1):
+        with semaphore.take(1):
             large = pool.submit(work, 2)
-            with turns._changed:
-                assert turns._changed.wait_for(lambda: len(turns._waiting) == 1, 30)
+            with semaphore._changed:
+                assert semaphore._changed.wait_for(lambda: len(semaphore._waiting) == 1, 30)
             small = pool.submit(work, 1)
-            with turns._changed:
-                assert turns._changed.wait_for(lambda: len(turns._waiting) == 2, 30)
+            with semaphore._changed:
+                assert semaphore._changed.wait_for(lambda: len(semaphore._waiting) == 2, 30)
         large.result(30)
         small.result(30)
     assert order == [2, 1]
 
 
 def test_not_everybody_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flaskapp.turns.MOST_WAITING", 0)
-    with pytest.raises(TooBusy), Turns(1, 30, "busy").take():
+    monkeypatch.setattr("flaskapp.semaphore.MOST_WAITING", 0)
+    with pytest.raises(TooBusy), WeightedSemaphore(1, 30, "busy").take():
         pass

@@ -1,4 +1,4 @@
-"""Whether the client of a WSGI request is still connected: otherwise its answer need not be finished."""
+"""Detects that the client of a WSGI request has disconnected."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""Work that takes much of the machine is done by a few at once; the others wait for their turn, but not for long."""
+"""A weighted FIFO semaphore with a timeout and a bounded queue."""
 
 import math
 import threading
@@ -14,11 +14,8 @@ RETRY_AFTER = 2  # seconds
 MOST_WAITING = 32  # later ones would hardly have a turn in time
 
 
-class Turns:
-    """Room in this process for so much work at once, taken in the order of arrival.
-
-    Work that is larger than all the room is done alone.
-    """
+class WeightedSemaphore:
+    """Admits work of up to `room` units at once, in the order of arrival. Larger work is admitted alone."""
 
     def __init__(self, room: int, wait: float, busy: str, shared: SharedRoom | None = None) -> None:
         """A caller that has waited for `wait` seconds, or comes when too many wait, gets TooBusy that says `busy`.
@@ -32,7 +29,7 @@ class Turns:
 
     @contextmanager
     def take(self, amount: int = 1, *, patient: bool = False) -> Iterator[None]:
-        """`patient`: wait as long as it takes, among however many."""
+        """Hold `amount` units during the block. `patient`: without a timeout, and without a bound of the queue."""
         amount = min(amount, self._room)
         until = math.inf if patient else time.monotonic() + self._wait
         self._enter(amount, patient)

@@ -1,4 +1,4 @@
-"""One image of a request on its way through the model, and what its request is told of the way."""
+"""One image of a request in the queue and in the model, and the timings of its request."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flaskapp.captioner.generation import Caption, Generation
-from flaskapp.trace import Trace
+from flaskapp.timings import Timings
 
 
 @dataclass(eq=False)
-class Job:
-    """It is abandoned when its request is given up."""
+class WorkItem:
+    """Abandoned when its request times out or its client disconnects."""
 
     pixels: Any
     generation: Generation
@@ -28,9 +28,9 @@ class Job:
         self.began = time.perf_counter()
 
 
-def note(trace: Trace, jobs: Sequence[Job]) -> None:
+def note(timings: Timings, items: Sequence[WorkItem]) -> None:
     """Where a request's time went: in the queue until its first image began, and from then on in the model."""
     now = time.perf_counter()
-    began = min((job.began for job in jobs if job.began is not None), default=now)
-    trace.seconds |= {"queue": began - jobs[-1].submitted, "model": now - began}
-    trace.batch_size = max((job.batch_size for job in jobs if job.began is not None), default=None)
+    began = min((item.began for item in items if item.began is not None), default=now)
+    timings.seconds |= {"queue": began - items[-1].submitted, "model": now - began}
+    timings.batch_size = max((item.batch_size for item in items if item.began is not None), default=None)

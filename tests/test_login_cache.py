@@ -1,5 +1,5 @@
-from flaskapp import remembered
-from flaskapp.remembered import RememberedLogins
+from flaskapp import login_cache
+from flaskapp.login_cache import LoginCache
 
 
 class Clock:
@@ -11,7 +11,7 @@ class Clock:
 
 
 def test_a_pair_is_remembered_and_its_like_are_not() -> None:
-    pairs = RememberedLogins()
+    pairs = LoginCache()
     pairs.add("1", "ab", "c")
     assert ("1", "ab", "c") in pairs
     for other in (
@@ -27,25 +27,25 @@ def test_a_pair_is_remembered_and_its_like_are_not() -> None:
 
 def test_a_pair_is_forgotten_in_time_however_often_it_comes() -> None:
     clock = Clock()
-    pairs = RememberedLogins(clock)
+    pairs = LoginCache(clock)
     pairs.add("1", "ada", "secret")
-    for clock.now in range(remembered.SECONDS):
+    for clock.now in range(login_cache.SECONDS):
         assert ("1", "ada", "secret") in pairs
-    clock.now = remembered.SECONDS
+    clock.now = login_cache.SECONDS
     assert ("1", "ada", "secret") not in pairs
 
 
 def test_only_so_many_are_remembered() -> None:
-    pairs = RememberedLogins()
-    for number in range(remembered.ENTRIES + 1):
+    pairs = LoginCache()
+    for number in range(login_cache.ENTRIES + 1):
         pairs.add("1", "ada", str(number))
-    assert len(pairs._logins) == remembered.ENTRIES
+    assert len(pairs._logins) == login_cache.ENTRIES
 
 
 def test_no_name_and_no_password_is_kept_and_two_processes_keep_different_hashes() -> None:
     kept = []
     for _ in range(2):
-        pairs = RememberedLogins()
+        pairs = LoginCache()
         pairs.add("1", "ada-canary", "canary-secret")
         assert "canary" not in str(vars(pairs)) + str(list(pairs._logins))
         kept += list(pairs._logins)

@@ -1,4 +1,4 @@
-"""What is noted of one request while it is answered: for its log line, its headers and the metrics."""
+"""The id and the timings of one request: for its log line, its headers and the metrics."""
 
 import random
 import re
@@ -10,12 +10,12 @@ from typing import Any
 
 from flaskapp import trace_context
 
-KEY = "flaskapp.trace"  # in the WSGI environment
-SANE = re.compile(r"[A-Za-z0-9._~:/+=-]{1,128}")  # what a client's request id may be
+KEY = "flaskapp.timings"  # in the WSGI environment
+REQUEST_ID = re.compile(r"[A-Za-z0-9._~:/+=-]{1,128}")  # what a client's request id may be
 
 
 @dataclass(slots=True)
-class Trace:
+class Timings:
     id: str = ""
     began: float = field(default_factory=time.perf_counter)
     seconds: dict[str, float] = field(default_factory=dict)  # that its parts took
@@ -31,16 +31,16 @@ class Trace:
             self.seconds[part] = time.perf_counter() - began
 
 
-def begin(environ: MutableMapping[str, Any]) -> Trace:
-    """Put a trace into the environment of a WSGI request, under the id that it came with if that is a sane one.
+def begin(environ: MutableMapping[str, Any]) -> Timings:
+    """Put timings into the environment of a WSGI request, with the id that it came with if that is a valid one.
 
     The thread continues the distributed trace that the request belongs to.
     """
     trace_context.begin(trace_context.parse(environ.get("HTTP_TRACEPARENT")))
     given = environ.get("HTTP_X_REQUEST_ID")
-    trace = Trace(given if given and SANE.fullmatch(given) else new_id())
-    environ[KEY] = trace
-    return trace
+    timings = Timings(given if given and REQUEST_ID.fullmatch(given) else new_id())
+    environ[KEY] = timings
+    return timings
 
 
 def new_id() -> str:

@@ -8,28 +8,28 @@ from flask import Flask, Response
 
 from flaskapp import metrics
 from flaskapp.api.request import Request
-from flaskapp.trace import Trace
+from flaskapp.timings import Timings
 
 
 def init_app(app: Flask) -> None:
     app.after_request(observe)
 
 
-def trace_of_request() -> Trace:
+def timings_of_request() -> Timings:
     """Of the request that is being answered."""
-    return cast(Request, flask.request).trace
+    return cast(Request, flask.request).timings
 
 
 def observe(response: Response) -> Response:
     request = cast(Request, flask.request._get_current_object())  # type: ignore[attr-defined] # once, not at each look
-    response.headers.add("X-Request-ID", request.trace.id)
-    if request.trace.seconds:
-        parts = [f"{part};dur={1000 * seconds:.1f}" for part, seconds in dict(request.trace.seconds).items()]
+    response.headers.add("X-Request-ID", request.timings.id)
+    if request.timings.seconds:
+        parts = [f"{part};dur={1000 * seconds:.1f}" for part, seconds in dict(request.timings.seconds).items()]
         response.headers.add("Server-Timing", ", ".join(parts))
     metrics.current.count_request(
         request.method,
         request.url_rule.rule if request.url_rule else metrics.UNKNOWN,
         response.status_code,
-        time.perf_counter() - request.trace.began,
+        time.perf_counter() - request.timings.began,
     )
     return response
