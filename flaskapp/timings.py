@@ -4,11 +4,13 @@ import random
 import re
 import time
 from collections.abc import Iterator, MutableMapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from flaskapp import trace_context
+
+Value = TypeVar("Value")
 
 KEY = "flaskapp.timings"  # in the WSGI environment
 REQUEST_ID = re.compile(r"[A-Za-z0-9._~:/+=-]{1,128}")  # what a client's request id may be
@@ -29,6 +31,14 @@ class Timings:
             yield
         finally:
             self.seconds[part] = time.perf_counter() - began
+
+    @contextmanager
+    def entering(self, part: str, context: AbstractContextManager[Value]) -> Iterator[Value]:
+        """Enter a context for the block, and note how long the entering takes."""
+        with ExitStack() as stack:
+            with self.timing(part):
+                value = stack.enter_context(context)
+            yield value
 
 
 def begin(environ: MutableMapping[str, Any]) -> Timings:

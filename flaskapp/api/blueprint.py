@@ -1,6 +1,6 @@
 """What every resource is made with: flask-smorest's Blueprint, with the four locations of arguments that it lacks."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any, NoReturn, TypeVar
@@ -24,6 +24,8 @@ View = TypeVar("View", bound=Callable[..., Any])
 NO_MESSAGES: Mapping[HTTPStatus, str] = MappingProxyType({})
 IN_THE_ADDRESS = ("path", "query", "credentials")
 NO_CODING = ("", "identity")
+TEXT = {"type": "string"}
+BINARY = TEXT | {"format": "binary"}
 
 
 class Parser(FlaskParser):
@@ -172,6 +174,18 @@ class Blueprint(flask_smorest.Blueprint):
             return taking
 
         return decorate
+
+    def file(
+        self,
+        description: str,
+        media_types: Sequence[str],
+        headers: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> Callable[[View], View]:
+        """Document that an operation answers 200 with a file, whose media type is one of these."""
+        content = {type_: {"schema": TEXT if type_.startswith("text/") else BINARY} for type_ in media_types}
+        response = {"description": description, "content": content, "headers": headers or {}}
+        document: Callable[[View], View] = self.doc(responses={"200": response})
+        return document
 
     def errors(self, *statuses: HTTPStatus, messages: Mapping[HTTPStatus, str] = NO_MESSAGES) -> Callable[[View], View]:
         """Document that an operation can answer these errors, each with an example: see `error_docs`.

@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Callable
-from contextlib import ExitStack
 from http import HTTPStatus
 
 import marshmallow as ma
@@ -19,7 +18,6 @@ from flaskapp.serving import client_disconnect
 
 FILE = {"description": f"A {images.FORMATS} file (of an animation the first frame)"}
 FORMAT = {"description": "Format of the answer. Default: the upload's own, else jpeg", "examples": ["png"]}
-ATTACHMENT = "attachment; filename=image_resize.jpg"
 UPLOAD_SIZE = {
     f"X-Upload-{side}": {
         "description": f"{side} of the uploaded image in pixels, upright",
@@ -27,7 +25,8 @@ UPLOAD_SIZE = {
     }
     for side in ("Width", "Height")
 }
-BINARY = {"type": "string", "format": "binary"}
+ATTACHMENT = {"schema": {"type": "string"}, "example": "attachment; filename=image_resize.jpg"}
+HEADERS = UPLOAD_SIZE | {"Content-Disposition": ATTACHMENT}
 
 
 class ResizeForm(ma.Schema):
@@ -46,15 +45,7 @@ blp = ProtectedBlueprint("cv_model", __name__, description="The vision model")
 @blp.route("/cv_model/", methods=["POST"])
 @blp.arguments(ResizeForm, location="multipart", as_kwargs=True)
 @blp.arguments(ResizeQuery, location="query", as_kwargs=True)
-@blp.doc(
-    responses={
-        "200": {
-            "description": "The resized image, as an attachment",
-            "content": {f"image/{format}": {"schema": BINARY} for format in images.ENDINGS},
-            "headers": {"Content-Disposition": {"schema": {"type": "string"}, "example": ATTACHMENT}} | UPLOAD_SIZE,
-        }
-    }
-)
+@blp.file("The resized image, as an attachment", [f"image/{format}" for format in images.ENDINGS], HEADERS)
 @blp.errors(
     HTTPStatus.BAD_REQUEST,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -68,11 +59,8 @@ def resize(data: UploadedImage, h: int, w: int, format: str | None = None) -> Re
     Transparency is kept in PNG and WebP, and laid over white in JPEG. 16-bit images come out with 8 bits.
     """
     timings = timings_of_request()
-    with refusing("data"), ExitStack() as until_done:
-        with timings.timing("decode"):
-            picture = until_done.enter_context(
-                data.image.decoded(for_side=max(h, w), has_left=client_disconnect.watch(request.environ))
-            )
+    decoded = data.image.decoded(for_side=max(h, w), has_left=client_disconnect.watch(request.environ))
+    with refusing("data"), timings.entering("decode", decoded) as picture:
         format = format or (picture.format if picture.format in images.ENDINGS else "jpeg")
         with timings.timing("resize"):
             body = io.BytesIO(images.encode(images.resize(picture, w, h), format))

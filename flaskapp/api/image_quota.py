@@ -1,6 +1,8 @@
 """The quota of images over HTTP: a view that captions calls `admit`, which sees to the headers and to the 429."""
 
 import math
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 from flask import Response, after_this_request, current_app
 
@@ -39,3 +41,17 @@ def admit(images: int) -> Admission:
     if not admission.is_admitted:
         raise refusal(images, admission.balance)
     return admission
+
+
+@contextmanager
+def admitting() -> Iterator[Callable[[int], None]]:
+    """A function for `admit`, where the number of images is known only during the work.
+
+    On an error the images are given back.
+    """
+    with ExitStack() as until_done:
+
+        def take(images: int) -> None:
+            until_done.enter_context(admit(images))
+
+        yield take

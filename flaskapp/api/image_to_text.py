@@ -11,8 +11,8 @@ from marshmallow import post_load, pre_load
 from webargs.flaskparser import is_json_request
 
 from flaskapp.api import image_quota, strict_json
+from flaskapp.api.blueprint import BINARY
 from flaskapp.api.caption import CAPTION, LOG_PROBABILITY, SQUARE, TOKENS, WARNING, CaptionConfig, Generation
-from flaskapp.api.cv_model import BINARY
 from flaskapp.api.describe import describe, warning
 from flaskapp.api.error_answer import messages
 from flaskapp.api.fields import NullIsUnset, Text

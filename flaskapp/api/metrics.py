@@ -11,14 +11,7 @@ blp = Blueprint("metrics", __name__, description="What happened so far")
 
 
 @blp.route("/metrics")
-@blp.doc(
-    responses={
-        "200": {
-            "description": "In Prometheus' text format, all workers together",
-            "content": {"text/plain": {"schema": {"type": "string"}}},
-        }
-    }
-)
+@blp.file("In Prometheus' text format, all workers together", ["text/plain"])
 @blp.errors(HTTPStatus.SERVICE_UNAVAILABLE, messages={HTTPStatus.SERVICE_UNAVAILABLE: metrics.NO_PLACE})
 def show() -> Response:
     """Count requests, errors, captions, tokens, batches and what waits

@@ -1,7 +1,6 @@
 """Submit, list, read, cancel and delete jobs."""
 
 from collections.abc import Mapping
-from contextlib import ExitStack
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
@@ -50,14 +49,11 @@ def submit(
     with refusing("config"):
         sequences = captioner.resolve(config).num_return_sequences
     settings = replace(config, num_return_sequences=sequences)  # the columns of the results as CSV
-    with refusing("data"), ExitStack() as until_taken:
-
-        def admit(images: int) -> None:
-            # On an error the images are given back. A retry with the same key that finds the job stored is then free.
-            until_taken.enter_context(image_quota.admit(images))
-
-        timings = trace_context.current()
-        job = jobs().submit(data, _limits(), settings, username(), key, client(), admit, webhook, timings)
+    # A retry with the same key that finds the job stored is free: this request's images were given back.
+    with refusing("data"), image_quota.admitting() as admit:
+        job = jobs().submit(
+            data, _limits(), settings, username(), key, client(), admit, webhook, trace_context.current()
+        )
     return job, {"Location": url_for("caption_jobs.find", job_id=job.id)}
 
 
