@@ -42,12 +42,14 @@ def tcp_addresses() -> Iterator[Address]:
 
 def unix_addresses() -> Iterator[Address]:
     """Paths. A server that root starts gives its socket to the user of its workers."""
-    for line in os.fsdecode(Path("/proc/net/unix").read_bytes()).splitlines()[1:]:
-        _, _, _, flags, kind, _, _, *path = line.split(maxsplit=7)
-        if int(flags, 16) & ACCEPTS and int(kind, 16) == STREAM and path and ENGINE not in path[0]:
-            with suppress(OSError):  # it was removed, or is in another container
-                if os.geteuid() in (0, Path(path[0]).stat().st_uid):
-                    yield path[0]
+    for line in Path("/proc/net/unix").read_bytes().split(b"\n")[1:]:
+        # ValueError: no name, or a part of one with a line break. OSError: it was removed, or is in another container.
+        with suppress(ValueError, OSError):
+            _, _, _, flags, kind, _, _, name = line.split(maxsplit=7)
+            path = os.fsdecode(name)
+            is_open = int(flags, 16) & ACCEPTS and int(kind, 16) == STREAM and ENGINE not in path
+            if is_open and os.geteuid() in (0, Path(path).stat().st_uid):
+                yield path
 
 
 def connect(address: Address) -> socket.socket:

@@ -93,7 +93,7 @@ def resize() -> Response:
 def caption() -> dict[str, object]:
     try:
         config = dict(json.loads(request.form.get("config", "{}")))
-    except (TypeError, ValueError):
+    except (RecursionError, TypeError, ValueError):
         abort(400, "config: not a JSON object")
     settings = GenerationSettings(**{name: integer(name, value, MOST.get(name, 0)) for name, value in config.items()})
     uploads = request.files.getlist("data") or abort(422, "data: no file")

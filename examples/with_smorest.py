@@ -95,7 +95,7 @@ class NestedJSON(ma.fields.Nested):
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
         try:
             return super()._deserialize(json.loads(value), *args, **kwargs)
-        except ValueError as error:
+        except (RecursionError, ValueError) as error:
             raise ma.ValidationError("Not valid JSON.") from error
 
 

@@ -50,8 +50,9 @@ class SharedCounters(Storage):
             end, count = COUNTER.unpack_from(self._memory, self._place(key))
             if not now < end <= now + expiry:  # over, or from before the clock was set back
                 end, count = now + expiry, 0
-            COUNTER.pack_into(self._memory, self._place(key), end, count + amount)
-            return int(count + amount)
+            count = max(0, count + amount)  # of what is given back, a part may have been counted for another key
+            COUNTER.pack_into(self._memory, self._place(key), end, count)
+            return int(count)
 
     def get(self, key: str) -> int:
         with self._locked():

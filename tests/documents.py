@@ -7,6 +7,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
+CHANGELOG = ROOT / "CHANGELOG.md"
 DOCS = ROOT / "docs"
 DOCUMENTS = [README, CONTRIBUTING, *sorted(DOCS.glob("*.md")), *sorted(ROOT.glob("examples/*.md"))]
 

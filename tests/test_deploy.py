@@ -69,6 +69,13 @@ def unix_sockets() -> list[str]:
     return list(runpy.run_path(str(DEPLOY / "healthcheck.py"))["unix_addresses"]())
 
 
+def test_the_health_check_passes_over_sockets_with_odd_names() -> None:
+    with socket.socket(socket.AF_UNIX) as odd:
+        odd.bind(b"\0line\nbreak \x1c\x85")
+        odd.listen()
+        unix_sockets()
+
+
 @pytest.mark.parametrize(
     ("bind", "prefix", "has_tls"),
     [

@@ -7,7 +7,7 @@ from limits.storage import MemoryStorage
 from limits.strategies import FixedWindowRateLimiter
 
 from flaskapp.errors import ClientLeft, DeadlineExceeded, FlaskappError, TooBusy
-from flaskapp.image_quota import MARGIN, Admission, ImageQuota
+from flaskapp.image_quota import MARGIN, Admission, ImageQuota, Window
 from flaskapp.rate_counters import RateCounters
 
 
@@ -87,3 +87,17 @@ def test_images_go_back_to_the_storage_where_they_were_counted(storage: MemorySt
     assert (remaining(first), remaining(second)) == (5, 2)
     assert first.balance is not None
     assert first.balance.reset_at > time.time()
+
+
+def test_a_request_that_loses_a_race_for_the_last_images_uses_up_nothing(
+    storage: MemoryStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = quota(storage, "9/minute;5/hour")
+    admission = images.take("ada", 3)
+    with monkeypatch.context() as at_the_same_time:
+        at_the_same_time.setattr(Window, "has_room", lambda *_: True)
+        assert not images.take("ada", 4).is_admitted
+    admission.give_back(0)
+    assert remaining(images.take("ada", 2)) == 0
+    admission.give_back(3)
+    assert remaining(admission) == 3

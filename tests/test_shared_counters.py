@@ -103,3 +103,11 @@ def test_there_is_a_file_where_the_system_has_none_in_memory(monkeypatch: pytest
     os.truncate(file, 100)
     assert os.fstat(file).st_size == 100
     os.close(file)
+
+
+def test_a_count_is_never_negative() -> None:
+    """It would let a client pass too often: two keys may share a counter, and one of them give back."""
+    counters = SharedCounters()
+    counters.incr("ada", 60, 2)
+    assert counters.incr("ada", 60, -5) == 0
+    assert counters.incr("ada", 60) == 1

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import math
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -35,6 +34,7 @@ class ModelLoader:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self.after_load: Callable[[], None] = lambda: None  # called by the thread that loads, before the warm-up
         self._load_lock = threading.Lock()  # held by the thread that loads in the background
         self._configuration = Configuration()
         self._reminder = Reminder()
@@ -128,8 +128,7 @@ class ModelLoader:
         try:
             with suppress(CaptionerUnavailable):  # the log says why
                 self.load(patience=math.inf)
-                gc.collect()
-                gc.freeze()  # the collector would look at all of torch and transformers again and again
+                self.after_load()
                 self.warm_up()
         finally:
             self._load_lock.release()

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 import cv2
 import numpy as np
 import pillow_heif
-from PIL import AvifImagePlugin, Image, ImageOps
+from PIL import AvifImagePlugin, ExifTags, Image, ImageOps
 
 from flaskapp.errors import ClientLeft, FlaskappError, TooBusy, UnreadableImage
 from flaskapp.images import containers
@@ -72,6 +72,9 @@ SCALES = (1, 2, 4, 8)  # 8: an eighth of each side
 PADDING = (b"\x2a" * 64, b"\xd5" * 64)
 END = b"\xff\xd9"
 
+ORIENTATION = ExifTags.Base.Orientation
+QUARTER_TURNS = (5, 6, 7, 8)  # orientations
+
 XMP = ("xmp", "XML:com.adobe.xmp")
 
 
@@ -105,9 +108,7 @@ class EncodedImage:
 
     def size_of(self, picture: Picture) -> tuple[int, int]:
         """Width and height of the whole image, upright as the picture that was decoded from it."""
-        height, width, _ = picture.pixels.shape
-        is_turned = (width - height) * (self._width - self._height) < 0
-        return (self._height, self._width) if is_turned else (self._width, self._height)
+        return (self._height, self._width) if picture.is_turned else (self._width, self._height)
 
     @contextmanager
     def decoded(
@@ -154,10 +155,10 @@ class EncodedImage:
             _load(image, side)
             if not self._container.has_end:
                 self._check_complete(image, side, has_left)
-            with suppress(Exception):  # an orientation that cannot be read counts as 1, upright
-                ImageOps.exif_transpose(image, in_place=True)
+            is_turned = _turn_upright(image)
             profile = self._container.profile or image.info.get("icc_profile")
-            return Picture(np.asarray(self._averaged(to_srgb(to_8_bit(image), profile), side)), self.format)
+            pixels = np.asarray(self._averaged(to_srgb(to_8_bit(image), profile), side))
+            return Picture(pixels, self.format, is_turned)
 
     def _reduced_for(self, for_side: int | None) -> int | None:
         return for_side if self._width * self._height > WHOLE else None
@@ -211,6 +212,16 @@ def _load(image: Image.Image, for_side: int | None) -> None:
     if for_side is not None:
         image.draft(None, (SPARE * for_side, SPARE * for_side))
     image.load()
+
+
+def _turn_upright(image: Image.Image) -> bool:
+    """By its EXIF orientation: one that cannot be read counts as 1, upright. Returns whether width became height."""
+    before = image.size
+    turned = False
+    with suppress(Exception):
+        turned = image.getexif().get(ORIENTATION, 1) in QUARTER_TURNS
+        ImageOps.exif_transpose(image, in_place=True)
+    return turned and image.size == before[::-1]
 
 
 def _scale(width: int, height: int, for_side: int) -> int:

@@ -26,6 +26,7 @@ class Picture:
 
     pixels: np.ndarray  # uint8 [height, width, 3 or 4]
     format: str
+    is_turned: bool = False  # by its EXIF orientation, so that its width was the file's height
 
     def flatten(self) -> np.ndarray:
         """The pixels in RGB [height, width, 3], transparency laid over white."""

@@ -12,10 +12,11 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from flaskapp import metrics, settings, shared_room  # noqa: F401 - its file is for all workers
+from flaskapp import metrics, settings, shared_room, trace_context  # noqa: F401 - its file is for all workers
 from flaskapp.machine import usable_cores
 from flaskapp.serving import access_log, json_log
 from flaskapp.serving.bodies import Bodies
+from flaskapp.serving.kept_connections import HEAD
 from flaskapp.serving.metrics_files import metrics_files
 from flaskapp.serving.privileges import Identity
 from flaskapp.serving.processes import Processes
@@ -60,7 +61,14 @@ if checking.exitcode != 0:
 BODIES = 16  # of the largest size: bodies of requests have so much memory together, in each worker
 
 
+def limit_silence(cfg: Any) -> None:
+    """Other workers hold new connections that send nothing for as long as those between two requests."""
+    if not issubclass(cfg.worker_class, Worker) and cfg.keepalive == keepalive:
+        cfg.set("keepalive", round(HEAD))
+
+
 def on_starting(server: Any) -> None:
+    limit_silence(server.cfg)
     metrics_files.open(metrics.given_folder(), server.cfg.uid, server.cfg.gid)
 
 
@@ -76,6 +84,7 @@ def when_ready(server: Any) -> None:
 
 
 def on_reload(server: Any) -> None:
+    limit_silence(server.cfg)
     server.processes.reload()
 
 
@@ -116,6 +125,11 @@ def warn_of_logins(config: Any, accounts: Any) -> None:
     from flaskapp import unvetted_logins
 
     threading.Thread(target=unvetted_logins.warn, args=(config, accounts), daemon=True).start()
+
+
+def post_request(worker: Any, request: Any, environ: Any, response: Any) -> None:
+    """What the thread does next belongs to another trace."""
+    trace_context.begin(None)
 
 
 def child_exit(server: Any, worker: Any) -> None:

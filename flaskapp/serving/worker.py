@@ -8,21 +8,18 @@ import json
 import os
 import socket
 import ssl
-import time
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 
 import gevent
-import gevent.select
 from gunicorn.http import errors
 from gunicorn.workers.ggevent import GeventWorker
 
-from flaskapp import metrics, trace_context
+from flaskapp import metrics
+from flaskapp.serving.kept_connections import HEAD, KeptConnections
 from flaskapp.timings import new_id
 
-HEAD = 5.0  # seconds in which the head of a request must have come
-POLL_INTERVAL = 1.0  # seconds between two checks whether this process is to end
 LINGER = 2.0  # seconds that the rest of a refused request is thrown away, so that its sender gets to read the refusal
 READ_AT_ONCE = 2**16  # bytes
 
@@ -39,7 +36,9 @@ STATUSES = {
 
 
 class Worker(GeventWorker):  # type: ignore[misc]
-    _idle = 0  # connections whose next request is waited for
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._kept = KeptConnections(self.worker_connections, lambda: not self.alive)
 
     def patch(self) -> None:
         """Import the application before root becomes another user, without the right to read all libraries perhaps."""
@@ -61,30 +60,13 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
         A client that takes nothing of its answer for too long is let go without a traceback in the log.
         """
-        with trace_context.within(None):  # the next request of the connection belongs to another trace
-            try:
-                super().handle_request(listener_name, req, sock, addr)
-            except TimeoutError:
-                self.log.info("%s: %s %s: the client takes nothing any more", _name(addr), req.method, req.path)
-                raise StopIteration from None
-        self._idle += 1
         try:
-            self._wait_for_next(req, sock)
-        finally:
-            self._idle -= 1
-
-    def _wait_for_next(self, req: Any, sock: Any) -> None:
-        """Raises StopIteration, which closes the connection, where no request comes in time."""
-        read_ahead = req.unreader.take_buffered()
-        req.unreader.unread(read_ahead)
-        has_read = bool(read_ahead) or (isinstance(sock, ssl.SSLSocket) and sock.pending())
-        is_crowded = self._idle > self.worker_connections // 2  # the others are for clients that ask
-        until = time.monotonic() + min(self.cfg.keepalive, HEAD if is_crowded else self.cfg.keepalive)
-        while not has_read:
-            left = until - time.monotonic()
-            if left <= 0 or not self.alive:
-                raise StopIteration
-            has_read = bool(gevent.select.select([sock], [], [], min(left, POLL_INTERVAL))[0])
+            super().handle_request(listener_name, req, sock, addr)
+        except TimeoutError:
+            self.log.info("%s: %s %s: the client takes nothing any more", _name(addr), req.method, req.path)
+            raise StopIteration from None
+        if not self._kept.wait(req, sock, self.cfg.keepalive):
+            raise StopIteration  # closes the connection
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """Answer what never became a request, in the shape of the application's errors."""

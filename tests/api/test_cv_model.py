@@ -53,7 +53,7 @@ def test_the_answer_s_format_is_the_one_asked_for_or_the_upload_s_own(
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
-@pytest.mark.parametrize(("width", "height"), [(60, 40), (2400, 1600)])  # as it is, and reduced while it is read
+@pytest.mark.parametrize(("width", "height"), [(60, 40), (2400, 1600), (4000, 3999)])  # the large ones are read reduced
 def test_the_size_of_the_upload_is_told_upright(client: FlaskClient, orientation: int, width: int, height: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation

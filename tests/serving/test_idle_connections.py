@@ -1,14 +1,16 @@
 """Connections that are kept between two requests, against a running server."""
 
+import resource
 import socket
 import ssl
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import pytest
 
-from flaskapp.serving.worker import HEAD
-from tests.conftest import Server
+from flaskapp.serving.kept_connections import HEAD
+from tests.conftest import Server, skip_unless_ci
 from tests.serving.connections import LAST, connected, head, read_all, read_one, statuses
 from tests.tls import Certificate, certificate
 
@@ -76,5 +78,44 @@ def test_idle_connections_do_not_delay_the_end_of_the_server(start_server: Calla
         assert ask(connection) == [200]
         began = time.monotonic()
         assert server.stop() == 0
-        assert time.monotonic() - began < 20, "it has 30 seconds for requests, and keeps connections for 75"
+        assert time.monotonic() - began < 15, "it has 30 seconds for requests, and keeps connections for 75"
         assert read_all(connection) == b""
+
+
+def test_a_request_on_a_kept_connection_is_answered_while_the_server_stops(start_server: Callable[..., Server]) -> None:
+    server = start_server("--workers", "1")
+    with connected(server) as connection:
+        assert ask(connection) == [200]
+        server.process.terminate()
+        server.wait_for("Handling signal: term")
+        connection.sendall(REQUEST)
+        answer = read_all(connection)
+    assert statuses(answer) == [200]
+    assert b"\r\nConnection: close\r\n" in answer
+
+
+@pytest.mark.slow
+def test_connections_with_descriptors_beyond_1023_are_kept_as_well(start_server: Callable[..., Server]) -> None:
+    """`select` takes none of these."""
+    number = 1100
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= hard < 2 * number:
+        skip_unless_ci("a process may have too few files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2 * number), hard))
+    try:
+        server = start_server("--workers", "1", "--worker-connections", "2000")
+        with ExitStack() as stack:
+            for _ in range(number):
+                connection = stack.enter_context(connected(server))
+                assert ask(connection) == [200]
+            assert ask(connection) == [200]
+        assert server.count("Traceback") == 0
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.slow
+def test_workers_of_threads_hold_no_silent_connection_for_as_long(start_server: Callable[..., Server]) -> None:
+    server = start_server("--workers", "1", "--worker-class", "gthread", "--threads", "4")
+    with connected(server) as connection:
+        assert not waits(connection, 6 * HEAD)

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 NO_IMAGE = "There is no image in it: this server captions images."
 PROMPT_IGNORED = "the model takes no text: the prompt was ignored"
+SYSTEM = ("system", "developer")
 SEEDS = 2**32
 RETRY_AFTER = 5  # seconds
 VERSION_DIGITS = 12  # as of a commit
@@ -85,10 +86,11 @@ class Answer(NamedTuple):
     captions: list[list[Caption]]
     warnings: tuple[str, ...]
     stops: tuple[str, ...] = ()
+    prompt: str = ""  # that the model was given
 
     def text(self, choice: int = 0) -> str:
         """One caption of each image, each on a line of its own, up to the first stop sequence."""
-        return cut(self._whole_text(choice), self.stops)
+        return cut(self._whole_text(choice), self.stops, self.prompt)
 
     def is_cut(self, choice: int = 0) -> bool:
         """Whether a caption of these ends because it may have no more tokens, and not at a stop sequence."""
@@ -174,6 +176,11 @@ def ignored(sent: Mapping[str, Any], known: Mapping[str, Any]) -> tuple[str, ...
     return tuple(name for name, nothing in known.items() if sent.get(name) not in (None, nothing))
 
 
+def ignored_messages(messages: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """What is said of a conversation with instructions beside the user's text."""
+    return ("system messages",) * any(each["role"] in SYSTEM and each["content"] for each in messages)
+
+
 def question(
     images: Sequence[Found], prompt: str, field: str, stops: tuple[str, ...] = (), ignored: tuple[str, ...] = ()
 ) -> Question:
@@ -218,7 +225,7 @@ def answer_of(asked: Question, captions: list[list[Caption]]) -> Answer:
         warnings.append(PROMPT_IGNORED)
     if asked.ignored:
         warnings.append(f"ignored: {', '.join(asked.ignored)}")
-    return Answer(captions, tuple(warnings), asked.stops)
+    return Answer(captions, tuple(warnings), asked.stops, asked.prompt if captioner.takes_prompt else "")
 
 
 def model_name(*, waits: bool = False) -> str:

@@ -24,6 +24,8 @@ IGNORED: dict[str, Any] = {
     "logprobs": False,
     "top_logprobs": 0,
     "suffix": "",
+    "system": "",
+    "raw": False,
     "template": "",
     "context": [],
 }
@@ -86,6 +88,7 @@ def _arguments(
     stops = options.pop("stop", ())
     ignored_options = chat.ignored(original.get("options") or {}, IGNORED_OPTIONS)
     ignored = (*chat.ignored(original, IGNORED), *(f"options.{name}" for name in ignored_options))
+    ignored += chat.ignored_messages(data.get("messages", ()))
     return {
         "question": chat.question(found, prompt, field, stops, ignored) if is_asked else None,
         "wanted": chat.settings(**options),

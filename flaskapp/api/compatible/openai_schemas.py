@@ -23,6 +23,9 @@ EXAMPLE = {"model": "any", "messages": [{"role": "user", "content": CONTENT}]}
 IGNORED: dict[str, Any] = {
     "response_format": {"type": "text"},
     "tools": [],
+    "tool_choice": "none",
+    "web_search_options": {},
+    "reasoning_effort": "none",
     "functions": [],
     "logprobs": False,
     "top_logprobs": 0,
@@ -95,7 +98,8 @@ class ChatCompletionRequest(NullIsUnset):
     def make(self, data: dict[str, Any], original: Mapping[str, Any], **_: Any) -> dict[str, Any]:
         """`question` and `wanted` in place of the members that they come from."""
         images, prompt = _found(data.pop("messages"))
-        question = chat.question(images, prompt, "messages", data.pop("stop"), chat.ignored(original, IGNORED))
+        ignored = chat.ignored(original, IGNORED) + chat.ignored_messages(data["messages"])
+        question = chat.question(images, prompt, "messages", data.pop("stop"), ignored)
         tokens, most = data.pop("max_tokens", None), data.pop("max_completion_tokens", None)
         wanted = chat.settings(
             num_predict=tokens if most is None else most,

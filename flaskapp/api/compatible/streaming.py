@@ -11,7 +11,7 @@ from flaskapp import metrics
 from flaskapp.api.compatible.chat import Answer, Question, answer_of, prepare_question
 from flaskapp.api.compatible.stop import sure
 from flaskapp.api.unprocessable import refusing
-from flaskapp.captioner import GenerationSettings
+from flaskapp.captioner import GenerationSettings, captioner
 from flaskapp.errors import CaptionFailed, FlaskappError
 
 log = logging.getLogger(__name__)
@@ -36,8 +36,11 @@ class Stream:
             except Exception as error:
                 self._parts.put(error)
 
-        threading.Thread(target=work, name="stream", daemon=True).start()
-        self._stops = asked.stops
+        try:
+            threading.Thread(target=work, name="stream", daemon=True).start()
+        except RuntimeError:  # the system has no more threads: all words come at once
+            work()
+        self._stops, self._prompt = asked.stops, asked.prompt if captioner.takes_prompt else ""
         self._first = self._parts.get()
         if isinstance(self._first, Exception):
             raise self._first
@@ -62,7 +65,7 @@ class Stream:
         """The words that are sure: not those that may begin a stop sequence."""
         if isinstance(part, Answer):
             return part.text()
-        return sure(part, self._stops) if isinstance(part, str) else None
+        return sure(part, self._stops, self._prompt) if isinstance(part, str) else None
 
     def close(self) -> None:
         """Give the work up, if it is not done."""

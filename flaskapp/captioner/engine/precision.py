@@ -1,7 +1,7 @@
 """The precision of a model, and how `auto` chooses it: a rule by what the processor can do."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -30,8 +30,13 @@ class CpuCapabilities:
 
     @classmethod
     def detect(cls) -> "CpuCapabilities":
-        """The capabilities of this machine."""
-        return cls.of(torch.cpu.get_capabilities())
+        """The capabilities of this machine, those of bf16 only if oneDNN uses them (ONEDNN_MAX_CPU_ISA may forbid it).
+
+        No public function of PyTorch tells the latter.
+        """
+        found = cls.of(torch.cpu.get_capabilities())
+        uses_bf16 = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()  # type: ignore[no-untyped-call]
+        return found if uses_bf16 else replace(found, avx512_bf16=False, amx_bf16=False)
 
     @property
     def has_bf16(self) -> bool:

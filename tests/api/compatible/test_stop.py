@@ -2,18 +2,23 @@
 
 import itertools
 import json
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import ollama
 import openai
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 
+from flaskapp.api.compatible import streaming
 from flaskapp.api.compatible.stop import MAX_LENGTH, MOST, cut, sure
 from tests.api.compatible.images import CIRCLE_AND_DIAMOND, STAR, base64_of, file
 from tests.api.compatible.test_ollama import ollama_client
 from tests.api.compatible.test_openai import ask, image, openai_client, post, user
+from tests.captioner.prompted import write_blip
 from tests.conftest import ASSETS
 
 __all__ = ["ollama_client", "openai_client"]  # fixtures
@@ -37,6 +42,32 @@ def test_a_text_is_cut_before_the_sequence_that_is_complete_first(stops: Sequenc
     assert cut("a pink star", stops) == expected
 
 
+def test_sequences_in_the_prompt_that_a_caption_repeats_do_not_count() -> None:
+    prompt = "What is it? A photograph"
+    caption = "what is it ? a photograph of a star"
+    assert cut(caption, ["it"], prompt) == cut(caption, ["photograph"], prompt) == caption
+    assert cut(caption, [" a "], prompt) == "what is it ? a photograph of"
+    assert cut(f"{caption}\n{caption}", ["graph", " of"], prompt) == "what is it ? a photograph"
+    assert cut("a star", ["star"], prompt) == "a "  # a caption that repeats nothing
+    for end in range(len(caption) + 1):
+        assert caption.startswith(sure(caption[:end], ["it", " of a star!"], prompt))
+
+
+@pytest.mark.slow
+def test_a_model_that_repeats_the_prompt_stops_after_it(make_app: Callable[..., Flask], tmp_path: Path) -> None:
+    client = make_app(CAPTIONER_MODEL=str(write_blip(tmp_path))).test_client()
+    asked = user("a photograph of", image())
+    whole = post(client, asked).get_json()["choices"][0]["message"]["content"]
+    assert whole.startswith("a photograph of")
+    for stream in (False, True):
+        answer = post(client, asked, stop=[" photograph of"], stream=stream)
+        if stream:
+            deltas = [json.loads(event[6:])["choices"][0]["delta"] for event in answer.text.split("\n\n")[:-2]]
+            assert "".join(delta.get("content", "") for delta in deltas).startswith("a photograph of")
+        else:
+            assert answer.get_json()["choices"][0]["message"]["content"].startswith("a photograph of")
+
+
 def test_what_is_sure_only_grows_and_ends_at_the_cut_however_the_text_comes() -> None:
     texts = ["".join(letters) for letters in itertools.product("ab", repeat=6)]
     sequences = ["a", "b", "ab", "ba", "aab", "bab", "abba"]
@@ -44,6 +75,38 @@ def test_what_is_sure_only_grows_and_ends_at_the_cut_however_the_text_comes() ->
         so_far = [sure(text[:end], stops) for end in range(len(text) + 1)]
         for earlier, later in itertools.pairwise([*so_far, cut(text, stops)]):
             assert later.startswith(earlier), (text, stops)
+        if cut(text, stops) == text:
+            assert len(text) - len(sure(text, stops)) < max(map(len, stops)), "no more is held back than may be one"
+
+
+def test_a_sequence_that_never_comes_holds_back_no_words(client: FlaskClient) -> None:
+    answer = post(client, user(image()), stop="zebra", stream=True, **DRAWN)
+    deltas = [json.loads(event[6:])["choices"][0]["delta"] for event in answer.text.split("\n\n")[:-2]]
+    words = [delta["content"] for delta in deltas if delta.get("content")]
+    assert "".join(words) == STAR
+    assert len(words) > 5
+
+
+def test_a_stream_is_answered_where_the_system_has_no_more_threads(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class NoThread(threading.Thread):
+        def start(self) -> None:
+            raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(streaming.threading, "Thread", NoThread)
+    answer = post(client, user(image()), stream=True)
+    deltas = [json.loads(event[6:])["choices"][0]["delta"] for event in answer.text.split("\n\n")[:-2]]
+    assert "".join(delta.get("content", "") for delta in deltas) == STAR
+
+
+def test_instructions_beside_the_user_s_text_are_named(client: FlaskClient) -> None:
+    messages = [{"role": "system", "content": "Answer in French."}, user(image())]
+    for address in ("/v1/chat/completions", "/api/chat"):
+        if address == "/api/chat":
+            messages[1] = {"role": "user", "images": [base64_of("star.png")]}
+        answer = client.post(address, json={"messages": messages, "stream": False}).get_json()
+        assert answer["warning"] == "ignored: system messages"
 
 
 @pytest.mark.parametrize("stop", [" on", [" on"], ["zebra", " on a", ""]])

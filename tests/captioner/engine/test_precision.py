@@ -1,7 +1,10 @@
 """The choice of `auto`: a rule for every kind of processor, and what is detected on this one."""
 
 import logging
+import os
 import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,6 +52,13 @@ def test_auto_goes_by_what_the_cpu_can_do(flags: dict[str, object], name: str, r
 )
 def test_auto_is_bf16_on_gpus_that_multiply_it(capability: tuple[int, int], name: str) -> None:
     assert choose_for_gpu(capability).name == name
+
+
+def test_bf16_that_onednn_may_not_use_is_no_capability() -> None:
+    program = "from flaskapp.captioner.engine.precision import CpuCapabilities as C; print(C.detect().has_bf16)"
+    command, limited = [sys.executable, "-c", program], os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2"}
+    ended = subprocess.run(command, env=limited, capture_output=True, text=True, timeout=120, check=True)
+    assert ended.stdout == "False\n"
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="/proc/cpuinfo names these flags on x86 alone")
