@@ -56,9 +56,9 @@ def docs() -> BaseResponse:
     return redirect(prefix.relative_url_for("docs.swagger_ui"))
 
 
-@blp.get("/docs/assets/<any('redoc.js', 'swagger_bundle.js', 'swagger_style.css'):name>")
-def assets(name: str) -> Response:
-    return send_from_directory(ASSETS, name, max_age=3600)
+@blp.get("/docs/assets/<any('redoc.js', 'swagger_bundle.js', 'swagger_style.css'):asset>")
+def assets(asset: str) -> Response:
+    return send_from_directory(ASSETS, asset, max_age=3600)
 
 
 def _page(template: str) -> Response:

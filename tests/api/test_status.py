@@ -36,6 +36,7 @@ EXAMPLES = {
     "name": "embedded",
     "job_id": "0b6ee9d2-6a4d-4bb6-9a5c-7f1d3c0a8e55",
     "path": "a/b.js",
+    "asset": "redoc.js",
     "filename": "redoc.css",
 }
 
