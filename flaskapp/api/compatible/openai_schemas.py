@@ -97,7 +97,7 @@ class ChatCompletionRequest(NullIsUnset):
     @post_load(pass_original=True)
     def make(self, data: dict[str, Any], original: Mapping[str, Any], **_: Any) -> dict[str, Any]:
         """`question` and `wanted` in place of the members that they come from."""
-        images, prompt = _found(data.pop("messages"))
+        images, prompt = _found(data["messages"])
         ignored = chat.ignored(original, IGNORED) + chat.ignored_messages(data["messages"])
         question = chat.question(images, prompt, "messages", data.pop("stop"), ignored)
         tokens, most = data.pop("max_tokens", None), data.pop("max_completion_tokens", None)
