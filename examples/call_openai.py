@@ -23,8 +23,8 @@ with OpenAI(base_url=f"{URL}/v1", api_key="any") as client:
     # One image
     print(client.chat.completions.create(model=model, messages=messages).choices[0].message.content)
 
-    # Word by word, which takes a request without a beam search
-    for chunk in client.chat.completions.create(model=model, messages=messages, temperature=0, stream=True):
+    # As a stream. After a beam search, the default, the caption comes at once; with a temperature, word by word
+    for chunk in client.chat.completions.create(model=model, messages=messages, stream=True):
         print(chunk.choices[0].delta.content or "", end="")
     print()
 

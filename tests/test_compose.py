@@ -29,10 +29,12 @@ def start_replicas(start_server: Callable[..., Server]) -> Callable[..., tuple[i
         """Two servers as compose.yaml's, but for what they share. Returns the port of both."""
         port = free_port()
         proxies = COMPOSE["services"]["web"]["environment"]["FLASKAPP_TRUSTED_PROXIES"]
+        default = re.fullmatch(r"\$\{FLASKAPP_TRUSTED_PROXIES:-(\d+)\}", proxies)
+        assert default is not None
         return port, [
             start_server(
                 command=f"gunicorn --workers 1 --bind {address}:{port} wsgi:app",
-                FLASKAPP_TRUSTED_PROXIES=str(proxies),
+                FLASKAPP_TRUSTED_PROXIES=default[1],
                 **variables,
             )
             for address in ADDRESSES
