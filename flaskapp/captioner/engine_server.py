@@ -230,6 +230,8 @@ def main() -> None:
         metrics.current.set_waiting(0, None)  # of an engine process before this one, something else may be there
         with socket.socket(fileno=sys.stdin.fileno()) as listener:
             run(listener, captioner, Identity.parse(identity), int(host))
+        logging.shutdown()
+        os._exit(0)  # the interpreter would take another second to free what torch and transformers have
 
 
 if __name__ == "__main__":
