@@ -79,10 +79,10 @@ def _prepare(
     is_given_up: Callable[[], bool] = lambda: False,
     digests: Sequence[str] = (),
 ) -> Callable[..., list[list[Caption]]]:
-    is_connected_no_more = client_disconnect.watch(request.environ)
+    has_disconnected = client_disconnect.watch(request.environ)
 
     def has_left() -> bool:
-        return is_given_up() or is_connected_no_more()
+        return is_given_up() or has_disconnected()
 
     decoded = SizedIterable(len(images), lambda: _decode_one_by_one(images, place, has_left))
     describe = partial(captioner.describe, decoded, settings, has_left, timings=timings_of_request(), digests=digests)

@@ -62,7 +62,7 @@ BODIES = 16  # of the largest size: bodies of requests have so much memory toget
 
 
 def limit_silence(cfg: Any) -> None:
-    """Other workers hold new connections that send nothing for as long as those between two requests."""
+    """Other workers apply the keep-alive time to new connections that send nothing, too: give these HEAD."""
     if not issubclass(cfg.worker_class, Worker) and cfg.keepalive == keepalive:
         cfg.set("keepalive", round(HEAD))
 

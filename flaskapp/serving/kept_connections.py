@@ -13,7 +13,7 @@ from gunicorn.http.errors import ParseException
 HEAD = 5.0  # seconds in which the head of a request must have come
 POLL_INTERVAL = 1.0  # seconds between two checks whether this process stops
 READ_AT_ONCE = 2**16  # bytes
-LINGER = 2.0  # seconds for requests that were sent before the client heard of the stop
+LINGER = 2.0  # seconds after a stop in which idle connections may still send a request
 
 
 class KeptConnections:

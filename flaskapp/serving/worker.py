@@ -41,7 +41,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         self._kept = KeptConnections(self.worker_connections, lambda: not self.alive)
 
     def patch(self) -> None:
-        """Import the application before root becomes another user, without the right to read all libraries perhaps."""
+        """Import the application before root becomes another user, which may lack the right to read some libraries."""
         super().patch()
         if os.geteuid() != self.cfg.uid:
             self.app.wsgi()
@@ -58,7 +58,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
         """Answer a request, and wait for the next one of its connection.
 
-        A client that takes nothing of its answer for too long is let go without a traceback in the log.
+        A client that reads nothing of its answer for too long is disconnected, without a traceback in the log.
         """
         try:
             super().handle_request(listener_name, req, sock, addr)
