@@ -21,7 +21,7 @@ from flaskapp.cli.job_captioner import JobCaptioner
 from flaskapp.cli.manifest import Manifest, NoManifest
 from flaskapp.cli.outcome import CAPTIONED, DONE_BEFORE, FAILED, Outcome, outcomes_by_file
 from flaskapp.cli.output import Output
-from flaskapp.cli.terminal import interruptible, printable, read_password
+from flaskapp.cli.terminal import interrupts, printable, read_password
 from flaskapp.client import Client
 from flaskapp.client.transport import split
 
@@ -103,23 +103,28 @@ def _caption(paths: tuple[Path, ...], outcomes_of: Outcomes, known: Manifest, li
     kinds: Counter[str] = Counter()
     total = sum(1 for _ in image_paths(paths, lambda _: None)) if sys.stderr.isatty() else None
     with tqdm(total=total, unit="image", disable=None, file=sys.stderr) as bar:
-
-        def fail(name: object, reason: str) -> None:
-            kinds[FAILED] += 1
-            with bar.external_write_mode():
-                click.echo(f"{printable(name)}: {printable(reason)}", err=True)
-
-        files = image_paths(paths, lambda error: fail(error.filename, error.strerror or str(error)))
         try:
-            with interruptible() as check, closing(outcomes_of(files, known, bar.update)) as outcomes:
-                for outcome in outcomes:
-                    check()
-                    if outcome.captioned is None:
-                        fail(outcome.path, outcome.reason)
-                        continue
-                    kinds[outcome.kind] += 1
-                    with bar.external_write_mode():
-                        lines.add(outcome.path, outcome.captioned)
+            with interrupts() as interrupt:
+
+                def advance(images: int) -> None:
+                    with interrupt.deferred():
+                        bar.update(images)
+
+                def fail(name: object, reason: str) -> None:
+                    kinds[FAILED] += 1
+                    with interrupt.deferred(), bar.external_write_mode():
+                        click.echo(f"{printable(name)}: {printable(reason)}", err=True)
+
+                files = image_paths(paths, lambda error: fail(error.filename, error.strerror or str(error)))
+                with closing(outcomes_of(files, known, advance)) as outcomes:
+                    for outcome in outcomes:
+                        interrupt.check()
+                        if outcome.captioned is None:
+                            fail(outcome.path, outcome.reason)
+                            continue
+                        kinds[outcome.kind] += 1
+                        with interrupt.deferred(), bar.external_write_mode():
+                            lines.add(outcome.path, outcome.captioned)
         except KeyboardInterrupt:
             kinds["interrupted"] = 1
     lines.end()

@@ -2,7 +2,8 @@
 
 import signal
 import sys
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import FrameType
@@ -39,25 +40,51 @@ def complaints() -> Iterator[None]:
         raise click.ClickException(str(error)) from error
 
 
-@contextmanager
-def interruptible() -> Iterator[Callable[[], None]]:
-    """Gives a function that raises KeyboardInterrupt once Ctrl-C was pressed.
+class Interrupts:
+    """Ctrl-C as KeyboardInterrupt: at once, but at the end of what must not be interrupted.
 
-    Python raises it at once as well, but perhaps where it is passed over, as in the end of some object's life.
+    Python's own handler raises anywhere: in the middle of taking a lock, which is then released without being held, or
+    where it is passed over, as in `__del__`.
     """
-    was_pressed = False
 
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        nonlocal was_pressed
-        was_pressed = True
-        raise KeyboardInterrupt
+    def __init__(self) -> None:
+        self._pressed = False
+        self._deferred = False
 
-    def check() -> None:
-        if was_pressed:
+    def check(self) -> None:
+        """Raises KeyboardInterrupt if Ctrl-C was pressed."""
+        if self._pressed:
             raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGINT, interrupt)
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Raises KeyboardInterrupt at its end if Ctrl-C was pressed meanwhile. It cannot be nested.
+
+        Python interrupts the main thread alone: in others this does nothing.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        self._deferred = True
+        try:
+            yield
+        finally:
+            self._deferred = False
+        self.check()
+
+    def handle(self, _number: int, _frame: FrameType | None) -> None:
+        """A handler of SIGINT."""
+        self._pressed = True
+        if not self._deferred:
+            raise KeyboardInterrupt
+
+
+@contextmanager
+def interrupts() -> Iterator[Interrupts]:
+    """Handle SIGINT by `Interrupts`. Only for the main thread."""
+    handled = Interrupts()
+    before = signal.signal(signal.SIGINT, handled.handle)
     try:
-        yield check
+        yield handled
     finally:
         signal.signal(signal.SIGINT, before)
