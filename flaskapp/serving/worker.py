@@ -18,6 +18,7 @@ from gunicorn.workers.ggevent import GeventWorker
 
 from flaskapp import metrics
 from flaskapp.serving.kept_connections import HEAD, KeptConnections
+from flaskapp.serving.tls import with_handshake_timeout
 from flaskapp.timings import new_id
 
 LINGER = 2.0  # seconds that the rest of a refused request is thrown away, so that its sender gets to read the refusal
@@ -53,6 +54,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         """A client that fails the TLS handshake, as one that speaks plain HTTP does, leaves no traceback in the log."""
         hub = gevent.get_hub()
         hub.NOT_ERROR = (*hub.NOT_ERROR, ssl.SSLError)
+        self.cfg.set("ssl_context", with_handshake_timeout(self.cfg.ssl_context))
         super().run()
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
