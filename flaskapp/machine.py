@@ -1,10 +1,14 @@
-"""The cores and the memory that this process may use: less than the machine has, in a container."""
+"""This process's share of the machine: cores, memory (in a container, less than the machine has) and priority."""
 
 import math
 import os
+import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
+NICE = 5  # added to the niceness of captioning threads and job workers
 SPINS = 1000  # of a waiting OpenMP thread before it sleeps; libgomp's default is 300,000
 
 
@@ -36,6 +40,17 @@ def spin_little() -> None:
     full-size test side by side took 44 s instead of 122 s; a lone caption differed by no more than the noise (5%).
     """
     os.environ.setdefault("GOMP_SPINCOUNT", str(SPINS))
+
+
+def lower_priority(niceness: int = NICE) -> None:
+    """Lower the priority of the calling thread, and of the threads that it starts.
+
+    Web workers and other programs on the machine then get the cores first.
+    """
+    if sys.platform == "linux":  # elsewhere only processes have a niceness
+        thread = threading.get_native_id()
+        with suppress(OSError):  # some sandboxes forbid it
+            os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + niceness)
 
 
 def _numbers(*files: Path) -> tuple[int, ...]:

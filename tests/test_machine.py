@@ -1,12 +1,14 @@
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from flaskapp.machine import usable_cores, usable_memory
+from flaskapp.machine import NICE, lower_priority, usable_cores, usable_memory
 
 
 def write(folder: Path, files: dict[str, Any]) -> None:
@@ -67,3 +69,19 @@ def test_threads_that_wait_leave_their_cores_to_others_unless_told_otherwise(giv
         check=True,
     )
     assert f"GOMP_SPINCOUNT = {shown}" in run.stderr
+
+
+def test_a_thread_that_gives_way_is_nice_and_so_are_those_that_it_starts_and_no_others() -> None:
+    def niceness() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    def be_nice() -> tuple[int, int]:
+        lower_priority()
+        with ThreadPoolExecutor(1) as started:
+            return niceness(), started.submit(niceness).result(30)
+
+    before = niceness()
+    nicer = min(before + NICE, 19)
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(be_nice).result(30) == (nicer, nicer)
+    assert niceness() == before

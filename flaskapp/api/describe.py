@@ -12,7 +12,7 @@ from flaskapp.api import image_quota
 from flaskapp.api.request_metrics import timings_of_request
 from flaskapp.captioner import GenerationSettings, captioner
 from flaskapp.captioner.generation import Caption
-from flaskapp.captioner.shape import check_shape
+from flaskapp.captioner.service import check_shape
 from flaskapp.errors import UnreadableImage
 from flaskapp.image_quota import Admission
 from flaskapp.images import EncodedImage

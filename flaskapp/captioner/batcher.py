@@ -1,10 +1,12 @@
-"""Requests of many threads -> batches for the threads that run the model.
+"""The scheduler: forms batches from the requests of many threads, for the threads that run the model.
 
-An idle engine starts a request immediately. Requests that arrive while a batch is being encoded join it, if there is
-room: encoding images one by one loses nothing, decoding together gains much. Later ones wait for the next batch.
-(Joining at the next token was tried, and was slower: searches that are not in step share less of each step's work.
-`python -m tests.benchmarks.captions --part batching` compares both.) A request is refused at once when too many wait,
-or too much to be done in time, and given up when its deadline has passed or its client has disconnected.
+An idle engine starts a request immediately. Requests that arrive during encoding join the batch while there is room:
+images are encoded one by one anyway, and decoding them together is much faster. Later requests wait for the next batch.
+Joining a batch between decode steps was slower: searches at different tokens share less of a step's work
+(`python -m tests.benchmarks.captions --part batching`).
+
+A request is rejected immediately when the queue is full or its deadline would be missed. It is abandoned when its
+deadline passes or its client disconnects.
 """
 
 import logging
@@ -17,41 +19,39 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from flaskapp import metrics
-from flaskapp.captioner.admission import Admission
+from flaskapp.captioner.admission import Admission, Pace
 from flaskapp.captioner.generation import Caption, Generation
 from flaskapp.captioner.lane import Lane
-from flaskapp.captioner.pace import Pace
-from flaskapp.captioner.protocol import Engine
-from flaskapp.captioner.runner import LEFT, is_fast
-from flaskapp.captioner.work_item import WorkItem, note
+from flaskapp.captioner.runner import CLIENT_LEFT, Engine
+from flaskapp.captioner.work_item import WorkItem, record_timings
 from flaskapp.errors import ClientLeft, DeadlineExceeded
 from flaskapp.timings import Timings
 
 log = logging.getLogger(__name__)
 
-CALM = 60.0  # seconds without a request, after which what has no deadline takes whole batches
+QUIET_PERIOD = 60.0  # seconds without interactive requests, after which background items fill whole batches
 POLL_INTERVAL = 0.5  # seconds between two checks for a disconnected client
 
 
 class Batcher:
     def __init__(self, engine: Engine, *, cores: int, max_batch: int, max_waiting: int, lanes: int = 1) -> None:
-        """`cores` are those that captions are made on, `lanes` the batches that may run side by side."""
+        """`cores` is the number for all `lanes` together; `lanes` is the number of batches that run side by side."""
         self.max_batch = max_batch
         self._cores = cores
-        self._last_impatient = -math.inf  # when one came, on the monotonic clock
         self._expected: list[Generation] = []  # of images that are admitted and still being decoded
         self._waiting: deque[WorkItem] = deque()
-        self._patient: deque[WorkItem] = deque()  # without a deadline: they go last
+        self._background: deque[WorkItem] = deque()  # without a deadline: they start last
+        self._last_interactive = -math.inf  # monotonic time of the last item with a deadline
         self._changed = threading.Condition()
         self._is_closed = False
         pace = Pace()
         self._admission = Admission(pace, max_batch=max_batch, max_waiting=max_waiting)
         self.lanes = [Lane(engine, self, pace)]
-        self.lanes += [Lane(engine.beside(), self, pace.beside()) for _ in range(1, lanes)]
+        self.lanes += [Lane(engine.sibling(), self, pace.sibling()) for _ in range(1, lanes)]
 
     @property
     def has_stalled(self) -> bool:
-        """Whether the model has made no step for far longer than it ever took."""
+        """Whether a decode step takes far longer than any before."""
         return any(lane.runner.has_stalled for lane in self.lanes)
 
     def caption(
@@ -63,22 +63,23 @@ class Batcher:
         timings: Timings | None = None,
         on_text: Callable[[str], object] | None = None,
     ) -> list[list[Caption]]:
-        """The captions of each image, by `deadline` seconds from now. There must be room before the first is decoded.
+        """Return the captions of each image, by `deadline` seconds from now.
 
-        `on_text` is called with the words so far, if there is one image; see `Job`.
+        The request is admitted before `pixels` yields the first image. With one image, `on_text` is called with the
+        text so far; see `WorkItem`.
 
-        Raises TooBusy at once if they cannot all wait or be done by then, DeadlineExceeded, CaptionFailed if the model
-        fails at one, ClientLeft when `has_left` says that the client disconnected.
+        Raises TooBusy immediately if the queue is full or the deadline would be missed, DeadlineExceeded, CaptionFailed
+        if the model fails at an image, and ClientLeft once `has_left` returns true.
         """
         expires = time.monotonic() + deadline
         timings = timings or Timings()
         items: list[WorkItem] = []
         with self._room_for(len(pixels), generation, deadline), timings.timing("decode"):
             for each in pixels:
-                item = WorkItem(each, generation, is_patient=math.isinf(deadline))
+                item = WorkItem(each, generation, is_background=math.isinf(deadline))
                 item.on_text = on_text if len(pixels) == 1 else None
                 items.append(item)
-                _check_patience(expires, deadline, has_left)
+                _check_wanted(expires, deadline, has_left)
         self._submit(items)
         try:
             return [self._wait_for(item, expires, has_left) for item in items]
@@ -87,11 +88,11 @@ class Batcher:
         finally:
             for item in items:
                 item.is_abandoned = not item.future.done()
-            note(timings, items)
+            record_timings(timings, items)
 
     @contextmanager
     def _room_for(self, images: int, generation: Generation, deadline: float) -> Iterator[None]:
-        """Keep places in the queue until the images are in it. Images without a deadline go last, and need none."""
+        """Admit images and reserve places in the queue while they are decoded. Background images need no place."""
         expected = [] if math.isinf(deadline) else [generation] * images
         with self._changed:
             self._admit([generation] * images, deadline)
@@ -108,7 +109,7 @@ class Batcher:
             with suppress(TimeoutError):
                 return item.future.result(POLL_INTERVAL)
             if has_left():
-                raise ClientLeft(LEFT)
+                raise ClientLeft(CLIENT_LEFT)
         return item.future.result(max(0.0, left))
 
     def _submit(self, items: Sequence[WorkItem]) -> None:
@@ -116,20 +117,20 @@ class Batcher:
             for lane in self.lanes:
                 lane.start()
             for item in items:
-                (self._patient if item.is_patient else self._waiting).append(item)
-                if not item.is_patient:
-                    self._last_impatient = time.monotonic()
-            self._count_waiting()
+                (self._background if item.is_background else self._waiting).append(item)
+                if not item.is_background:
+                    self._last_interactive = time.monotonic()
+            self._report_waiting()
             self._changed.notify_all()
 
     def _admit(self, new: Sequence[Generation], deadline: float) -> None:
-        """Raises TooBusy if the queue is full or the deadline would be missed. An idle engine refuses no request."""
+        """Raise TooBusy if the queue is full or the deadline would be missed. An idle engine rejects no request."""
         waiting = [*(item.generation for item in self._waiting if not item.is_abandoned), *self._expected]
         if waiting or self._idle_lanes() < len(self.lanes):
             self._admission.check(new, waiting, self._cores, deadline)
 
     def close(self) -> None:
-        """Finish what is waiting, and end the threads."""
+        """Caption all waiting images, then end the threads."""
         with self._changed:
             threads = [lane.thread for lane in self.lanes if lane.thread is not None]
             self._is_closed = True
@@ -138,10 +139,10 @@ class Batcher:
             thread.join()
         self._is_closed = False
 
-    # What a lane asks, in its thread
+    # The lanes' threads call these: see `lane.Queue`.
 
     def wait(self, lane: Lane) -> list[WorkItem]:
-        """The lane's part of the waiting items, once there are any. An empty list ends the lane."""
+        """Wait for items, and return the lane's share. An empty list ends the lane."""
         with self._changed:
             lane.taken = []
             while True:
@@ -151,69 +152,69 @@ class Batcher:
                     return items
 
     def take(self, lane: Lane, room: int, may_join: Callable[[WorkItem], bool]) -> list[WorkItem]:
-        """Waiting items that may join the lane's batch, at most `room`."""
+        """Return at most `room` waiting items that may join the lane's batch."""
         with self._changed:
             return self._take(lane, room, may_join)
 
     def _is_turn_of(self, lane: Lane) -> bool:
-        """The first lanes go first: one that is used all the time has everything at hand."""
-        before = self.lanes[: self.lanes.index(lane)]
-        first = [queue[0] for queue in (self._waiting, self._patient) if queue]
-        return any(self._may_begin(lane, item) for item in first) and all(each.taken for each in before)
+        """Whether the lane may start a batch now. Lower lanes go first: the caches of a lane in use are warm."""
+        lower = self.lanes[: self.lanes.index(lane)]
+        next_items = [queue[0] for queue in (self._waiting, self._background) if queue]
+        return any(self._may_begin(lane, item) for item in next_items) and all(each.taken for each in lower)
 
     def _may_begin(self, lane: Lane, item: WorkItem) -> bool:
-        """Only one lane runs `generate`: of two at once one would wait for the other, and seem to stand still."""
-        return lane is self.lanes[0] or is_fast(item)
+        """Only the first lane runs `generate`: a second call would wait for the first, and look like a stall."""
+        return lane is self.lanes[0] or item.is_fast
 
     def _is_over(self) -> bool:
-        return self._is_closed and not self._waiting and not self._patient
+        return self._is_closed and not self._waiting and not self._background
 
     def cores(self, lane: Lane) -> int:
-        """How many a busy lane has at the moment.
+        """Return the number of cores for a busy lane.
 
-        Only the first lane gets all when it is alone. libgomp lets its threads wait by sleeping, which is slow, once
-        those of all lanes together are more than there are cores.
+        Only the first lane gets all cores while it runs alone. libgomp's threads wait by sleeping, which is slow, once
+        all lanes together have more threads than there are cores.
         """
         busy = len(self.lanes) - self._idle_lanes() if lane is self.lanes[0] else len(self.lanes)
         return max(1, self._cores // max(1, busy))
 
-    def left(self) -> list[WorkItem]:
-        """The waiting items, which will not be done."""
+    def drain(self) -> list[WorkItem]:
+        """Remove and return all waiting items."""
         with self._changed:
-            left = [*self._waiting, *self._patient]
+            items = [*self._waiting, *self._background]
             self._waiting.clear()
-            self._patient.clear()
-            self._count_waiting()
-            return left
+            self._background.clear()
+            self._report_waiting()
+            return items
 
     def _idle_lanes(self) -> int:
         return sum(not lane.taken for lane in self.lanes)
 
     def _take(self, lane: Lane, room: int, may_join: Callable[[WorkItem], bool]) -> list[WorkItem]:
-        """In their order, without those that were given up, up to the first that may not join.
+        """Take waiting items in order, up to the first that may not join. Abandoned items are dropped.
 
-        No lane gets more than its share of all items under way: the rest is for the next idle lane. Items without a
-        deadline take the places that are left; few of them while requests come, since the next request waits for the
-        whole batch.
+        A lane gets at most its share of all items, waiting and running: the rest is for the next idle lane. Background
+        items take the remaining places, but only a quarter of a batch while interactive requests arrive: the next
+        request waits for the whole batch.
         """
-        waiting = len(self._waiting) + len(self._patient)
-        part = math.ceil((waiting + sum(len(each.taken) for each in self.lanes)) / len(self.lanes))
-        room = min(room, part - len(lane.taken))
+        waiting = len(self._waiting) + len(self._background)
+        share = math.ceil((waiting + sum(len(each.taken) for each in self.lanes)) / len(self.lanes))
+        room = min(room, share - len(lane.taken))
         items = _pop(self._waiting, room, may_join)
-        is_calm = time.monotonic() - self._last_impatient > CALM
-        most_patient = self.max_batch if is_calm else max(1, self.max_batch // 4)
-        patient = sum(item.is_patient for item in lane.taken)
-        items += _pop(self._patient, min(room - len(items), most_patient - patient), may_join)
+        is_quiet = time.monotonic() - self._last_interactive > QUIET_PERIOD
+        max_background = self.max_batch if is_quiet else max(1, self.max_batch // 4)
+        background = sum(item.is_background for item in lane.taken)
+        items += _pop(self._background, min(room - len(items), max_background - background), may_join)
         for item in items:
             item.begin()
         lane.taken += items
-        self._count_waiting()
+        self._report_waiting()
         self._changed.notify_all()
         return items
 
-    def _count_waiting(self) -> None:
+    def _report_waiting(self) -> None:
         first = next((item.submitted for item in self._waiting if not item.is_abandoned), None)
-        metrics.current.set_waiting(len(self._waiting) + len(self._patient), first)
+        metrics.current.set_waiting(len(self._waiting) + len(self._background), first)
 
 
 def _pop(waiting: deque[WorkItem], room: int, may_join: Callable[[WorkItem], bool]) -> list[WorkItem]:
@@ -229,8 +230,8 @@ def _too_late(deadline: float) -> DeadlineExceeded:
     return DeadlineExceeded(f"the captions were not ready within {deadline:g} seconds")
 
 
-def _check_patience(expires: float, deadline: float, has_left: Callable[[], bool]) -> None:
+def _check_wanted(expires: float, deadline: float, has_left: Callable[[], bool]) -> None:
     if time.monotonic() > expires:
         raise _too_late(deadline)
     if has_left():
-        raise ClientLeft(LEFT)
+        raise ClientLeft(CLIENT_LEFT)

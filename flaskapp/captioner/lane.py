@@ -1,7 +1,7 @@
-"""One thread that runs batches on the model, beside others that do the same.
+"""A thread that runs batches on the model. Several lanes run side by side.
 
-Many operations of a decode step are too small to share among cores: two batches with a core each are faster than one
-with both. A batch that is alone has all cores.
+Many operations of a decode step are too small to parallelize: two batches on one core each are faster than one batch on
+both. A single batch uses all cores.
 """
 
 import logging
@@ -9,36 +9,35 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from flaskapp.captioner.niceness import lower_priority
-from flaskapp.captioner.pace import Pace, work_of
-from flaskapp.captioner.protocol import Engine
-from flaskapp.captioner.runner import Runner, is_fast, note_batch
+from flaskapp.captioner.admission import Pace, work_of
+from flaskapp.captioner.runner import Engine, Runner, record_batch
 from flaskapp.captioner.work_item import WorkItem
 from flaskapp.errors import CaptionerUnavailable
+from flaskapp.machine import lower_priority
 
 log = logging.getLogger(__name__)
 
 
 class Queue(Protocol):
-    """Where a lane gets its items, and what it needs to know of the other lanes."""
+    """The queue that all lanes share: a `Batcher`."""
 
     max_batch: int
 
     def wait(self, lane: "Lane") -> list[WorkItem]:
-        """The next batch, once there are items. An empty list ends the lane."""
+        """Wait for the next batch. An empty list ends the lane."""
 
     def take(self, lane: "Lane", room: int, may_join: Callable[[WorkItem], bool]) -> list[WorkItem]:
-        """Waiting items that may join the lane's batch, at most `room`."""
+        """Return at most `room` waiting items that may join the lane's batch."""
 
     def cores(self, lane: "Lane") -> int:
-        """How many a busy lane has at the moment."""
+        """Return the number of cores for this busy lane."""
 
-    def left(self) -> list[WorkItem]:
-        """The waiting items, which will not be done."""
+    def drain(self) -> list[WorkItem]:
+        """Remove and return all waiting items."""
 
 
 class Lane:
-    """`taken` are the items of its batch, none while it is idle. The queue's lock guards them."""
+    """`taken` holds the items of the running batch, and is empty while the lane is idle. The queue's lock guards it."""
 
     def __init__(self, engine: Engine, queue: Queue, pace: Pace) -> None:
         self.runner = Runner(engine)
@@ -49,20 +48,20 @@ class Lane:
         self._cores = 1  # at the last step
 
     def start(self) -> None:
-        """Start its thread, unless it runs. The queue's lock is held."""
+        """Start the thread unless it runs. The caller holds the queue's lock."""
         if self.thread is None:
             thread = threading.Thread(target=self._run, name="captions", daemon=True)
-            thread.start()  # only one that could be started counts
+            thread.start()  # may fail: assign only a thread that runs
             self.thread = thread
 
     def _run(self) -> None:
-        """The thread. If it dies, every waiting item fails."""
+        """Run batches until the queue closes. If this thread dies, every waiting item fails."""
         try:
             lower_priority()
-            while self._gather():
+            while self._begin_batch():
                 while self.runner.running:
                     if self.runner.drop_abandoned():
-                        self.pace.give_up()
+                        self.pace.discard()
                     if self.runner.running:
                         self._claim_cores()
                         self.runner.step()
@@ -70,17 +69,17 @@ class Lane:
             log.exception("A captioning thread died")
             raise
         finally:
-            self.thread = None  # what is submitted from here on starts another
+            self.thread = None  # the next request starts another thread
             self.runner.running.clear()
-            _refuse([*self.taken, *self._queue.left()])
+            _fail([*self.taken, *self._queue.drain()])
             self.taken = []
 
     def _claim_cores(self) -> None:
         self._cores = self._queue.cores(self)
         self._engine.use_cores(self._cores)
 
-    def _gather(self) -> bool:
-        """Begin the next batch. Items that arrive while it is being encoded join it. Returns whether there is one."""
+    def _begin_batch(self) -> bool:
+        """Wait for the next batch and encode it. Items that arrive meanwhile join. Return False if the queue closed."""
         self.pace.end(self._cores)
         items = self._queue.wait(self)
         if not items:
@@ -89,18 +88,18 @@ class Lane:
         images = 0
         while items:
             images += len(items)
-            if not all(map(is_fast, items)):
-                self.pace.give_up()  # no rate for those: they take as long as `generate` takes
+            if not all(item.is_fast for item in items):
+                self.pace.discard()  # `generate` takes another time for the same work
             self._claim_cores()
             self.runner.start(items)
-            items = self._queue.take(self, self._queue.max_batch - images, is_fast)
-            self.pace.grow(work_of(item.generation for item in items))
+            items = self._queue.take(self, self._queue.max_batch - images, lambda item: item.is_fast)
+            self.pace.add(work_of(item.generation for item in items))
         if self.runner.running:
-            note_batch(list(self.runner.running.values()))
+            record_batch(list(self.runner.running.values()))
         return True
 
 
-def _refuse(items: Sequence[WorkItem]) -> None:
+def _fail(items: Sequence[WorkItem]) -> None:
     for item in items:
         if not item.future.done():
             item.future.set_exception(CaptionerUnavailable("the captioner stopped; it will be back"))

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from flaskapp import metrics
 from flaskapp.captioner.configuration import Configuration
-from flaskapp.captioner.reminder import Reminder
 from flaskapp.errors import CaptionerUnavailable, ModelUnavailable, UnusableCheckpoint
 
 if TYPE_CHECKING:
@@ -25,6 +24,30 @@ log = logging.getLogger(__name__)
 REASON = "there is no captioning model: it could not be loaded"  # the log has the details
 LOADING = "the model is being loaded"
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0  # seconds before the hub is asked for the model again; doubled each time
+REMINDER_INTERVAL = 3600.0  # seconds between two warnings that a substitute serves
+
+
+class Reminder:
+    """Repeats a warning in the log until it is stopped."""
+
+    def __init__(self, interval: float = REMINDER_INTERVAL) -> None:
+        self._interval = interval  # seconds
+        self._stopped: threading.Event | None = None  # ends the running thread
+
+    def start(self, message: str) -> None:
+        """Start to repeat a warning, unless a thread does already."""
+        if self._stopped is None:
+            self._stopped = threading.Event()
+            threading.Thread(target=self._run, args=[message, self._stopped], name="reminder", daemon=True).start()
+
+    def stop(self) -> None:
+        if self._stopped is not None:
+            self._stopped.set()
+            self._stopped = None
+
+    def _run(self, message: str, stopped: threading.Event) -> None:
+        while not stopped.wait(self._interval):
+            log.warning("%s", message)
 
 
 class ModelLoader:

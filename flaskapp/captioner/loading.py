@@ -15,7 +15,6 @@ from flaskapp.captioner.configuration import Configuration
 from flaskapp.captioner.engine.engine import Engine
 from flaskapp.captioner.engine.precision import AUTO, CpuCapabilities, Precision, resolve
 from flaskapp.captioner.generation import COURSE, Generation, GenerationSettings
-from flaskapp.captioner.shape import check_shape
 from flaskapp.errors import CaptionFailed, InvalidGeneration, InvalidSetting, UnusableCheckpoint
 from flaskapp.machine import usable_cores
 
@@ -42,11 +41,7 @@ class Loaded(NamedTuple):
     defaults: Generation  # what a request amounts to that gives no settings
 
     def preprocess(self, image: np.ndarray) -> Any:
-        """An image, uint8 [height, width, 3] -> what the engine takes.
-
-        Raises what `check_shape` does, and CaptionFailed if the preprocessing fails.
-        """
-        check_shape(image)
+        """Preprocess an image, uint8 [height, width, 3], for the engine. Raise CaptionFailed if that fails."""
         try:
             return self.inputs.preprocess(image)
         except Exception as error:

@@ -1,59 +1,113 @@
-"""Images on the engine, in the thread that owns it: by a search, or by `generate`. A bad image fails alone."""
+"""Runs items on the engine: by the fast decoder's searches, or by `generate`. A bad image fails alone."""
 
 import logging
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from flaskapp import metrics
-from flaskapp.captioner.generation import Generation
-from flaskapp.captioner.progress import Progress
-from flaskapp.captioner.protocol import Engine
+from flaskapp.captioner.generation import Caption, Generation
 from flaskapp.captioner.work_item import WorkItem
 from flaskapp.errors import CaptionFailed, ClientLeft, FlaskappError
 
 log = logging.getLogger(__name__)
 
-LEFT = "the client disconnected"
+CLIENT_LEFT = "the client disconnected"
+STALL_FACTOR = (
+    4  # a step has stalled when it takes this many times as long as the slowest step so far, per unit of work
+)
+MIN_STALL = 5.0  # seconds: a shorter step has never stalled
 
 
-class Runner:
-    """`running` are the items whose searches have begun; those of `generate` are done when `start` returns."""
+class Engine(Protocol):
+    """What the scheduler needs of a model: it imports no torch.
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._progress = Progress()
-        self.running: dict[Any, WorkItem] = {}  # by their searches
-        self.steps = 0  # steps that were run, and how many images took part in all of them together
-        self.steps_of_images = 0
+    Images are preprocessed. A search is any object that has `results` once it is done.
+    """
+
+    def sibling(self) -> "Engine": ...
+    def use_cores(self, number: int) -> None: ...
+    def add(
+        self, images: Sequence[Any], generations: Sequence[Generation], on_progress: Callable[[], object]
+    ) -> Sequence[Any]: ...
+    def step(self) -> Sequence[Any]: ...
+    def drop(self, search: Any) -> None: ...
+    def clear(self) -> None: ...
+    def generate(self, images: Sequence[Any], generation: Generation, on_step: Callable[[], bool]) -> list[Any]: ...
+    def text_so_far(self, search: Any) -> str | None: ...
+    def to_captions(self, results: Any, generation: Generation) -> list[Caption]: ...
+
+
+class StallDetector:
+    """Times the steps of one model thread. Any thread may ask whether the running step has stalled."""
+
+    def __init__(self) -> None:
+        self._longest = 0.0  # seconds per unit of work, in the slowest step
+        self._began: float | None = None  # start of the running step
+        self._work = 1
+
+    def begin(self, work: int) -> None:
+        """Start to time a step of `work` tokens through the model: its time is about proportional to them."""
+        self._work, self._began = max(1, work), time.monotonic()
+
+    def step(self) -> None:
+        """End a step, and start the next one with the same work."""
+        if self._began is not None and not self.has_stalled:
+            self._longest = max(self._longest, (time.monotonic() - self._began) / self._work)
+        self._began = time.monotonic()
+
+    def end(self) -> None:
+        """End the last step."""
+        self.step()
+        self._began = None
 
     @property
     def has_stalled(self) -> bool:
-        """Whether the model has made no step for far longer than it ever took."""
-        return self._progress.has_stalled
+        """Whether the running step takes far longer than any before. The first step never stalls."""
+        began = self._began
+        if began is None or self._longest == 0:
+            return False
+        return time.monotonic() - began > max(MIN_STALL, STALL_FACTOR * self._longest * self._work)
+
+
+class Runner:
+    """`running` holds the items whose searches run. Items for `generate` are done when `start` returns."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._stall_detector = StallDetector()
+        self.running: dict[Any, WorkItem] = {}  # by search
+        self.steps = 0
+        self.steps_of_images = 0  # images in each step, summed
+
+    @property
+    def has_stalled(self) -> bool:
+        """Whether the running step takes far longer than any before."""
+        return self._stall_detector.has_stalled
 
     def start(self, items: Sequence[WorkItem]) -> None:
-        """Begin items: those for `generate` are run to their end, the others join the searches that are in step."""
-        for group in _compatible([item for item in items if not is_fast(item)]):
-            note_batch(group)
+        """Run items for `generate` to their end, then add the others to the running searches."""
+        for group in _compatible([item for item in items if not item.is_fast]):
+            record_batch(group)
             self._generate(group)
-        searching = [item for item in items if is_fast(item)]
-        if searching:
-            self._join(searching)
+        fast = [item for item in items if item.is_fast]
+        if fast:
+            self._join(fast)
 
     def _generate(self, items: Sequence[WorkItem]) -> None:
-        """By `generate`, a whole batch at once. If that fails, one at a time, so that a bad one fails alone."""
+        """Run `generate` on a batch. If it fails, run the items one at a time, so that a bad one fails alone."""
         items = [item for item in items if not item.is_abandoned]
         if not items:
             return
 
-        def is_given_up() -> bool:
-            self._progress.step()
+        def on_step() -> bool:
+            self._stall_detector.step()
             return all(item.is_abandoned for item in items)
 
         try:
-            with self._making_progress(_tokens(items)):
-                results = self._engine.generate([item.pixels for item in items], items[0].generation, is_given_up)
+            with self._timed_step(_tokens(items)):
+                results = self._engine.generate([item.pixels for item in items], items[0].generation, on_step)
         except Exception as error:
             if len(items) == 1:
                 _fail(items[0], error)
@@ -66,17 +120,17 @@ class Runner:
                 self._finish(item, lambda result=result: result)  # type: ignore[misc]
 
     @contextmanager
-    def _making_progress(self, work: int) -> Iterator[None]:
-        self._progress.begin(work)
+    def _timed_step(self, work: int) -> Iterator[None]:
+        self._stall_detector.begin(work)
         try:
             yield
         finally:
-            self._progress.end()
+            self._stall_detector.end()
 
     def _join(self, items: Sequence[WorkItem]) -> None:
-        """Add items to those that run. If that fails, one at a time, so that a bad one fails alone."""
+        """Start searches for items. If it fails, start them one at a time, so that a bad one fails alone."""
         try:
-            with self._making_progress(_tokens(items[:1])):  # images are encoded one by one
+            with self._timed_step(_tokens(items[:1])):  # images are encoded one by one
                 searches = self._add(items)
         except Exception as error:
             if len(items) == 1:
@@ -89,10 +143,10 @@ class Runner:
 
     def _add(self, items: Sequence[WorkItem]) -> Sequence[Any]:
         pixels, generations = [item.pixels for item in items], [item.generation for item in items]
-        return self._engine.add(pixels, generations, self._progress.step)
+        return self._engine.add(pixels, generations, self._stall_detector.step)
 
     def drop_abandoned(self) -> bool:
-        """Forget the searches of items that were given up. Returns whether there were any."""
+        """Remove the searches of abandoned items. Return whether there were any."""
         abandoned = [search for search, item in self.running.items() if item.is_abandoned]
         for search in abandoned:
             self._engine.drop(search)
@@ -100,11 +154,11 @@ class Runner:
         return bool(abandoned)
 
     def step(self) -> None:
-        """One more token for all that run. If that fails, each starts again by itself: a bad one fails alone."""
+        """Generate one more token for each search. If it fails, rerun each item by itself: a bad one fails alone."""
         self.steps += 1
         self.steps_of_images += len(self.running)
         try:
-            with self._making_progress(_tokens(self.running.values())):
+            with self._timed_step(_tokens(self.running.values())):
                 done = self._engine.step()
         except Exception:
             log.exception("A batch of %d images failed: they are tried again one by one", len(self.running))
@@ -119,61 +173,56 @@ class Runner:
                 self._finish(self.running.pop(search), lambda search=search: search.results)  # type: ignore[misc]
             for search, item in self.running.items():
                 if item.on_text is not None:
-                    self._tell(search, item)
+                    self._send_text(search, item)
 
-    def _tell(self, search: Any, item: WorkItem) -> None:
-        """Give a item the words that are sure. Without them it has all at the end."""
+    def _send_text(self, search: Any, item: WorkItem) -> None:
+        """Call `on_text` with the words that are final. If it fails, the client gets the text only at the end."""
         try:
             if item.on_text is not None and (text := self._engine.text_so_far(search)):
                 item.on_text(text)
         except Exception:
-            log.exception("The words of a caption could not be told as they came")
+            log.exception("The text of an unfinished caption could not be sent")
             item.on_text = None
 
     def _run_alone(self, item: WorkItem) -> Any:
         try:
-            with self._making_progress(_tokens([item])):
+            with self._timed_step(_tokens([item])):
                 (search,) = self._add([item])
                 while not self._engine.step():
-                    self._progress.step()
+                    self._stall_detector.step()
                     if item.is_abandoned:
-                        raise ClientLeft(LEFT)
+                        raise ClientLeft(CLIENT_LEFT)
         finally:
             self._engine.clear()
         return search.results
 
-    def _finish(self, item: WorkItem, run: Callable[[], Any]) -> None:
-        """Give a item its captions, or the error of making them."""
+    def _finish(self, item: WorkItem, get_results: Callable[[], Any]) -> None:
+        """Set the item's captions, or the error that making them raised."""
         try:
-            captions = self._engine.to_captions(run(), item.generation)
+            captions = self._engine.to_captions(get_results(), item.generation)
             if len(captions) != item.generation.num_return_sequences:
                 raise RuntimeError(f"{len(captions)} captions came out, not {item.generation.num_return_sequences}")
         except Exception as error:
             _fail(item, error)
         else:
             item.future.set_result(captions)
-            metrics.current.count_image(is_fast(item), sum(caption.tokens for caption in captions))
-
-
-def is_fast(item: WorkItem) -> bool:
-    """Whether the fast decoder takes it; else `generate` does."""
-    return item.generation.fallback is None
+            metrics.current.count_image(item.is_fast, sum(caption.tokens for caption in captions))
 
 
 def _tokens(items: Collection[WorkItem]) -> int:
-    """How many may go through the decoder in a step: at the first, those of the prompts."""
+    """Return the most tokens of a step: the first step takes the whole prompts."""
     return sum(item.generation.rows * len(item.generation.prompt_ids) for item in items)
 
 
-def note_batch(items: Collection[WorkItem]) -> None:
-    """These go through the model together."""
+def record_batch(items: Collection[WorkItem]) -> None:
+    """Record the batch size, in the metrics and in each item."""
     metrics.current.batch.observe(len(items))
     for item in items:
         item.batch_size = len(items)
 
 
 def _compatible(items: Sequence[WorkItem]) -> Iterator[list[WorkItem]]:
-    """Groups that one call of `generate` can take: those with the same generation, in the order of their first."""
+    """Group items that one call of `generate` can take: those with the same generation."""
     groups: dict[Generation, list[WorkItem]] = {}
     for item in items:
         if item.generation.is_alone:

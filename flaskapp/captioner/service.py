@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from flaskapp import metrics
 from flaskapp.captioner.cache import CaptionCache
 from flaskapp.captioner.generation import Caption, Generation, GenerationSettings
 from flaskapp.captioner.loader import LOADING, ModelLoader
-from flaskapp.errors import ClientLeft, FlaskappError, ModelUnavailable
+from flaskapp.errors import ClientLeft, FlaskappError, ModelUnavailable, UnreadableImage
 from flaskapp.sized_iterable import SizedIterable
 from flaskapp.timings import Timings
 
@@ -29,6 +29,15 @@ WARM_UP_TOKENS = 4  # after the prompt: later ones take no longer
 WARM_UP_SIDE = 224  # pixels of the image
 POLL_INTERVAL = 0.5  # seconds between two checks for a disconnected client
 RETRY_AFTER = 5  # seconds
+# Largest ratio of an image's sides. Many models' preprocessing resizes the short side to a fixed length.
+MAX_ASPECT_RATIO = 200
+
+
+def check_shape(image: np.ndarray) -> None:
+    """Raise UnreadableImage for an image [height, width, 3] that preprocessing would make far larger."""
+    height, width, _ = image.shape
+    if max(height, width) > MAX_ASPECT_RATIO * min(height, width):
+        raise UnreadableImage(f"the image is more than {MAX_ASPECT_RATIO} times as long as it is wide")
 
 
 class Captioner(ModelLoader):
@@ -167,8 +176,12 @@ class Captioner(ModelLoader):
         if not images:
             return []
 
+        def preprocess(image: np.ndarray) -> Any:
+            check_shape(image)
+            return loaded.preprocess(image)
+
         def make() -> list[list[Caption]]:
-            pixels = SizedIterable(len(images), lambda: map(loaded.preprocess, images))
+            pixels = SizedIterable(len(images), lambda: map(preprocess, images))
             captions = loaded.batcher.caption(pixels, generation, deadline, has_left, timings, on_text)
             self._warm_up_problem = None
             return captions

@@ -21,9 +21,9 @@ from typing import Any, NoReturn
 from celery.exceptions import SecurityWarning
 
 from flaskapp.captioner import captioner
-from flaskapp.captioner.niceness import lower_priority
 from flaskapp.errors import FlaskappError
 from flaskapp.jobs.service import Jobs
+from flaskapp.machine import lower_priority
 
 log = logging.getLogger(__name__)
 

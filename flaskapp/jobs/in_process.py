@@ -6,8 +6,8 @@ import warnings
 
 from celery.exceptions import SecurityWarning
 
-from flaskapp.captioner.niceness import lower_priority
 from flaskapp.jobs.service import Jobs
+from flaskapp.machine import lower_priority
 
 log = logging.getLogger(__name__)
 

@@ -3,9 +3,9 @@
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+from flaskapp.captioner.admission import work_of
 from flaskapp.captioner.batcher import Batcher
 from flaskapp.captioner.generation import Caption, Generation
-from flaskapp.captioner.pace import work_of
 from tests.captioner.stand_in import StandIn
 
 SETTINGS = Generation(max_length=4, num_beams=8)
@@ -24,12 +24,12 @@ def texts(captions: list[list[Caption]]) -> list[list[str]]:
 def wait_until_waiting(batcher: Batcher, count: int) -> None:
     """Until so many jobs wait. `_submit` notifies the condition that this waits for."""
     with batcher._changed:
-        assert batcher._changed.wait_for(lambda: len(batcher._waiting) + len(batcher._patient) == count, 30)
+        assert batcher._changed.wait_for(lambda: len(batcher._waiting) + len(batcher._background) == count, 30)
 
 
 def teach(batcher: Batcher, seconds: float) -> None:
     """Make it believe that one image of SETTINGS takes so long on one core, and that no batch runs."""
-    batcher.lanes[0].pace.give_up()
+    batcher.lanes[0].pace.discard()
     batcher.lanes[0].pace._measured.append(seconds / work_of([SETTINGS]))
 
 

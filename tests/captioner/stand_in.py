@@ -33,7 +33,7 @@ class StandIn:
     on_add: Callable[[], None] = lambda: None
     on_step: Callable[[], None] = lambda: None
 
-    def beside(self) -> "StandIn":
+    def sibling(self) -> "StandIn":
         return StandIn(gate=self.gate, has_begun=self.has_begun, batches=self.batches, generated=self.generated)
 
     def use_cores(self, number: int) -> None:

@@ -4,9 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from flaskapp.captioner.admission import Admission
+from flaskapp.captioner.admission import Admission, Pace, work_of
 from flaskapp.captioner.generation import Generation
-from flaskapp.captioner.pace import Pace, work_of
 from flaskapp.errors import TooBusy
 
 ONE = [Generation()]

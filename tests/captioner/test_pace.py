@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
+from flaskapp.captioner.admission import Pace, work_of
 from flaskapp.captioner.generation import Generation
-from flaskapp.captioner.pace import Pace, work_of
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_work_that_joins_a_batch_counts_to_it(set_clock: Callable[[float], None]
     pace = Pace()
     learn(pace, set_clock, 10)
     pace.begin(40)
-    pace.grow(60)
+    pace.add(60)
     assert pace.estimate(50, 1) == pytest.approx(10 + 5)
 
 
@@ -70,7 +70,7 @@ def test_a_batch_that_was_given_up_teaches_nothing(set_clock: Callable[[float], 
     pace = Pace()
     learn(pace, set_clock)
     pace.begin(100)
-    pace.give_up()
+    pace.discard()
     pace.end(1)
     assert not pace.is_known
 

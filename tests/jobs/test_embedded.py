@@ -15,10 +15,10 @@ import requests
 from flask import Flask
 
 from flaskapp.captioner import GenerationSettings
-from flaskapp.captioner.niceness import NICE
 from flaskapp.errors import DatabaseUnavailable
 from flaskapp.jobs import Limits, NamedFile, embedded
 from flaskapp.jobs.queue import QUEUE
+from flaskapp.machine import NICE
 from flaskapp.serving import job_process
 from flaskapp.serving.job_process import JobProcess
 from flaskapp.serving.privileges import Identity

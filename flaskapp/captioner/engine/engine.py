@@ -1,10 +1,10 @@
-"""A model at work. Images may join at any time; each step generates one more token for all that are in.
+"""Runs searches on a model. Each step generates one more token for every image. Images may be added at any time.
 
-    add      encode the images; their searches begin together at the next step
-    step     run the decoder on the last token of every beam (at first on the prompt), choose what to go on with,
-             let go of what is done
+    add      encode the images; their searches start together at the next step
+    step     run the decoder on the last token of every beam (first on the prompt: prefill), choose the next tokens,
+             remove finished searches
 
-What has no description goes through transformers' `generate`, on the same weights.
+Models and settings that the fast decoder does not support go through transformers' `generate`, on the same weights.
 """
 
 import copy
@@ -28,20 +28,20 @@ from flaskapp.captioner.engine.precision import CpuCapabilities
 from flaskapp.captioner.engine.search import Result, Search, begin
 from flaskapp.captioner.generation import Caption, Generation, GenerationSettings
 
-_cores = 0  # OpenMP has a number for each thread, MKL one for all: the last that was set
+_cores = 0  # the last number set: OpenMP has one for each thread, MKL one for the whole process
 
 
 class Group(NamedTuple):
-    """Searches that began together, in the order of the cache's images."""
+    """Searches that started together, in the order of the cache's images."""
 
     searches: list[Search]
     cache: KVCache
 
 
 class Engine:
-    """A loaded checkpoint, and the searches that run on it. One thread at a time may use it; see `beside`.
+    """A loaded checkpoint, and the searches that run on it. Only one thread at a time may use it; see `sibling`.
 
-    `pinned` are the server's generation settings, which go before the checkpoint's own.
+    `pinned` are the server's generation settings, which override the checkpoint's.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Engine:
         except NotDescribed as error:
             reason = str(error)
         is_reduced = precision in ("int8", "bf16") and device.type == "cpu"
-        if self._decoder is not None or is_reduced:  # the code of other models may look into their layers
+        if self._decoder is not None or is_reduced:  # the code of other models may access their layers' weights
             repack(self._model, layers, self._model.get_output_embeddings())
         self.defaults = GenerationDefaults(
             own=_own_configuration(self._model),
@@ -82,29 +82,29 @@ class Engine:
         self._model.to(device)
         if self._decoder is not None:
             self._decoder.to(device)
-        self._added: list[tuple[Search, Tensor]] = []  # with their encoded images, until the next step
+        self._added: list[tuple[Search, Tensor]] = []  # new searches with their encoded images, until the next step
         self._groups: list[Group] = []
 
-    def beside(self) -> "Engine":
-        """The same model, with searches of its own: for another thread."""
+    def sibling(self) -> "Engine":
+        """Return an engine on the same model, with its own searches, for another thread."""
         other = copy.copy(self)
         other._added, other._groups = [], []
         return other
 
     def use_cores(self, number: int) -> None:
-        """Let the calling thread compute on so many cores."""
+        """Set the number of cores that the calling thread computes on."""
         global _cores
         if number != torch.get_num_threads() or number != _cores:
             torch.set_num_threads(number)
             _cores = number
 
     def resolve(self, settings: GenerationSettings) -> Generation:
-        """What a request amounts to. Raises InvalidGeneration for what is beyond this model."""
+        """Merge a request's settings with the defaults. Raise InvalidGeneration for settings beyond this model."""
         return self.defaults.resolve(settings)
 
     @property
     def running(self) -> int:
-        """How many images are in."""
+        """Images whose searches are not finished."""
         return len(self._added) + sum(len(group.searches) for group in self._groups)
 
     @torch.inference_mode()
@@ -114,9 +114,9 @@ class Engine:
         generations: Sequence[Generation],
         on_progress: Callable[[], object] = lambda: None,
     ) -> list[Search]:
-        """A search for each preprocessed image, [3, height, width]. All or none are added.
+        """Encode preprocessed images, [3, height, width], and add a search for each. Add all or none.
 
-        `on_progress` is called when some of them are encoded.
+        `on_progress` is called after each encoder call.
         """
         encoded = self._encode(torch.stack(list(images)), on_progress)
         searches = [begin(generation) for generation in generations]
@@ -124,10 +124,10 @@ class Engine:
         return searches
 
     def _encode(self, pixels: Tensor, on_progress: Callable[[], object]) -> Tensor:
-        """[images, 3, height, width] -> what the decoder attends to, [images, patches, width]."""
+        """[images, 3, height, width] -> encoder output, [images, patches, width]."""
         assert self._parts is not None, "this model has no fast decoder"
         pixels = pixels.to(self._device, self._model.dtype)
-        # A CPU is as fast at one image as at many, and faster while what it computes stays in its cache.
+        # A CPU encodes single images faster than batches: their activations stay in its cache.
         encoded = []
         for part in torch.split(pixels, 1 if self._device.type == "cpu" else len(pixels)):
             encoded.append(self._parts.encode(part))
@@ -136,7 +136,7 @@ class Engine:
 
     @torch.inference_mode()
     def step(self) -> list[Search]:
-        """One more token for every beam of every image. Returns the searches that are done with it."""
+        """Generate one more token for every beam of every image. Return the finished searches."""
         assert self._decoder is not None, "this model has no fast decoder"
         self._groups += self._begin(self._decoder)
         tokens = [token for group in self._groups for search in group.searches for token in _next_input(search, group)]
@@ -148,7 +148,7 @@ class Engine:
         return done
 
     def _begin(self, decoder: Decoder) -> list[Group]:
-        """Group what was added since the last step by what must be equal among searches that go in step."""
+        """Group the new searches by the settings that must be equal within a group."""
         kinds: dict[tuple[Any, ...], list[tuple[Search, Tensor]]] = {}
         for search, encoded in self._added:
             each = search.generation
@@ -164,7 +164,7 @@ class Engine:
 
     @torch.inference_mode()
     def drop(self, search: Search) -> None:
-        """Forget a search whose result is not needed any more."""
+        """Remove a search whose result is no longer needed."""
         self._added = [(added, encoded) for added, encoded in self._added if added is not search]
         for group in self._groups:
             if search in group.searches:
@@ -172,24 +172,24 @@ class Engine:
         self._groups = [group for group in self._groups if group.searches]
 
     def clear(self) -> None:
-        """Forget all searches, after one of them failed."""
+        """Remove all searches, after one of them failed."""
         self._added, self._groups = [], []
 
     def generate(
         self, images: Sequence[Any], generation: Generation, on_step: Callable[[], bool] = lambda: False
     ) -> list[list[Result]]:
-        """The captions of preprocessed images by `generate`. Once `on_step` is true, it breaks off."""
+        """Caption preprocessed images by `generate`. Stop once `on_step` returns true."""
         return generate(self._model, self._tokenizer, self._inputs, images, generation, on_step)
 
     def text_so_far(self, search: Search) -> str | None:
-        """What the caption of a running search begins with. None where that is not sure before its end."""
+        """Return the words of a running search that are final. None: with several beams, all may still change."""
         if search.generation.rows > 1 or search.generation.num_beams > 1:
             return None
         text = self._tokenizer.decode(search.beams[0], skip_special_tokens=True).strip()
-        return str(text).rpartition(" ")[0]  # the last word may go on, and so may a character of several tokens
+        return str(text).rpartition(" ")[0]  # the last word, or a character of several tokens, may be unfinished
 
     def to_captions(self, results: Sequence[Result], generation: Generation) -> list[Caption]:
-        """The captions of one image."""
+        """Decode the results of one image."""
         texts = self._tokenizer.batch_decode([result.token_ids for result in results], skip_special_tokens=True)
         return [_caption(text, result, generation) for text, result in zip(texts, results, strict=True)]
 
@@ -202,19 +202,19 @@ def _caption(text: str, result: Result, generation: Generation) -> Caption:
 
 
 def _next_input(search: Search, group: Group) -> list[int]:
-    """What the decoder is given for a search: at first the prompt, then the last token of each beam."""
+    """Return the decoder's input for a search: first the prompt, then the last token of each beam."""
     return search.beams[0] if group.cache.length == 0 else [beam[-1] for beam in search.beams]
 
 
 def _advance(group: Group, logits: Tensor) -> list[Search]:
-    """Choose the next tokens by the logits [searches * beams, vocabulary]; let go of the searches that are done."""
+    """Choose the next tokens by the logits [searches * beams, vocabulary]. Remove and return finished searches."""
     parents = [
         search.advance(candidates)
         for search, candidates in zip(group.searches, propose(logits, group.searches), strict=True)
     ]
     done = [place for place, search in enumerate(group.searches) if search.is_done]
     finished = [group.searches[place] for place in done]
-    for place in reversed(done):  # from the end, where the last takes the place of the one that goes
+    for place in reversed(done):  # from the end: the last search takes the place of the removed one
         _remove(group, place)
         parents[place] = parents[-1]
         parents.pop()
@@ -230,7 +230,7 @@ def _remove(group: Group, place: int) -> None:
 
 
 def _own_configuration(model: Any) -> dict[str, Any]:
-    """The generation configuration that `generate` goes by. BLIP's goes by its text decoder's, and its own end."""
+    """Return `generate`'s generation configuration. BLIP uses its text decoder's, with other end and padding tokens."""
     if model.config.model_type != "blip":
         own: dict[str, Any] = model.generation_config.to_dict()
         return own
@@ -240,5 +240,5 @@ def _own_configuration(model: Any) -> dict[str, Any]:
 
 
 def attention_dtype(precision: str, dtype: torch.dtype) -> torch.dtype:
-    """Attention dtype: bfloat16 with int8 and bf16 weights where the CPU multiplies it, half as many bytes to read."""
+    """Return the attention dtype: bfloat16 with int8 or bf16 weights on a CPU that multiplies it; half the bytes."""
     return torch.bfloat16 if precision in ("int8", "bf16") and CpuCapabilities.detect().has_bf16 else dtype

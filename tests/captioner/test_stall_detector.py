@@ -1,24 +1,24 @@
 import pytest
 
-from flaskapp.captioner import progress
-from flaskapp.captioner.progress import LEAST, SLACK, Progress
+from flaskapp.captioner import runner
+from flaskapp.captioner.runner import MIN_STALL, STALL_FACTOR, StallDetector
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time in seconds, the last of the list."""
     now = [0.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[-1])
+    monkeypatch.setattr(runner.time, "monotonic", lambda: now[-1])
     return now
 
 
 def test_a_step_that_takes_far_longer_than_any_did_is_a_standstill(clock: list[float]) -> None:
-    steps = Progress()
+    steps = StallDetector()
     assert not steps.has_stalled
     steps.begin(1)
     clock.append(3.0)
     steps.step()  # the longest so far: 3 s
-    clock.append(3.0 + SLACK * 3.0)
+    clock.append(3.0 + STALL_FACTOR * 3.0)
     assert not steps.has_stalled
     clock.append(clock[-1] + 0.1)
     assert steps.has_stalled
@@ -27,28 +27,28 @@ def test_a_step_that_takes_far_longer_than_any_did_is_a_standstill(clock: list[f
 
 
 def test_more_work_may_take_more_time(clock: list[float]) -> None:
-    steps = Progress()
+    steps = StallDetector()
     steps.begin(1)
     clock.append(2.0)
     steps.end()
     steps.begin(4)
-    clock.append(2.0 + 4 * SLACK * 2.0)
+    clock.append(2.0 + 4 * STALL_FACTOR * 2.0)
     assert not steps.has_stalled
 
 
 def test_seconds_are_no_standstill_however_short_the_steps_were(clock: list[float]) -> None:
-    steps = Progress()
+    steps = StallDetector()
     steps.begin(1)
     clock.append(0.001)
     steps.step()
-    clock.append(0.001 + LEAST)
+    clock.append(0.001 + MIN_STALL)
     assert not steps.has_stalled
-    clock.append(0.01 + LEAST)
+    clock.append(0.01 + MIN_STALL)
     assert steps.has_stalled
 
 
 def test_an_idle_model_has_not_stalled(clock: list[float]) -> None:
-    steps = Progress()
+    steps = StallDetector()
     steps.begin(1)
     steps.end()
     clock.append(1e6)
@@ -56,10 +56,10 @@ def test_an_idle_model_has_not_stalled(clock: list[float]) -> None:
 
 
 def test_of_the_first_step_nothing_is_known(clock: list[float]) -> None:
-    steps = Progress()
+    steps = StallDetector()
     steps.begin(1)
     clock.append(600.0)
     assert not steps.has_stalled
     steps.step()
-    clock.append(600.0 + SLACK * 600.0 + 1)
+    clock.append(600.0 + STALL_FACTOR * 600.0 + 1)
     assert steps.has_stalled
