@@ -1,1 +1,1 @@
-"""A model at work: its decoder, its searches, and `generate` for what has no description."""
+"""Runs a model: the fast decoder and its searches, with `generate` as the fallback."""

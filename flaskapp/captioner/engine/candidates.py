@@ -1,4 +1,4 @@
-"""From the logits of the next tokens to the candidates that searches choose from."""
+"""Logits of the next tokens -> candidates that searches choose from."""
 
 from collections.abc import Sequence
 
@@ -10,15 +10,15 @@ from flaskapp.captioner.engine.sampling import draw, warp
 from flaskapp.captioner.engine.search import Candidate, Search
 from flaskapp.errors import CaptionFailed
 
-BLOCKS = 64  # what `top_k` divides a vocabulary into
+BLOCKS = 64  # blocks of a vocabulary in `top_k`
 
 
 def propose(logits: Tensor, searches: Sequence[Search]) -> list[list[Candidate]]:
-    """The candidates of each search from the logits of its beams' next tokens, fp32 [searches * beams, vocabulary].
+    """Return the candidates of each search. `logits` are fp32 [searches * beams, vocabulary].
 
-    All searches have the same number of beams and draw, or do not draw, in the same way. The logits are overwritten:
-    they are the largest tensor that there is, and another one of its size costs more, in fresh pages of memory, than
-    what is computed. Raises CaptionFailed for logits that are not finite.
+    All searches have the same number of beams and the same `do_sample`. The logits are overwritten: allocating another
+    tensor of this size costs more, in page faults, than the computation. Raise CaptionFailed for logits that are not
+    finite.
     """
     generation, beams = searches[0].generation, len(searches[0].beams)
     log_probabilities = _log_probabilities(logits, searches)
@@ -38,7 +38,7 @@ def propose(logits: Tensor, searches: Sequence[Search]) -> list[list[Candidate]]
 
 
 def _log_probabilities(logits: Tensor, searches: Sequence[Search]) -> Tensor | None:
-    """What the model alone says, where a search wants to know and its own scores would not tell it."""
+    """Return the model's own log-probabilities, before constraints, if a search asks for them."""
     if not any(search.generation.scores for search in searches):
         return None
     return logits.log_softmax(1)
@@ -47,7 +47,7 @@ def _log_probabilities(logits: Tensor, searches: Sequence[Search]) -> Tensor | N
 def _best(
     values: Tensor, tokens: Tensor, searches: Sequence[Search], log_probabilities: Tensor | None
 ) -> list[list[Candidate]]:
-    """The best candidates of each search out of the best of its beams, [searches * beams, width] each."""
+    """Return the best candidates of each search, from the best of each beam: [searches * beams, width] each."""
     _check_finite(values[:, 0])
     beams = len(searches[0].beams)
     totals = values + values.new_tensor([search.scores for search in searches]).view(-1, 1)
@@ -61,11 +61,11 @@ def _drawn(scores: Tensor, search: Search, log_probabilities: Tensor | None) -> 
     """Draw the candidates of one search from the scores of its beams, [beams, vocabulary]."""
     beams, vocabulary = scores.shape
     assert search.generator is not None, "a search that draws has random numbers"
-    if search.generation.num_beams > 1:  # of all continuations of all beams
+    if search.generation.num_beams > 1:  # draw among all continuations of all beams
         totals = (scores + scores.new_tensor(search.scores).view(-1, 1)).view(1, -1)
         picked = draw(totals, search.width, search.generator)
         values, origins, tokens = totals.gather(1, picked), picked // vocabulary, picked % vocabulary
-    else:  # one for each caption; at first all of them have the same beam
+    else:  # draw one token for each caption; at the first step all share one beam
         rows = scores.expand(search.width, -1)
         tokens = draw(rows, 1, search.generator).view(1, -1)
         values = rows.gather(1, tokens.view(-1, 1)).view(1, -1)
@@ -76,7 +76,7 @@ def _drawn(scores: Tensor, search: Search, log_probabilities: Tensor | None) -> 
 def _candidates(
     values: Tensor, origins: Tensor, tokens: Tensor, log_probabilities: Tensor | None, beams: int
 ) -> list[list[Candidate]]:
-    """[searches, width] each -> the candidates of each search."""
+    """Tensors [searches, width] -> the candidates of each search."""
     if log_probabilities is None:
         own = torch.zeros_like(values)
     else:
@@ -89,13 +89,16 @@ def _candidates(
 
 
 def _check_finite(best: Tensor) -> None:
-    """`best` are the largest values of rows: NaN if there is any. Minus infinity is what constraints put there."""
+    """Raise CaptionFailed for NaN or infinity. `best` are the rows' largest values: NaN if a row has any.
+
+    Minus infinity comes from constraints.
+    """
     if not bool((best < torch.inf).all()):
         raise CaptionFailed("the model's output is not a finite number")
 
 
 def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """`torch.topk` of [rows, n] for a large n and a small k: values and int64 indices, [rows, k] each, the best first.
+    """`torch.topk` of [rows, n], faster for a large n and a small k. Return values and int64 indices, [rows, k] each.
 
     The k best are in the k blocks with the largest maxima, and a maximum is cheaper than a selection.
     """
@@ -104,7 +107,7 @@ def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     if size <= 2 * k:
         values, indices = scores.topk(k)
         return values, indices
-    # A block is every size-th element, so that the maxima are taken of whole rows in memory.
+    # A block is every size-th element: the maxima are then over contiguous rows.
     blocks = scores[:, : size * BLOCKS].view(rows, BLOCKS, size)
     columns = blocks.amax(1).topk(k).indices  # [rows, k]
     indices = (columns[:, None, :] + torch.arange(0, size * BLOCKS, size)[:, None].to(columns)).flatten(1)

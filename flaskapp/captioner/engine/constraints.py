@@ -1,6 +1,6 @@
-"""What may not, or must, come next: the constraints of a generation, applied to the scores of the next tokens.
+"""Constraints of a generation, such as forbidden or forced tokens, applied to the scores of the next tokens.
 
-Their order is that of transformers' `generate`.
+Their order is the same as in transformers' `generate`.
 
 Reference: transformers/generation/logits_process.py.
 """
@@ -16,7 +16,7 @@ from flaskapp.captioner.generation import Generation
 def constrain(scores: Tensor, generation: Generation, sequences: Sequence[list[int]]) -> None:
     """Apply the constraints in place to [beams, vocabulary]: logits, or log-probabilities in a beam search.
 
-    `sequences` are the beams' tokens so far, all of the same length.
+    `sequences` are the beams' tokens so far, of equal length.
     """
     length = len(sequences[0])
     if generation.repetition_penalty != 1:
@@ -51,13 +51,13 @@ def _force(scores: Tensor, tokens: Sequence[int]) -> None:
 
 
 def _begin(generation: Generation) -> int:
-    """The length of a sequence whose first token is chosen: after the prompt, and after a token that is forced."""
+    """Return the sequence length at which the first free token is chosen: after the prompt and a forced first token."""
     begin = len(generation.prompt_ids)
     return begin if begin > 1 or generation.forced_bos_token_id is None else begin + 1
 
 
 def _completions(sequence: list[int], size: int) -> list[int]:
-    """The tokens that would make the last ones a run of `size` tokens that is in the sequence already."""
+    """Return the tokens that would repeat an n-gram of `size` tokens of the sequence."""
     start = sequence[len(sequence) - size + 1 :]
     return [
         sequence[place + size - 1]
@@ -67,7 +67,7 @@ def _completions(sequence: list[int], size: int) -> list[int]:
 
 
 def _last_of_bad_words(sequence: list[int], bad_words: Sequence[tuple[int, ...]]) -> list[int]:
-    """The last tokens of those bad words whose other tokens the sequence ends with."""
+    """Return the last token of each bad word whose other tokens end the sequence."""
     return [
         last for *others, last in bad_words if not others or sequence[max(0, len(sequence) - len(others)) :] == others
     ]

@@ -1,6 +1,6 @@
 """A transformer decoder with cross-attention to encoded images, for every architecture that has a description.
 
-It computes what transformers' own decoder computes, with less work: see `kv_cache`.
+Its results are those of transformers' decoder, with less work: see `kv_cache`.
 
 References: Attention Is All You Need (Vaswani et al., 2017); transformers/models/{gpt2,bert,trocr,mbart}.
 """
@@ -24,7 +24,7 @@ from flaskapp.captioner.engine.kv_cache import KeysValues, KVCache
 
 
 class Decoder(nn.Module):
-    """`cross_kv_dtype` is the dtype of the cross-attention's cache."""
+    """`cross_kv_dtype` is the dtype of the cross-attention cache."""
 
     position_table: Tensor
 
@@ -40,11 +40,11 @@ class Decoder(nn.Module):
 
     @property
     def positions(self) -> int:
-        """Tokens of the longest sequence, with its start and its prompt."""
+        """Most tokens of a sequence, with the start token and the prompt."""
         return self._description.positions.length
 
     def new_cache(self, encoded: Tensor, beams: int, prompt_length: int) -> KVCache:
-        """A cache for captions of encoded images [images, patches, width]. Its first step takes the prompt."""
+        """Return a cache for encoded images, [images, patches, width]. The first step takes the prompt (prefill)."""
         cross = [self._cross_keys_values(layer.cross_attention, encoded) for layer in self._description.layers]
         return KVCache(cross, beams, prompt_length, encoded.dtype)
 
@@ -60,9 +60,9 @@ class Decoder(nn.Module):
         return keys, values
 
     def forward(self, tokens: Tensor, caches: Sequence[KVCache]) -> Tensor:
-        """The tokens of a step, int64 [rows of all caches] -> logits of what follows each sequence.
+        """The tokens of a step, int64 [rows of all caches] -> logits of the next token of each sequence.
 
-        Those are [images * beams of all caches, vocabulary]: of a prompt only the last token counts.
+        The logits are [images * beams of all caches, vocabulary]: only the last token of a prompt has logits.
         """
         for cache in caches:
             cache.begin_step()
@@ -88,7 +88,7 @@ class Decoder(nn.Module):
 
 
 class _Layer:
-    """Attention to the tokens so far, attention to the image, and a feed-forward network."""
+    """Self-attention, cross-attention and a feed-forward network."""
 
     def __init__(self, number: int, layer: Layer, norm_first: bool) -> None:
         self._number, self._layer, self._norm_first = number, layer, norm_first
@@ -119,7 +119,7 @@ class _Layer:
 
 
 def _split(x: Tensor, caches: Sequence[KVCache]) -> Sequence[Tensor]:
-    """The rows of each cache."""
+    """Return the rows of each cache."""
     parts: Sequence[Tensor] = torch.split(x, [cache.rows for cache in caches])
     return parts
 
@@ -130,14 +130,14 @@ def _join(parts: Iterable[Tensor]) -> Tensor:
 
 
 def fast_activation(activation: Projection) -> Callable[[Tensor], Tensor]:
-    """GPT-2's own GELU takes eight operations in transformers; the others stay as they are."""
+    """Replace GPT-2's GELU, which takes eight operations in transformers. Other activations stay."""
     return tanh_gelu if type(activation).__name__ == "NewGELUActivation" else activation
 
 
 def tanh_gelu(x: Tensor) -> Tensor:
     """GELU by the tanh approximation, x (1 + tanh u) / 2, which is x sigmoid(2u).
 
-    PyTorch's own `gelu(approximate="tanh")` takes twice as long on a CPU, but not on a GPU.
+    PyTorch's `gelu(approximate="tanh")` takes twice as long on a CPU, but not on a GPU.
     """
     if x.is_cuda:
         return gelu(x, approximate="tanh")

@@ -1,7 +1,7 @@
-"""What a request amounts to with a checkpoint's generation configuration, and whether the fast decoder can do it.
+"""Merges a request's settings with a checkpoint's generation configuration, and chooses the fast decoder or `generate`.
 
-The choice is by effect: what the merged configuration *does* to the generation that is asked for decides, never the
-presence of a key. Old checkpoints hold whole dumps of values that do nothing.
+A setting needs `generate` only if it has an effect on this request: the presence of a key never decides. Old
+checkpoints contain dumps of values that have no effect.
 
 Reference: transformers/generation/utils.py (`generate`, `_get_logits_processor`, `_prepare_generated_length`).
 """
@@ -15,7 +15,7 @@ from flaskapp.errors import InvalidGeneration
 
 Values = Mapping[str, Any]
 
-# transformers' own defaults, for what neither a request nor a checkpoint says
+# transformers' defaults, for settings that neither the request nor the checkpoint has.
 DEFAULTS: Values = {
     "min_length": 0, "do_sample": False, "early_stopping": False, "num_beams": 1, "temperature": 1.0, "top_k": 50,
     "top_p": 1.0, "repetition_penalty": 1.0, "length_penalty": 1.0, "no_repeat_ngram_size": 0,
@@ -23,15 +23,15 @@ DEFAULTS: Values = {
 }  # fmt: skip
 DEFAULT_NEW_TOKENS = 20
 
-# What the fast decoder does by itself.
+# Settings that the fast decoder supports.
 SUPPORTED = frozenset(DEFAULTS) | {
     "bad_words_ids", "begin_suppress_tokens", "bos_token_id", "decoder_start_token_id", "eos_token_id",
     "forced_bos_token_id", "forced_eos_token_id", "max_length", "max_new_tokens", "min_new_tokens", "pad_token_id",
     "suppress_tokens",
 }  # fmt: skip
 
-# What changes no token: outputs besides the tokens, caches and compilation, and helpers of modes that are off.
-# remove_invalid_values is among them: here a logit that is not a finite number fails the caption.
+# Settings that change no token: further outputs, caches, compilation, and options of modes that are off.
+# Also remove_invalid_values: a logit that is not finite fails the caption here.
 WITHOUT_EFFECT = frozenset((
     "_from_model_config", "assistant_confidence_threshold", "assistant_ensemble_weight", "assistant_lookbehind",
     "cache_config", "cache_implementation", "compile_config", "continuous_batching_config", "disable_compile",
@@ -54,7 +54,7 @@ def _is_greedy(values: Values) -> bool:
     return not _samples(values) and not _searches(values)
 
 
-# When a value has an effect that the fast decoder does not have. None never has one.
+# Settings that the fast decoder does not support, and whether a value has an effect. None never has one.
 EFFECTS: Mapping[str, Callable[[Any, Values], bool]] = {
     "assistant_early_exit": lambda _, values: not _searches(values),
     "constraints": lambda value, _: bool(value),
@@ -89,28 +89,28 @@ def _is_grouped(values: Values) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationDefaults:
-    """A checkpoint's generation configuration, and what else decides what a request amounts to."""
+    """A checkpoint's generation configuration, with the server's settings and the model's limits."""
 
-    own: Values  # the checkpoint's, as `GenerationConfig.to_dict` gives it
-    pinned: GenerationSettings  # the server's, which go before the checkpoint's
-    start: tuple[int, ...]  # what the decoder is given where there is no prompt
-    positions: int | None  # the most tokens of a sequence; None: not known
+    own: Values  # the checkpoint's configuration, from `GenerationConfig.to_dict`
+    pinned: GenerationSettings  # the server's settings, which override the checkpoint's
+    start: tuple[int, ...]  # the decoder's input without a prompt
+    positions: int | None  # most tokens of a sequence; None: unknown
     encode_prompt: Callable[[str], tuple[int, ...]] | None  # None: the model takes no text
     default_prompt: str | None = None
-    prompt_counts: bool = True  # whether max_length counts the prompt's tokens; not those of a chat
-    has_text_input: bool = False  # whether `generate` takes the prompt for the encoder's input, too
-    no_fast_decoder: str | None = None  # why the model has none
+    prompt_counts: bool = True  # whether max_length counts the prompt's tokens; false for a chat
+    has_text_input: bool = False  # whether `generate` also treats the prompt as the encoder's input
+    no_fast_decoder: str | None = None  # why the fast decoder does not support the model
 
     @property
     def effective(self) -> Generation:
-        """What a request amounts to that gives nothing."""
+        """The generation of a request without settings."""
         return self.resolve(GenerationSettings())
 
     def resolve(self, settings: GenerationSettings) -> Generation:
-        """Raises InvalidGeneration, which names the field, for what cannot be, or is beyond this model."""
+        """Merge a request's settings with the defaults. Raise InvalidGeneration for settings beyond this model."""
         own = settings.prompt if self.encode_prompt is not None or not settings.is_lenient else None
         prompts = (own, self.pinned.prompt, self.default_prompt)
-        prompt = next((each for each in prompts if each), None)  # an empty one is none
+        prompt = next((each for each in prompts if each), None)  # an empty prompt counts as none
         prompt_ids = self._prompt_ids(prompt)
         given = self._given(settings, len(prompt_ids))
         values = dict(DEFAULTS) | {name: value for name, value in self.own.items() if value is not None} | given
@@ -145,18 +145,18 @@ class GenerationDefaults:
         return ids
 
     def _given(self, settings: GenerationSettings, prompt: int) -> dict[str, Any]:
-        """The arguments of `generate` that the request and the server give."""
+        """Return the arguments of `generate` that the request and the server set."""
         given = settings.over(self.pinned).given()
         if not self.prompt_counts and "max_length" in given:
             given.setdefault("max_new_tokens", given.pop("max_length"))
         if "max_new_tokens" in given:
             given.pop("max_length", None)
         elif "max_length" in given and self._exceeds(given["max_length"], prompt):
-            given["max_new_tokens"] = None  # in `generate`, the checkpoint's would go before the length asked for
+            given["max_new_tokens"] = None  # in `generate`, the checkpoint's would override the request's max_length
         return given
 
     def _exceeds(self, max_length: int, prompt: int) -> bool:
-        """Whether the checkpoint's `max_new_tokens` allows more. Where it allows less, it stays, as in `generate`."""
+        """Whether the checkpoint's `max_new_tokens` allows more tokens. A stricter one stays, as in `generate`."""
         own = self.own.get("max_new_tokens")
         return own is not None and own + prompt > max_length
 
@@ -164,7 +164,7 @@ class GenerationDefaults:
     def _return_sequences(values: Values, settings: GenerationSettings) -> int:
         wanted = int(values["num_return_sequences"])
         if settings.num_return_sequences is None and not (values["do_sample"] and values["num_beams"] == 1):
-            return min(wanted, int(values["num_beams"]))  # the checkpoint's default is for the checkpoint's beams
+            return min(wanted, int(values["num_beams"]))  # the request may have fewer beams than the checkpoint
         return wanted
 
     def _max_length(self, values: Values, settings: GenerationSettings, prompt: int) -> int:
@@ -202,7 +202,7 @@ class GenerationDefaults:
 
     @staticmethod
     def _arguments(given: Mapping[str, Any], values: Values) -> tuple[tuple[str, Any], ...]:
-        """What `generate` is given, without what would have no effect: it warns of that."""
+        """Return the arguments of `generate` that have an effect: it warns about the others."""
         idle: set[str] = set()
         if not _samples(values):
             idle |= {"temperature", "top_k", "top_p"}
@@ -224,12 +224,16 @@ def as_ids(tokens: int | Sequence[int] | None) -> tuple[int, ...]:
 
 
 def _is_alone(values: Values, seed: int | None) -> bool:
-    """A seed gives the same draw only alone. After a stop string, a batch goes on with padding that has no mark."""
+    """Whether the image needs a batch of its own.
+
+    A seed repeats its draw only alone. In a batch, `generate` pads a caption that ended at a stop string, and nothing
+    marks where the padding starts.
+    """
     return bool(values.get("stop_strings")) or (_samples(values) and seed is not None)
 
 
 def _unsupported(values: Values) -> str | None:
-    """The settings that ask for something that the fast decoder does not do, in a sentence."""
+    """Name the settings that the fast decoder does not support, in a sentence. None: it supports all."""
     names = [name for name, has_effect in EFFECTS.items() if _is_in_effect(name, has_effect, values)]
     if not names:
         return None

@@ -1,6 +1,6 @@
-"""What a decoder consists of: the parts in which architectures differ, as data for the one decoder that they share.
+"""Descriptions of decoders: the parts in which architectures differ, as data for the one shared `Decoder`.
 
-The parts are modules of the transformers model, which go on working: `generate` runs on the same weights.
+The parts are modules of the transformers model. `generate` still works, on the same weights.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,12 +16,12 @@ Projection = Callable[[Tensor], Tensor]
 
 
 class NotDescribed(Exception):
-    """The fast decoder does not know this model. The text says why."""
+    """The fast decoder does not support this model. The message says why."""
 
 
 @dataclass(frozen=True)
 class SelfAttention:
-    query_key_value: Projection  # [rows, width] -> [rows, 3 * width], side by side
+    query_key_value: Projection  # [rows, width] -> [rows, 3 * width]
     out: Projection
     norm: Projection
     scale: float
@@ -53,7 +53,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Positions:
-    """A table of embeddings. A sequence's first token has row `offset`; tokens `padding` have row `padding`."""
+    """Position embeddings. A sequence's first token has row `offset`; padding tokens have row `padding`, their id."""
 
     table: Tensor  # [rows, width]
     offset: int = 0
@@ -61,7 +61,7 @@ class Positions:
 
     @property
     def length(self) -> int:
-        """The longest sequence."""
+        """Most tokens of a sequence."""
         return len(self.table) - self.offset
 
 
@@ -73,13 +73,13 @@ class DecoderDescription:
     token_type: Tensor | None = None  # [width], added to every token's embedding
     embedding_norm: Projection | None = None
     layers: Sequence[Layer]
-    norm_first: bool  # whether a norm comes before its attention or feed-forward network, or after the residual
+    norm_first: bool  # pre-norm: a norm comes before attention or feed-forward network, not after the residual
     final_norm: Projection | None = None
     head: Projection  # [rows, width] -> [rows, vocabulary]
 
 
 class Packer:
-    """Replaces a model's linear layers by others of the same weights."""
+    """Replaces a model's linear layers by packed ones with the same weights."""
 
     def __init__(self, makers: LinearMakers) -> None:
         self._makers = makers
@@ -93,7 +93,7 @@ class Packer:
         return _replace(parent, name, self._makers.head)
 
     def joined(self, parent: nn.Module, *names: str) -> nn.Module:
-        """One layer in the place of several with the same input. The parent's become slices of its output."""
+        """Join layers with the same input into one. The parent's layers become slices of its output."""
         parts = [_weight_and_bias(getattr(parent, name)) for name in names]
         weight = torch.cat([weight for weight, _ in parts])
         bias = None
@@ -108,7 +108,7 @@ class Packer:
 
 
 class OutputSlice(nn.Module):
-    """Some outputs of a layer, in the place of the layer that had only them."""
+    """Replaces a layer that was joined with others: a slice of the joined layer's outputs."""
 
     def __init__(self, joined: nn.Module, start: int, stop: int) -> None:
         super().__init__()
@@ -126,7 +126,7 @@ def _replace(parent: nn.Module, name: str, make: MakeLinear) -> nn.Module:
 
 
 def _weight_and_bias(layer: nn.Module) -> tuple[Tensor, Tensor | None]:
-    """[out, in] and [out]. Conv1D is GPT-2's linear layer, with its weight stored as [in, out]."""
+    """Return weight [out, in] and bias [out]. Conv1D is GPT-2's linear layer, with its weight stored as [in, out]."""
     weight = layer.weight.detach()  # type: ignore[operator]
     bias = None if layer.bias is None else layer.bias.detach()  # type: ignore[operator]
     return (weight.T if isinstance(layer, Conv1D) else weight), bias

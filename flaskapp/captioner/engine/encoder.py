@@ -1,6 +1,6 @@
-"""Self-attention of ViT, DeiT and BLIP's encoder with less work: the same numbers, sooner.
+"""Faster self-attention for the encoders of ViT, DeiT and BLIP, with the same results.
 
-Queries, keys and values come from one product instead of three, and the scores take the place that they were in.
+Queries, keys and values come from one matrix product instead of three, and scores are scaled in place.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ from flaskapp.captioner.engine.kv_cache import attend
 
 
 class SelfAttention(nn.Module):
-    """Takes the place of transformers' attention. `dtype` is what the patches are compared in."""
+    """Replaces transformers' self-attention. `dtype` is the attention dtype."""
 
     def __init__(
         self, query_key_value: nn.Linear, out: nn.Module, heads: int, scale: float, dtype: torch.dtype
@@ -25,7 +25,7 @@ class SelfAttention(nn.Module):
         self.heads, self.scale, self.dtype = heads, scale, dtype
 
     def forward(self, hidden_states: Tensor, attention_mask: None = None, **_: Any) -> tuple[Tensor, None]:
-        """[images, patches, width] -> the same shape, and no weights."""
+        """[images, patches, width] -> the same shape, and None for the attention weights."""
         query, keys, values = (
             self.query_key_value(hidden_states).to(self.dtype).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         )
@@ -34,7 +34,7 @@ class SelfAttention(nn.Module):
 
 
 def replace_attention(module: nn.Module, dtype: torch.dtype) -> None:
-    """Replace every self-attention inside a module that is known here. The others stay as they are."""
+    """Replace the self-attention of supported encoders inside a module. Leave all others."""
     for name, child in module.named_children():
         if type(child) in (ViTAttention, DeiTAttention):
             setattr(module, name, _from_vit(child, dtype))
@@ -46,12 +46,12 @@ def replace_attention(module: nn.Module, dtype: torch.dtype) -> None:
 
 
 def _from_vit(attention: Any, dtype: torch.dtype) -> SelfAttention:
-    joined = _side_by_side([attention.q_proj, attention.k_proj, attention.v_proj])
+    joined = _join([attention.q_proj, attention.k_proj, attention.v_proj])
     return SelfAttention(joined, attention.o_proj, attention.num_attention_heads, attention.scaling, dtype)
 
 
-def _side_by_side(layers: list[nn.Linear]) -> nn.Linear:
-    """One layer whose output is that of several with the same input, one after the other."""
+def _join(layers: list[nn.Linear]) -> nn.Linear:
+    """Join layers with the same input into one, whose output concatenates theirs."""
     weight = torch.cat([layer.weight.detach() for layer in layers])
     joined = nn.Linear(weight.shape[1], weight.shape[0], layers[0].bias is not None, device="meta")
     joined.weight = nn.Parameter(weight, requires_grad=False)

@@ -1,4 +1,4 @@
-"""transformers' `generate`, in batches: for models without a description, and for what the fast decoder does not do."""
+"""The fallback for models and settings that the fast decoder does not support: transformers' `generate`, in batches."""
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +14,7 @@ from flaskapp.captioner.engine.search import Result
 from flaskapp.captioner.generation import Generation
 from flaskapp.errors import CaptionFailed
 
-# That a length is transformers' own default is nothing that a client or an operator should do something about.
+# Neither clients nor operators need to act when a length is transformers' default.
 warnings.filterwarnings("ignore", message="Using the model-agnostic default `max_length`")
 
 
@@ -27,10 +27,10 @@ def generate(
     generation: Generation,
     on_step: Callable[[], bool] = lambda: False,
 ) -> list[list[Result]]:
-    """The captions of preprocessed images, all with one generation; for each image `num_return_sequences` of them.
+    """Caption preprocessed images with one generation: `num_return_sequences` captions for each image.
 
-    `on_step` is called at each step; once it is true, the generation breaks off.
-    Raises CaptionFailed for logits that are not finite numbers.
+    `on_step` is called at each step. Once it returns true, the generation stops.
+    Raise CaptionFailed for logits that are not finite.
     """
     given = _on_device(inputs.collate(images, generation.prompt, generation.prompt_ids), model)
     stop = Stop(on_step)
@@ -64,7 +64,7 @@ def _on_device(given: dict[str, Tensor], model: Any) -> dict[str, Tensor]:
 def _result(
     token_ids: list[int], skipped: int, prompt_length: int, log_probabilities: Tensor | None, generation: Generation
 ) -> Result:
-    """Without what is skipped of the prompt, and without the padding after the first end that was generated."""
+    """Cut off the first `skipped` tokens, and the padding after the first generated end token."""
     generated = token_ids[prompt_length:]
     ends = (number for number, token in enumerate(generated, 1) if token in generation.eos_token_ids)
     length = next(ends, len(generated))
@@ -73,14 +73,14 @@ def _result(
 
 
 def _log_probabilities(model: Any, output: Any) -> Tensor:
-    """Of each generated token, by the model alone: [sequences, generated]."""
+    """Return the model's own log-probability of each generated token: [sequences, generated]."""
     beams = getattr(output, "beam_indices", None)
     scores: Tensor = model.compute_transition_scores(output.sequences, output.logits, beams, normalize_logits=True)
     return scores
 
 
 class Stop(StoppingCriteria):
-    """Asks at each step whether to break off, and notes how long the prompt is: some models make it themselves."""
+    """Checks at each step whether to stop, and records the prompt's length: some models add tokens to the prompt."""
 
     def __init__(self, on_step: Callable[[], bool]) -> None:
         self._on_step = on_step
@@ -93,7 +93,7 @@ class Stop(StoppingCriteria):
 
 
 class FiniteCheck(LogitsProcessor):
-    """Raises CaptionFailed for what is not a finite number. Minus infinity is what other processors put there."""
+    """Raises CaptionFailed for scores of NaN or infinity. Minus infinity comes from other processors."""
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         if not bool((scores.amax(-1) < torch.inf).all()):
@@ -103,7 +103,7 @@ class FiniteCheck(LogitsProcessor):
 
 @contextmanager
 def _seeded(generation: Generation) -> Iterator[None]:
-    """Draw from a random stream of the request's own, and leave the process's stream as it was."""
+    """Draw from a random stream for this request, and restore the process's stream afterwards."""
     with torch.random.fork_rng(enabled=generation.do_sample):
         if generation.do_sample and generation.seed is None:
             torch.seed()

@@ -1,8 +1,7 @@
-"""The keys and values that a decoder attends to: those of the encoded images, and those of the tokens so far.
+"""The KV cache of a decoder: cross-attention keys and values of the images, self-attention ones of the tokens so far.
 
-All beams of an image attend to the same encoded image, so its keys and values are computed and kept once, not once a
-beam. Nothing is moved when beams are reordered: what was computed for any beam of an image stays where it is, and a
-mask says which of it are a beam's own ancestors.
+All beams of an image share the image's cross-attention keys and values, which are computed once. Reordering beams moves
+no keys or values: they stay in place, and a mask selects the positions of each beam's ancestors.
 """
 
 from typing import Any
@@ -13,35 +12,35 @@ from torch.nn.functional import scaled_dot_product_attention
 
 KeysValues = tuple[Tensor, Tensor]
 
-STEPS = 32  # that the first allocation has room for
-COMPACT_FROM = 128  # positions of the tokens' cache, below which dead ones are not looked for
+INITIAL_STEPS = 32  # decode steps that fit into the first allocation
+COMPACT_FROM = 128  # positions in use below which the cache is not compacted
 
 
 class KVCache:
-    """Keys and values of images that are decoded in step, from a prompt of `prompt_length` tokens on.
+    """Keys and values of images that are decoded together, starting with a prompt of `prompt_length` tokens.
 
-    The first step takes the whole prompt (prefill), each later one a token for every beam. Until the first `reorder`
-    an image has one beam. The positions of a beam's tokens are masked for all others; those that no beam attends to
-    any more are dropped now and then, so that long captions cost no more than their length.
+    The first step takes the whole prompt (prefill), each later step one token for every beam. Until the first
+    `reorder`, an image has one beam. The positions of a beam's tokens are masked for all other beams. Compaction
+    removes dead positions, which no beam attends to: the cost of a step grows with the captions' length only.
 
-    `cross` has each layer's keys and values of the encoded images, [images, heads, patches, head_dim], in a dtype that
-    may be smaller than the tokens': every step reads all of them.
+    `cross` has each layer's cross-attention keys and values, [images, heads, patches, head_dim]. Every step reads all
+    of them, so their dtype may be smaller than the tokens'.
     """
 
     def __init__(self, cross: list[KeysValues], beams: int, prompt_length: int, dtype: torch.dtype) -> None:
         keys, _ = cross[0]
         self.images, self._heads, _, self._head_dim = keys.shape
         self.beams = 1
-        self.length = 0  # tokens of each sequence that are in
+        self.length = 0  # tokens of each sequence in the cache
         self._prompt_length = prompt_length
         self._queries = 0  # tokens of each image in this step
-        self._new = slice(0, 0)  # and their positions in the cache
+        self._new = slice(0, 0)  # positions of this step's tokens in the cache
         self._cross = cross
-        capacity = prompt_length + beams * STEPS
+        capacity = prompt_length + beams * INITIAL_STEPS
         shape = self.images, self._heads, capacity, self._head_dim
         self._self = [(keys.new_empty(shape, dtype=dtype), keys.new_empty(shape, dtype=dtype)) for _ in cross]
         self._mask = keys.new_full((self.images, 1, capacity), -torch.inf, dtype=dtype)  # 0 where a beam may attend
-        self._step_mask = self._mask  # of this step, [images, 1, queries, positions]
+        self._step_mask = self._mask  # mask of this step, [images, 1, queries, positions]
         self._compacted = prompt_length  # positions in use after the last compaction
 
     @property
@@ -55,7 +54,7 @@ class KVCache:
         return self.length == self._prompt_length
 
     def begin_step(self) -> None:
-        """Make room for the tokens of a step: the prompt's, or one for each beam."""
+        """Allocate positions for the tokens of a step: the prompt's, or one for each beam."""
         is_first = self.length == 0
         self._queries = self._prompt_length if is_first else self.beams
         used = self._new.stop
@@ -73,7 +72,7 @@ class KVCache:
         self.length += self._prompt_length if is_first else 1
 
     def sequence_positions(self) -> list[int]:
-        """Where in its sequence each token of this step is, [rows]."""
+        """Return the position of each token of this step in its sequence, [rows]."""
         if self.is_prefill:
             return list(range(self._prompt_length)) * self.images
         return [self.length - 1] * self.rows
@@ -83,9 +82,9 @@ class KVCache:
         return x.view(self.images, -1, x.shape[1])[:, -1] if self.is_prefill else x
 
     def self_attention(self, layer: int, query_key_value: Tensor, scale: float) -> Tensor:
-        """Store the new tokens' keys and values, and attend to those of the ancestors.
+        """Store the new tokens' keys and values, and attend to each token's ancestors.
 
-        Queries, keys and values side by side, [rows, 3 * width] -> [rows, width].
+        [rows, 3 * width] -> [rows, width]
         """
         query, key, value = query_key_value.chunk(3, dim=1)
         keys, values = self._self[layer]
@@ -101,13 +100,13 @@ class KVCache:
         return _by_row(attend(self._by_head(query.to(keys.dtype)), *seen, scale)).to(query.dtype)
 
     def reorder(self, parents: Tensor) -> None:
-        """Each beam goes on from one of its image's beams: int64 [images, beams]. It attends to what that one did."""
+        """Set each beam's parent, int64 [images, beams]: the beam attends to the positions of its parent."""
         self.beams = parents.shape[1]
         mask = self._mask[: self.images]
         self._mask = mask.gather(1, parents[..., None].expand(-1, -1, mask.shape[2]))
 
     def drop(self, image: int) -> None:
-        """Forget an image. The last one takes its place."""
+        """Remove an image. The last one takes its place."""
         last = self.images - 1
         if image != last:
             for keys, values in (*self._cross, *self._self):
@@ -116,12 +115,12 @@ class KVCache:
         self.images = last
 
     def _compact(self, used: int) -> int:
-        """Drop the positions that no beam attends to. Returns how many are in use then."""
+        """Remove dead positions. Return the number of positions in use afterwards."""
         mask = self._mask[: self.images, :, :used]
         alive = (mask == 0).any(1)  # [images, used]
         self._compacted = int(alive.sum(1).max())
         if self._compacted < used:
-            # The living ones first, in their order; where an image has fewer, the rest of them are dead and masked.
+            # Live positions first, in their order. An image with fewer keeps some dead ones, which are masked.
             order = alive.logical_not().to(torch.int8).argsort(dim=1, stable=True)[:, : self._compacted]
             self._mask[: self.images, :, : self._compacted] = mask.gather(
                 2, order[:, None].expand(-1, mask.shape[1], -1)
@@ -154,17 +153,17 @@ def _by_row(x: Tensor) -> Tensor:
 
 
 def _extended(x: Tensor, dim: int, size: int, fill: Any = 0) -> Tensor:
-    """The same tensor with more room along a dimension."""
+    """Return the tensor, padded to `size` along a dimension."""
     shape = list(x.shape)
     shape[dim] = size - shape[dim]
     return torch.cat([x, x.new_full(shape, fill)], dim)
 
 
 def attend(query: Tensor, keys: Tensor, values: Tensor, scale: float, mask: Tensor | None = None) -> Tensor:
-    """Attention, [images, heads, queries, head_dim] like the query.
+    """Scaled dot-product attention, [images, heads, queries, head_dim] like the query.
 
-    PyTorch's kernel for a CPU divides the work by blocks of queries. With a few of them plain products are faster, and
-    in bfloat16 with many as well.
+    PyTorch's CPU kernel parallelizes over blocks of queries. Plain matrix products are faster with few queries, and in
+    bfloat16 also with many.
     """
     if query.is_cuda:
         return scaled_dot_product_attention(query, keys, values, attn_mask=mask, scale=scale)

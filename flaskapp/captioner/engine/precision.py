@@ -1,4 +1,4 @@
-"""The precision of a model, and how `auto` chooses it: a rule by what the processor can do."""
+"""The precision of a model. `auto` chooses it by the instructions of the CPU or GPU."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ AUTO = "auto"
 
 @dataclass(frozen=True)
 class CpuCapabilities:
-    """The instructions of a CPU that the choice depends on."""
+    """The instructions of a CPU that decide the precision."""
 
     avx512: bool = False
     vnni: bool = False  # int8 dot products: AVX512_VNNI or AVX-VNNI
@@ -20,7 +20,7 @@ class CpuCapabilities:
 
     @classmethod
     def of(cls, flags: Mapping[str, Any]) -> "CpuCapabilities":
-        """Capabilities from the flags of `torch.cpu.get_capabilities`, which differ by architecture."""
+        """Read the flags of `torch.cpu.get_capabilities`, which differ by architecture."""
         return cls(
             avx512=bool(flags.get("avx512_f")),
             vnni=bool(flags.get("avx512_vnni") or flags.get("avx_vnni")),
@@ -30,9 +30,9 @@ class CpuCapabilities:
 
     @classmethod
     def detect(cls) -> "CpuCapabilities":
-        """The capabilities of this machine, those of bf16 only if oneDNN uses them (ONEDNN_MAX_CPU_ISA may forbid it).
+        """Detect this machine's capabilities. bf16 counts only if oneDNN uses it: ONEDNN_MAX_CPU_ISA may forbid it.
 
-        No public function of PyTorch tells the latter.
+        PyTorch has no public function for this.
         """
         found = cls.of(torch.cpu.get_capabilities())
         uses_bf16 = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()  # type: ignore[no-untyped-call]
@@ -40,19 +40,19 @@ class CpuCapabilities:
 
     @property
     def has_bf16(self) -> bool:
-        """Whether products of bfloat16 are faster than those of float32."""
+        """Whether matrix products are faster in bfloat16 than in float32."""
         return self.avx512_bf16 or self.amx_bf16
 
 
 class Precision(NamedTuple):
-    """A precision, and why `auto` chose it. A precision that the setting names has no reason."""
+    """A precision, and why `auto` chose it. `reason` is None if the setting names the precision."""
 
     name: str
     reason: str | None = None
 
 
 def resolve(setting: str, device: torch.device) -> Precision:
-    """The precision that a setting means on a device of this machine."""
+    """Resolve the setting to a precision for a device of this machine."""
     if setting != AUTO:
         return Precision(setting)
     if device.type == "cuda":
@@ -61,11 +61,11 @@ def resolve(setting: str, device: torch.device) -> Precision:
 
 
 def choose_for_cpu(capabilities: CpuCapabilities) -> Precision:
-    """bf16 where the CPU multiplies it, which changes the fewest captions; else int8 where it is faster than fp32.
+    """Choose bf16 if the CPU multiplies it: it changes the fewest captions. Else int8 if it is faster than fp32.
 
-    Speed of int8 relative to fp32, with 1 and 8 images of the default model's size, on one core of Zen 4 with oneDNN's
-    instructions limited by ONEDNN_MAX_CPU_ISA: 2.7 and 2.3 times with VNNI, 1.7 and 1.5 times with AVX-512 alone, 1.0
-    and 0.85 times with AVX2.
+    int8 runs at these multiples of fp32's speed, with 1 and 8 images and the default model's size, on one core of Zen 4
+    with oneDNN limited by ONEDNN_MAX_CPU_ISA: 2.7 and 2.3 with VNNI, 1.7 and 1.5 with AVX-512 alone, 1.0 and 0.85 with
+    AVX2.
     """
     if capabilities.has_bf16:
         return Precision("bf16", f"the CPU has {'AMX' if capabilities.amx_bf16 else 'AVX512_BF16'}")
@@ -76,7 +76,7 @@ def choose_for_cpu(capabilities: CpuCapabilities) -> Precision:
 
 
 def choose_for_gpu(compute_capability: tuple[int, int]) -> Precision:
-    """bf16 where tensor cores multiply it: from NVIDIA's Ampere (8.0) on."""
+    """Choose bf16 if tensor cores multiply it: from NVIDIA's Ampere (8.0) on."""
     version = ".".join(map(str, compute_capability))
     if compute_capability >= (8, 0):
         return Precision("bf16", f"the GPU has compute capability {version}")

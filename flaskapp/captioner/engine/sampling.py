@@ -11,8 +11,8 @@ from flaskapp.captioner.generation import Generation
 
 
 def warp(scores: Tensor, generation: Generation) -> Tensor:
-    """[rows, vocabulary] -> the same with what may not be drawn at minus infinity, divided by the temperature."""
-    # A beam search needs a candidate that does not end for each that may.
+    """Apply temperature, top-k and top-p to scores [rows, vocabulary]: excluded tokens become minus infinity."""
+    # A beam search needs at least one token that is no end token.
     at_least = 1 if generation.num_beams == 1 else 1 + max(1, len(generation.eos_token_ids))
     scores = scores / generation.temperature
     if 0 < generation.top_k < scores.shape[1]:
@@ -29,7 +29,7 @@ def warp(scores: Tensor, generation: Generation) -> Tensor:
 def draw(scores: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """Draw `count` of n without replacement from the softmax of each row: [rows, n] -> int64 [rows, count].
 
-    The largest of scores with Gumbel noise are such a draw.
+    This is the Gumbel top-k trick: add Gumbel noise to the scores, and take the largest.
     """
-    noise = torch.empty(scores.shape).exponential_(generator=generator).log_().neg_()  # the generator is the CPU's
+    noise = torch.empty(scores.shape).exponential_(generator=generator).log_().neg_()  # the generator is on the CPU
     return (scores + noise.to(scores.device)).topk(count).indices

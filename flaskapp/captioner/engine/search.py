@@ -1,6 +1,6 @@
-"""The bookkeeping of one image's captions: which beams go on, which are finished, and when it is done.
+"""Beam search and sampling for one image: which beams continue, which are finished, and when the search is done.
 
-Only a few candidates for each beam come here; the decoder's arithmetic and its cache are elsewhere.
+A search sees only a few candidates for each beam. The decoder's arithmetic and its cache are elsewhere.
 
 Reference: transformers/generation/utils.py (`_beam_search`, `_sample`).
 """
@@ -17,39 +17,39 @@ from flaskapp.captioner.generation import Generation
 
 
 class Candidate(NamedTuple):
-    """One more token for one of the beams."""
+    """A next token for one of the beams."""
 
-    score: float  # of the whole sequence: the sum of what the search adds up
+    score: float  # sum over the whole sequence
     beam: int
     token: int
-    log_probability: float = 0.0  # of this token, by the model alone; only with `scores`
+    log_probability: float = 0.0  # the model's own, of this token; only with `scores`
 
 
 class Result(NamedTuple):
-    """One caption as token ids, how many were generated, and the sum of their log-probabilities by the model alone."""
+    """One caption."""
 
     token_ids: list[int]
-    tokens: int
-    log_probability: float
+    tokens: int  # number of generated tokens
+    log_probability: float  # the model's own, summed over the generated tokens
 
 
 @dataclass(eq=False)
 class Search:
-    """The search for one image's captions: sequences from the prompt to an end token, or to max_length.
+    """Beam search for one image's captions: sequences from the prompt to an end token, or to max_length.
 
-    Greedy search is a search with one beam. With `do_sample` and several beams the candidates were drawn.
+    Greedy search has one beam. With `do_sample` and several beams, the candidates are drawn.
     """
 
     generation: Generation
     beams: list[list[int]] = field(init=False)
     scores: list[float] = field(init=False)
     log_probabilities: list[float] = field(init=False)
-    finished: list[tuple[float, Result]] = field(init=False, default_factory=list)  # the best first
+    finished: list[tuple[float, Result]] = field(init=False, default_factory=list)  # best first
     is_done: bool = field(init=False, default=False)
-    generator: torch.Generator | None = field(init=False, default=None)  # of the request's own random numbers
+    generator: torch.Generator | None = field(init=False, default=None)  # random numbers of this request
 
     def __post_init__(self) -> None:
-        # The one prompt branches into all beams at the first step.
+        # The prompt branches into all beams at the first step.
         self.beams, self.scores, self.log_probabilities = [list(self.generation.prompt_ids)], [0.0], [0.0]
         if self.generation.do_sample:
             self.generator = torch.Generator()
@@ -60,30 +60,31 @@ class Search:
 
     @property
     def width(self) -> int:
-        """Candidates that a step needs: enough that as many go on as there are beams, whatever of them end."""
+        """Candidates that a step needs, so that enough remain for all beams if some of them end."""
         if self.generation.num_beams == 1:
             return self.generation.rows
         return max(2, 1 + len(self.generation.eos_token_ids)) * self.generation.num_beams
 
     @property
     def results(self) -> list[Result]:
-        """Once it is done, its captions, the best first."""
+        """The captions, best first, once the search is done."""
         return [result for _, result in self.finished[: self.generation.num_return_sequences]]
 
     def advance(self, candidates: Sequence[Candidate]) -> list[int]:
-        """Go on with the best of `width` candidates. Returns the beams that they come from."""
-        length = len(self.beams[0])  # of the sequences, without the new token
+        """Continue with the best of `width` candidates. Return their parent beams."""
+        length = len(self.beams[0])  # without the new token
         is_last = length + 1 >= self.generation.max_length
         ended: list[tuple[float, Result]] = []
         live: list[Candidate] = []
         for rank, candidate in enumerate(candidates):
             if is_last or candidate.token in self.generation.eos_token_ids:
-                # The others are there to take the place of those that end; what may not come ends nothing.
+                # Candidates beyond num_beams only replace ended ones. A forbidden token (-inf) ends no sequence.
                 if rank < self.generation.num_beams and (is_last or candidate.score > -inf):
                     ended.append((candidate.score, self._extended(candidate)))
             else:
                 live.append(candidate)
-        live = sorted(live, key=lambda each: -each.score)[: self.generation.num_beams]  # drawn ones are in no order
+        # Drawn candidates are not sorted.
+        live = sorted(live, key=lambda each: -each.score)[: self.generation.num_beams]
         self._finish(ended, length)
         self.is_done = is_last or self._has_found_enough([each.score for each in live], length)
         if not self.is_done:
@@ -103,34 +104,34 @@ class Search:
         self.finished = best[: self.generation.num_beams]
 
     def _has_found_enough(self, scores: list[float], length: int) -> bool:
-        """Whether nothing that is still running may beat the worst of what is finished."""
+        """Whether no running beam may beat the worst finished one."""
         generation = self.generation
         if len(self.finished) < generation.num_beams:
             return False
         if generation.num_beams == 1 or generation.early_stopping is True or not scores:
             return True
         if generation.early_stopping == "never" and generation.length_penalty > 0:
-            length = generation.max_length - 1  # where a running one could still get to
+            length = generation.max_length - 1  # the longest that a running beam can become
         worst, _ = self.finished[-1]
         return self._penalised(scores[0], length) <= worst
 
     def _penalised(self, score: float, length: int) -> float:
-        """A score by the number of its new tokens to the power of the penalty, in fp32 as `generate` has it."""
+        """Divide a score by (number of new tokens) ** length_penalty, in fp32 as `generate` does."""
         tokens = length + 1 - len(self.generation.prompt_ids)
         return float(np.float32(score) / np.float32(tokens**self.generation.length_penalty))
 
 
 @dataclass(eq=False)
 class FreeDraws(Search):
-    """Captions that are drawn independently of each other: a beam is a caption, whatever the others do.
+    """Draws captions independently of each other, one for each beam.
 
-    The beam of a finished caption goes on decoding, for nothing, until all are finished.
+    The beam of a finished caption keeps decoding until all are finished. Its further tokens are ignored.
     """
 
-    _ended: dict[int, Result] = field(init=False, default_factory=dict)  # by their beams
+    _ended: dict[int, Result] = field(init=False, default_factory=dict)  # by beam
 
     def advance(self, candidates: Sequence[Candidate]) -> list[int]:
-        """Go on with one candidate for each caption, in their order."""
+        """Continue with one candidate for each caption, in their order."""
         is_last = len(self.beams[0]) + 1 >= self.generation.max_length
         results = [self._extended(candidate) for candidate in candidates]
         for beam, (candidate, result) in enumerate(zip(candidates, results, strict=True)):
@@ -146,5 +147,5 @@ class FreeDraws(Search):
 
 
 def begin(generation: Generation) -> Search:
-    """The search that a generation asks for."""
+    """Return a new search for a generation."""
     return FreeDraws(generation) if generation.draws_freely else Search(generation)

@@ -1,4 +1,4 @@
-"""The architectures that the fast decoder knows. A new one is a module beside these and its row in a table here."""
+"""The architectures that the fast decoder supports. To add one, write a module here and add it to a table below."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ DECODERS: dict[type, Callable[[Any, Packer], DecoderDescription]] = {
 
 @dataclass(frozen=True)
 class Parts:
-    """An image-to-text model taken apart: an encoder of images, and a decoder that attends to what it gives."""
+    """The parts of an image-to-text model: an image encoder, and a decoder that attends to its output."""
 
     encoder: Any  # a transformers model
     encode: Callable[[Tensor], Tensor]  # pixels [images, 3, height, width] -> [images, patches, width]
@@ -45,18 +45,18 @@ class Parts:
 
 
 def take_apart(model: Any) -> Parts:
-    """The parts of a model. Raises NotDescribed, with a sentence, for one whose structure is not known here."""
-    taker = MODELS.get(type(model))
-    if taker is None:
+    """Split a model into its parts. Raise NotDescribed, with the reason, for an unsupported structure."""
+    split = MODELS.get(type(model))
+    if split is None:
         raise NotDescribed(f"there is no description of {type(model).__name__}")
-    parts = taker(model)
+    parts = split(model)
     if type(parts.decoder) not in DECODERS:
         raise NotDescribed(f"there is no description of the decoder {type(parts.decoder).__name__}")
     return parts
 
 
 def describe(parts: Parts, packer: Packer) -> DecoderDescription:
-    """Describe the decoder, its linear layers packed. Raises NotDescribed for a variant that is not known here."""
+    """Describe the decoder, and pack its linear layers. Raise NotDescribed for an unsupported variant."""
     return DECODERS[type(parts.decoder)](parts.decoder, packer)
 
 

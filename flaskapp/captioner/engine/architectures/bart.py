@@ -1,6 +1,7 @@
-"""BART's decoders: TrOCR and BART with norms after the residual, mBART (Donut) with norms first and a last one.
+"""BART's decoders. TrOCR and BART have post-norm layers; mBART (Donut) has pre-norm layers and a final norm.
 
-Learned positions are stored from row 2 on. TrOCR's may be sinusoids instead, which start after the padding token's.
+Learned positions are stored from row 2 on. TrOCR's may be sinusoids instead, stored from the row after the padding
+token's.
 
 References: BART (Lewis et al., 2019), TrOCR (Li et al., 2021), mBART (Liu et al., 2020); modeling_trocr.py,
 modeling_bart.py, modeling_mbart.py.
@@ -38,7 +39,7 @@ def _description(decoder: Any, packer: Packer, head: str, *, norm_first: bool) -
     body = decoder.model.decoder
     return DecoderDescription(
         heads=decoder.config.decoder_attention_heads,
-        embed_tokens=body.embed_tokens,  # scales them itself
+        embed_tokens=body.embed_tokens,  # scales the embeddings
         positions=_positions(body.embed_positions),
         embedding_norm=body.layernorm_embedding,
         layers=[_layer(layer, packer) for layer in body.layers],

@@ -1,6 +1,6 @@
-"""BERT's decoders with cross-attention: BERT (manga-ocr), RoBERTa and BLIP's. Norms come after the residual.
+"""BERT's decoders with cross-attention: BERT (manga-ocr), RoBERTa and BLIP's. Layers are post-norm.
 
-BLIP's has no token types; RoBERTa's positions start after that of the padding token.
+BLIP's decoder has no token types. RoBERTa's positions start after the padding token's.
 
 References: BERT (Devlin et al., 2019); modeling_bert.py, modeling_roberta.py, modeling_blip_text.py.
 """
@@ -22,13 +22,13 @@ from flaskapp.captioner.engine.description import (
 
 
 def describe(decoder: Any, packer: Packer) -> DecoderDescription:
-    """Describe a `BertLMHeadModel`. Raises NotDescribed if it is no decoder."""
+    """Describe a `BertLMHeadModel`. Raise NotDescribed if it is no decoder."""
     _check(decoder)
     return _description(decoder, decoder.bert, decoder.cls.predictions, packer)
 
 
 def describe_roberta(decoder: Any, packer: Packer) -> DecoderDescription:
-    """Describe a `RobertaForCausalLM` or another model of its structure. Raises NotDescribed if it is no decoder."""
+    """Describe a `RobertaForCausalLM` or another model of its structure. Raise NotDescribed if it is no decoder."""
     _check(decoder)
     body = decoder.roberta
     padding = body.embeddings.padding_idx

@@ -1,4 +1,4 @@
-"""GPT-2 with cross-attention (vit-gpt2). Norms come first; queries, keys and values are stored side by side.
+"""GPT-2 with cross-attention (vit-gpt2). Layers are pre-norm; queries, keys and values are one layer.
 
 References: Language Models are Unsupervised Multitask Learners (Radford et al., 2019); modeling_gpt2.py.
 """
@@ -18,7 +18,7 @@ from flaskapp.captioner.engine.description import (
 
 
 def describe(decoder: Any, packer: Packer) -> DecoderDescription:
-    """Describe a `GPT2LMHeadModel`. Raises NotDescribed without cross-attention."""
+    """Describe a `GPT2LMHeadModel`. Raise NotDescribed without cross-attention."""
     if not decoder.config.add_cross_attention:
         raise NotDescribed("its decoder has no cross-attention")
     body = decoder.transformer
