@@ -1,4 +1,4 @@
-"""Captions for images. `captioner` is the one object that every view uses."""
+"""Captions for images. Every view uses the one object `captioner`."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any

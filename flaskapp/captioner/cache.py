@@ -1,7 +1,6 @@
-"""Captions of images that were captioned before, or that another request is waiting for, in the engine's process.
+"""Cache of captions in the engine process. Equal requests that run at the same time are captioned once.
 
-An image is known by the SHA-256 of its whole upload, and its captions by that and everything that the request amounts
-to. The cache is that of one loaded model; another one begins with an empty cache.
+The key is the SHA-256 of the whole upload, with the request's generation. Each loaded model has its own cache.
 """
 
 import threading
@@ -18,19 +17,19 @@ from flaskapp.errors import ClientLeft, DeadlineExceeded
 from flaskapp.timings import Timings
 
 POLL_INTERVAL = 0.5  # seconds between two checks for a disconnected client
-ENTRY = 1000  # bytes of an entry besides the text and the token ids
-TOKEN = 36  # bytes of a token id
+ENTRY_BYTES = 1000  # of an entry, without its text and token ids
+TOKEN_BYTES = 36  # of a token id
 
 Captions = list[list[Caption]]
 Key = tuple[str, Generation]
 
 
 class CaptionCache:
-    """At most so many bytes of captions, those that were asked for last."""
+    """An LRU cache of at most `max_bytes`."""
 
-    def __init__(self, most_bytes: int) -> None:
-        self._known: LRUCache[Key, list[Caption]] = LRUCache(most_bytes, getsizeof=_size)
-        self._running: dict[tuple[Key, ...], Future[Captions | None]] = {}  # None: it was given up
+    def __init__(self, max_bytes: int) -> None:
+        self._cached: LRUCache[Key, list[Caption]] = LRUCache(max_bytes, getsizeof=_size)
+        self._running: dict[tuple[Key, ...], Future[Captions | None]] = {}  # None: the request failed
         self._lock = threading.Lock()
 
     def captions(
@@ -42,31 +41,31 @@ class CaptionCache:
         has_left: Callable[[], bool],
         timings: Timings | None = None,
     ) -> Captions:
-        """The captions of images with these digests.
+        """Return the captions of the images with these digests.
 
-        They are known if those of all images are; else `make` makes them, or another request does that is the same.
-        A draw without a seed is always made. Hits are counted, and noted in `timings`.
-        Raises what `make` does, and DeadlineExceeded or ClientLeft as it does.
+        They come from the cache if it has those of all images, from an equal request that is running, or from `make`.
+        Sampling without a seed is never cached. Hits are counted in the metrics, and their time is set in `timings`.
+        Raises what `make` raises, and DeadlineExceeded or ClientLeft while waiting for an equal request.
         """
         if generation.do_sample and generation.seed is None:
             return make()
         began = time.perf_counter()
         keys = tuple((digest, generation) for digest in digests)
-        known = self._find(keys, deadline, has_left)
-        if known is None:
+        found = self._find(keys, deadline, has_left)
+        if found is None:
             return self._make(keys, make)
         metrics.current.cache_hits.inc(len(keys))
         if timings is not None:
             timings.seconds["cache"] = time.perf_counter() - began
-        return known
+        return found
 
     def _find(self, keys: tuple[Key, ...], deadline: float, has_left: Callable[[], bool]) -> Captions | None:
-        """Known captions, or those that another request is making. None: the caller is to make them."""
+        """Return captions from the cache or from an equal running request. None: the caller must make them."""
         until = time.monotonic() + deadline
         while True:
             with self._lock:
-                if all(key in self._known for key in keys):
-                    return [self._known[key] for key in keys]
+                if all(key in self._cached for key in keys):
+                    return [self._cached[key] for key in keys]
                 running = self._running.get(keys)
                 if running is None:
                     self._running[keys] = Future()
@@ -75,7 +74,7 @@ class CaptionCache:
                 return made
 
     def _make(self, keys: tuple[Key, ...], make: Callable[[], Captions]) -> Captions:
-        """Make captions for all requests that wait for them. If that fails, one of these tries next."""
+        """Make captions for this request and the equal ones that wait. If it fails, one of those tries next."""
         made: Captions | None = None
         try:
             made = make()
@@ -85,7 +84,7 @@ class CaptionCache:
                 running = self._running.pop(keys)
                 for key, captions in zip(keys, made or (), strict=False):
                     with suppress(ValueError):  # larger than the whole cache
-                        self._known[key] = captions
+                        self._cached[key] = captions
             running.set_result(made)
 
 
@@ -101,4 +100,4 @@ def _wait_for(
 
 
 def _size(captions: list[Caption]) -> int:
-    return ENTRY + sum(2 * len(caption.text) + TOKEN * len(caption.token_ids) for caption in captions)
+    return ENTRY_BYTES + sum(2 * len(caption.text) + TOKEN_BYTES * len(caption.token_ids) for caption in captions)

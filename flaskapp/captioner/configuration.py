@@ -1,4 +1,4 @@
-"""What the settings say of the captioner."""
+"""The settings of the captioner."""
 
 from dataclasses import dataclass, field
 
@@ -7,7 +7,7 @@ from flaskapp.captioner.generation import GenerationSettings
 
 @dataclass(frozen=True)
 class Configuration:
-    """The settings that begin with CAPTIONER_, by the rest of their names."""
+    """The settings CAPTIONER_…, without that prefix."""
 
     model: str | None = None
     revision: str | None = None
@@ -16,5 +16,5 @@ class Configuration:
     max_batch: int = 16  # images
     queue: int = 64  # images
     deadline: int = 30  # seconds
-    cache_mb: int = 0  # 0: captions are not kept
-    defaults: GenerationSettings = field(default_factory=GenerationSettings)  # for what a request does not say
+    cache_mb: int = 0  # 0: no cache
+    defaults: GenerationSettings = field(default_factory=GenerationSettings)  # for settings that a request leaves out

@@ -1,4 +1,4 @@
-"""The captioner of a web worker: it asks the engine processes, and imports no torch."""
+"""The captioner of a web worker: sends requests to the engine processes. Imports no torch."""
 
 import random
 import socket
@@ -18,8 +18,8 @@ from flaskapp.timings import Timings
 class EngineClient:
     """Has the interface of `Captioner`.
 
-    `addresses` are the Unix sockets of one or several engine processes, which have the same model. A request goes to
-    the engine with the fewest requests of this process, and to the next one if that refuses it.
+    `addresses` are the Unix sockets of one or more engine processes with the same model. A request goes to the engine
+    with the fewest requests of this process. If that engine rejects it, the request goes to the next one.
     """
 
     def __init__(self, addresses: Sequence[str], deadline: float) -> None:
@@ -37,7 +37,7 @@ class EngineClient:
         on_text: Callable[[str], object] | None = None,
         digests: Sequence[str] = (),
     ) -> list[list[Caption]]:
-        """As `Captioner.describe`. Raises EngineLost when the engine process ends meanwhile."""
+        """See `Captioner.describe`. Raises EngineLost if the engine process ends meanwhile."""
         deadline = self._deadline if deadline is None else deadline
         timings = timings or Timings()
         question = {
@@ -51,18 +51,18 @@ class EngineClient:
         until = time.monotonic() + deadline + GRACE
         *others, last = self._by_load()
         for engine in [*others, last]:
-            has_begun = False
+            is_admitted = False
             try:
-                with engine.counted(), engine.asking(question, self._deadline) as connection:
+                with engine.in_flight_request(), engine.send_request(question, self._deadline) as connection:
                     message = receive_answer(connection, until, has_left)
                     if "go" in message:
-                        has_begun = True
+                        is_admitted = True
                         with timings.timing("decode"):
                             send_images(connection, images)
                         message = _receive_captions(connection, until, has_left, on_text)
                 break
             except (ModelUnavailable, TooBusy, EngineLost):
-                if has_begun or engine is last:
+                if is_admitted or engine is last:
                     raise
         engine.update(message["model"])
         decode = timings.seconds.get("decode")
@@ -79,14 +79,14 @@ class EngineClient:
         deadline: float | None = None,
         timings: Timings | None = None,
     ) -> list[list[str]]:
-        """The texts of `describe`."""
+        """Return the texts of `describe`."""
         described = self.describe(images, settings, has_left, deadline=deadline, timings=timings)
         return [[caption.text for caption in captions] for captions in described]
 
     def resolve(self, settings: GenerationSettings) -> Generation:
-        """As `Captioner.resolve`."""
+        """See `Captioner.resolve`."""
         question = {"do": "resolve", "settings": wire.encode_settings(settings)}
-        with self._by_load()[0].asking(question, self._deadline) as connection:
+        with self._by_load()[0].send_request(question, self._deadline) as connection:
             message = receive_answer(connection, time.monotonic() + self._deadline + GRACE)
         generation = wire.decode_generation(message["generation"])
         assert generation is not None
@@ -94,7 +94,7 @@ class EngineClient:
 
     @property
     def problem(self) -> str | None:
-        """As `Captioner.problem`. Where no engine process answers within moments, that is the problem."""
+        """See `Captioner.problem`. An engine process that does not answer in time counts as one without a model."""
         return self._status.problem
 
     @property
@@ -138,21 +138,21 @@ class EngineClient:
         return self._status.defaults
 
     def load_in_background(self) -> None:
-        """The engine processes have begun to."""
+        """Do nothing: the engine processes load the model at their start."""
 
     def check_device(self) -> None:
-        """The engine processes have checked it."""
+        """Do nothing: the engine processes check it at their start."""
 
     def close(self) -> None:
-        """Nothing is kept open."""
+        """Do nothing: no connection stays open."""
 
     @property
     def _status(self) -> Status:
-        """The status of an engine with a model, if there is one."""
+        """The status of an engine with a model, if any has one."""
         return min((engine.status for engine in self._engines), key=lambda status: status.problem is not None)
 
     def _by_load(self) -> list[RemoteEngine]:
-        """Engines with a model first; among those, the one with the fewest requests of this process."""
+        """Sort engines: those with a model first, then by the number of this process's requests."""
         if len(self._engines) == 1:
             return self._engines
         return sorted(
@@ -166,11 +166,11 @@ def _receive_captions(
     has_left: Callable[[], bool],
     on_text: Callable[[str], object] | None,
 ) -> dict[str, Any]:
-    """The engine's answer, after the words that it sends as they come."""
+    """Pass texts of unfinished captions to `on_text`. Return the final answer."""
     message = receive_answer(connection, until, has_left)
     while on_text is not None and "text" in message:
         on_text(message["text"])
-        if has_left():  # `receive_answer` asks only where no message comes
+        if has_left():  # `receive_answer` checks only while no message arrives
             raise ClientLeft("the client disconnected")
         message = receive_answer(connection, until, has_left)
     return message

@@ -1,7 +1,7 @@
-"""The engine process: it alone has the model, and captions for the web workers that connect to its Unix socket.
+"""The engine process: has the model, and captions images for the web workers that connect to its Unix socket.
 
-`python -m flaskapp.captioner.engine_server`, with the listening socket as its standard input. It ends at SIGUSR1, and
-by itself when its model makes no step for far longer than it ever took: the host process starts another.
+Run `python -m flaskapp.captioner.engine_server` with the listening socket as standard input. The process ends at
+SIGUSR1, or when its model has stalled: the engine host then starts another.
 """
 
 import faulthandler
@@ -34,46 +34,46 @@ from flaskapp.timings import Timings
 
 log = logging.getLogger(__name__)
 
-BAD_SETTING = 78  # exit status, as EX_CONFIG of sysexits.h: another start would end the same way
-PULSE = 1.0  # seconds between two looks whether the model makes progress
-HANG = 30.0  # seconds without a look, as when an operation never gives back Python's lock, after which the process ends
-POLL = 0.1  # seconds between two looks whether to stop
-PATIENCE = 600.0  # seconds that a web worker may leave a message unfinished
-MOST_PIXELS = 3 << 30  # bytes of an image; the web workers' MAX_MEGAPIXELS is less
+BAD_SETTING = 78  # exit status, as EX_CONFIG of sysexits.h: a restart would fail again
+WATCH_INTERVAL = 1.0  # seconds between checks for a stalled model
+HANG_TIMEOUT = 30.0  # seconds without a check, after which the process ends: an operation may never release the GIL
+POLL_INTERVAL = 0.1  # seconds between checks for a shutdown
+MESSAGE_TIMEOUT = 600.0  # seconds for a web worker to complete a message
+MAX_IMAGE_BYTES = 3 << 30  # the web workers' MAX_MEGAPIXELS allows less
 
 
 class EngineServer(socketserver.ThreadingMixIn, socketserver.BaseServer):
-    """Answers what comes to a listening Unix socket by a captioner, a thread for each connection."""
+    """Serves a captioner at a listening Unix socket, with a thread for each connection."""
 
     daemon_threads = True
 
     def __init__(self, listener: socket.socket, captioner: Captioner) -> None:
-        super().__init__(listener.getsockname(), _Conversation)
+        super().__init__(listener.getsockname(), _RequestHandler)
         self.socket = listener
         self.captioner = captioner
 
     def fileno(self) -> int:
-        """What `serve_forever` waits for."""
+        """Return the listening socket's descriptor, for `serve_forever`."""
         return self.socket.fileno()
 
     def get_request(self) -> tuple[socket.socket, Any]:
-        """A connection."""
+        """Accept a connection."""
         connection, address = self.socket.accept()
-        connection.settimeout(PATIENCE)
+        connection.settimeout(MESSAGE_TIMEOUT)
         return connection, address
 
     def close_request(self, request: Any) -> None:
-        """The answer is sent."""
+        """Close the connection after the answer."""
         request.close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A web worker that ends, or does not keep to the protocol, is no matter of the others."""
+        """Log an error, unless the connection broke. Other connections continue."""
         error = sys.exception()
         if not isinstance(error, OSError | wire.Closed):
             log.exception("A web worker's request failed")
 
 
-class _Conversation(socketserver.BaseRequestHandler):
+class _RequestHandler(socketserver.BaseRequestHandler):
     """One request of a web worker."""
 
     server: EngineServer
@@ -103,7 +103,7 @@ class _Conversation(socketserver.BaseRequestHandler):
         raise ValueError("unknown request of a web worker")
 
     def _stream(self, head: wire.Message) -> wire.Message:
-        """Send the text as it grows, from this thread: the model's must not wait for a web worker that reads slowly."""
+        """Send texts of unfinished captions from this thread: a slow web worker must not block the model's thread."""
         texts: SimpleQueue[str | Future[wire.Message]] = SimpleQueue()
 
         def describe() -> None:
@@ -138,26 +138,29 @@ class _Conversation(socketserver.BaseRequestHandler):
         }
 
     def _images(self, number: int) -> Iterator[np.ndarray]:
-        """Asked for once there is room: the web worker decodes no image of a request that is refused."""
+        """Ask the web worker for its images once the request is admitted, and yield them.
+
+        The web worker decodes no image of a rejected request.
+        """
         wire.send(self.request, {"go": True})
         for _ in range(number):
             try:
-                yield wire.receive_image(self.request, MOST_PIXELS)
+                yield wire.receive_image(self.request, MAX_IMAGE_BYTES)
             except (wire.Closed, OSError) as error:
                 raise ClientLeft("the client disconnected") from error
 
     def _has_left(self) -> bool:
-        """Whether the connection has ended, after what may still be on its way."""
-        look = select.poll()
-        look.register(self.request, select.POLLIN)
+        """Whether the web worker has closed the connection, and all data before that was read."""
+        poll = select.poll()
+        poll.register(self.request, select.POLLIN)
         try:
-            return bool(look.poll(0)) and self.request.recv(1, socket.MSG_PEEK) == b""
+            return bool(poll.poll(0)) and self.request.recv(1, socket.MSG_PEEK) == b""
         except OSError:
             return True
 
 
 def status(captioner: Captioner) -> dict[str, Any]:
-    """What web workers say of the model."""
+    """Return the status that web workers report: see `remote_engine.Status`."""
     return {
         "problem": captioner.problem,
         "name": captioner.name,
@@ -174,45 +177,45 @@ def status(captioner: Captioner) -> dict[str, Any]:
 
 
 def watch(captioner: Captioner, host: int) -> None:
-    """End the process, with the traces of its threads, once the model stands still or nothing runs at all.
+    """End the process, with the traces of its threads, if the model stalls or this thread itself cannot run.
 
-    The timer is C code of `faulthandler`: it needs no lock of Python's. Also end it if its parent is not `host`.
+    `faulthandler`'s timer is C code, which does not need the GIL. Also end the process if its parent is not `host`.
     """
     while True:
-        faulthandler.dump_traceback_later(HANG, exit=True)
+        faulthandler.dump_traceback_later(HANG_TIMEOUT, exit=True)
         if os.getppid() != host:
-            log.error("The process that keeps this one died: this one stops")
+            log.error("The engine host died: the engine process stops")
             os.kill(os.getpid(), signal.SIGUSR1)
             return
         if captioner.is_stuck:
-            log.critical("The model makes no progress: this process ends, and another will load it")
+            log.critical("The model makes no progress: the engine process ends and is started again")
             faulthandler.dump_traceback_later(0.01, exit=True)
-        time.sleep(PULSE)
+        time.sleep(WATCH_INTERVAL)
 
 
 def freeze() -> None:
-    """Exempt all objects of torch and transformers from garbage collection, which takes 0.3 s of a core for them."""
+    """Exempt all existing objects from garbage collection: those of torch and transformers take 0.3 s of a core."""
     gc.collect()
     gc.freeze()
 
 
 def run(listener: socket.socket, captioner: Captioner, identity: Identity, host: int) -> None:
-    """Serve until SIGUSR1, as this user. Raises InvalidSetting for a device or a precision that is not here."""
+    """Serve until SIGUSR1, as user `identity`. Raise InvalidSetting for a device or precision that is not available."""
     server = EngineServer(listener, captioner)
 
     def stop(*_: object) -> None:
-        threading.Thread(target=server.shutdown).start()  # it waits for `serve_forever`, which this thread is in
+        threading.Thread(target=server.shutdown).start()  # in a thread: it waits for `serve_forever`
 
     signal.signal(signal.SIGUSR1, stop)
     captioner.check_device()
     threading.Thread(target=watch, args=[captioner, host], name="watch", daemon=True).start()
     if not identity.is_ours:
         with suppress(CaptionerUnavailable):  # the log says why
-            captioner.load()  # as gunicorn's master imports the application: the user may not be able to read the code
+            captioner.load()  # before the change of user: the new user may not be able to read the code
         identity.take()
     captioner.after_load = freeze
     captioner.load_in_background()
-    server.serve_forever(POLL)
+    server.serve_forever(POLL_INTERVAL)
     captioner.close()
 
 
@@ -227,11 +230,11 @@ def main() -> None:
         configure(settings.read_one("LOG_FORMAT"))
         create_app({"CAPTIONER_DEVICE": device})
         metrics.share(Path(folder) if folder else None, process)
-        metrics.current.set_waiting(0, None)  # of an engine process before this one, something else may be there
+        metrics.current.set_waiting(0, None)  # an earlier engine process may have left other values
         with socket.socket(fileno=sys.stdin.fileno()) as listener:
             run(listener, captioner, Identity.parse(identity), int(host))
         logging.shutdown()
-        os._exit(0)  # the interpreter would take another second to free what torch and transformers have
+        os._exit(0)  # skips a second in which the interpreter frees torch and transformers
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The generation settings of a request, and what they amount to with a model's defaults.
+"""The generation settings of a request, and the complete settings after they are merged with a model's defaults.
 
-Names and meaning are those of transformers' `generate`.
+Names and meanings are those of transformers' `generate`.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -8,20 +8,20 @@ from typing import Any, Literal, NamedTuple
 
 from flaskapp.errors import InvalidGeneration
 
-MAX_LENGTH = 1024  # tokens that a request may ask for. A smaller model bounds it further
+MAX_LENGTH = 1024  # tokens; a model with fewer positions has a lower limit
 MAX_PROMPT = 4096  # characters
-LEAST = 0.01  # `temperature` and `top_p` of a draw; without one they do nothing, and 0 says so
-MAX_BEAMS = 32  # also of `num_return_sequences`: bounds the memory that one image may take
+MIN_RANDOMNESS = 0.01  # least `temperature` and `top_p` when sampling; otherwise they have no effect and may be 0
+MAX_BEAMS = 32  # also of `num_return_sequences`: bounds the memory for one image
 
 EarlyStopping = bool | Literal["never"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationSettings:
-    """What a request asks for. None: the model's default."""
+    """The settings of a request. None: the model's default."""
 
     prompt: str | None = None
-    max_length: int | None = None  # tokens, the prompt, the start and the end token included
+    max_length: int | None = None  # tokens, including the prompt, the start and the end token
     max_new_tokens: int | None = None  # tokens after the prompt; takes precedence over max_length
     min_length: int | None = None
     num_beams: int | None = None
@@ -31,20 +31,20 @@ class GenerationSettings:
     no_repeat_ngram_size: int | None = None  # 0: off
     repetition_penalty: float | None = None
     do_sample: bool | None = None
-    temperature: float | None = None  # this and the rest: only with `do_sample`
+    temperature: float | None = None  # this and the next three: only with `do_sample`
     top_k: int | None = None  # 0: off
     top_p: float | None = None
     seed: int | None = None
-    scores: bool = False  # whether the captions' log-probabilities are wanted
-    is_lenient: bool = False  # what is beyond the model is lowered to what it can do, or left out; else refused
+    scores: bool = False  # return the captions' log-probabilities
+    is_lenient: bool = False  # lower or drop settings beyond the model's limits, instead of rejecting them
 
     def given(self) -> dict[str, Any]:
-        """The arguments of `generate` that the request gives, without those that are not for `generate`."""
-        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in OWN}
+        """Return the arguments of `generate` that are set."""
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in NOT_ARGUMENTS}
         return {name: value for name, value in values.items() if value is not None}
 
     def over(self, others: "GenerationSettings") -> "GenerationSettings":
-        """These settings, and others where these say nothing. One length replaces the other, however it is said."""
+        """Return these settings, completed by `others`. A length here replaces both lengths of `others`."""
         ours = {field.name: getattr(self, field.name) for field in fields(self)}
         ours = {name: value for name, value in ours.items() if value is not None}
         if {"max_length", "max_new_tokens"} & ours.keys():
@@ -52,22 +52,22 @@ class GenerationSettings:
         return replace(others, **ours | {"scores": self.scores or others.scores, "is_lenient": self.is_lenient})
 
 
-OWN = frozenset(("prompt", "seed", "scores", "is_lenient"))  # settings that are not arguments of `generate`
-HIDDEN = frozenset(("max_new_tokens", "seed", "scores", "is_lenient"))  # are no defaults that can be told
-COURSE = GenerationSettings(max_length=16, num_beams=8)  # the defaults of the course's application
+NOT_ARGUMENTS = frozenset(("prompt", "seed", "scores", "is_lenient"))  # settings that `generate` does not have
+NOT_SHOWN = frozenset(("max_new_tokens", "seed", "scores", "is_lenient"))  # settings without a default to report
+COURSE = GenerationSettings(max_length=16, num_beams=8)  # defaults of the course's application
 
 
 @dataclass(frozen=True, kw_only=True)
 class Generation:
-    """The settings of one generation, with nothing left open: a request's, a model's and transformers' defaults.
+    """The complete settings of one generation: a request's, merged with the model's and transformers' defaults.
 
-    Requests with equal ones are compatible: one batch can take them.
+    Requests with equal generations are compatible: `generate` can caption them in one batch.
     Raises InvalidGeneration, which names the field, for values that contradict each other.
     """
 
     prompt: str | None = None
-    prompt_ids: tuple[int, ...] = (0,)  # the start token and the prompt's: what the decoder is given
-    max_length: int = 20  # tokens with those of prompt_ids
+    prompt_ids: tuple[int, ...] = (0,)  # the decoder's input: the start token and the prompt's tokens
+    max_length: int = 20  # tokens, including prompt_ids
     min_length: int = 0
     num_beams: int = 1
     num_return_sequences: int = 1
@@ -87,9 +87,9 @@ class Generation:
     bad_words_ids: tuple[tuple[int, ...], ...] = ()
     suppress_tokens: tuple[int, ...] = ()
     begin_suppress_tokens: tuple[int, ...] = ()
-    arguments: tuple[tuple[str, Any], ...] = ()  # what `generate` is given besides the images and the prompt
-    fallback: str | None = None  # why `generate` decodes this, if it does; else the fast decoder
-    is_alone: bool = False  # whether `generate` may not decode it with others
+    arguments: tuple[tuple[str, Any], ...] = ()  # arguments of `generate`, besides images and prompt
+    fallback: str | None = None  # why `generate` must decode this; None: the fast decoder does
+    is_alone: bool = False  # whether `generate` needs a batch for each image
 
     def __post_init__(self) -> None:
         if self.max_length <= len(self.prompt_ids):
@@ -99,8 +99,8 @@ class Generation:
         if self.min_length > self.max_length:
             raise InvalidGeneration("min_length", "Must not be more than max_length.")
         for field in ("temperature", "top_p"):
-            if self.do_sample and getattr(self, field) < LEAST:
-                raise InvalidGeneration(field, f"Must be at least {LEAST}, unless do_sample is false.")
+            if self.do_sample and getattr(self, field) < MIN_RANDOMNESS:
+                raise InvalidGeneration(field, f"Must be at least {MIN_RANDOMNESS}, unless do_sample is false.")
         if self.num_return_sequences > self.num_beams and not self.draws_freely:
             raise InvalidGeneration(
                 "num_return_sequences", "Must not be more than num_beams, unless do_sample is true and num_beams is 1."
@@ -108,25 +108,25 @@ class Generation:
 
     @property
     def draws_freely(self) -> bool:
-        """Whether each caption is drawn by itself, with no search."""
+        """Whether captions are sampled independently, without beam search."""
         return self.do_sample and self.num_beams == 1
 
     @property
     def rows(self) -> int:
-        """Sequences that are decoded at the same time."""
+        """Sequences of one image that are decoded at the same time."""
         return self.num_return_sequences if self.draws_freely else self.num_beams
 
     def shown(self) -> dict[str, Any]:
-        """The settings as a request would give them."""
+        """Return the settings by the names of `GenerationSettings`."""
         names = [field.name for field in fields(GenerationSettings)]
-        return {name: getattr(self, name) for name in names if name not in HIDDEN}
+        return {name: getattr(self, name) for name in names if name not in NOT_SHOWN}
 
 
 class Caption(NamedTuple):
-    """One caption of an image. `log_probability` is the mean over its generated tokens, where it was asked for."""
+    """One caption of an image."""
 
     text: str
-    token_ids: tuple[int, ...]  # with the start token and the prompt's, as `generate` returns them
-    tokens: int  # that were generated, the end token included
-    log_probability: float | None = None
-    is_cut: bool = False  # whether it ends because it may have no more tokens
+    token_ids: tuple[int, ...]  # including the start token and the prompt's, as in `generate`
+    tokens: int  # number of generated tokens, including the end token
+    log_probability: float | None = None  # mean over the generated tokens; only with `scores`
+    is_cut: bool = False  # whether it reached the maximum length without an end token

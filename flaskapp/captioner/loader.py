@@ -1,4 +1,4 @@
-"""The one model of a process: configured, loaded now or in the background, and again once the hub offers it."""
+"""Loads the one model of a process, now or in the background, and retries while the hub does not offer it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from flaskapp.captioner.configuration import Configuration
 from flaskapp.errors import CaptionerUnavailable, ModelUnavailable, UnusableCheckpoint
 
 if TYPE_CHECKING:
-    from flaskapp.captioner.loading import Loaded  # imports torch: elsewhere it is imported where it is needed first
+    from flaskapp.captioner.loading import Loaded  # imports torch: at run time, only functions import it
 
 log = logging.getLogger(__name__)
 
 REASON = "there is no captioning model: it could not be loaded"  # the log has the details
 LOADING = "the model is being loaded"
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0  # seconds before the hub is asked for the model again; doubled each time
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0  # seconds between tries of the hub; doubled each time
 REMINDER_INTERVAL = 3600.0  # seconds between two warnings that a substitute serves
 
 
@@ -51,8 +51,10 @@ class Reminder:
 
 
 class ModelLoader:
-    """A checkpoint that is broken or absent is not tried again. While the hub does not offer the model, captions are
-    refused, and `load_in_background` asks again with exponential back-off.
+    """Loads the configured model.
+
+    A broken or missing checkpoint is not tried again. While the hub does not offer the model, captions are refused,
+    and `load_in_background` retries with exponential back-off.
     """
 
     def __init__(self) -> None:
@@ -61,52 +63,52 @@ class ModelLoader:
         self._load_lock = threading.Lock()  # held by the thread that loads in the background
         self._configuration = Configuration()
         self._reminder = Reminder()
-        self._abandoned = threading.Event()  # ends the waits for another try
-        self._forget()
+        self._abandoned = threading.Event()  # ends the waits between tries
+        self._reset()
 
     def configure(self, configuration: Configuration) -> None:
-        """Say what `load` shall load. What another configuration had loaded is forgotten."""
+        """Set the configuration for `load`. Close the model of another configuration."""
         if configuration != self._configuration:
             self.close()
             self._abandoned.set()
-            with self._lock:  # wait for a running try: its outcome belongs to the old configuration
+            with self._lock:  # a running try must end first: its result belongs to the old configuration
                 self._configuration = configuration
                 self._abandoned = threading.Event()
-                self._forget()
+                self._reset()
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self._loaded: Loaded | None = None
         self._has_failed = False
-        self._refusal: ModelUnavailable | None = None  # of the last try
-        self._next_try = 0.0  # on the monotonic clock
+        self._refusal: ModelUnavailable | None = None  # error of the last try
+        self._next_try = 0.0  # monotonic time
         self._reminder.stop()
 
     @property
     def name(self) -> str:
-        """What the answers' `model` says: the hub id, the folder's name, or "embedded". Known once it is loaded."""
+        """The model's name in answers: its hub id, its folder's name, or "embedded". "none" until it is loaded."""
         return self._loaded.name if self._loaded is not None else "none"
 
     @property
     def version(self) -> str | None:
-        """What tells the model from others of that name. Known once it is loaded; clients see its beginning alone."""
+        """Distinguishes models of the same name. None until the model is loaded. Clients see only its beginning."""
         return self._loaded.version if self._loaded is not None else None
 
     @property
     def note(self) -> str | None:
-        """What is to be known of the model that serves: that it is not the one that was meant."""
+        """A warning if a substitute serves in place of the default model."""
         return self._loaded.note if self._loaded is not None else None
 
     def check_device(self) -> None:
-        """Raises InvalidSetting for a device that is not here, and for a precision that is not for it."""
+        """Raise InvalidSetting if the device is not available, or does not support the precision."""
         from flaskapp.captioner import loading
 
         loading.choose_device(self._configuration)
 
     def load(self, *, patience: float = 0.0) -> None:
-        """Load the model, downloading it first if need be.
+        """Load the model. Download it first if it is not in the cache.
 
-        Where the hub does not offer it now, ask again with exponential back-off for `patience` seconds.
-        Raises CaptionerUnavailable, which is a ModelUnavailable where a later try may succeed; the log has the reason.
+        While the hub does not offer it, retry with exponential back-off for `patience` seconds.
+        Raises CaptionerUnavailable; its subclass ModelUnavailable if a later try may succeed. The log has the reason.
         """
         until, pause, abandoned = time.monotonic() + patience, FIRST_PAUSE, self._abandoned
         while True:
@@ -122,7 +124,7 @@ class ModelLoader:
                 pause = min(2 * pause, LONGEST_PAUSE)
 
     def load_in_background(self) -> None:
-        """Begin to load the model and warm it up, and try until it is there, unless a thread does. Never waits."""
+        """Start a thread that loads the model, with retries, and warms it up, unless one runs. Never blocks."""
         if not self._is_prepared and not self._has_failed and self._load_lock.acquire(blocking=False):
             try:
                 threading.Thread(target=self._load_quietly, name="load", daemon=True).start()
@@ -131,7 +133,7 @@ class ModelLoader:
 
     @property
     def _is_prepared(self) -> bool:
-        """Whether there is nothing left to do before the first caption."""
+        """Whether loading and warm-up are complete."""
         return self._loaded is not None
 
     def warm_up(self) -> None:
@@ -139,7 +141,7 @@ class ModelLoader:
 
     @property
     def problem(self) -> str | None:
-        """Why there is no model, if so. Never waits, unlike a caption while the model is being loaded."""
+        """Why there is no model, or None. Never blocks, unlike a caption while the model is being loaded."""
         if self._has_failed:
             return REASON
         if self._loaded is None:
@@ -157,12 +159,12 @@ class ModelLoader:
             self._load_lock.release()
 
     def close(self) -> None:
-        """End the captioning thread, once it has captioned what it has. The next caption starts another."""
+        """Caption all waiting images, then end the captioning threads. The next caption starts them again."""
         if self._loaded is not None:
             self._loaded.batcher.close()
 
     def _check_refusal(self) -> None:
-        """Refuse captions at once while the hub does not offer the model. Raises ModelUnavailable."""
+        """Raise ModelUnavailable immediately while the hub does not offer the model."""
         refusal = self._refusal
         if refusal is not None and self._loaded is None:
             self.load_in_background()
@@ -172,7 +174,7 @@ class ModelLoader:
         if self._has_failed:
             raise CaptionerUnavailable(REASON)
         if self._loaded is None:
-            with self._noting_failure():
+            with self._recorded_failure():
                 from flaskapp.captioner import loading
 
                 self._loaded = loading.load(self._choose())
@@ -189,7 +191,7 @@ class ModelLoader:
         metrics.current.set_decoder(loaded.name, "fast" if loaded.defaults.fallback is None else "generate")
 
     def _choose(self) -> Configuration:
-        """Once the hub answered, it can be reached: the embedded model no longer replaces the default one."""
+        """Return the configuration. Once the hub has answered, the embedded model no longer replaces the default one."""
         if self._configuration.model is None and self._refusal is not None:
             from flaskapp.captioner.checkpoints.hub import DEFAULT_MODEL
 
@@ -197,12 +199,12 @@ class ModelLoader:
         return self._configuration
 
     def _remind(self) -> None:
-        """Repeat in the log that another model serves."""
+        """Repeat in the log that a substitute serves."""
         if self.note is not None:
             self._reminder.start(self.note)
 
     @contextmanager
-    def _noting_failure(self) -> Iterator[None]:
+    def _recorded_failure(self) -> Iterator[None]:
         try:
             yield
         except ModelUnavailable as error:

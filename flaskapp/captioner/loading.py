@@ -1,4 +1,4 @@
-"""A configuration -> a model at work. Imported when a model is needed: torch and transformers take seconds."""
+"""Loads the model of a configuration. Imported only when needed: importing torch and transformers takes seconds."""
 
 import logging
 from typing import Any, NamedTuple
@@ -25,20 +25,20 @@ SUBSTITUTE = (
     "drawn shapes only"
 )
 PRECISIONS = {"cpu": (AUTO, "fp32", "bf16", "int8"), "cuda": (AUTO, "fp32", "bf16", "fp16")}
-GPU_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}  # of all weights
+GPU_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}  # dtypes of all weights
 
 
 class Loaded(NamedTuple):
-    """What `load` makes of a checkpoint."""
+    """A loaded checkpoint with its engine and batcher."""
 
     name: str
     version: str
-    note: str | None  # that it is not the model that was meant
+    note: str | None  # warning that a substitute serves
     precision: Precision
     engine: Engine
     batcher: Batcher
     inputs: ModelInputs
-    defaults: Generation  # what a request amounts to that gives no settings
+    defaults: Generation  # the generation of a request without settings
 
     def preprocess(self, image: np.ndarray) -> Any:
         """Preprocess an image, uint8 [height, width, 3], for the engine. Raise CaptionFailed if that fails."""
@@ -59,7 +59,7 @@ class Loaded(NamedTuple):
 
 
 def load(configuration: Configuration) -> Loaded:
-    """Find the checkpoint, downloading it if need be, and load it."""
+    """Find the checkpoint, download it if it is not in the cache, and load it."""
     device = choose_device(configuration)
     found = hub.find(configuration.model, configuration.revision)
     precision = _resolve_precision(configuration.precision, device)
@@ -73,7 +73,7 @@ def load(configuration: Configuration) -> Loaded:
         raise UnusableCheckpoint(f"its default generation settings have a value of another type: {error}") from error
     batcher = Batcher(
         engine,
-        cores=usable_cores() if device.type == "cpu" else 1,  # on a GPU they make nothing faster
+        cores=usable_cores() if device.type == "cpu" else 1,  # more make nothing faster on a GPU
         lanes=lanes_of(usable_cores()) if device.type == "cpu" else 1,
         max_batch=configuration.max_batch,
         max_waiting=configuration.queue,
@@ -93,26 +93,29 @@ def _resolve_precision(setting: str, device: torch.device) -> Precision:
 
 
 def _weights_dtype(precision: Precision, device: torch.device) -> torch.dtype:
-    """The dtype to load weights in. On a CPU the engine converts those of linear layers, and the rest stays in fp32."""
+    """Return the dtype to load weights in. On a CPU it is fp32: the engine converts the linear layers itself."""
     return GPU_DTYPES.get(precision.name, torch.float32) if device.type == "cuda" else torch.float32
 
 
 def lanes_of(cores: int) -> int:
-    """How many batches run side by side: two on two cores, as measured; not so many that all of them are small."""
+    """Return the number of batches that run side by side.
+
+    Two are fastest on two cores, as measured. With too many, all batches are small.
+    """
     return min(cores, max(2, cores // 4))
 
 
 def _pinned(name: str, configured: GenerationSettings) -> GenerationSettings:
-    """What goes before the checkpoint's own defaults: the configured ones and, for two models, the course's."""
+    """Return the settings that override the checkpoint's: the configured ones and, for two models, the course's."""
     ours = COURSE if name in (hub.DEFAULT_MODEL, hub.EMBEDDED) else GenerationSettings()
     return configured.over(ours)
 
 
 def choose_device(configuration: Configuration) -> torch.device:
-    """Raises InvalidSetting for a device that is not here, and for a precision that is not for it.
+    """Return the configured device. Raise InvalidSetting if it is not available or does not support the precision.
 
-    Of several it is the first: the server has a process for each of them, elsewhere one is used.
-    `device_count` leaves CUDA untouched, unlike `is_available`.
+    Of several devices, use the first: the server starts an engine process for each, and gives it only that one.
+    Unlike `is_available`, `device_count` does not initialize CUDA.
     """
     gpus = torch.cuda.device_count()
     name, *_ = configuration.device.split(",")

@@ -1,4 +1,4 @@
-"""One engine process, as another process sees it: its Unix socket, its status, and the requests that it has in hand."""
+"""The client side of one engine process: its Unix socket, its status and its requests in flight."""
 
 import socket
 import threading
@@ -16,16 +16,16 @@ from flaskapp.captioner.loader import LOADING
 from flaskapp.errors import CaptionerUnavailable, ClientLeft, DeadlineExceeded, EngineLost, ModelUnavailable
 
 POLL_INTERVAL = 0.5  # seconds between two checks for a disconnected client
-FRESH = 1.0  # seconds for which the engine's status is believed
-PATIENCE = 1.0  # seconds that it may take to tell
-IDLE = 30.0  # seconds that it may take to read a part of an image
-GRACE = 5.0  # seconds after a deadline in which the engine may say so itself
+STATUS_MAX_AGE = 1.0  # seconds before the engine's status is requested again
+STATUS_TIMEOUT = 1.0  # seconds for the engine to send its status
+SEND_TIMEOUT = 30.0  # seconds for the engine to read a part of an image
+GRACE = 5.0  # seconds after a deadline for the engine to report it
 RETRY_AFTER = 5  # seconds
 
 
 @dataclass(frozen=True)
 class Status:
-    """What an engine process says of its model, as `Captioner`'s properties of these names."""
+    """The status of an engine process: `Captioner`'s properties of these names."""
 
     problem: str | None = LOADING
     name: str = "none"
@@ -41,15 +41,15 @@ class Status:
 
 
 class RemoteEngine:
-    """`address` is its Unix socket. Each request has a connection of its own."""
+    """`address` is the engine's Unix socket. Each request opens a connection."""
 
     def __init__(self, address: str) -> None:
         self._address = address
         self._lock = threading.Lock()
-        self._refreshing = threading.Lock()
+        self._refresh_lock = threading.Lock()
         self._status = Status()
-        self._asked = -FRESH  # on the monotonic clock
-        self._is_silent = False  # the last time that it was asked
+        self._refreshed = -STATUS_MAX_AGE  # monotonic time of the last refresh
+        self._has_timed_out = False  # whether the last refresh did
         self._in_flight = 0
 
     @property
@@ -59,55 +59,55 @@ class RemoteEngine:
 
     @property
     def status(self) -> Status:
-        """Refreshed after FRESH seconds, by one caller at a time; meanwhile the others get the previous one.
+        """The status, refreshed after STATUS_MAX_AGE by one caller at a time. Meanwhile others get the previous one.
 
-        An engine that does not tell in time twice in a row is taken for lost: once may be a processor that is busy.
+        The engine counts as lost after two timeouts in a row: a single one may come from a busy CPU.
         """
-        if time.monotonic() - self._asked >= FRESH and self._refreshing.acquire(blocking=False):
+        if time.monotonic() - self._refreshed >= STATUS_MAX_AGE and self._refresh_lock.acquire(blocking=False):
             try:
-                with self.asking({"do": "status"}, PATIENCE) as connection:
-                    self.update(receive_answer(connection, time.monotonic() + PATIENCE))
+                with self.send_request({"do": "status"}, STATUS_TIMEOUT) as connection:
+                    self.update(receive_answer(connection, time.monotonic() + STATUS_TIMEOUT))
             except DeadlineExceeded:
-                if self._is_silent:
-                    self._note_loss()
-                self._asked, self._is_silent = time.monotonic(), True
+                if self._has_timed_out:
+                    self._mark_lost()
+                self._refreshed, self._has_timed_out = time.monotonic(), True
             except CaptionerUnavailable:
-                self._note_loss()
+                self._mark_lost()
             finally:
-                self._refreshing.release()
+                self._refresh_lock.release()
         return self._status
 
     def update(self, status: wire.Message) -> None:
-        """Take the status that came with an answer."""
+        """Store the status from an answer."""
         self._status = Status(**{**status, "defaults": wire.decode_generation(status["defaults"])})
-        self._asked, self._is_silent = time.monotonic(), False
+        self._refreshed, self._has_timed_out = time.monotonic(), False
 
-    def _note_loss(self) -> None:
-        self._status, self._asked = replace(self._status, problem=LOADING), time.monotonic()
+    def _mark_lost(self) -> None:
+        self._status, self._refreshed = replace(self._status, problem=LOADING), time.monotonic()
 
     @contextmanager
-    def asking(self, question: wire.Message, patience: float) -> Iterator[socket.socket]:
-        """A connection on which the question was sent.
+    def send_request(self, question: wire.Message, timeout: float) -> Iterator[socket.socket]:
+        """Connect and send a request. Yield the connection.
 
-        Raises ModelUnavailable where none can be made, EngineLost where it breaks.
+        Raises ModelUnavailable if the engine cannot be reached, EngineLost if the connection breaks.
         """
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             try:
-                connection.settimeout(patience)
+                connection.settimeout(timeout)
                 connection.connect(self._address)
                 wire.send(connection, question)
             except OSError as error:
-                self._note_loss()
+                self._mark_lost()
                 raise ModelUnavailable(LOADING, RETRY_AFTER) from error
             try:
                 yield connection
             except (OSError, wire.Closed) as error:
-                self._note_loss()
+                self._mark_lost()
                 raise EngineLost("the captioner stopped; it will be back") from error
 
     @contextmanager
-    def counted(self) -> Iterator[None]:
-        """Count the block in `in_flight`."""
+    def in_flight_request(self) -> Iterator[None]:
+        """Count a request in `in_flight` during the block."""
         with self._lock:
             self._in_flight += 1
         try:
@@ -118,11 +118,11 @@ class RemoteEngine:
 
 
 def send_images(connection: socket.socket, images: Collection[np.ndarray]) -> None:
-    """Send images. Each is made when the one before it was sent.
+    """Send images. Each is decoded after the previous one was sent.
 
-    Stops where the engine has said what is wrong with one.
+    Stop if the engine closes the connection: it has sent an error, which `receive_answer` raises.
     """
-    connection.settimeout(IDLE)
+    connection.settimeout(SEND_TIMEOUT)
     for image in images:
         with suppress(BrokenPipeError, ConnectionResetError):
             wire.send_image(connection, image)
@@ -133,7 +133,7 @@ def send_images(connection: socket.socket, images: Collection[np.ndarray]) -> No
 def receive_answer(
     connection: socket.socket, until: float, has_left: Callable[[], bool] = lambda: False
 ) -> dict[str, Any]:
-    """The engine's next message. Raises the error that it says, DeadlineExceeded, or ClientLeft as `has_left` says."""
+    """Return the engine's next message. Raise the error in it, DeadlineExceeded, or ClientLeft if `has_left`."""
     while True:
         left = until - time.monotonic()
         if left <= 0:

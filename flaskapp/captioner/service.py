@@ -1,4 +1,4 @@
-"""The captioner that views call: it hands images to the batcher of the one model."""
+"""The captioner that views call: passes images to the batcher of the one model."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from flaskapp.sized_iterable import SizedIterable
 from flaskapp.timings import Timings
 
 if TYPE_CHECKING:
-    from flaskapp.captioner.loading import Loaded  # imports torch: elsewhere it is imported where it is needed first
+    from flaskapp.captioner.loading import Loaded  # imports torch: see `loader`
 
 log = logging.getLogger(__name__)
 
 WARMING_UP = "the model is warming up"
 STALLED = "the model makes no progress"
-WARM_UP_TOKENS = 4  # after the prompt: later ones take no longer
-WARM_UP_SIDE = 224  # pixels of the image
+WARM_UP_TOKENS = 4  # generated tokens; later ones take no longer
+WARM_UP_SIDE = 224  # pixels of the image's sides
 POLL_INTERVAL = 0.5  # seconds between two checks for a disconnected client
 RETRY_AFTER = 5  # seconds
 # Largest ratio of an image's sides. Many models' preprocessing resizes the short side to a fixed length.
@@ -41,15 +41,15 @@ def check_shape(image: np.ndarray) -> None:
 
 
 class Captioner(ModelLoader):
-    """Made in three steps: an empty object at import, `configure` in `create_app`, and a `load` by what serves.
+    """Has three stages: an empty object at import, `configure` in `create_app`, and `load` in the serving process.
 
-    Where nothing loads it before, the first caption does.
+    Without a `load`, the first caption loads the model.
     """
 
-    def _forget(self) -> None:
-        super()._forget()
+    def _reset(self) -> None:
+        super()._reset()
         self._cache = CaptionCache(self._configuration.cache_mb * 2**20)
-        self._warm_up_problem: str | None = WARMING_UP  # until a caption was made
+        self._warm_up_problem: str | None = WARMING_UP  # None after the first caption
 
     @property
     def _is_prepared(self) -> bool:
@@ -57,33 +57,34 @@ class Captioner(ModelLoader):
 
     @property
     def problem(self) -> str | None:
-        """Why there are no captions, if so. Never waits, unlike a caption while the model is being loaded."""
+        """Why there are no captions, or None. Never blocks, unlike a caption while the model is being loaded."""
         if self._has_failed or self._loaded is None:
             return super().problem
         return STALLED if self.is_stuck else self._warm_up_problem
 
     @property
     def is_stuck(self) -> bool:
-        """Whether the model has made no step for far longer than it ever took."""
+        """Whether the model has stalled: a decode step takes far longer than any before."""
         return self._loaded is not None and self._loaded.batcher.has_stalled
 
     @property
     def deadline(self) -> float:
-        """Seconds that captions may take, where `describe` is given no others."""
+        """Default deadline of `describe`, in seconds."""
         return self._configuration.deadline
 
     @property
     def input_side(self) -> int | None:
-        """The longest side, in pixels, to which the model's preprocessing resizes an image. Known once it is loaded.
+        """The longest side, in pixels, to which the model's preprocessing resizes an image.
 
-        None: the model takes images in their own size, or the size is unknown. Decode images in full then.
+        None: the model takes images in full size, the size is unknown, or the model is not loaded. Decode images in
+        full then.
         """
         return self._loaded.input_side if self._loaded is not None else None
 
     def warm_up(self) -> None:
-        """Caption an image of no interest twice: the first request finds everything allocated and started, and a pace.
+        """Caption a grey image twice, so that the first request finds memory, threads and a measured pace.
 
-        A model that fails at it is not ready. It is tried again by the requests that come.
+        A model that fails is not ready. The next request that succeeds makes it ready.
         """
         self._warm_up_problem, began = WARMING_UP, time.monotonic()
         image = np.full((WARM_UP_SIDE, WARM_UP_SIDE, 3), 128, np.uint8)
@@ -104,34 +105,34 @@ class Captioner(ModelLoader):
 
     @property
     def decoder(self) -> str | None:
-        """What decodes requests with the default settings: "fast" or "generate". Known once the model is loaded."""
+        """The decoder for the default settings: "fast" or "generate". None until the model is loaded."""
         if self._loaded is None:
             return None
         return "fast" if self._loaded.defaults.fallback is None else "generate"
 
     @property
     def decoder_reason(self) -> str | None:
-        """Why it is not the fast decoder, if so."""
+        """Why it is not the fast decoder, or None."""
         return self._loaded.defaults.fallback if self._loaded is not None else None
 
     @property
     def precision(self) -> str | None:
-        """The precision that the model runs in: "fp32", "bf16", "fp16" or "int8". Known once it is loaded."""
+        """The model's precision: "fp32", "bf16", "fp16" or "int8". None until it is loaded."""
         return self._loaded.precision.name if self._loaded is not None else None
 
     @property
     def precision_reason(self) -> str | None:
-        """Why `auto` chose it, if it did."""
+        """Why `auto` chose the precision. None if the setting names it."""
         return self._loaded.precision.reason if self._loaded is not None else None
 
     @property
     def defaults(self) -> Generation | None:
-        """What a request amounts to that gives no settings. Known once the model is loaded."""
+        """The generation of a request without settings. None until the model is loaded."""
         return self._loaded.defaults if self._loaded is not None else None
 
     @property
     def takes_prompt(self) -> bool | None:
-        """Whether the model takes text. Known once it is loaded."""
+        """Whether the model takes a prompt. None until it is loaded."""
         return self._loaded.takes_prompt if self._loaded is not None else None
 
     def caption(
@@ -143,7 +144,7 @@ class Captioner(ModelLoader):
         deadline: float | None = None,
         timings: Timings | None = None,
     ) -> list[list[str]]:
-        """The texts of `describe`."""
+        """Return the texts of `describe`."""
         described = self.describe(images, settings, has_left, deadline=deadline, timings=timings)
         return [[caption.text for caption in captions] for captions in described]
 
@@ -158,17 +159,17 @@ class Captioner(ModelLoader):
         on_text: Callable[[str], object] | None = None,
         digests: Sequence[str] = (),
     ) -> list[list[Caption]]:
-        """Caption RGB images, uint8 [height, width, 3] of any sizes.
+        """Caption RGB images, uint8 [height, width, 3] of any size.
 
-        They are taken one after the other, once there is room: a collection may decode each as it is asked for.
-        `deadline` is in seconds from now, by default the configured one; with math.inf nothing is too late or too much.
-        `timings` is told where the time went. While one image has one caption without a search, `on_text` is given
-        the words that are sure, again and again as there are more: in a thread that must not wait. `digests` are the
-        SHA-256 of the images' files: where captions are cached, or the same request is under way, none is decoded.
+        The collection is iterated only after the request is admitted, and may decode each image when it is needed.
+        `deadline` is in seconds from now, by default the configured one. With math.inf, the request is neither rejected
+        nor timed out. `timings` receives the seconds of each stage. `on_text` is called with the final words so far
+        while one caption of one image is generated without beam search; it runs in the model's thread and must not
+        block. `digests` are the SHA-256 of the images' files: if the captions are cached, no image is decoded.
 
-        Returns for each image its `num_return_sequences` captions, the best first.
-        Raises InvalidGeneration for settings beyond the model, CaptionerUnavailable when there is no model, TooBusy,
-        DeadlineExceeded, CaptionFailed if the model fails at one of them, or ClientLeft once `has_left` says so.
+        Returns `num_return_sequences` captions for each image, best first.
+        Raises InvalidGeneration for settings beyond the model, CaptionerUnavailable without a model, TooBusy,
+        DeadlineExceeded, CaptionFailed if the model fails at an image, or ClientLeft once `has_left` returns true.
         """
         deadline = self.deadline if deadline is None else deadline
         loaded = self._ready(deadline, has_left)
@@ -192,16 +193,19 @@ class Captioner(ModelLoader):
         return captions
 
     def resolve(self, settings: GenerationSettings) -> Generation:
-        """What a request amounts to. Raises InvalidGeneration for settings beyond the model, CaptionerUnavailable."""
+        """Merge settings with the model's defaults.
+
+        Raises InvalidGeneration for settings beyond the model, CaptionerUnavailable without a model.
+        """
         return self._ready(self.deadline).engine.resolve(settings)
 
     def _ready(self, patience: float, has_left: Callable[[], bool] = lambda: False) -> Loaded:
-        """The model. It is loaded if need be, or waited for while it is being loaded."""
+        """Return the model. Load it if no thread does; otherwise wait until it is loaded."""
         self._check_refusal()
         until = time.monotonic() + patience
         while not self._lock.acquire(timeout=POLL_INTERVAL):
             if has_left():
-                raise ClientLeft("the client has left")
+                raise ClientLeft("the client disconnected")
             if time.monotonic() >= until:
                 raise ModelUnavailable(LOADING, RETRY_AFTER)
         try:

@@ -1,16 +1,16 @@
-"""What web workers and the engine process say to each other, over a Unix socket.
+"""The protocol between web workers and the engine process, over a Unix socket.
 
-A connection carries one request. Its messages are frames: 4 bytes with the length of a JSON head, 8 with that of the
-bytes that follow it (an image's pixels, or none), both in network order.
+A connection carries one request. Its messages are frames: the length of a JSON head (4 bytes), the length of a body (8
+bytes), both in network order, the head, and the body (an image's pixels, or nothing).
 
     web worker                                     engine process
     {"do": "describe", "images", "settings", ...}
-                                                   {"go": true}, once there is room; or {"error": ...}
+                                                   {"go": true} when admitted, or {"error": ...}
     {"height", "width"} and pixels, for each image
-                                                   {"text"}, while it grows, if the request says "stream"
+                                                   {"text"} of an unfinished caption, with "stream"
                                                    {"captions": ..., "seconds": ...} or {"error": ...}
 
-Closing the connection gives the request up. There is no pickle: neither side runs what the other sends.
+Closing the connection cancels the request. There is no pickle: neither side executes data from the other.
 """
 
 import json
@@ -26,8 +26,8 @@ from flaskapp import errors
 from flaskapp.captioner.generation import Caption, Generation, GenerationSettings
 from flaskapp.errors import CaptionerUnavailable, FlaskappError
 
-HEADER = struct.Struct("!IQ")  # the lengths of the head and of the bytes
-MOST_HEAD = 1 << 26  # bytes; all captions of the most images that a request may have are far from it
+HEADER = struct.Struct("!IQ")  # lengths of head and body
+MAX_HEAD = 1 << 26  # bytes; the captions of the largest request need far fewer
 
 Message = Mapping[str, Any]
 
@@ -37,20 +37,20 @@ class Closed(Exception):
 
 
 def send(connection: socket.socket, head: Message, body: memoryview | bytes = b"") -> None:
-    """Send one frame. Raises OSError when the other side has closed the connection."""
+    """Send one frame. Raise OSError if the other side has closed the connection."""
     encoded = json.dumps(head).encode()
     connection.sendall(HEADER.pack(len(encoded), len(body)) + encoded)
     if body:
         connection.sendall(body)
 
 
-def receive(connection: socket.socket, most: int = 0) -> tuple[dict[str, Any], bytearray]:
-    """The next frame, with at most so many bytes after its head.
+def receive(connection: socket.socket, max_body: int = 0) -> tuple[dict[str, Any], bytearray]:
+    """Receive one frame with a body of at most `max_body` bytes.
 
-    Raises Closed at the end of the connection, ValueError for what is no frame, TimeoutError as the socket does.
+    Raises Closed at the end of the connection, ValueError for a broken or too long frame, TimeoutError like the socket.
     """
     head_length, body_length = HEADER.unpack(_read(connection, HEADER.size))
-    if head_length > MOST_HEAD or body_length > most:
+    if head_length > MAX_HEAD or body_length > max_body:
         raise ValueError("a frame is too long")
     head = json.loads(_read(connection, head_length))
     return head, _read(connection, body_length)
@@ -73,20 +73,20 @@ def send_image(connection: socket.socket, pixels: np.ndarray) -> None:
     send(connection, {"height": height, "width": width}, np.ascontiguousarray(pixels).data.cast("B"))
 
 
-def receive_image(connection: socket.socket, most: int) -> np.ndarray:
-    """The image, uint8 [height, width, 3], that `send_image` sent: at most so many bytes."""
-    head, body = receive(connection, most)
+def receive_image(connection: socket.socket, max_bytes: int) -> np.ndarray:
+    """Receive the image, uint8 [height, width, 3], of `send_image`."""
+    head, body = receive(connection, max_bytes)
     return np.frombuffer(body, np.uint8).reshape(head["height"], head["width"], 3)
 
 
 def encode_error(error: FlaskappError) -> dict[str, Any]:
-    """An error of ours, with what its class needs to be made again."""
+    """Encode an error with its class, message and attributes."""
     details = {name: getattr(error, name) for name in ("field", "retry_after") if hasattr(error, name)}
     return {"error": type(error).__name__, "message": str(error), **details}
 
 
 def decode_error(head: Message) -> FlaskappError:
-    """The error that `encode_error` encoded. What is none of ours is CaptionerUnavailable."""
+    """Decode the error of `encode_error`. An unknown class becomes CaptionerUnavailable."""
     kind = getattr(errors, str(head["error"]), None)
     if not (isinstance(kind, type) and issubclass(kind, FlaskappError)):
         return CaptionerUnavailable("the captioner failed")
@@ -111,7 +111,7 @@ def encode_generation(generation: Generation | None) -> dict[str, Any] | None:
 
 
 def decode_generation(head: Message | None) -> Generation | None:
-    """Lists become tuples again, as JSON knows no others."""
+    """Decode a generation. Its lists become tuples again, which JSON does not have."""
     if head is None:
         return None
     return Generation(**{field.name: _as_tuple(head[field.name]) for field in fields(Generation)})

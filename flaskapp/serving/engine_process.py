@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from flaskapp.captioner.loader import LOADING
-from flaskapp.captioner.remote_engine import FRESH, RemoteEngine
+from flaskapp.captioner.remote_engine import STATUS_MAX_AGE, RemoteEngine
 from flaskapp.captioner.service import WARMING_UP
 from flaskapp.child_environment import child_environment
 from flaskapp.serving import leftovers
@@ -86,7 +86,7 @@ class EngineProcess:
         while (problem := self.problem) in (LOADING, WARMING_UP) and time.monotonic() < until:
             if self._has_bad_setting:
                 break
-            time.sleep(FRESH)
+            time.sleep(STATUS_MAX_AGE)
         return problem is None
 
     @property

@@ -35,7 +35,7 @@ def expect_own_defaults(page: Page) -> None:
 def test_the_page_is_made_with_the_defaults_of_the_model_that_is_loaded(make_app: Callable[..., Flask]) -> None:
     client = make_app(CAPTIONER_DEFAULTS={"num_beams": 3}).test_client()
     captioner.close()
-    captioner._forget()
+    captioner._reset()
     assert 'name="num_beams" min="1" max="32"\n    step="1" value=""' in client.get("/demo").text
     captioner.load()
     assert 'name="num_beams" min="1" max="32"\n    step="1" value="3"' in client.get("/demo").text

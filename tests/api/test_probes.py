@@ -27,7 +27,7 @@ COURSE_S = {
 def nothing_loaded(client: FlaskClient) -> FlaskClient:
     """As under `flask run`, where no model is loaded at the start."""
     captioner.close()
-    captioner._forget()
+    captioner._reset()
     return client
 
 

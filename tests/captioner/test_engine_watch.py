@@ -15,7 +15,7 @@ watch(Stuck(), os.getppid())
 HANGING = """
 import ctypes, os, threading
 from flaskapp.captioner import engine_server
-engine_server.HANG = engine_server.PULSE = 0.2
+engine_server.HANG_TIMEOUT = engine_server.WATCH_INTERVAL = 0.2
 watches = threading.Event()
 class Fine:
     is_stuck = False

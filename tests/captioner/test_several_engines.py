@@ -40,7 +40,7 @@ def answer_to(listener: socket.socket, expected: str, reply: wire.Message) -> No
 def test_requests_are_shared_among_engines_by_how_many_each_has(
     listener: socket.socket, second: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote_engine, "FRESH", 60.0)  # their status is asked for once
+    monkeypatch.setattr(remote_engine, "STATUS_MAX_AGE", 60.0)  # their status is asked for once
     with ThreadPoolExecutor(6) as pool:
         for each in (listener, second):
             pool.submit(answer_to, each, "status", status_of(None))
@@ -103,11 +103,11 @@ def test_an_engine_that_ended_before_it_took_a_request_leaves_it_to_the_other_an
 def test_an_engine_is_lost_that_does_not_tell_its_status_in_time_twice_in_a_row(
     listener: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote_engine, "FRESH", 0.0)
+    monkeypatch.setattr(remote_engine, "STATUS_MAX_AGE", 0.0)
     engine = RemoteEngine(listener.getsockname())
 
     def problem(answers: bool) -> str | None:
-        monkeypatch.setattr(remote_engine, "PATIENCE", 30.0 if answers else 0.1)
+        monkeypatch.setattr(remote_engine, "STATUS_TIMEOUT", 30.0 if answers else 0.1)
         with ThreadPoolExecutor(1) as pool:
             if answers:
                 pool.submit(answer_to, listener, "status", status_of(None))

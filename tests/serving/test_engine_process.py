@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from flaskapp.captioner.remote_engine import FRESH
+from flaskapp.captioner.remote_engine import STATUS_MAX_AGE
 from flaskapp.serving import leftovers
 from tests.benchmarks.process import descent
 from tests.conftest import ASSETS, ROOT, Server, skip_unless_ci
@@ -210,7 +210,7 @@ def test_of_two_engines_one_serves_while_the_other_is_replaced(start_server: Cal
     killed, _ = engines(server)
     os.kill(killed, signal.SIGKILL)
     server.wait_for("The engine process ended (by SIGKILL)")
-    threading.Event().wait(FRESH)  # for so long the dead one may be asked
+    threading.Event().wait(STATUS_MAX_AGE)  # for so long the dead one may be asked
     while server.count("The model is ready") < 3:
         assert readiness(server) == 200
         assert caption(server).status_code == 200

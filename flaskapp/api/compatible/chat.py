@@ -19,7 +19,7 @@ from flaskapp.api.image_fields import ImageFileOrBase64
 from flaskapp.api.unprocessable import refusing, sentence
 from flaskapp.captioner import GenerationSettings, captioner
 from flaskapp.captioner.admission import BUSY
-from flaskapp.captioner.generation import LEAST, MAX_LENGTH, MAX_PROMPT, Caption
+from flaskapp.captioner.generation import MAX_LENGTH, MAX_PROMPT, MIN_RANDOMNESS, Caption
 from flaskapp.captioner.loader import LOADING
 from flaskapp.errors import ModelUnavailable, UnknownModel, UnsupportedImageFormat
 from flaskapp.images import EncodedImage
@@ -160,8 +160,8 @@ def settings(
     if samples:
         others |= {"num_beams": 1, "top_k": None if top_k is None else max(top_k, 0)}
         others |= {"seed": None if seed is None else seed % SEEDS}
-        others |= {"temperature": None if temperature is None else max(temperature, LEAST)}
-        others |= {"top_p": None if top_p is None else max(top_p, LEAST)}
+        others |= {"temperature": None if temperature is None else max(temperature, MIN_RANDOMNESS)}
+        others |= {"top_p": None if top_p is None else max(top_p, MIN_RANDOMNESS)}
     is_said = temperature is not None or samples
     return GenerationSettings(
         max_new_tokens=min(num_predict, MAX_LENGTH - 1) if num_predict is not None and num_predict > 0 else None,
