@@ -191,7 +191,7 @@ class ModelLoader:
         metrics.current.set_decoder(loaded.name, "fast" if loaded.defaults.fallback is None else "generate")
 
     def _choose(self) -> Configuration:
-        """Return the configuration. Once the hub has answered, the embedded model no longer replaces the default one."""
+        """Return the configuration. After an answer of the hub, the embedded model cannot replace the default one."""
         if self._configuration.model is None and self._refusal is not None:
             from flaskapp.captioner.checkpoints.hub import DEFAULT_MODEL
 

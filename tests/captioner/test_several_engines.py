@@ -78,7 +78,7 @@ def test_an_engine_that_is_too_busy_leaves_a_request_to_the_other(
 ) -> None:
     busy = wire.encode_error(errors.TooBusy("too many", retry_after=7))
     both = EngineClient([second.getsockname(), listener.getsockname()], 30)
-    with ThreadPoolExecutor(2) as pool, both._engines[1].counted():  # it has more to do
+    with ThreadPoolExecutor(2) as pool, both._engines[1].in_flight_request():  # it has more to do
         pool.submit(answer_to, second, "status", status_of(None)).add_done_callback(
             lambda _: pool.submit(answer_to, second, "describe", busy)
         )
@@ -90,7 +90,7 @@ def test_an_engine_that_ended_before_it_took_a_request_leaves_it_to_the_other_an
     local: Captioner, listener: socket.socket, second: socket.socket
 ) -> None:
     both = EngineClient([second.getsockname(), listener.getsockname()], 30)
-    with ThreadPoolExecutor(1) as pool, both._engines[1].counted():
+    with ThreadPoolExecutor(1) as pool, both._engines[1].in_flight_request():
         pool.submit(answer_to, second, "status", status_of(None))
         assert both.problem is None
         end = pool.submit(lambda: second.accept()[0].close())

@@ -1,1 +1,1 @@
-"""Where models come from: the hub, a folder or the package -> model, tokenizer and preprocessing."""
+"""Find and load checkpoints, from the hub, a folder or the package: model, tokenizer and preprocessing."""

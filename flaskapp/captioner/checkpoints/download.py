@@ -1,11 +1,10 @@
 """Downloads a model in a process of its own: `python -m flaskapp.captioner.checkpoints.download MODEL REVISION`.
 
-The process can be killed at any time, whatever its threads wait for: a name look-up or a read that hangs. Nor do
-hf_xet's threads live in a server that forks later. It ends itself when its standard input is closed, so it never
-outlives the process that started it.
+A process can be killed at any time, even while a thread hangs in a name look-up or a read. It also keeps hf_xet's
+threads out of a server that forks later. The process ends when its standard input is closed, so it never outlives the
+process that started it.
 
-It writes JSON objects to its standard output, one per line: log records, then one `Result`. Progress bars go to its
-standard error.
+It writes JSON lines to its standard output: log records, then one `Result`. Progress bars go to standard error.
 """
 
 import glob
@@ -29,34 +28,34 @@ from huggingface_hub.file_download import repo_folder_name
 from flaskapp.captioner.checkpoints.files import INDEX, BrokenRepository, choose_others, choose_weights, read_shards
 from flaskapp.captioner.checkpoints.hub_client import HubState, Refused, RetryingClient
 
-log = logging.getLogger("flaskapp.captioner.checkpoints.download")  # this module's name, also where it is `__main__`
+log = logging.getLogger("flaskapp.captioner.checkpoints.download")  # the module's name, also when it runs as `__main__`
 
 ANSWER_TIMEOUT = 8  # seconds until the first answer of the hub
-ASKING_PATIENCE = 5  # seconds of refusals before the download begins: a server that starts waits for it
-DOWNLOAD_PATIENCE = 120  # seconds of refusals of one file: what has come of it would be lost
+METADATA_RETRY_TIME = 5  # seconds of retries before the download: the server's start waits for it
+FILE_RETRY_TIME = 120  # seconds of retries for one file: its partial download would be lost
 
 UNREACHABLE = (httpx2.ConnectError, httpx2.TimeoutException, httpx2.ProxyError, OfflineModeIsEnabled)
-IMPOSSIBLE = (BrokenRepository, HFValidationError)  # the latter for an id that no model can have
+IMPOSSIBLE = (BrokenRepository, HFValidationError)  # HFValidationError: the model id is invalid
 
 _output = threading.Lock()
 
 
 @dataclass(frozen=True)
 class Result:
-    """The outcome of a download. `detail` is the snapshot's folder if it is there, else the reason.
+    """The outcome of a download. `detail` is the snapshot's folder after success, else the reason.
 
     - there: the model is complete in the cache
-    - unreachable: there was no answer from the hub
-    - unavailable: the hub answered, but did not offer the model; or the download was cut off
+    - unreachable: the hub did not answer
+    - unavailable: the hub answered, but did not offer the model; or the download broke off
     - impossible: another try cannot succeed
     """
 
     outcome: Literal["there", "unreachable", "unavailable", "impossible"]
     detail: str
-    retry_after: float | None = None  # seconds, if the hub named any
+    retry_after: float | None = None  # seconds, if the hub sent any
 
 
-class _Records(logging.Handler):
+class _RecordHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         _write({"logger": record.name, "level": record.levelno, "message": self.format(record)})
 
@@ -67,13 +66,13 @@ def _write(event: object) -> None:
 
 
 def _finish(result: Result) -> None:
-    """Report and end at once: threads that still download a file are not waited for."""
+    """Report the result and exit immediately, without waiting for threads that still download a file."""
     _write(asdict(result))
     os._exit(0)
 
 
 def main(model: str, revision: str) -> None:
-    logging.basicConfig(level=logging.WARNING, handlers=[_Records()])
+    logging.basicConfig(level=logging.WARNING, handlers=[_RecordHandler()])
     log.setLevel(logging.INFO)
     logging.getLogger("huggingface_hub").handlers.clear()
     logging.getLogger("huggingface_hub").propagate = True
@@ -99,8 +98,8 @@ def _expect_answer(hub: HubState) -> None:
 
 
 def _use_retrying_client() -> HubState:
-    hub = HubState(ASKING_PATIENCE)
-    hooks = get_session().event_hooks  # the library's own
+    hub = HubState(METADATA_RETRY_TIME)
+    hooks = get_session().event_hooks  # keep the library's hooks
     set_client_factory(lambda: RetryingClient(hub, event_hooks=hooks, follow_redirects=True, timeout=None))
     return hub
 
@@ -108,13 +107,13 @@ def _use_retrying_client() -> HubState:
 def download(hub: HubState, model: str, revision: str) -> str:
     """Complete the model's snapshot in the cache, and return its folder.
 
-    Raises BrokenRepository, Refused, and what huggingface_hub and httpx2 raise.
+    Raises BrokenRepository, Refused, and the errors of huggingface_hub and httpx2.
     """
     api = HfApi()
     api.model_info(model, revision=revision, timeout=ANSWER_TIMEOUT)
     files = api.list_repo_files(model, revision=revision)
     weights = choose_weights(files)
-    hub.patience = DOWNLOAD_PATIENCE
+    hub.retry_time = FILE_RETRY_TIME
     remove_leftovers(model)
     wanted = [*choose_others(files), weights]
     if weights.endswith(INDEX):
@@ -126,9 +125,9 @@ def download(hub: HubState, model: str, revision: str) -> str:
 
 
 def remove_leftovers(model: str) -> None:
-    """Remove partial files of downloads that were killed: huggingface_hub never resumes them.
+    """Remove partial files of killed downloads: huggingface_hub never resumes them.
 
-    A download that runs holds its file's lock.
+    A running download holds its file's lock.
     """
     folder = Path(HF_HUB_CACHE) / repo_folder_name(repo_id=model, repo_type="model")
     for file in folder.glob("blobs/*.incomplete"):

@@ -1,4 +1,4 @@
-"""Which files of a repository a model needs, and which of them a folder lacks."""
+"""Lists the files of a repository that a model needs, and those that a folder lacks."""
 
 import json
 from collections.abc import Collection, Iterable
@@ -6,11 +6,11 @@ from pathlib import Path
 
 from flaskapp.errors import UnusableCheckpoint
 
-# In the order in which transformers prefers them; an index names the shards of its weights.
+# In transformers' order of preference. An index lists the shards of the weights.
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 INDEX = ".index.json"
 
-# Configurations, and what tokenizers and processors read: vocabularies, merges, SentencePiece models, chat templates.
+# Configurations, and files of tokenizers and processors: vocabularies, merges, SentencePiece models, chat templates.
 SUFFIXES = (".json", ".jinja", ".txt", ".model", ".spm", ".tiktoken", ".bpe", ".codes", ".vocab")
 CHAT_TEMPLATES = "additional_chat_templates"  # the only folder whose files are read
 
@@ -27,7 +27,7 @@ class BrokenRepository(UnusableCheckpoint):
 
 
 def choose_weights(files: Collection[str]) -> str:
-    """The one file of weights, or the one index of shards, that is used. Raises BrokenRepository."""
+    """Return the file of weights, or the index of shards, that transformers uses. Raise BrokenRepository."""
     for name in WEIGHTS:
         if name in files:
             return name
@@ -35,7 +35,7 @@ def choose_weights(files: Collection[str]) -> str:
 
 
 def choose_others(files: Iterable[str]) -> list[str]:
-    """The needed files that are neither weights nor an index of shards."""
+    """Return the needed files, except weights and an index of shards."""
     return [name for name in files if _is_needed(name)]
 
 
@@ -46,7 +46,7 @@ def _is_needed(name: str) -> bool:
 
 
 def read_shards(index: Path) -> list[str]:
-    """The files that an index names. Raises BrokenRepository."""
+    """Return the files that an index lists. Raise BrokenRepository."""
     try:
         return sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -54,15 +54,15 @@ def read_shards(index: Path) -> list[str]:
 
 
 def list_decisive(folder: Path) -> list[Path]:
-    """The files of a folder that decide what its model says."""
+    """Return the files of a folder that affect its model's captions."""
     files = sorted(path for path in folder.iterdir() if path.is_file())
     return [path for path in files if path.name.endswith((*SUFFIXES, ".safetensors", ".bin"))]
 
 
 def find_missing(folder: Path, listing: Collection[str] | None) -> list[str]:
-    """The names of needed files that a snapshot lacks.
+    """Return the names of needed files that a snapshot lacks.
 
-    `listing` is the hub's list of files. Without it, only what every model needs and the index of shards tell.
+    `listing` is the hub's list of files. Without it, check only the files that every model needs, and the shards.
     """
     if listing is None:
         listing = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.exists()]

@@ -1,6 +1,6 @@
-"""Where a model comes from: the hub, a folder or the package itself -> model, tokenizer and preprocessing.
+"""Finds a model's files: in the hub's cache, a folder or the package. Downloads them from the hub if needed.
 
-Only files are found and downloaded here; `load` makes a model of them.
+`load` loads them.
 """
 
 import hashlib
@@ -42,13 +42,13 @@ PROGRESS_IN_FILES = {"TQDM_MININTERVAL": "5"}  # seconds between updates of a pr
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model that lies on this machine. `name` is what clients are told: never a path."""
+    """A model on this machine. Clients see `name`, which is never a path."""
 
     name: str
     folder: Path
 
     def version(self) -> str:
-        """Another one for another folder, and for files in it that were written to or exchanged."""
+        """Return a hash that changes with the folder, and with the names, sizes and times of its files."""
         folder = self.folder.resolve()
         stats = [(path.name, path.stat()) for path in list_decisive(folder)]
         files = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
@@ -56,11 +56,11 @@ class Checkpoint:
 
 
 def find(model: str | None, revision: str | None) -> Checkpoint:
-    """Find the checkpoint that the settings name, and download it if it is on the hub and not in the cache.
+    """Find the checkpoint that the settings name. Download it if it is on the hub and not in the cache.
 
-    Without a model it is the default one, or the embedded one where the hub cannot be reached. A model that is named
-    is that model or an error: FileNotFoundError for a folder, and for a hub id BrokenRepository, or ModelUnavailable
-    or HubUnreachable, after which another try may succeed.
+    Without a model, use the default one, or the embedded one if the hub cannot be reached. A named model has no
+    substitute. Raises FileNotFoundError for a folder, and for a hub id BrokenRepository, or ModelUnavailable or
+    HubUnreachable, after which another try may succeed.
     """
     if model is None:
         return _find_default(revision)
@@ -87,13 +87,13 @@ def _find_default(revision: str | None) -> Checkpoint:
 
 
 def _find_in_cache(model: str, revision: str) -> Path | None:
-    """The folder of a cached snapshot that has all files that the model needs."""
+    """Return the folder of a cached snapshot, if it has all needed files."""
     try:
         folder = Path(snapshot_download(model, revision=revision, allow_patterns=[], local_files_only=True))
     except LocalEntryNotFoundError:
         return None
     listing = None
-    with suppress(CachedRepoTreeNotFoundError):  # an older version of the library, which kept none, filled the cache
+    with suppress(CachedRepoTreeNotFoundError):  # an older version of the library filled the cache: it stored no list
         listing = [file.path for file in get_cached_repo_tree(model, revision=revision)]
     missing = find_missing(folder, listing)
     if missing:
@@ -102,17 +102,17 @@ def _find_in_cache(model: str, revision: str) -> Path | None:
 
 
 def _download(model: str, revision: str) -> Path:
-    """Download what the model needs, with a progress bar. Returns the folder of its snapshot.
+    """Download the files that the model needs, with a progress bar. Return the folder of its snapshot.
 
-    Raises HubUnreachable, ModelUnavailable or BrokenRepository. Any other exception, as of a signal's handler, ends
-    the download at once.
+    Raises HubUnreachable, ModelUnavailable or BrokenRepository. Any other exception, such as a signal handler's, ends
+    the download immediately.
     """
     with subprocess.Popen(
         [*DOWNLOAD, model, revision],
         env=child_environment(**{} if sys.stderr.isatty() else PROGRESS_IN_FILES),
-        stdin=subprocess.PIPE,  # the download ends when this closes, so also when this process is killed
+        stdin=subprocess.PIPE,  # the download ends when this closes, also if this process is killed
         stdout=subprocess.PIPE,
-        process_group=0,  # a terminal's Ctrl-C is for this process
+        process_group=0,  # a terminal sends Ctrl-C only to this process
     ) as process:
         try:
             result = _follow(process)
@@ -122,14 +122,14 @@ def _download(model: str, revision: str) -> Path:
 
 
 def _follow(process: subprocess.Popen[bytes]) -> Result:
-    """Log what the download logs, until it has a result."""
+    """Forward the download's log records. Return its result."""
     assert process.stdout is not None
     for line in process.stdout:
         event = json.loads(line)
         if "outcome" in event:
             return Result(**event)
         logging.getLogger(event["logger"]).log(event["level"], "%s", event["message"])
-    return Result("unavailable", "the process that downloads ended unexpectedly")
+    return Result("unavailable", "the download process ended unexpectedly")
 
 
 def _check(model: str, result: Result) -> Path:

@@ -1,7 +1,7 @@
-"""The HTTP client that huggingface_hub uses for a download: it retries what passes, and lets cut files resume.
+"""The HTTP client that huggingface_hub uses for a download: retries temporary errors, and resumes broken-off files.
 
-huggingface_hub 2.4.0 by itself does not retry its first question, fails when a resumed file meets a 5xx status, and
-resumes after `RemoteProtocolError` and time-outs but not after a connection reset, which httpx calls `ReadError`.
+huggingface_hub 2.4.0 does not retry its first request, and fails when it resumes a file and gets a 5xx status. It
+resumes after `RemoteProtocolError` and timeouts, but not after a connection reset, which httpx calls `ReadError`.
 """
 
 import logging
@@ -21,33 +21,33 @@ from huggingface_hub.utils import parse_ratelimit_headers  # type: ignore[attr-d
 
 log = logging.getLogger(__name__)
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0  # seconds before another try; doubled each time
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0  # seconds between tries; doubled each time
 LONGEST_RETRY_AFTER = 3600  # seconds
 
 
 class Refused(Exception):
-    """The hub answered with a status that passes, until the patience was over.
+    """The hub kept answering with a temporary error until the retry time was over.
 
-    Not one of httpx's errors, which huggingface_hub would catch and retry once more.
+    Not one of httpx's errors: huggingface_hub would catch and retry those.
     """
 
     def __init__(self, status: int, retry_after: float | None) -> None:
         super().__init__(f"{status} {HTTPStatus(status).phrase}" if status in list(HTTPStatus) else str(status))
-        self.retry_after = retry_after  # seconds, if the hub named any
+        self.retry_after = retry_after  # seconds, if the hub sent any
 
 
 @dataclass
 class HubState:
-    """What all clients of a download share: huggingface_hub makes another one after a connection error."""
+    """State that all clients of a download share: huggingface_hub makes a new one after a connection error."""
 
-    patience: float  # seconds of refusals of one request
+    retry_time: float  # seconds of retries for one request
     has_answered: threading.Event = field(default_factory=threading.Event)  # set by an answer of any status
 
 
 class RetryingClient(httpx2.Client):
     """Retries 408, 429 and 5xx with exponential back-off and jitter, and honours Retry-After.
 
-    Raises Refused where the next try would come after the patience is over.
+    Raises Refused if the next try would come after the retry time.
     """
 
     def __init__(self, state: HubState, **options: Any) -> None:
@@ -67,7 +67,7 @@ class RetryingClient(httpx2.Client):
             response.close()
             retry_after = parse_retry_after(response.headers)
             wait = max(pause * random.uniform(1, 1.5), retry_after or 0)
-            if time.monotonic() + wait > began + self._hub.patience:
+            if time.monotonic() + wait > began + self._hub.retry_time:
                 raise Refused(status, retry_after)
             log.warning("The hub answered %d for %s; retry in %.1f seconds", status, request.url.path, wait)
             time.sleep(wait)
@@ -88,7 +88,7 @@ class _ResumableStream(httpx2.SyncByteStream):
 
 @contextmanager
 def _resets_as_protocol_errors() -> Iterator[None]:
-    """Raise a connection reset as the error after which huggingface_hub resumes a file."""
+    """Convert a connection reset to the error after which huggingface_hub resumes a file."""
     try:
         yield
     except (httpx2.ReadError, httpx2.WriteError) as error:
@@ -96,7 +96,7 @@ def _resets_as_protocol_errors() -> Iterator[None]:
 
 
 def parse_retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds until the hub wants the next try, by its `RateLimit` or `Retry-After` (seconds or a date) header."""
+    """Return the seconds until the next allowed try, by a `RateLimit` or `Retry-After` (seconds or date) header."""
     limit = parse_ratelimit_headers(headers)
     if limit is not None and limit.remaining == 0:
         return min(limit.reset_in_seconds, LONGEST_RETRY_AFTER)

@@ -1,4 +1,4 @@
-"""The size to which an image processor resizes an image."""
+"""The size to which an image processor resizes images."""
 
 import math
 from typing import Any
@@ -22,9 +22,9 @@ SIDES = ("height", "width", "shortest_edge", "longest_edge")
 
 
 def input_side(processor: Any) -> int | None:
-    """The longest side in pixels to which `processor` resizes every image, before it crops.
+    """Return the longest side, in pixels, to which `processor` resizes every image before it crops.
 
-    None: the processor does not resize to one size, or its configuration does not say to which.
+    None: the processor does not resize to one size, or its configuration does not name the size.
     """
     if not getattr(processor, "do_resize", False) or any(getattr(processor, name, None) for name in NATIVE_RESOLUTION):
         return None

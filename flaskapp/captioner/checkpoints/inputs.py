@@ -1,7 +1,7 @@
-"""Images and a prompt -> what a model is given.
+"""Images and a prompt -> a model's inputs.
 
-Two kinds: models that take pixels of one size (`PixelInputs`), and those whose processor makes images and text into
-one set of inputs (`ProcessorInputs`).
+There are two kinds: models that take pixels of one size (`PixelInputs`), and models whose processor encodes images and
+text together (`ProcessorInputs`).
 """
 
 from collections.abc import Callable, Sequence
@@ -14,56 +14,56 @@ from torch import Tensor, stack, tensor
 
 TokenIds = tuple[int, ...]
 
-# The prompt of models that need one, where a request has none. Their authors use these.
+# Default prompts of models that need one, as their authors use them.
 PROMPTS = {"florence2": "<CAPTION>", "kosmos-2": "An image of"}
 CHAT_PROMPT = "Can you describe this image?"
 
 
 class ModelInputs(Protocol):
-    """How a model is given images and text. `preprocess` may run in any thread, the rest in the model's."""
+    """Makes a model's inputs. `preprocess` may run in any thread, all else only in the model's thread."""
 
     @property
     def start(self) -> TokenIds:
-        """What the decoder is given where there is no prompt."""
+        """The decoder's input without a prompt."""
 
     @property
     def default_prompt(self) -> str | None:
-        """The prompt of requests that have none, if the model needs one."""
+        """The prompt of requests without one, if the model needs one."""
 
     @property
     def prompt_counts(self) -> bool:
-        """Whether `max_length` counts the prompt's tokens. Those of a chat are too many."""
+        """Whether `max_length` counts the prompt's tokens. False for a chat, which has too many."""
 
     @property
     def image_processor(self) -> Any:
-        """transformers' image processor, or None."""
+        """The image processor of transformers, or None."""
 
     @property
     def encode_prompt(self) -> Callable[[str], TokenIds] | None:
-        """The prompt of a request -> what the decoder is given. None: the model takes no text."""
+        """Encodes a prompt as the decoder's input. None: the model takes no text."""
 
     def preprocess(self, image: np.ndarray) -> Any:
-        """An image, uint8 [height, width, 3] in RGB -> what `collate` takes."""
+        """Preprocess an RGB image, uint8 [height, width, 3], for `collate`."""
 
     def collate(self, images: Sequence[Any], prompt: str | None, prompt_ids: TokenIds) -> dict[str, Tensor]:
         """Preprocessed images -> the arguments of `generate` for a batch with one prompt."""
 
     def prompt_length(self, arguments: dict[str, Tensor]) -> int:
-        """How many of the token ids that `generate` returns repeat a prompt that is no part of the caption."""
+        """Return the number of token ids in the result of `generate` that repeat the prompt."""
 
 
 @dataclass(frozen=True)
 class PixelInputs:
-    """Pixels of one size, [3, height, width], and a prompt that the decoder goes on from, if it takes any.
+    """Pixels of one size, [3, height, width], and for some models a prompt that the decoder continues.
 
-    `prompt_name` is the argument of `generate` that takes the prompt's ids, `after` what must follow them there.
+    `prompt_name` is the argument of `generate` for the prompt's ids. `after` are the ids that must follow them.
     """
 
     processor: Any
     tokenizer: Any
     start: TokenIds
     prompt_name: str | None = None
-    keeps_start: bool = True  # whether a prompt comes after the start token, or replaces it
+    keeps_start: bool = True  # whether a prompt follows the start token; else it replaces it
     after: TokenIds = ()
 
     default_prompt: str | None = None
@@ -97,7 +97,7 @@ class PixelInputs:
 
 
 class ProcessorInputs:
-    """What a processor makes of images and text together. It takes the images as they are, all at once."""
+    """Inputs of a processor that encodes images and text together. It takes whole batches of unprocessed images."""
 
     def __init__(self, processor: Any, tokenizer: Any, model_type: str, *, is_encoder_decoder: bool) -> None:
         self._processor, self._is_encoder_decoder = processor, is_encoder_decoder
@@ -106,7 +106,7 @@ class ProcessorInputs:
         self._is_chat = getattr(processor, "chat_template", None) is not None
         self.default_prompt = CHAT_PROMPT if self._is_chat else PROMPTS.get(model_type)
         if not is_encoder_decoder:
-            tokenizer.padding_side = "left"  # what is generated must follow the prompt directly
+            tokenizer.padding_side = "left"  # the caption must follow the prompt directly
             if tokenizer.pad_token is None:
                 tokenizer.pad_token = tokenizer.eos_token
 
@@ -116,7 +116,7 @@ class ProcessorInputs:
 
     @property
     def encode_prompt(self) -> Callable[[str], TokenIds] | None:
-        return lambda _: self.start  # the processor encodes it, with the images
+        return lambda _: self.start  # the processor encodes the prompt, with the images
 
     def preprocess(self, image: np.ndarray) -> Image.Image:
         return Image.fromarray(image)

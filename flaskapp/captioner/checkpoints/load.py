@@ -1,8 +1,8 @@
-"""A checkpoint on this machine -> model, tokenizer and preprocessing in memory.
+"""Loads a checkpoint's model, tokenizer and preprocessing into memory.
 
-Any model will do that transformers knows as an image-to-text model. Nothing in a checkpoint is ever run: weights are
-read as safetensors or with `weights_only`, and code of its own (`trust_remote_code`) is refused. What cannot work is
-said here, in one line, and not at the first caption.
+Supports all image-to-text models of transformers. Never runs code of a checkpoint: weights are read as safetensors or
+with `weights_only`, and `trust_remote_code` is off. Reports a broken checkpoint in one line here, not at the first
+caption.
 """
 
 import json
@@ -28,8 +28,8 @@ from flaskapp.captioner.checkpoints.tokenizer import check_tokenizer, load_token
 from flaskapp.errors import UnusableCheckpoint
 
 LOCALLY: Any = {"local_files_only": True, "trust_remote_code": False}
-# What these warn of is reported below in one line, or is meant: poolers without weights, buffers of old releases, a
-# `max_new_tokens` beside a checkpoint's `max_length`, layers that are not spread over several devices.
+# Their warnings are reported below in one line, or are about intended states: poolers without weights, buffers of old
+# releases, a `max_new_tokens` beside a checkpoint's `max_length`, layers that are not spread over several devices.
 for noisy in (
     "transformers.modeling_utils",
     "transformers.generation.utils",
@@ -37,13 +37,13 @@ for noisy in (
 ):
     logging.getLogger(noisy).setLevel(logging.ERROR)
 
-LFS_POINTER = b"version https://git-lfs"  # what a file begins with whose content has not been fetched
-NAMED = 5  # missing weights that an error names
+LFS_POINTER = b"version https://git-lfs"  # start of a file whose content git has not fetched
+MAX_NAMED = 5  # most weights that an error names
 
 
 @dataclass(frozen=True)
 class LoadedCheckpoint:
-    """The parts of a captioner. The tokenizer must never be used by two threads at once."""
+    """A loaded checkpoint. Only one thread at a time may use the tokenizer."""
 
     model: Any  # a transformers model; its `generate` has no usable type
     tokenizer: Any
@@ -51,7 +51,7 @@ class LoadedCheckpoint:
 
 
 def load(checkpoint: Checkpoint, dtype: torch.dtype) -> LoadedCheckpoint:
-    """Load a checkpoint into memory without asking the hub. Raises UnusableCheckpoint, which says why in one line."""
+    """Load a checkpoint into memory, offline. Raise UnusableCheckpoint with the reason in one line."""
     _check_fetched(checkpoint.folder)
     model_type = _check_model_type(checkpoint.folder)
     model = _load_model(checkpoint.folder, dtype)
@@ -68,13 +68,13 @@ def load(checkpoint: Checkpoint, dtype: torch.dtype) -> LoadedCheckpoint:
         )
         return LoadedCheckpoint(model, tokenizer, inputs)
     tokenizer = load_tokenizer(checkpoint.folder, vocabulary_of(model))
-    # The PIL back end by name: the other one appears where torchvision is installed, and changes the pixels.
+    # Name the PIL backend: with torchvision installed, the default is another one, which changes the pixels.
     processor = _load_part(AutoImageProcessor, "image processor", checkpoint.folder, backend="pil")
     return LoadedCheckpoint(model, tokenizer, maker(model, processor, tokenizer))
 
 
 def _check_fetched(folder: Path) -> None:
-    """Refuse a clone whose large files are pointers still."""
+    """Raise UnusableCheckpoint for a clone whose large files are still Git LFS pointers."""
     for path in sorted(folder.iterdir()):
         if path.is_file():
             with path.open("rb") as file:
@@ -83,7 +83,7 @@ def _check_fetched(folder: Path) -> None:
 
 
 def _check_model_type(folder: Path) -> str:
-    """The type that config.json names, if it is one of those that are served."""
+    """Return the model type of config.json. Raise UnusableCheckpoint unless it is supported."""
     try:
         config = json.loads((folder / "config.json").read_text())
     except FileNotFoundError:
@@ -99,11 +99,11 @@ def _check_model_type(folder: Path) -> str:
 
 def _load_model(folder: Path, dtype: torch.dtype) -> Any:
     with _naming("weights"):
-        # Typed as the model alone, with output_loading_info it returns a pair.
+        # With output_loading_info it returns a pair, which its type does not say.
         model, report = cast(Any, AutoModelForImageTextToText).from_pretrained(
             folder, dtype=dtype, weights_only=True, output_loading_info=True, ignore_mismatched_sizes=True, **LOCALLY
         )
-    # Poolers are for classification: no caption depends on one, and some checkpoints were saved without.
+    # Poolers are for classification: captions do not use them, and some checkpoints were saved without them.
     _check_weights("lacks weights", [str(name) for name in report["missing_keys"] if ".pooler." not in str(name)])
     _check_weights(
         "has weights of other sizes than its config.json says", [name for name, *_ in report["mismatched_keys"]]
@@ -116,12 +116,12 @@ def _load_model(folder: Path, dtype: torch.dtype) -> Any:
 
 def _check_weights(fault: str, names: list[str]) -> None:
     if names:
-        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-        raise UnusableCheckpoint(f"the checkpoint {fault}: {', '.join(sorted(names)[:NAMED])}{more}")
+        more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+        raise UnusableCheckpoint(f"the checkpoint {fault}: {', '.join(sorted(names)[:MAX_NAMED])}{more}")
 
 
 def _compute_sinusoids(model: Any) -> None:
-    """TrOCR's positions where they are not learned: transformers 5.23 leaves them without values."""
+    """Compute TrOCR's sinusoidal positions: transformers 5.23 leaves them uninitialized."""
     for module in model.modules():
         if isinstance(module, TrOCRSinusoidalPositionalEmbedding):
             rows, width = module.weights.shape
@@ -135,7 +135,7 @@ def _load_part(factory: Any, name: str, folder: Path, **options: Any) -> Any:
 
 @contextmanager
 def _naming(part: str) -> Iterator[None]:
-    """Say in one line which part of the checkpoint cannot be loaded. transformers' own words take several."""
+    """Name the part of the checkpoint that cannot be loaded, in one line. transformers' errors have several."""
     try:
         yield
     except Exception as error:
@@ -143,20 +143,20 @@ def _naming(part: str) -> Iterator[None]:
 
 
 def vocabulary_of(model: Any) -> int:
-    """How many tokens the decoder knows."""
+    """Return the size of the decoder's vocabulary."""
     return int(model.get_input_embeddings().weight.shape[0])
 
 
 def _vision_encoder_decoder(model: Any, processor: Any, tokenizer: Any) -> PixelInputs:
     start = (_start_token(model, tokenizer),)
-    # Donut's prompts are tasks, which take the place of the start token. The other decoders take no text.
+    # Donut's prompts are tasks, which replace the start token. The other decoders take no text.
     takes_task = "donut" in model.config.encoder.model_type
     prompt_name = "decoder_input_ids" if takes_task else None
     return PixelInputs(processor, tokenizer, start, prompt_name, keeps_start=False)
 
 
 def _blip(model: Any, processor: Any, tokenizer: Any) -> PixelInputs:
-    """Its `generate` puts the start token over the prompt's first one, and cuts off the last."""
+    """BLIP's `generate` replaces the prompt's first token by the start token, and cuts off the last one."""
     text = model.config.text_config
     return PixelInputs(processor, tokenizer, (text.bos_token_id,), "input_ids", after=(text.sep_token_id,))
 
@@ -169,7 +169,7 @@ def _git(model: Any, processor: Any, tokenizer: Any) -> PixelInputs:
 
 
 def _start_token(model: Any, tokenizer: Any) -> int:
-    """What the decoder begins with: asked of the generation configuration, the decoder, the model and the tokenizer."""
+    """Return the start token from the generation configuration, the decoder, the model or the tokenizer."""
     generation, decoder, config = model.generation_config, model.config.decoder, model.config
     candidates = [
         generation.decoder_start_token_id,
@@ -190,11 +190,11 @@ def _start_token(model: Any, tokenizer: Any) -> int:
         raise UnusableCheckpoint(
             f"the start token {start} is beyond the decoder's {vocabulary_of(model.decoder)} tokens"
         )
-    generation.decoder_start_token_id = start  # `generate` reads it from there alone
+    generation.decoder_start_token_id = start  # `generate` reads it only there
     return int(start)
 
 
-# How models that take pixels of one size are given them. The others have a processor for images and text.
+# Makers of the inputs of models that take pixels of one size. All others have a processor for images and text.
 MAKERS: dict[str, Callable[[Any, Any, Any], PixelInputs]] = {
     "vision-encoder-decoder": _vision_encoder_decoder,
     "blip": _blip,

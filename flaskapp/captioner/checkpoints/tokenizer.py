@@ -1,6 +1,6 @@
-"""The tokenizer of a checkpoint, and whether it can be the one of its decoder.
+"""Loads a checkpoint's tokenizer, and checks that it fits the decoder.
 
-transformers makes a tokenizer with no words of a folder that lacks the vocabulary: every caption would be empty.
+From a folder without a vocabulary, transformers makes an empty tokenizer: every caption would be empty.
 """
 
 import json
@@ -14,10 +14,10 @@ from transformers import AutoTokenizer
 
 from flaskapp.errors import UnusableCheckpoint
 
-# How far the tokenizer's size may be from the decoder's: heads are padded, and added tokens were not always trained.
+# Largest relative difference of the two vocabularies: heads are padded, and added tokens were not always trained.
 TOLERANCE = 0.25
 
-# Packages that tokenizers of transformers may need, by the names that they are imported by, and are installed by.
+# Packages that transformers' tokenizers may need: import name -> name for pip.
 PACKAGES = {
     "sentencepiece": "sentencepiece",
     "tiktoken": "tiktoken",
@@ -35,14 +35,14 @@ PACKAGES = {
 
 
 def load_tokenizer(folder: Path, vocabulary: int) -> Any:
-    """Load the tokenizer for a decoder of so many tokens.
+    """Load the tokenizer for a decoder with `vocabulary` tokens.
 
-    Raises UnusableCheckpoint, which names the missing files or packages, for one that cannot be loaded or does not fit.
+    Raises UnusableCheckpoint, which names missing files or packages, if it cannot be loaded or does not fit.
     """
     try:
         tokenizer = _load(folder)
-    except Exception as error:  # ImportError, ValueError, OSError and those of the tokenizers' library
-        raise UnusableCheckpoint(_why_not(folder, error)) from error
+    except Exception as error:  # ImportError, ValueError, OSError, and errors of the tokenizers library
+        raise UnusableCheckpoint(_explain(folder, error)) from error
     check_tokenizer(tokenizer, folder, vocabulary)
     return tokenizer
 
@@ -52,7 +52,7 @@ def _load(folder: Path) -> Any:
     try:
         return load()
     except ModuleNotFoundError:
-        # A Japanese one divides text into words by a package of its own. To read captions it needs none.
+        # A Japanese tokenizer splits text into words with a further package. Decoding captions does not need it.
         if not _is_japanese(folder):
             raise
         return load(word_tokenizer_type="basic")
@@ -64,39 +64,39 @@ def _is_japanese(folder: Path) -> bool:
 
 
 def check_tokenizer(tokenizer: Any, folder: Path, vocabulary: int) -> None:
-    """Raises UnusableCheckpoint if it has far fewer or far more tokens than the decoder."""
+    """Raise UnusableCheckpoint if the tokenizer has far fewer or far more tokens than the decoder."""
     size = len(tokenizer)
     if abs(size - vocabulary) <= TOLERANCE * vocabulary:
         return
     problem = f"the tokenizer has {size} tokens, and the decoder {vocabulary}"
-    raise UnusableCheckpoint(f"{problem}: {_files(folder) or 'they do not belong together'}")
+    raise UnusableCheckpoint(f"{problem}: {_missing_files(folder) or 'they do not belong together'}")
 
 
-def _why_not(folder: Path, error: Exception) -> str:
-    words = " ".join(str(error).split())
+def _explain(folder: Path, error: Exception) -> str:
+    message = " ".join(str(error).split())
     packages = [
         package
         for name, package in PACKAGES.items()
-        if re.search(rf"\b{re.escape(name.split('.')[-1])}\b", words) and not _is_installed(name)
+        if re.search(rf"\b{re.escape(name.split('.')[-1])}\b", message) and not _is_installed(name)
     ]
     if packages:
         return f"the tokenizer needs a package that is not installed: pip install {' '.join(packages)}"
-    return f"the tokenizer cannot be loaded: {_files(folder) or words}"
+    return f"the tokenizer cannot be loaded: {_missing_files(folder) or message}"
 
 
 def _is_installed(module: str) -> bool:
     try:
         return find_spec(module) is not None
-    except ModuleNotFoundError:  # the package that it would be in
+    except ModuleNotFoundError:  # its parent package is missing
         return False
 
 
-# The files that a vocabulary is in, where there is no tokenizer.json: any of these sets.
+# Files of a vocabulary without tokenizer.json: any of these sets.
 VOCABULARIES = (("vocab.json", "merges.txt"), ("vocab.txt",), ("*.model",), ("*.tiktoken",))
 
 
-def _files(folder: Path) -> str | None:
-    """Which file of a vocabulary is not there, if any."""
+def _missing_files(folder: Path) -> str | None:
+    """Name the missing files of the vocabulary, or return None."""
     if (folder / "tokenizer.json").exists():
         return None
     lacking = [[name for name in names if not any(folder.glob(name))] for names in VOCABULARIES]
