@@ -1,6 +1,6 @@
-"""Count how many held-out scenes a model captions exactly right: `python -m flaskapp.captioner.embedded.evaluate`.
+"""Counts the held-out scenes that a model captions exactly right: `python -m flaskapp.captioner.embedded.evaluate`.
 
-With `--precision bf16 --against fp32`, also how many captions a precision leaves as they are.
+With `--precision bf16 --against fp32`, also counts the captions that are equal in both precisions.
 """
 
 import argparse
@@ -16,9 +16,9 @@ BATCH = 50
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="embedded", help="as in the setting CAPTIONER_MODEL")
-    parser.add_argument("--precision", default="fp32", help="as in the setting CAPTIONER_PRECISION")
-    parser.add_argument("--against", metavar="PRECISION", help="also count the scenes with the same words in this one")
+    parser.add_argument("--model", default="embedded", help="see the setting CAPTIONER_MODEL")
+    parser.add_argument("--precision", default="fp32", help="see the setting CAPTIONER_PRECISION")
+    parser.add_argument("--against", metavar="PRECISION", help="also count the captions that are equal in it")
     parser.add_argument("--scenes", type=int, default=1000)
     parser.add_argument("--wrong", action="store_true", help="print each wrong caption below the right one")
     options = parser.parse_args()
@@ -32,11 +32,11 @@ def main() -> None:
     if options.against:
         others = caption_scenes(options.model, options.against, options.scenes)
         same = sum(ours == theirs for ours, theirs in zip(pairs, others, strict=True))
-        print(f"{same} of {options.scenes} have the same words in {options.precision} as in {options.against}")
+        print(f"{same} of {options.scenes} have the same caption in {options.precision} and {options.against}")
 
 
 def caption_scenes(model: str, precision: str, number: int) -> list[tuple[str, str]]:
-    """The captions of the first held-out scenes, each with the right one."""
+    """Return the captions of the first `number` held-out scenes, each with the right one."""
     captioner = Captioner()
     captioner.configure(Configuration(model=model, precision=precision, max_batch=BATCH, deadline=600))
     pairs = []

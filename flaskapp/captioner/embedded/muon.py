@@ -1,6 +1,6 @@
-"""Muon, the optimizer for matrices (Jordan et al., 2024), in the precision of its weights.
+"""The Muon optimizer (Jordan et al., 2024) for matrices, in the precision of the weights.
 
-`torch.optim.Muon` is the same but computes in bf16, for which CPUs without bf16 instructions take thirty times as long.
+`torch.optim.Muon` computes in bf16, which takes thirty times as long on CPUs without bf16 instructions.
 """
 
 import math
@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
-COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic whose iteration drives singular values towards 1, by Jordan
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of Jordan's quintic: its iteration moves singular values towards 1
 ITERATIONS = 5
 
 
 class Muon(Optimizer):
-    """Steps along the orthogonalised momentum (Nesterov's), with decoupled weight decay. Parameters are matrices."""
+    """Steps along the orthogonalised Nesterov momentum, with decoupled weight decay. All parameters are matrices."""
 
     def __init__(self, weights: Iterable[Parameter], lr: float, weight_decay: float, momentum: float) -> None:
         super().__init__(weights, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
@@ -25,7 +25,7 @@ class Muon(Optimizer):
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
         for group in self.param_groups:
-            # Matrices of one shape go together: many small products at once are faster than one by one.
+            # Stack matrices of one shape: batched small products are faster than single ones.
             for (rows, columns), matrices in _by_shape(group["params"]).items():
                 updates = orthogonalize(torch.stack([self._advance_momentum(m, group["momentum"]) for m in matrices]))
                 rate = group["lr"] * math.sqrt(max(1.0, rows / columns))
@@ -48,10 +48,7 @@ def _by_shape(matrices: Iterable[Parameter]) -> dict[torch.Size, list[Parameter]
 
 
 def orthogonalize(matrices: Tensor) -> Tensor:
-    """Matrices [n, rows, columns] with the same singular vectors and with singular values near 1.
-
-    By Newton and Schulz's iteration.
-    """
+    """Set the singular values of matrices [n, rows, columns] to about 1, by Newton-Schulz iteration."""
     if matrices.shape[1] > matrices.shape[2]:
         return orthogonalize(matrices.mT).mT
     a, b, c = COEFFICIENTS

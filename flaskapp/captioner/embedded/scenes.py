@@ -1,8 +1,7 @@
-"""Scenes that our own code draws and describes: the world that the embedded captioner knows.
+"""Draws scenes with their captions: the training data of the embedded model.
 
-A scene is one or two flat things on a plain, graded or textured background, seen through a camera of any size, with
-noise and JPEG artefacts. Its caption says all that the grammar can say, in one way only, so that a caption is either
-exactly right or wrong:
+A scene has one or two flat shapes on a plain, graded or textured background, with noise and JPEG artefacts, at varying
+image sizes. Each scene has exactly one right caption, so that a caption is either right or wrong:
 
     a small red star on a grey background
     a large red circle above a small blue square on a green background
@@ -29,16 +28,21 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "white": (244, 244, 244),
     "grey": (136, 136, 136),
 }
-# A thing's width and height as a fraction of sqrt(image area): the measure that squashing to a square keeps.
+# Extent of a thing, as a fraction of sqrt(image area): resizing to a square keeps this ratio.
 SIZES: dict[str, tuple[float, float]] = {"large": (0.32, 0.38), "small": (0.18, 0.23)}
-RELATIONS = {"above": "below", "below": "above", "left of": "right of", "right of": "left of"}  # and their opposites
+RELATIONS = {
+    "above": "below",
+    "below": "above",
+    "left of": "right of",
+    "right of": "left of",
+}  # relation -> its opposite
 SHAPES = ("circle", "square", "triangle", "diamond", "star", "cross", "ring")
 BACKGROUNDS = ("plain", "gradient", "stripes", "checks", "speckles")
 
 GAP = 0.03  # between two things, as a fraction of the image's side
-CLEARLY = 2.5  # a thing is "above" when it is that many times further up than aside
+CLEARLY = 2.5  # least ratio of the distances along and across a relation: "above" is mainly vertical
 
-RANDOM_STREAMS = {"train": 1, "held-out": 2}  # of numpy's generator: no held-out scene is ever trained on
+RANDOM_STREAMS = {"train": 1, "held-out": 2}  # seeds: held-out scenes are never trained on
 
 Random = np.random.Generator
 
@@ -62,7 +66,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """What is to be drawn. Of two things the larger is named first; of equals, the upper or the left one."""
+    """The contents of a picture. The caption names the larger thing first; of equals, the upper or the left one."""
 
     width: int
     height: int
@@ -80,7 +84,7 @@ class Scene:
 
     @property
     def relation(self) -> str:
-        """How the first of two things stands to the second."""
+        """The position of the first thing relative to the second."""
         first, second = self.things
         dx, dy = (first.x - second.x) / self.width, (first.y - second.y) / self.height
         if abs(dy) > abs(dx):
@@ -89,13 +93,13 @@ class Scene:
 
 
 def scene_at(stream: str, index: int) -> tuple[Image.Image, str]:
-    """The picture (RGB) and the caption of scene number `index` of a stream ("train" or "held-out")."""
+    """Return the RGB picture and the caption of scene number `index` of a stream ("train" or "held-out")."""
     picture, scene = picture_at(stream, index)
     return picture, scene.caption
 
 
 def picture_at(stream: str, index: int) -> tuple[Image.Image, Scene]:
-    """The same picture, and what it was drawn from."""
+    """Return the RGB picture of scene number `index` of a stream, and the scene."""
     rng = np.random.default_rng((RANDOM_STREAMS[stream], index))
     scene = imagine(rng)
     return draw(scene, rng), scene
@@ -134,7 +138,7 @@ def _imagine_thing(rng: Random, colour: str, width: int, height: int) -> Thing:
 
 
 def _stand_clearly_apart(things: tuple[Thing, ...], width: int, height: int) -> bool:
-    """Whether two things neither touch nor stand so diagonally that two relations would be right."""
+    """Whether two things neither touch nor lie so diagonally that two relations would be right."""
     one, other = things
     dx, dy = abs(one.x - other.x), abs(one.y - other.y)
     reach = (one.extent + other.extent) / 2
@@ -145,14 +149,14 @@ def _stand_clearly_apart(things: tuple[Thing, ...], width: int, height: int) -> 
 
 
 def _precedence(thing: Thing, things: tuple[Thing, ...], width: int, height: int) -> tuple[bool, float]:
-    """The larger first; of equals the upper, or the left one where they stand side by side."""
+    """Sort key: the larger first; of equals the upper one, or the left one if they lie side by side."""
     one, other = things[0], things[-1]
     stacked = abs(one.y - other.y) / height > abs(one.x - other.x) / width
     return thing.size != "large", thing.y if stacked else thing.x
 
 
 def draw(scene: Scene, rng: Random) -> Image.Image:
-    """Draw the scene as an RGB picture, as a noisy camera and a JPEG encoder would hand it on."""
+    """Draw the scene as an RGB picture with noise and JPEG artefacts."""
     return _compress(_add_noise(paint(scene, rng), rng), rng)
 
 
@@ -172,7 +176,7 @@ def _tint(colour: str, rng: Random) -> tuple[int, ...]:
 
 
 def _draw_background(scene: Scene, rng: Random) -> Image.Image:
-    """A tint that a gradient or a texture makes lighter and darker by up to 20 of 255."""
+    """Draw a tint, made lighter and darker by up to 20 of 255 by a gradient or texture."""
     y, x = np.mgrid[0 : scene.height, 0 : scene.width].astype(np.float32)
     angle = rng.uniform(0, math.tau)
     along = x * math.cos(angle) + y * math.sin(angle)
@@ -190,7 +194,7 @@ def _draw_background(scene: Scene, rng: Random) -> Image.Image:
 
 
 def _draw_mask(thing: Thing) -> Image.Image:
-    """The thing's outline as a smooth mask: drawn four times too large, then averaged down."""
+    """Draw the thing as a smooth mask: four times too large, then averaged down."""
     side = math.ceil(thing.extent)
     mask = Image.new("L", (4 * side, 4 * side))
     pen = ImageDraw.Draw(mask)
@@ -208,7 +212,7 @@ def _draw_mask(thing: Thing) -> Image.Image:
 
 
 def _outline(shape: str) -> list[tuple[float, float]]:
-    """The corners of a shape that fits the square from -1 to 1; y points down."""
+    """Return the corners of a shape within the square from -1 to 1; y points down."""
     arm = 0.32
     match shape:
         case "square":

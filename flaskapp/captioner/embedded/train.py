@@ -1,11 +1,12 @@
-"""Make the embedded captioner anew: `python -m flaskapp.captioner.embedded.train`, 40 minutes and 5 GB of memory
-on two cores.
+"""Trains the embedded model: `python -m flaskapp.captioner.embedded.train`.
 
-A small ViT and a small GPT-2 learn from scenes that are drawn for them, from random weights. The ViT is also asked, of
-every patch, what is to be seen there: from captions alone it takes many times as long to tell shapes and relations.
+On two cores it takes 40 minutes and 5 GB of memory.
 
-The result is a folder like any other `VisionEncoderDecoderModel` checkpoint. The seed decides the first weights and the
-order of the scenes; the scenes themselves are always the same.
+A small ViT and a small GPT-2 start from random weights and learn from drawn scenes. The ViT also learns to label each
+patch: from captions alone, learning shapes and relations takes many times as long.
+
+The result is a `VisionEncoderDecoderModel` checkpoint. The seed decides the initial weights and the order of the
+scenes; the scenes are always the same.
 """
 
 import argparse
@@ -41,15 +42,15 @@ SCENES = 160_000  # 28 kB each in memory
 EPOCHS = 3
 BATCH = 64
 
-SIDE = 96  # pixels of the square that the model sees
+SIDE = 96  # pixels of the model's square input
 PATCH = 16  # pixels
-WIDTH = 128  # of the encoder's and the decoder's hidden states
+WIDTH = 128  # of the hidden states, in encoder and decoder
 HEADS = 4
 ENCODER_LAYERS = 4
 DECODER_LAYERS = 3
-TOKENIZER_SCENES = 2_000  # whose captions hold every word there is
-POSITIONS = 64  # tokens that a caption can have at most
-# What a patch can show: nothing, or a thing's size, colour and shape, and how it stands to the other thing.
+TOKENIZER_SCENES = 2_000  # scenes whose captions train the tokenizer: they contain every word
+POSITIONS = 64  # most tokens of a caption
+# Labels of a patch: "" for the background, or a thing's size, colour, shape and relation to the other thing.
 PATCH_LABELS = tuple(("", *words) for words in (SIZES, COLOURS, SHAPES, RELATIONS))
 END = "<|endoftext|>"  # also starts and pads a caption, as in GPT-2
 
@@ -59,7 +60,7 @@ WARM_UP = 200  # steps
 
 
 def train_tokenizer(captions: list[str]) -> GPT2Tokenizer:
-    """Byte-level BPE, in which each word of the captions becomes one token: a caption fits into 16."""
+    """Train byte-level BPE. Each word of the captions becomes one token: a caption fits into 16."""
     bpe = ByteLevelBPETokenizer()
     bpe.train_from_iterator(captions, vocab_size=512, min_frequency=1, special_tokens=[END], show_progress=False)
     with tempfile.TemporaryDirectory() as folder:
@@ -71,7 +72,7 @@ def train_tokenizer(captions: list[str]) -> GPT2Tokenizer:
 
 
 def make_model(tokenizer: GPT2Tokenizer) -> VisionEncoderDecoderModel:
-    """A ViT that looks, a GPT-2 that writes with cross-attention to what it saw; random weights."""
+    """Make a ViT encoder and a GPT-2 decoder with cross-attention, with random weights."""
     encoder = ViTConfig(
         image_size=SIDE,
         patch_size=PATCH,
@@ -106,9 +107,9 @@ def make_model(tokenizer: GPT2Tokenizer) -> VisionEncoderDecoderModel:
 
 
 def encode_positions(side: int, width: int) -> Tensor:
-    """Sines and cosines of each patch's row and column, [side * side, width]: where to start learning positions from.
+    """Return sines and cosines of each patch's row and column, [side * side, width]: initial position embeddings.
 
-    From ViT's own random start the model is slow to tell "above" from "left of".
+    With ViT's random ones, the model is slow to learn "above" and "left of".
     """
     rates = 100.0 ** -(torch.arange(width // 4) / (width // 4))  # [width / 4]
     rows, columns = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
@@ -117,10 +118,10 @@ def encode_positions(side: int, width: int) -> Tensor:
 
 
 class TrainingSet(NamedTuple):
-    """Drawn scenes, ready to learn from."""
+    """Drawn scenes as tensors."""
 
     pixels: Tensor  # uint8 [scenes, 3, SIDE, SIDE]
-    patch_labels: Tensor  # uint8 [scenes, patches, len(PATCH_LABELS)]: what each patch shows
+    patch_labels: Tensor  # uint8 [scenes, patches, len(PATCH_LABELS)]
     captions: list[str]
 
 
@@ -144,27 +145,28 @@ def _draw_scene(index: int) -> tuple[np.ndarray, np.ndarray, str]:
 
 
 def label_patches(scene: Scene) -> np.ndarray:
-    """What each patch shows: uint8 [patches, len(PATCH_LABELS)], the numbers of its words."""
+    """Return the labels of each patch as indices into PATCH_LABELS, uint8 [patches, len(PATCH_LABELS)]."""
     patches = SIDE // PATCH
     y, x = (np.mgrid[0:patches, 0:patches] + 0.5) / patches  # the patches' centres
     labels = np.zeros((patches, patches, len(PATCH_LABELS)), np.uint8)
     for place, thing in enumerate(scene.things):
         relation = "" if len(scene.things) == 1 else scene.relation if place == 0 else RELATIONS[scene.relation]
         words = thing.size, thing.colour, thing.shape, relation
-        reach = [max(thing.extent / side, 1 / patches) / 2 for side in (scene.width, scene.height)]  # a patch at least
+        # At least one patch.
+        reach = [max(thing.extent / side, 1 / patches) / 2 for side in (scene.width, scene.height)]
         is_there = (abs(x - thing.x / scene.width) <= reach[0]) & (abs(y - thing.y / scene.height) <= reach[1])
         labels[is_there] = [names.index(word) for names, word in zip(PATCH_LABELS, words, strict=True)]
     return labels.reshape(-1, len(PATCH_LABELS))
 
 
 def to_labels(tokenizer: GPT2Tokenizer, captions: list[str]) -> Tensor:
-    """Token ids, int64 [captions, longest]; -100, which the loss leaves out, behind the end token."""
+    """Return token ids, int64 [captions, longest], padded with -100, which the loss ignores."""
     rows = [torch.tensor([*tokenizer(caption).input_ids, tokenizer.eos_token_id]) for caption in captions]
     return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-100)
 
 
 def make_optimizers(model: VisionEncoderDecoderModel, patch_head: nn.Linear) -> list[Optimizer]:
-    """Muon for the matrices inside the layers, AdamW for the rest: half the steps that AdamW alone takes."""
+    """Use Muon for the matrices inside the layers, AdamW for the rest: half as many steps as with AdamW alone."""
     matrices: list[Parameter] = []
     others = list(patch_head.parameters())
     for name, weights in model.named_parameters():
@@ -177,14 +179,14 @@ def make_optimizers(model: VisionEncoderDecoderModel, patch_head: nn.Linear) -> 
 
 
 def batches(count: int) -> Iterator[Tensor]:
-    """The indices of each batch, in a new order every epoch."""
+    """Yield the indices of each batch, in a new order every epoch."""
     for _ in range(EPOCHS):
         yield from torch.split(torch.randperm(count), BATCH)
 
 
 def fit(model: VisionEncoderDecoderModel, data: TrainingSet, labels: Tensor) -> None:
     """Train in place. The learning rate rises for WARM_UP steps, holds, and falls to zero over the second half."""
-    patch_head = nn.Linear(WIDTH, sum(map(len, PATCH_LABELS)))  # not needed afterwards
+    patch_head = nn.Linear(WIDTH, sum(map(len, PATCH_LABELS)))  # only for training
     optimizers = make_optimizers(model, patch_head)
     steps = EPOCHS * -(-len(labels) // BATCH)
     schedules = [
@@ -196,7 +198,7 @@ def fit(model: VisionEncoderDecoderModel, data: TrainingSet, labels: Tensor) -> 
     model.train()
     progress = tqdm(batches(len(labels)), "Training", steps, unit="step")
     for step, batch in enumerate(progress):
-        values = data.pixels[batch].float() / 127.5 - 1  # [BATCH, 3, SIDE, SIDE], as the preprocessing gives them
+        values = data.pixels[batch].float() / 127.5 - 1  # [BATCH, 3, SIDE, SIDE], as in the preprocessing
         output = model(pixel_values=values, labels=labels[batch])
         patches = output.encoder_last_hidden_state[:, 1:]  # the first is the class token's
         (output.loss + patch_loss(patch_head(patches), data.patch_labels[batch])).backward()
@@ -224,7 +226,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=EMBEDDED_FOLDER, help="folder of the new checkpoint")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--share", type=float, default=1.0, help="of the scenes: less is faster, and worse")
+    parser.add_argument("--share", type=float, default=1.0, help="share of the scenes: fewer are faster, and worse")
     options = parser.parse_args()
 
     torch.manual_seed(options.seed)
@@ -233,7 +235,7 @@ def main() -> None:
     data = draw_scenes(round(options.share * SCENES))
     fit(model, data, to_labels(tokenizer, data.captions))
 
-    cast(Module, model).half()  # half the bytes; it is loaded in the precision of the settings
+    cast(Module, model).half()  # half the bytes; loading converts it to the configured precision
     model.save_pretrained(options.out)
     tokenizer.save_pretrained(options.out)
     ViTImageProcessorPil(size={"height": SIDE, "width": SIDE}).save_pretrained(options.out)
