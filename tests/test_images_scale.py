@@ -55,9 +55,9 @@ def test_an_image_that_needs_more_memory_than_there_is_for_one_is_refused(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = to_bytes(photograph(80, 60), "PNG")
-    monkeypatch.setattr(encoded, "MOST_BYTES", 80 * 60 * encoded.BYTES_OF_OTHER_PIXEL)
+    monkeypatch.setattr(encoded, "MAX_BYTES", 80 * 60 * encoded.BYTES_OF_OTHER_PIXEL)
     assert client.post("/image-to-text", data=data).status_code == 200
-    monkeypatch.setattr(encoded, "MOST_BYTES", 80 * 60 * encoded.BYTES_OF_OTHER_PIXEL - 1)
+    monkeypatch.setattr(encoded, "MAX_BYTES", 80 * 60 * encoded.BYTES_OF_OTHER_PIXEL - 1)
     answer = client.post("/caption/", data={"data": (io.BytesIO(data), "large.png")})
     assert_error(answer, 422, "multipart", "data", "0")
     assert "more memory" in str(answer.json)

@@ -1,4 +1,4 @@
-"""Images: bytes of a known format -> upright 8-bit sRGB pixels -> resized -> bytes. All in memory."""
+"""Images in memory: file -> upright 8-bit sRGB pixels -> resized -> file."""
 
 from flaskapp.images.encoded import EncodedImage
 from flaskapp.images.formats import FORMATS, MEDIA_TYPES

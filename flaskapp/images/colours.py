@@ -1,4 +1,4 @@
-"""Pixels of any mode and colour profile -> 8-bit sRGB."""
+"""Converts pixels of any mode and colour profile to 8-bit sRGB."""
 
 import io
 
@@ -7,18 +7,19 @@ from PIL import Image, ImageCms
 
 SRGB = ImageCms.createProfile("sRGB")
 
-# Colours by which a profile is compared with sRGB: the corners of the cube, greys, and some between.
+# Colours that tell whether a profile is sRGB: the corners of the RGB cube, greys, and colours in between.
 PROBE = Image.fromarray(
     np.stack(np.meshgrid(*[np.array([0, 40, 128, 210, 255], np.uint8)] * 3, indexing="ij"), axis=-1).reshape(5, 25, 3)
 )
-ROWS = 256  # converted at once: all would need four times the memory
-TOLERANCE = 2  # of 255; below it a profile is sRGB's own, rounded
+ROWS = 256  # rows converted at once: converting all would need four times the memory
+TOLERANCE = 2  # of 255; a profile that changes colours by no more is sRGB
 
 
 def to_8_bit(image: Image.Image) -> Image.Image:
-    """Scale 16-bit grey, which Pillow itself would clip; its transparent value becomes an alpha channel.
+    """Scale 16-bit and floating-point grey to 8 bits. Pillow would clip 16-bit values.
 
-    Floating-point grey is taken as 0 (black) to 1 (white), where no value is higher, else as 0 to 255.
+    The transparent value of 16-bit grey becomes an alpha channel. Floating-point grey ranges from 0 (black) to 1
+    (white) if no value is higher, else from 0 to 255.
     """
     if image.mode == "F":
         values = np.array(image)
@@ -41,7 +42,7 @@ def to_8_bit(image: Image.Image) -> Image.Image:
 
 
 def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """RGBA if the image has transparency of any kind, else RGB; colours of an embedded profile are converted."""
+    """Convert to RGBA if the image has any transparency, else to RGB, using the embedded colour profile."""
     mode = "RGBA" if image.has_transparency_data else "RGB"
     plain = image if image.mode == mode else image.convert(mode)
     if not profile:
@@ -55,16 +56,16 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
         if colours.mode == "RGB" and _changes_nothing(transform):
             return plain
         converted = ImageCms.applyTransform(colours, transform)
-    except (ImageCms.PyCMSError, OSError, ValueError):  # broken, or for other colours than these: show them as they are
+    except (ImageCms.PyCMSError, OSError, ValueError):  # a broken profile, or one for another mode: ignore it
         return plain
-    assert converted is not None  # it is, unless it works in place
+    assert converted is not None  # None only for in-place conversion
     if plain.mode == "RGBA":
         converted.putalpha(plain.getchannel("A"))
     return converted
 
 
 def _changes_nothing(transform: ImageCms.ImageCmsTransform) -> bool:
-    """Whether a profile is sRGB's. Its name does not tell: "linear sRGB" is another colour space."""
+    """Whether a profile is sRGB. Its name does not tell: "linear sRGB" is another colour space."""
     converted = ImageCms.applyTransform(PROBE, transform)
     difference = np.asarray(converted).astype(int) - np.asarray(PROBE)
     return int(np.abs(difference).max()) <= TOLERANCE

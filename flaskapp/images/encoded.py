@@ -1,6 +1,6 @@
-"""Images: bytes of a known format -> upright 8-bit sRGB pixels. All in memory.
+"""Decodes image files in memory to upright 8-bit sRGB pixels.
 
-Pixels are uint8 arrays [height, width, 3] (RGB) or [height, width, 4] (RGBA, where the upload had transparency).
+Pixels are uint8 arrays [height, width, 3] (RGB) or [height, width, 4] (RGBA, if the image has transparency).
 """
 
 import ctypes
@@ -27,48 +27,48 @@ from flaskapp.shared_room import SharedRoom
 
 log = logging.getLogger(__name__)
 
-# The limit of the settings replaces Pillow's warning and its error: uploads are opened in this module alone.
+# MAX_MEGAPIXELS replaces Pillow's limit: only this module opens uploads.
 Image.MAX_IMAGE_PIXELS = None
 
-# Pillow keeps pixels in blocks. Those of 64 MiB go back to the system when they are freed; at the default size of 16,
-# each thread's allocator keeps them for later: a worker with many threads would grow by as many images.
+# Pillow keeps pixels in blocks. Freed blocks of 64 MiB return to the system. At the default size of 16 MiB, each
+# thread's allocator keeps them: a worker would grow by one image for each thread.
 Image.core.set_block_size(2**26)  # type: ignore[attr-defined]
 
-# libtiff writes what is wrong with a file to stderr, past the log, unless it has no handler of errors.
-with suppress(AttributeError, OSError):  # a Pillow that is linked in another way
+# Without an error handler, libtiff does not write its errors to stderr, past the log.
+with suppress(AttributeError, OSError):  # a Pillow that is linked differently
     ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)  # type: ignore[attr-defined]
 
-# One thread for each image, as with all other formats. An embedded preview need not show what the image shows.
+# One thread for each image, as for all other formats. No embedded previews: they may differ from the image.
 pillow_heif.register_heif_opener(decode_threads=1, thumbnails=False, depth_images=False, aux_images=False)
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
-# Pillow imports a format at its first image. By then a web worker may run as a user that cannot read the libraries.
+# Import all formats now, not at the first image: by then, a web worker's user may be unable to read the libraries.
 Image.init()
 
-# Pixels, as in a JPEG. OpenCV's tables for resizing take some dozens of bytes for each pixel of a side.
+# Pixels, as in JPEG. OpenCV's tables for resizing take some dozens of bytes for each pixel of a side.
 LONGEST_SIDE = 65_535
 
-# Most bytes for each decoded pixel, from Pillow's image to the flattened array, as measured.
+# Peak bytes for each decoded pixel, from Pillow's image to the flattened array, as measured.
 BYTES_OF_PIXEL = {"webp": 26, "avif": 24, "heif": 24}
 BYTES_OF_OTHER_PIXEL = 16
-BYTES_OF_COMPARISON = 6  # more, of a JPEG without its end
-# Bytes for all images that are decoded at the same time: a fifth leaves room for the model and the processes in 1 GiB.
+BYTES_OF_COMPARISON = 6  # further bytes for each pixel of a JPEG without its end
+# Bytes for all images that are decoded at the same time. With 1 GiB, a fifth leaves room for the model and processes.
 BYTES_AT_ONCE = min(50_000_000 * BYTES_OF_OTHER_PIXEL, usable_memory() // 5)
-MOST_BYTES = usable_memory() // 3  # bytes for one image, which may exceed the fifth if it is alone
+MAX_BYTES = usable_memory() // 3  # bytes for one image; a larger one than BYTES_AT_ONCE is decoded alone
 semaphore = WeightedSemaphore(BYTES_AT_ONCE, wait=10, busy="too many large images at once", shared=SharedRoom())
 
-# Pixels that a file may hold for each of the image's: the image, its alpha, a gain map, and the edges of tiles.
-MOST_CODED = 4
-CODED_THUMBNAILS = 2**20  # pixels
+# Most coded pixels for each pixel of the image: the image, its alpha, a gain map, and the edges of tiles.
+MAX_CODED = 4
+CODED_THUMBNAILS = 2**20  # coded pixels allowed for thumbnails
 
-# An image comes with sides of at least so many times the side that it will be resized to. All of 1,000 scenes of 12
-# megapixels (JPEG) kept their captions; the model's input has 41 dB of peak signal to noise at least
+# A reduced image has sides of at least this multiple of the side that it will be resized to. All of 1,000 scenes of 12
+# megapixels (JPEG) kept their captions; the peak signal-to-noise ratio of the model's input is at least 41 dB
 # (benchmarks.photographs).
-SPARE = 2
-WHOLE = 1_500_000  # pixels of an image that always comes whole: a JPEG takes milliseconds, and keeps every pixel
+OVERSAMPLING = 2
+NEVER_REDUCED = 1_500_000  # pixels; decoding so few in full takes milliseconds
 SCALES = (1, 2, 4, 8)  # 8: an eighth of each side
 
-# Bytes to replace a missing end of a JPEG. They change the pixels if more than the end is missing.
+# Bytes in place of a JPEG's missing end. They change the pixels if more than the end is missing.
 PADDING = (b"\x2a" * 64, b"\xd5" * 64)
 END = b"\xff\xd9"
 
@@ -79,10 +79,10 @@ XMP = ("xmp", "XML:com.adobe.xmp")
 
 
 class EncodedImage:
-    """The bytes of an image file. Only the header is read until it is decoded. `format` is the format's name.
+    """An image file. Only its header is read before it is decoded. `format` is the format's name.
 
-    Raises UnsupportedImageFormat for other content. Raises UnreadableImage for a broken header, for more pixels than
-    `max_megapixels` million, for a side beyond LONGEST_SIDE, and for a file that would take too long to decode.
+    Raises UnsupportedImageFormat for other content. Raises UnreadableImage for a broken header, more than
+    `max_megapixels`, a side longer than LONGEST_SIDE, and a file that would take too long to decode.
     """
 
     def __init__(self, data: bytes, max_megapixels: float) -> None:
@@ -98,7 +98,7 @@ class EncodedImage:
         with self._open(self._container.data, lambda: False) as image:
             self._width, self._height = image.size
             _check_size(*image.size, max_megapixels)
-            if self._container.coded > MOST_CODED * self._width * self._height + CODED_THUMBNAILS:
+            if self._container.coded > MAX_CODED * self._width * self._height + CODED_THUMBNAILS:
                 raise broken(self.format)
 
     @property
@@ -107,28 +107,28 @@ class EncodedImage:
         return hashlib.sha256(self._upload).hexdigest()
 
     def size_of(self, picture: Picture) -> tuple[int, int]:
-        """Width and height of the whole image, upright as the picture that was decoded from it."""
+        """Return width and height of the full image, upright like the picture that was decoded from it."""
         return (self._height, self._width) if picture.is_turned else (self._width, self._height)
 
     @contextmanager
     def decoded(
         self, for_side: int | None = None, *, patient: bool = False, has_left: Callable[[], bool] = lambda: False
     ) -> Iterator[Picture]:
-        """Wait until there is memory, then `decode`. The memory is released with the block: keep nothing as large.
+        """Wait until there is memory, then `decode`. The block's end releases the memory: keep no pixels after it.
 
-        Raises what `decode` does, UnreadableImage for an image over MOST_BYTES, and TooBusy after
-        waiting too long, unless it is `patient`.
+        Raises the errors of `decode`, UnreadableImage for an image over MAX_BYTES, and TooBusy after waiting too long,
+        unless `patient`.
         """
         memory = self.memory(for_side)
-        if memory > MOST_BYTES:
+        if memory > MAX_BYTES:
             raise UnreadableImage("the image takes more memory to decode than this server may use for one")
-        with semaphore.take(memory, patient=patient), _finding_memory():
+        with semaphore.take(memory, patient=patient), _out_of_memory_as_busy():
             if has_left():
-                raise ClientLeft("the client has left")
+                raise ClientLeft("the client disconnected")
             yield threads.run(lambda: self.decode(for_side, has_left))
 
     def memory(self, for_side: int | None = None) -> int:
-        """Bytes that `decode` takes at most."""
+        """Return the peak bytes of `decode`."""
         pixels = self._width * self._height
         side = self._reduced_for(for_side)
         if side is not None and self.format == "jpeg":
@@ -139,18 +139,17 @@ class EncodedImage:
         return pixels * each + self._container.extra
 
     def decode(self, for_side: int | None = None, has_left: Callable[[], bool] = lambda: False) -> Picture:
-        """Read the first frame: whole, upright by its EXIF orientation, in right colours.
+        """Decode the first frame, upright by its EXIF orientation and in sRGB.
 
-        An image that will be shrunk until no side is longer than `for_side` pixels may come smaller than it is, as long
-        as it stays SPARE times as large as it will be: a large JPEG can be read at a half, a quarter or an eighth of
-        its size; squares of pixels are averaged in others.
+        With `for_side`, the image will be resized until no side is longer than `for_side` pixels. It may then be
+        decoded at a reduced size, at least OVERSAMPLING times as large: a large JPEG at a half, a quarter or an eighth
+        of its size. Other formats are decoded in full and then averaged.
 
-        A client that `has_left` ends the decoding of a JPEG, PNG, GIF or BMP within 64 KiB of its file. The other
-        decoders cannot be interrupted, nor can any of them within these 64 KiB: `containers` bounds what they cost.
-        Raises UnreadableImage for an image that is broken or cut short, TooBusy where there is no memory for it,
-        ClientLeft.
+        When `has_left` returns true, decoding of a JPEG, PNG, GIF or BMP stops after at most 64 KiB of the file. Other
+        decoders cannot be interrupted: `containers` bounds their cost, and that of 64 KiB.
+        Raises UnreadableImage for a broken or truncated image, TooBusy if there is no memory for it, ClientLeft.
         """
-        with _finding_memory(), self._open(self._container.data, has_left) as image:
+        with _out_of_memory_as_busy(), self._open(self._container.data, has_left) as image:
             side = self._reduced_for(for_side)
             _load(image, side)
             if not self._container.has_end:
@@ -161,17 +160,17 @@ class EncodedImage:
             return Picture(pixels, self.format, is_turned)
 
     def _reduced_for(self, for_side: int | None) -> int | None:
-        return for_side if self._width * self._height > WHOLE else None
+        return for_side if self._width * self._height > NEVER_REDUCED else None
 
     def _averaged(self, image: Image.Image, for_side: int | None) -> Image.Image:
-        """Reduce what the decoder could not, as JPEG's can: fewer pixels for the model's preprocessing."""
+        """Average pixels to a reduced size, unless JPEG's decoder did: fewer pixels for the model's preprocessing."""
         if for_side is None or self.format == "jpeg":
             return image
         scale = _scale(*image.size, for_side)
         return image.reduce(scale) if scale > 1 else image
 
     def _check_complete(self, image: Image.Image, for_side: int | None, has_left: Callable[[], bool]) -> None:
-        """Raises UnreadableImage if a JPEG without its end lacks pixels as well. The decoder would make them up."""
+        """Raise UnreadableImage if a JPEG without its end also lacks pixels. The decoder would invent them."""
         for padding in PADDING:
             data = self._container.data[: -len(END)] + padding + END
             with self._open(data, has_left) as other:
@@ -183,20 +182,20 @@ class EncodedImage:
     def _open(self, data: bytes, has_left: Callable[[], bool]) -> Iterator[Image.Image]:
         try:
             with Image.open(_File(data, has_left), formats=[self.format.upper()]) as image:
-                for name in XMP:  # Pillow would take the orientation from it; browsers do not
+                for name in XMP:  # Pillow reads an orientation from XMP; browsers do not
                     image.info.pop(name, None)
                 if len(image.info.get("exif") or b"") > MAX_EXIF:
                     del image.info["exif"]
                 yield image
         except (FlaskappError, MemoryError):
             raise
-        except Exception as error:  # decoders raise whatever comes to mind: OSError, ValueError, struct.error
+        except Exception as error:  # decoders raise many types: OSError, ValueError, struct.error
             log.debug("An image could not be read", exc_info=True)
             raise broken(self.format) from error
 
 
 class _File(io.BytesIO):
-    """A file that decoders read in blocks. Each read checks whether the client has left."""
+    """A file that decoders read in blocks. Each read checks whether the client has disconnected."""
 
     def __init__(self, data: bytes, has_left: Callable[[], bool]) -> None:
         super().__init__(data)
@@ -204,18 +203,18 @@ class _File(io.BytesIO):
 
     def read(self, size: int | None = -1, /) -> bytes:
         if self._has_left():
-            raise ClientLeft("the client has left")
+            raise ClientLeft("the client disconnected")
         return super().read(size)
 
 
 def _load(image: Image.Image, for_side: int | None) -> None:
     if for_side is not None:
-        image.draft(None, (SPARE * for_side, SPARE * for_side))
+        image.draft(None, (OVERSAMPLING * for_side, OVERSAMPLING * for_side))
     image.load()
 
 
 def _turn_upright(image: Image.Image) -> bool:
-    """By its EXIF orientation: one that cannot be read counts as 1, upright. Returns whether width became height."""
+    """Rotate by the EXIF orientation. An unreadable one counts as upright. Return whether width and height swapped."""
     before = image.size
     turned = False
     with suppress(Exception):
@@ -225,8 +224,8 @@ def _turn_upright(image: Image.Image) -> bool:
 
 
 def _scale(width: int, height: int, for_side: int) -> int:
-    """The largest of SCALES that leaves the short side SPARE times as long as `for_side`."""
-    most = min(width, height) // (SPARE * for_side)
+    """Return the largest of SCALES that leaves the short side OVERSAMPLING times as long as `for_side`."""
+    most = min(width, height) // (OVERSAMPLING * for_side)
     return max(scale for scale in SCALES if scale <= max(1, most))
 
 
@@ -238,7 +237,8 @@ def _check_size(width: int, height: int, max_megapixels: float) -> None:
 
 
 @contextmanager
-def _finding_memory() -> Iterator[None]:
+def _out_of_memory_as_busy() -> Iterator[None]:
+    """Raise TooBusy if there is no memory for the block."""
     try:
         yield
     except (MemoryError, cv2.error) as error:

@@ -1,4 +1,4 @@
-"""Which format a file has, by its first bytes. A name or a content type never decides."""
+"""Detects the format of a file by its first bytes, never by its name or content type."""
 
 import re
 
@@ -18,7 +18,7 @@ SIGNATURES = {
     b"MM\0*": "tiff",
 }
 
-# What is often sent by mistake, by the bytes that it starts with.
+# Other files that are often sent by mistake, by their first bytes.
 UNREAD = {
     b"%PDF": "a PDF",
     b"%!PS": "PostScript",
@@ -54,14 +54,14 @@ RIFF = {b"AVI ": "a video (AVI)", b"WAVE": "audio (WAV)"}
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
 AVIF_BRANDS = (b"avif", b"avis")
 UNREAD_BRANDS = {b"qt  ": "a video (QuickTime)", b"crx ": "a raw photograph (CR3)", b"M4A ": "audio (MP4)"}
-BOXES = (b"meta", b"moov")  # one of them lists the images of a HEIC or AVIF file
+BOXES = (b"meta", b"moov")  # a HEIC or AVIF file has one of them, which lists its images
 
 MARKUP = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(\?xml|!doctype|!--|svg|html|head|body)", re.IGNORECASE)
-HEAD = 1024  # bytes in which an SVG has its first element
+HEAD = 1024  # first bytes of a file, which contain the first element of an SVG
 
 
 def format_of(data: bytes) -> str:
-    """Raises UnreadableImage for an empty file, UnsupportedImageFormat for what cannot be read, with its name."""
+    """Return the format's name. Raise UnreadableImage for an empty file, UnsupportedImageFormat for other formats."""
     if not data:
         raise UnreadableImage("the file is empty")
     for signature, format in SIGNATURES.items():
@@ -79,7 +79,7 @@ def format_of(data: bytes) -> str:
 
 
 def refusal(name: str | None) -> UnsupportedImageFormat:
-    """The error for a file that is `name`, or something unknown."""
+    """Return the error for a file that is `name`, or unknown."""
     if name is None:
         return UnsupportedImageFormat(f"this is not an image that can be read here: {ADVICE}")
     return UnsupportedImageFormat(f"this is {name}, which cannot be read here: {ADVICE}")

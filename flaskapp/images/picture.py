@@ -1,4 +1,4 @@
-"""Decoded pixels: flatten, resize, encode."""
+"""Decoded pixels, and functions that flatten, resize and encode them."""
 
 import io
 from dataclasses import dataclass
@@ -10,26 +10,26 @@ from PIL import Image
 from flaskapp.machine import usable_cores
 from flaskapp.threads import Threads
 
-# What we write: the format's name to the ending of its files.
+# Formats that can be written, with their file endings.
 ENDINGS = {"jpeg": "jpg", "png": "png", "webp": "webp"}
 
-BACKGROUND = "white"  # what shows through where transparency cannot be kept
+BACKGROUND = "white"  # replaces transparency in formats without it
 QUALITY = 90  # of JPEG and WebP
-ROWS = 256  # composed with the background at once: a copy of the whole image would need as much memory again
+ROWS = 256  # rows composed with the background at once: composing all would double the memory
 
-threads = Threads(usable_cores())  # of a gevent worker, for the work on images
+threads = Threads(usable_cores())  # for work on images in a gevent worker
 
 
 @dataclass(frozen=True)
 class Picture:
-    """Decoded pixels, and the format that they came in."""
+    """Decoded pixels, and the format of their file."""
 
     pixels: np.ndarray  # uint8 [height, width, 3 or 4]
     format: str
-    is_turned: bool = False  # by its EXIF orientation, so that its width was the file's height
+    is_turned: bool = False  # whether the EXIF orientation swapped width and height
 
     def flatten(self) -> np.ndarray:
-        """The pixels in RGB [height, width, 3], transparency laid over white."""
+        """Return RGB pixels [height, width, 3], with transparency over white."""
         return self.pixels if self.pixels.shape[2] == 3 else threads.run(self._lay_over_background)
 
     def _lay_over_background(self) -> np.ndarray:
@@ -43,14 +43,14 @@ class Picture:
 
 
 def resize(picture: Picture, width: int, height: int) -> Picture:
-    """Resize to exactly `width` x `height`: averaging the area where it shrinks, interpolating where it grows."""
+    """Resize to exactly `width` x `height`: by area averaging where it shrinks, by interpolation where it grows."""
     return Picture(threads.run(lambda: _resize(picture.pixels, width, height)), picture.format)
 
 
 def _resize(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
     if pixels.shape[2] == 3:
         return _resize_pixels(pixels, width, height)
-    # Pillow's RGBa has colours weighed by their alpha: those of invisible pixels do not bleed into the edges
+    # RGBa is premultiplied alpha: colours of invisible pixels do not bleed into the edges
     weighted = _resize_pixels(np.asarray(Image.fromarray(pixels).convert("RGBa")), width, height)
     weighted[..., :3] = np.minimum(weighted[..., :3], weighted[..., 3:])  # interpolation may overshoot
     return np.asarray(Image.frombytes("RGBa", (width, height), weighted.tobytes()).convert("RGBA"))
@@ -63,7 +63,7 @@ def _resize_pixels(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def encode(picture: Picture, format: str) -> bytes:
-    """Encode as "jpeg", "png" or "webp". JPEG has no transparency: the image is laid over white."""
+    """Encode as "jpeg", "png" or "webp". In JPEG, transparency becomes white."""
     pixels = picture.flatten() if format == "jpeg" else picture.pixels
     return threads.run(lambda: _encode(pixels, format))
 

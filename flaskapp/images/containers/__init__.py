@@ -1,7 +1,7 @@
-"""What a file holds beside its pixels, read before a decoder sees it.
+"""Reduces files to the parts that their pixels need, and bounds the cost of decoding them.
 
-Decoders walk text, comments, profiles and frames that no pixel needs, some of them in Python, and believe what a file
-says of its size. Here a file is cut down to what its pixels need, and its cost is bounded.
+Decoders also parse text, comments, profiles and frames, some of them in Python, and trust the sizes in a file. The
+functions here run before a decoder sees the file.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ CLEANERS: dict[str, Callable[[bytes], Container]] = {
 
 
 def clean(data: bytes, format: str) -> Container:
-    """Raises UnreadableImage for a file that is broken or that would cost too much to decode."""
+    """Reduce a file. Raise UnreadableImage if it is broken or too costly to decode."""
     return CLEANERS.get(format, Container)(data)
 
 

@@ -1,39 +1,39 @@
-"""AVIF: boxes (ISO 14496-12) whose items (ISO 23008-12) hold AV1 pictures, and AV1's own header."""
+"""AVIF: boxes (ISO 14496-12) whose items (ISO 23008-12) contain AV1 pictures with an AV1 header."""
 
 from collections.abc import Iterator
 
 from flaskapp.images.containers.boxes import BROKEN, Numbers, boxes_of, meta_of, table_of
 from flaskapp.images.containers.container import Container, broken
 
-MOST_ITEMS = 4096
-MOST_PARTS = 10_000  # of all items together
-MOST_UNITS = 20_000  # AV1 units of all items together; an image has two or three
-MOST_COPIES = 4  # bytes of all items, in multiples of the file: equal tiles share their bytes
-SEQUENCE_HEADER = 1  # type of an AV1 unit (OBU)
-EXIF, NOTHING = b"Exif", b"skip"  # types of items; of the latter decoders take no notice
+MAX_ITEMS = 4096
+MAX_PARTS = 10_000  # of all items together
+MAX_UNITS = 20_000  # AV1 units (OBUs) of all items together; an image has two or three
+MAX_COPIES = 4  # bytes of all items, in multiples of the file's: equal tiles share their bytes
+SEQUENCE_HEADER = 1  # type of an AV1 unit
+EXIF, IGNORED = b"Exif", b"skip"  # types of items; decoders ignore the second
 
 
 def clean(data: bytes) -> Container:
-    """Find out how many pixels its pictures have together, by what AV1 says of each: libavif believes that.
+    """Count the pixels of all pictures by their AV1 headers, which libavif trusts.
 
-    A file may call an image of 100 x 100 pixels what AV1 makes 16,384 wide. Of a sequence the still image is read.
-    EXIF data is dropped: the boxes have the orientation, and Pillow copies the rest in Python. Raises UnreadableImage.
+    An image of 100 x 100 pixels in the boxes may be 16,384 wide in AV1. Mark a sequence as a still image. Drop EXIF
+    data: the boxes have the orientation, and Pillow copies the rest in Python. Raise UnreadableImage.
     """
     try:
         boxes = dict(boxes_of(meta_of(data)))
-        units = Budget(MOST_UNITS)
+        units = Budget(MAX_UNITS)
         items = _items(data, table_of(boxes, b"iloc"), boxes.get(b"idat", b""))
         coded = sum(_pixels(item, units) for item in items)
     except BROKEN:
         raise broken("avif") from None
     infos = boxes.get(b"iinf", b"")
     if EXIF in infos:
-        data = data.replace(infos, infos.replace(EXIF, NOTHING))
+        data = data.replace(infos, infos.replace(EXIF, IGNORED))
     return Container(b"".join([data[:8], b"avif", data[12:]]), coded=coded)
 
 
 class Budget:
-    """What may be spent. Raises IndexError when it is gone."""
+    """A limited amount. `spend` raises IndexError once it is used up."""
 
     def __init__(self, most: int) -> None:
         self._left = most
@@ -45,22 +45,22 @@ class Budget:
 
 
 def _items(data: bytes, iloc: bytes, idat: bytes) -> Iterator[bytes]:
-    """The content of each item. `iloc` lists where the parts of each lie, with numbers of 0, 4 or 8 bytes.
+    """Yield the content of each item. `iloc` lists the positions of its parts, in numbers of 0, 4 or 8 bytes.
 
-    Parts may overlap, and have no bytes in the list: their number and their size are bounded.
+    Parts may overlap, and entries may take no bytes in the list: so their number and total size are bounded.
     """
-    counts, copies = Budget(MOST_PARTS), Budget(MOST_COPIES * len(data))
+    counts, copies = Budget(MAX_PARTS), Budget(MAX_COPIES * len(data))
     version = iloc[0]
     sizes = iloc[4] >> 4, iloc[4] & 15, iloc[5] >> 4, iloc[5] & 15 if version in (1, 2) else 0
     of_offset, of_length, of_base, of_index = sizes
     numbers = Numbers(iloc, 6)
     count = numbers.read(2 if version < 2 else 4)
-    if count > MOST_ITEMS:
+    if count > MAX_ITEMS:
         raise IndexError("too many items")
     for _ in range(count):
         numbers.read(2 if version < 2 else 4)  # id
-        is_inside = version in (1, 2) and numbers.read(2) & 15 == 1  # lies in the box "idat"
-        numbers.read(2)  # which file: this one
+        is_inside = version in (1, 2) and numbers.read(2) & 15 == 1  # in the box "idat"
+        numbers.read(2)  # data reference: always this file
         base = numbers.read(of_base)
         parts = []
         for _ in range(numbers.read(2)):
@@ -75,7 +75,7 @@ def _items(data: bytes, iloc: bytes, idat: bytes) -> Iterator[bytes]:
 
 
 def _pixels(item: bytes, units: Budget) -> int:
-    """The pixels of the largest picture that the AV1 units of an item tell of. Items of other kinds have none."""
+    """Return the pixels of the largest picture in the AV1 units of an item. Other items have none."""
     position = most = 0
     while position < len(item) and not item[position] & 0x80:  # the first bit is always 0
         units.spend()
@@ -91,7 +91,7 @@ def _pixels(item: bytes, units: Budget) -> int:
 
 
 def _leb128(data: bytes, position: int) -> tuple[int, int]:
-    """A number in groups of seven bits, the lowest first, and the position after it."""
+    """Decode LEB128: groups of seven bits, lowest first. Return the number and the position after it."""
     number = 0
     for index, byte in enumerate(data[position : position + 8]):
         number |= (byte & 0x7F) << 7 * index
@@ -101,7 +101,7 @@ def _leb128(data: bytes, position: int) -> tuple[int, int]:
 
 
 def _largest_frame(header: bytes) -> int:
-    """The pixels of the largest frame that a sequence header (AV1, 5.5) allows."""
+    """Return the pixels of the largest frame that a sequence header (AV1, 5.5) allows."""
     bits = _Bits(header)
     bits.read(3)  # profile
     bits.read(1)  # still picture
@@ -117,7 +117,7 @@ def _skip_operating_points(bits: "_Bits") -> None:
     has_model, of_delay = 0, 0
     if bits.read(1):  # timing
         bits.read(64)
-        if bits.read(1):  # equal intervals: a number whose leading zeros tell its length
+        if bits.read(1):  # equal intervals: a number, with as many leading zeros as further bits
             zeros = next((index for index in range(32) if bits.read(1)), 32)
             bits.read(zeros)
         has_model = bits.read(1)
@@ -136,7 +136,7 @@ def _skip_operating_points(bits: "_Bits") -> None:
 
 
 class _Bits:
-    """Bits from the highest. Beyond the end there are zeros."""
+    """Reads bits, highest first. After the end, all bits are zero."""
 
     def __init__(self, data: bytes) -> None:
         self._number, self._left = int.from_bytes(data), 8 * len(data)

@@ -1,4 +1,4 @@
-"""BMP (Windows bitmap): a file header, an image header of many versions, masks or a palette, rows from below."""
+"""BMP (Windows bitmap): a file header, an image header in one of many versions, masks or a palette, and rows."""
 
 import struct
 
@@ -6,20 +6,20 @@ import numpy as np
 
 from flaskapp.images.containers.container import Container, broken
 
-FILE_HEADER, SMALLEST, WITH_ALPHA = 14, 40, 56  # bytes; the image header of version 3 has a mask of alpha
+FILE_HEADER, SMALLEST, WITH_ALPHA = 14, 40, 56  # bytes; the image header of version 3 has an alpha mask
 RUN_LENGTHS = (1, 2)  # compressions that Pillow decodes in Python, a pixel at a time
-SLOWNESS = 10  # a file of 30 kB, whose rows are mostly left out, could take Pillow four seconds
+SLOWNESS = 10  # Pillow could take four seconds for a file of 30 kB that skips most of its rows
 BIT_FIELDS, BIT_FIELDS_WITH_ALPHA = 3, 6
-MASKS = FILE_HEADER + SMALLEST  # where they are, within the image header or after it
+MASKS = FILE_HEADER + SMALLEST  # position of the masks, in the image header or after it
 USUAL = (0xFF0000, 0xFF00, 0xFF, 0xFF000000)  # masks of red, green, blue and alpha in 32 bits
 USUAL_IN_16_BITS = (0x7C00, 0x3E0, 0x1F, 0)
-ROWS = 256  # converted at once
+ROWS = 256  # rows converted at once
 
 
 def clean(data: bytes) -> Container:
-    """Bring pixels of bit fields to 8 bits a channel: Pillow knows few layouts of them, and no alpha in 16 bits.
+    """Convert pixels of bit fields to 8 bits per channel: Pillow reads few layouts, and no alpha in 16 bits.
 
-    Alpha that is 0 everywhere counts as absent: many programs leave it so. Raises UnreadableImage.
+    Alpha that is 0 everywhere is dropped: many programs do not set it. Raise UnreadableImage.
     """
     if len(data) < FILE_HEADER + SMALLEST or int.from_bytes(data[14:18], "little") < SMALLEST:
         return Container(data)
@@ -42,7 +42,7 @@ def clean(data: bytes) -> Container:
 
 
 def _channels(words: np.ndarray, masks: list[int]) -> np.ndarray:
-    """uint8 [height, width, 4] in blue, green, red and alpha."""
+    """Return uint8 [height, width, 4] in blue, green, red and alpha."""
     pixels = np.empty((*words.shape, 4), np.uint8)
     for place, mask in enumerate((masks[2], masks[1], masks[0], masks[3])):
         shift = (mask & -mask).bit_length() - 1 if mask else 0
@@ -54,7 +54,7 @@ def _channels(words: np.ndarray, masks: list[int]) -> np.ndarray:
 
 
 def _bmp(pixels: np.ndarray, height: int) -> bytes:
-    """A file of 32 bits, with alpha only where it shows something."""
+    """Return a file with 32 bits per pixel, with an alpha mask unless alpha is 0 everywhere."""
     size = 56
     masks = (*USUAL[:3], USUAL[3] if pixels[..., 3].any() else 0)
     head = struct.pack("<2sIHHI", b"BM", FILE_HEADER + size + pixels.nbytes, 0, 0, FILE_HEADER + size)

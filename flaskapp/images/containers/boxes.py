@@ -4,16 +4,16 @@ import struct
 from collections.abc import Iterator
 
 FULL = 4  # bytes of version and flags at the start of a full box
-MOST_BOXES = 10_000
-MAX_TABLE = 2**18  # bytes of a box that lists items, their properties or references; 1,000 tiles take 40 kB
+MAX_BOXES = 10_000
+MAX_TABLE = 2**18  # bytes of a box that lists items, properties or references; 1,000 tiles take 40 kB
 
-BROKEN = (StopIteration, KeyError, IndexError, struct.error)  # what reading a broken file raises
+BROKEN = (StopIteration, KeyError, IndexError, struct.error)  # errors while reading a broken file
 
 
 def boxes_of(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The kind and the content of each box. Raises IndexError after MOST_BOXES."""
+    """Yield the kind and the content of each box. Raise IndexError after MAX_BOXES."""
     position = 0
-    for _ in range(MOST_BOXES):
+    for _ in range(MAX_BOXES):
         if position + 8 > len(data):
             return
         size, kind = struct.unpack_from(">I4s", data, position)
@@ -29,19 +29,19 @@ def boxes_of(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def meta_of(data: bytes) -> bytes:
-    """The boxes that describe the items of a file."""
+    """Return the content of the box "meta", whose boxes describe the items of a file."""
     return next(content for kind, content in boxes_of(data) if kind == b"meta")[FULL:]
 
 
 def table_of(boxes: dict[bytes, bytes], kind: bytes) -> bytes:
-    """A box of numbers. Raises IndexError for one that would take seconds to read."""
+    """Return the content of a box of numbers. Raise IndexError if reading it would take seconds."""
     if len(boxes[kind]) > MAX_TABLE:
         raise IndexError("the table is too long")
     return boxes[kind]
 
 
 class Numbers:
-    """Unsigned integers of several sizes, one after the other."""
+    """Reads consecutive unsigned integers of several sizes."""
 
     def __init__(self, data: bytes, position: int) -> None:
         self._data, self._position = data, position

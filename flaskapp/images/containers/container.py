@@ -1,22 +1,24 @@
-"""A file that was cut down to what its pixels need."""
+"""A file that was reduced to the parts that its pixels need."""
 
 from dataclasses import dataclass
 
 from flaskapp.errors import UnreadableImage
 
-MAX_PROFILE = 4 * 2**20  # bytes of a colour profile; of a larger one no note is taken
-MAX_EXIF = 2**16  # bytes of EXIF data, as in a JPEG; Pillow writes it anew, in Python, for an image that it turns
+MAX_PROFILE = 4 * 2**20  # bytes of a colour profile; larger ones are ignored
+MAX_EXIF = 2**16  # bytes of EXIF data, as in JPEG; Pillow rewrites it, in Python, when it rotates an image
 
 
 @dataclass(frozen=True)
 class Container:
+    """The reduced file, and what the cost of decoding it depends on."""
+
     data: bytes
-    profile: bytes | None = None  # ICC, where `data` does not hold it any more
-    size: tuple[int, int] | None = None  # width and height in pixels, where they must be known before it is opened
-    extra: int = 0  # bytes that the decoder needs beside the pixels, at whatever scale they are read
-    slowness: int = 1  # how many times as long as another image of its size it takes to decode
-    coded: int = 0  # pixels that the decoder makes, where the file may call the image smaller
-    has_end: bool = True  # False: the mark at its end is missing, and may be all that is missing
+    profile: bytes | None = None  # ICC profile that was removed from `data`
+    size: tuple[int, int] | None = None  # width and height in pixels, if they must be checked before the file is opened
+    extra: int = 0  # bytes that the decoder needs besides the pixels, at any scale
+    slowness: int = 1  # decoding time relative to other images of the same size
+    coded: int = 0  # pixels that the decoder computes: these may be more than the image has
+    has_end: bool = True  # False: the end marker is missing, and pixels may be
 
 
 def broken(format: str) -> UnreadableImage:

@@ -1,4 +1,4 @@
-"""GIF (89a): a screen, then extensions and frames, each of sub-blocks of up to 255 bytes."""
+"""GIF (89a): a screen, then extensions and frames in sub-blocks of up to 255 bytes."""
 
 import re
 
@@ -10,13 +10,13 @@ EXTENSION, FRAME, END = b"!", b",", b";"
 BLOCK = re.compile(rb"[!,;]")
 GRAPHIC_CONTROL = 0xF9
 HAS_TABLE, HAS_TRANSPARENCY = 0x80, 1  # flags
-MOST_BLOCKS = 1_000_000  # before the first frame; 16 MiB of text are 66,000
+MAX_BLOCKS = 1_000_000  # sub-blocks before the first frame; 16 MiB of text are 66,000
 
 
 def clean(data: bytes) -> Container:
-    """Keep the palette, the first frame and which of its colours is transparent. Raises UnreadableImage.
+    """Keep the palette, the first frame and its transparent colour. Raise UnreadableImage.
 
-    The sub-blocks of comments and of other extensions are passed over here, each for a fraction of what Pillow takes.
+    Skipping the sub-blocks of comments and other extensions here takes a fraction of Pillow's time.
     """
     start = position = HEADER + _table(data, HEADER - 3)
     control, blocks = b"", 0
@@ -32,14 +32,14 @@ def clean(data: bytes) -> Container:
         while position < len(data) and (length := data[position]):
             position += length + 1
             blocks += 1
-            if blocks > MOST_BLOCKS:
-                raise UnreadableImage(f"the GIF has more than {MOST_BLOCKS} blocks before its first frame")
+            if blocks > MAX_BLOCKS:
+                raise UnreadableImage(f"the GIF has more than {MAX_BLOCKS} blocks before its first frame")
         position += 1
     raise broken("gif")
 
 
 def _table(data: bytes, flags: int) -> int:
-    """The bytes of the palette that the byte at `flags` tells of."""
+    """Return the bytes of the palette, by the flags at position `flags`."""
     if len(data) < HEADER:
         raise broken("gif")
     return 3 << ((data[flags] & 7) + 1) if data[flags] & HAS_TABLE else 0

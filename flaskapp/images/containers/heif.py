@@ -1,4 +1,4 @@
-"""HEIC: boxes (ISO 14496-12) whose items (ISO 23008-12) are pictures, or put together from others."""
+"""HEIC: boxes (ISO 14496-12) whose items (ISO 23008-12) are pictures, or derived from other items."""
 
 import struct
 from functools import cache
@@ -7,16 +7,16 @@ from flaskapp.images.containers.boxes import BROKEN, FULL, Numbers, boxes_of, me
 from flaskapp.images.containers.container import Container, broken
 
 DERIVED_FROM, AUXILIARY_TO = b"dimg", b"auxl"  # kinds of references
-DEEPEST = 4  # a grid of pictures that are turned is 2 deep
+MAX_DEPTH = 4  # of derived items; a grid of rotated pictures has 2
 
 References = dict[bytes, list[tuple[int, list[int]]]]
 
 
 def clean(data: bytes) -> Container:
-    """Find out how many pixels are decoded for its image and its alpha, by the sizes of their parts.
+    """Count the pixels that are decoded for the image and its alpha, by the sizes of their parts.
 
-    A grid or an overlay may name one large picture thousands of times; libheif decodes it each time, and only sees to
-    it that no picture is larger than its size in the file. Raises UnreadableImage.
+    A grid or overlay may refer to one large picture thousands of times, and libheif decodes it each time. libheif only
+    checks that no picture is larger than its size in the boxes. Raise UnreadableImage.
     """
     try:
         boxes = dict(boxes_of(meta_of(data)))
@@ -28,7 +28,7 @@ def clean(data: bytes) -> Container:
 
         @cache
         def cost(item: int, depth: int) -> int:
-            if depth > DEEPEST:
+            if depth > MAX_DEPTH:
                 raise broken("heif")
             if item not in parts:
                 return areas.get(item, 0)
@@ -40,14 +40,14 @@ def clean(data: bytes) -> Container:
 
 
 def _areas(properties: dict[bytes, bytes]) -> dict[int, int]:
-    """The pixels of each item, by the size that is associated with it."""
+    """Return the pixels of each item, by its associated size."""
     sizes = [
         struct.unpack_from(">2I", content, FULL) if kind == b"ispe" else None
         for kind, content in boxes_of(properties[b"ipco"])
     ]
     association = table_of(properties, b"ipma")
     of_id, of_index = 4 if association[0] else 2, 2 if association[3] & 1 else 1
-    essential = 1 << (8 * of_index - 1)  # a flag beside the index
+    essential = 1 << (8 * of_index - 1)  # flag in the same number as the index
     numbers, areas = Numbers(association, FULL), {}
     for _ in range(numbers.read(4)):
         item = numbers.read(of_id)
@@ -60,7 +60,7 @@ def _areas(properties: dict[bytes, bytes]) -> dict[int, int]:
 
 
 def _references(iref: bytes) -> References:
-    """For each kind of reference: from which item to which."""
+    """Return the references of each kind: an item, and the items that it refers to."""
     of_id = 4 if iref[0] else 2
     references: References = {}
     for kind, content in boxes_of(iref[FULL:]):

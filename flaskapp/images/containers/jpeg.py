@@ -1,11 +1,11 @@
-"""JPEG (ITU T.81): segments up to the first scan, then scans of entropy-coded data with segments between them."""
+"""JPEG (ITU T.81): segments, then scans of entropy-coded data with segments between them."""
 
 import re
 
 from flaskapp.errors import UnreadableImage, UnsupportedImageFormat
 from flaskapp.images.containers.container import MAX_PROFILE, Container, broken
 
-# A marker that is neither a stuffed zero nor a restart marker.
+# A marker: neither a stuffed zero nor a restart marker.
 MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 SOI, EOI, SOS, COM = 0xD8, 0xD9, 0xDA, 0xFE
 FRAMES = (0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)  # SOF
@@ -14,25 +14,25 @@ ARITHMETIC = (0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)
 APP0, APP1, APP2, APP14, APP15 = 0xE0, 0xE1, 0xE2, 0xEE, 0xEF
 EXIF, ICC = b"Exif\0\0", b"ICC_PROFILE\0"
 
-MOST_SEGMENTS = 4096  # a camera writes some dozens; Pillow reads each in Python
+MAX_SEGMENTS = 4096  # a camera writes some dozens; Pillow parses each in Python
 
-# Each scan visits all blocks, even if it holds nothing for them: 100 scans of 49 megapixels take a second. Encoders
-# write about ten. libtiff has the same bound; libjpeg, which cannot be interrupted within a scan, has none.
-MOST_SCANS = 100
-MOST_SCANS_OF_SEQUENTIAL = 4  # one for each component
+# Each scan visits all blocks, even if it has no data for them: 100 scans of 49 megapixels take a second. Encoders write
+# about ten. libtiff has the same bound; libjpeg has none, and cannot be interrupted within a scan.
+MAX_SCANS = 100
+MAX_SCANS_OF_SEQUENTIAL = 4  # one for each component
 
 BYTES_OF_COEFFICIENT = 2
 
 
 def clean(data: bytes) -> Container:
-    """Keep the tables, the frame and the scans, the EXIF data and the colour profile.
+    """Keep the tables, the frame, the scans, the EXIF data and the colour profile.
 
-    Drops comments, previews, XMP, and what follows the end. Raises UnreadableImage, and UnsupportedImageFormat for
-    arithmetic coding, which browsers do not read either: it would take ten times as long.
+    Drop comments, previews, XMP, and data after the end. Raise UnreadableImage, and UnsupportedImageFormat for
+    arithmetic coding, which takes ten times as long and which browsers do not read.
     """
     kept, profile = [data[:2]], []
     position, frame, has_exif = 2, b"", False
-    for _ in range(MOST_SEGMENTS):
+    for _ in range(MAX_SEGMENTS):
         code, start, position = _next(data, position)
         if code == SOS:
             break
@@ -54,10 +54,10 @@ def clean(data: bytes) -> Container:
         elif code in (APP0, APP14) or not (APP0 <= code <= APP15 or code == COM):
             kept.append(data[start:position])
     else:
-        raise UnreadableImage(f"the JPEG has more than {MOST_SEGMENTS} segments")
+        raise UnreadableImage(f"the JPEG has more than {MAX_SEGMENTS} segments")
     if len(frame) < 7:
         raise broken("jpeg")
-    end = _end_of_scans(data, start, MOST_SCANS if frame[0] == PROGRESSIVE else MOST_SCANS_OF_SEQUENTIAL)
+    end = _end_of_scans(data, start, MAX_SCANS if frame[0] == PROGRESSIVE else MAX_SCANS_OF_SEQUENTIAL)
     scans = data[start:end] if end is not None else data[start:].removesuffix(b"\xff") + b"\xff\xd9"
     kept.append(scans)
     return Container(
@@ -69,7 +69,7 @@ def clean(data: bytes) -> Container:
 
 
 def _next(data: bytes, position: int) -> tuple[int, int, int]:
-    """The next marker's code, where it starts, and where it ends."""
+    """Return the next marker's code, start and end."""
     match = MARKER.search(data, position)
     if match is None:
         raise broken("jpeg")
@@ -84,9 +84,9 @@ def _content(data: bytes, position: int) -> bytes:
 
 
 def _end_of_scans(data: bytes, position: int, most: int) -> int | None:
-    """The position after the end marker, or None if there is none. `position` is that of the first scan's marker."""
+    """Return the position after the end marker, or None if it is missing. `position` is the first scan's marker."""
     scans = 0
-    for _ in range(MOST_SEGMENTS):
+    for _ in range(MAX_SEGMENTS):
         match = MARKER.search(data, position)
         if match is None:
             return None
@@ -100,11 +100,11 @@ def _end_of_scans(data: bytes, position: int, most: int) -> int | None:
             if scans > most:
                 raise UnreadableImage(f"the JPEG has more than {most} scans")
         position += int.from_bytes(data[position : position + 2])
-    raise UnreadableImage(f"the JPEG has more than {MOST_SEGMENTS} segments")
+    raise UnreadableImage(f"the JPEG has more than {MAX_SEGMENTS} segments")
 
 
 def _bytes_of_coefficients(frame: bytes) -> int:
-    """A progressive JPEG is decoded only when all coefficients of all its components are in memory."""
+    """Return the bytes of all coefficients, which a decoder of a progressive JPEG keeps in memory."""
     height, width = int.from_bytes(frame[2:4]), int.from_bytes(frame[4:6])
     factors = [(each >> 4, each & 15) for each in frame[8::3]]  # horizontal, vertical
     widest, highest = (max([1, *sides]) for sides in zip(*factors, strict=True)) if factors else (1, 1)
@@ -113,7 +113,7 @@ def _bytes_of_coefficients(frame: bytes) -> int:
 
 
 def _join(segments: list[bytes]) -> bytes | None:
-    """A profile of several segments: each has its number, and how many there are."""
+    """Join the segments of a profile. Each has its number and the count of segments."""
     head = len(ICC) + 2
     segments = sorted(each for each in segments if len(each) > head)
     if not segments or segments[0][head - 1] != len(segments) or sum(map(len, segments)) > MAX_PROFILE:

@@ -1,4 +1,4 @@
-"""PNG (W3C): chunks, each with its length, kind, content and checksum."""
+"""PNG (W3C): chunks of length, kind, content and checksum."""
 
 import struct
 import zlib
@@ -8,17 +8,17 @@ from flaskapp.errors import UnreadableImage
 from flaskapp.images.containers.container import MAX_EXIF, MAX_PROFILE, Container, broken
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-MOST_CHUNKS = 100_000  # 16 MiB in chunks of 168 bytes
+MAX_CHUNKS = 100_000  # 16 MiB in chunks of 168 bytes
 GREY, COLOUR = 0, 2  # colour types
 HEADER = struct.Struct(">2I5B")
-LONGEST = {b"tRNS": 2**8, b"eXIf": MAX_EXIF}  # bytes; of transparency one for each colour of a palette
+LONGEST = {b"tRNS": 2**8, b"eXIf": MAX_EXIF}  # most bytes of a chunk; transparency has one for each colour of a palette
 
 
 def clean(data: bytes) -> Container:
     """Keep the header, the palette, the pixels, the transparency, the EXIF data and the colour profile.
 
-    Text, however long, and the frames of an animation are dropped. An ancillary chunk that is too long, or with a wrong
-    checksum, counts as missing, as in libpng. Raises UnreadableImage.
+    Drop text and the frames of an animation. As in libpng, an ancillary chunk that is too long or has a wrong checksum
+    counts as missing. Raise UnreadableImage.
     """
     chunks: dict[bytes, bytes] = {}
     pixels = []
@@ -26,7 +26,7 @@ def clean(data: bytes) -> Container:
         if kind == b"IEND":
             break
         if kind == b"IDAT":
-            pixels.append(content)  # a wrong checksum is left to zlib's own
+            pixels.append(content)  # zlib's own checksum covers the pixels
         elif is_right:
             chunks.setdefault(kind, content)
         elif kind in (b"IHDR", b"PLTE"):
@@ -39,7 +39,7 @@ def clean(data: bytes) -> Container:
         if kind in chunks and len(chunks[kind]) <= LONGEST.get(kind, len(data)):
             content = _scaled(chunks[kind], header) if kind == b"tRNS" else chunks[kind]
             kept.append(to_chunk(kind, content))
-    # Pillow goes from one chunk of pixels to the next in Python: one is faster than thousands.
+    # Pillow reads chunks in Python: one chunk of pixels is faster than thousands.
     kept += [to_chunk(b"IDAT", b"".join(pixels)), to_chunk(b"IEND", b"")]
     return Container(b"".join(kept), profile=_inflate(chunks.get(b"iCCP", b"")))
 
@@ -50,9 +50,9 @@ def to_chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
-    """Each chunk's kind, its content, and whether its checksum is right; of the last one what there is."""
+    """Yield each chunk's kind, content, and whether its checksum is right. The last one may be truncated."""
     position = len(SIGNATURE)
-    for _ in range(MOST_CHUNKS):
+    for _ in range(MAX_CHUNKS):
         if position + 8 > len(data):
             return
         length, kind = struct.unpack_from(">I4s", data, position)
@@ -61,13 +61,13 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
         is_right = kind == b"IDAT" or checksum == struct.pack(">I", zlib.crc32(content, zlib.crc32(kind)))
         yield kind, content, is_right
         position += 12 + length
-    raise UnreadableImage(f"the PNG has more than {MOST_CHUNKS} chunks")
+    raise UnreadableImage(f"the PNG has more than {MAX_CHUNKS} chunks")
 
 
 def _scaled(transparent: bytes, header: bytes) -> bytes:
-    """The transparent colour in the 8 bits to which Pillow brings such samples, but not this colour.
+    """Convert the transparent colour to 8 bits: Pillow converts the samples to 8 bits, but not this colour.
 
-    Pillow keeps the high byte of 16-bit colours: all colours with that high byte become transparent.
+    Pillow keeps the high byte of 16-bit samples: all colours with the same high bytes become transparent.
     """
     _, _, depth, colour_type, *_ = HEADER.unpack(header)
     samples = [sample for (sample,) in struct.iter_unpack(">H", transparent[: len(transparent) // 2 * 2])]
@@ -82,7 +82,7 @@ def _scaled(transparent: bytes, header: bytes) -> bytes:
 
 
 def _inflate(content: bytes) -> bytes | None:
-    """The profile of an iCCP chunk: its name, a zero, the method (0) and what zlib made of it."""
+    """Return the profile of an iCCP chunk: a name, a zero, the method (0) and the zlib-compressed profile."""
     compressed = content.partition(b"\0")[2][1:]
     inflating = zlib.decompressobj()
     try:

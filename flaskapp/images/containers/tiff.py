@@ -1,4 +1,4 @@
-"""TIFF 6: a directory of tags, which lies anywhere in the file."""
+"""TIFF 6: a directory of tags, anywhere in the file."""
 
 import struct
 
@@ -12,18 +12,18 @@ SUBFILE, SUB_DIRECTORIES, DNG_VERSION = 254, 330, 50706
 SHORT, LONG = 3, 4  # types of a value
 ENTRY = 12  # bytes
 
-# None, CCITT, LZW, JPEG, Deflate, PackBits. The others are rare, and take memory as the file says (LZMA, Zstandard).
-# libtiff itself reads no more than 100 scans of a JPEG.
+# None, CCITT, LZW, JPEG, Deflate, PackBits. The others are rare, and some decoders (LZMA, Zstandard) allocate as much
+# memory as the file says. libtiff itself reads at most 100 scans of a JPEG.
 COMPRESSIONS = (1, 2, 3, 4, 5, 7, 8, 32773, 32946)
-MOST_PARTS = 100_000  # strips or tiles; Pillow makes a list of them in Python
-LARGE_TILE = 2**22  # pixels; libtiff takes memory for a whole tile, however small the image
+MAX_PARTS = 100_000  # strips or tiles; Pillow lists them in Python
+LARGE_TILE = 2**22  # pixels; libtiff allocates a whole tile even for a smaller image
 
 
 def clean(data: bytes) -> Container:
-    """Only look at the first directory, and bound its cost.
+    """Check the first directory, and bound the cost of its image.
 
-    Raises UnreadableImage, and UnsupportedImageFormat for raw photographs (whose first image is a preview) and for
-    compressions that are not read.
+    Raise UnreadableImage, and UnsupportedImageFormat for raw photographs (their first image is a preview) and for other
+    compressions.
     """
     tags = _tags(data)
     width, height = (tags.get(tag, (0, 0))[1] for tag in (WIDTH, HEIGHT))
@@ -34,18 +34,18 @@ def clean(data: bytes) -> Container:
     if (compression := tags.get(COMPRESSION, (1, 1))[1]) not in COMPRESSIONS:
         raise refusal(f"a TIFF of compression {compression}")
     parts = max(tags.get(tag, (0, 0))[0] for tag in (STRIPS, TILES))
-    if parts > MOST_PARTS:
-        raise UnreadableImage(f"the TIFF has more than {MOST_PARTS} strips")
+    if parts > MAX_PARTS:
+        raise UnreadableImage(f"the TIFF has more than {MAX_PARTS} strips")
     tile = tags.get(TILE_WIDTH, (1, 1))[1] * tags.get(TILE_HEIGHT, (1, 1))[1]
     if tile > max(LARGE_TILE, 2 * width * height):
         raise UnreadableImage("the TIFF has tiles that are larger than the image")
     samples = tags.get(SAMPLES, (1, 1))[1]
-    bits = tags[BITS][1] if BITS in tags and tags[BITS][0] == 1 else 16  # of several values: those that cost more
+    bits = tags[BITS][1] if BITS in tags and tags[BITS][0] == 1 else 16  # several values: assume 16
     return Container(data, size=(width, height), extra=max(width * height, tile) * samples * bits // 8)
 
 
 def _tags(data: bytes) -> dict[int, tuple[int, int]]:
-    """How many values each tag of the first directory has, and the first, if there is one that is short or long."""
+    """Return each tag's number of values, and its value if it is a single SHORT or LONG, else 0."""
     order = "<" if data[:2] == b"II" else ">"
     try:
         (start,) = struct.unpack_from(f"{order}I", data, 4)

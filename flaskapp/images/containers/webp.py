@@ -7,7 +7,7 @@ START_OF_LOSSY, START_OF_LOSSLESS = b"\x9d\x01\x2a", 0x2F
 
 
 def clean(data: bytes) -> Container:
-    """Only find its size: Pillow takes memory for all pixels as soon as it opens the file. Raises UnreadableImage."""
+    """Read the size: Pillow allocates memory for all pixels when it opens the file. Raise UnreadableImage."""
     kind = data[12:16]
     if len(data) < 30:
         raise broken("webp")
