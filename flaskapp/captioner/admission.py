@@ -57,7 +57,7 @@ class Pace:
         self._began = None
 
     def end(self, cores: int) -> None:
-        """Record the batch, which ran on so many cores."""
+        """Record the batch, which ran on `cores`."""
         if self._began is None:
             return
         if self._is_warm:

@@ -9,7 +9,6 @@ A request is rejected immediately when the queue is full or its deadline would b
 deadline passes or its client disconnects.
 """
 
-import logging
 import math
 import threading
 import time
@@ -26,8 +25,6 @@ from flaskapp.captioner.runner import CLIENT_LEFT, Engine
 from flaskapp.captioner.work_item import WorkItem, record_timings
 from flaskapp.errors import ClientLeft, DeadlineExceeded
 from flaskapp.timings import Timings
-
-log = logging.getLogger(__name__)
 
 QUIET_PERIOD = 60.0  # seconds without interactive requests, after which background items fill whole batches
 POLL_INTERVAL = 0.5  # seconds between two checks for a disconnected client

@@ -14,10 +14,8 @@ from flaskapp.errors import CaptionFailed, ClientLeft, FlaskappError
 log = logging.getLogger(__name__)
 
 CLIENT_LEFT = "the client disconnected"
-STALL_FACTOR = (
-    4  # a step has stalled when it takes this many times as long as the slowest step so far, per unit of work
-)
-MIN_STALL = 5.0  # seconds: a shorter step has never stalled
+STALL_FACTOR = 4  # a step has stalled at this multiple of the slowest step so far, per unit of work
+MIN_STALL = 5.0  # least seconds of a stalled step
 
 
 class Engine(Protocol):
@@ -210,7 +208,7 @@ class Runner:
 
 
 def _tokens(items: Collection[WorkItem]) -> int:
-    """Return the most tokens of a step: the first step takes the whole prompts."""
+    """Return the most tokens of a step: those of the prefill, which takes whole prompts."""
     return sum(item.generation.rows * len(item.generation.prompt_ids) for item in items)
 
 

@@ -165,7 +165,8 @@ class Captioner(ModelLoader):
         `deadline` is in seconds from now, by default the configured one. With math.inf, the request is neither rejected
         nor timed out. `timings` receives the seconds of each stage. `on_text` is called with the final words so far
         while one caption of one image is generated without beam search; it runs in the model's thread and must not
-        block. `digests` are the SHA-256 of the images' files: if the captions are cached, no image is decoded.
+        block. `digests` are the SHA-256 of the images' files: no image is decoded if its captions are cached, or if an
+        equal request is running.
 
         Returns `num_return_sequences` captions for each image, best first.
         Raises InvalidGeneration for settings beyond the model, CaptionerUnavailable without a model, TooBusy,
