@@ -1,8 +1,10 @@
 """Saved logins: one row a user, the password as an argon2id hash, in SQLite or any database that SQLAlchemy speaks."""
 
+import logging
 import time
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
 
 from sqlalchemy import Float, String, delete, func, or_, select
 from sqlalchemy.exc import IntegrityError
@@ -10,8 +12,10 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from flaskapp import passwords
 from flaskapp.database import Base, Database
-from flaskapp.errors import UnknownUsername, UsernameTaken, WrongPassword
+from flaskapp.errors import DatabaseUnavailable, UnknownUsername, UsernameTaken, WrongPassword
 from flaskapp.login_cache import LoginCache
+
+log = logging.getLogger(__name__)
 
 MAX_USERNAME = 150  # characters
 MAX_PASSWORD = 1024  # characters
@@ -154,6 +158,27 @@ class Accounts:
     def close(self) -> None:
         """Close the pooled connections."""
         self._database.close()
+
+
+def warn_of_unvetted(config: Mapping[str, Any], accounts: Accounts) -> None:
+    """Log a warning if logins are required and registration is closed, but clients registered logins before."""
+    if not config["REQUIRE_LOGIN"] or config["REGISTRATION"] != "closed":
+        return
+    try:
+        registered, unknown, since = accounts.unvetted()
+    except DatabaseUnavailable:
+        log.warning("Registered logins could not be counted: the database cannot be used at the moment")
+        return
+    if not registered + unknown:
+        return
+    when = "" if since is None else f" The first was saved at {datetime.fromtimestamp(since, UTC):%Y-%m-%d %H:%M} UTC."
+    log.warning(
+        "%d saved logins were registered while registration was open, and %d are of unknown origin."
+        " All of them are let in.%s See them with `flask --app wsgi users list`. Remove them with"
+        " `flask --app wsgi users remove --registered` and `--unknown`. Keep one by giving it a password with"
+        " `flask --app wsgi users add --replace NAME`",
+        registered, unknown, when,
+    )  # fmt: skip
 
 
 def _find(session: Session, username: str) -> Login:

@@ -1,16 +1,13 @@
 """One database behind a URL: its connections, its transactions, and the schema that it is brought to on first use."""
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 from typing import Any, cast
 
 from sqlalchemy import (
-    URL,
     Connection,
     CursorResult,
     Delete,
@@ -23,7 +20,7 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Session
 
@@ -35,7 +32,6 @@ log = logging.getLogger(__name__)
 BUSY_TIMEOUT = 4.0  # seconds that a call waits for a lock, for a server, or for a connection of the pool
 POOL = 16  # connections; a call has one while it asks the database, not while it does something else
 SILENT = 10  # seconds after which the server gives up a client that fell silent, and takes its locks from it
-WAL_PAUSE = 0.05  # seconds between two tries to switch an SQLite file to WAL
 MIGRATING = 0x666C61736B  # any number: the key of PostgreSQL's lock
 
 
@@ -100,8 +96,8 @@ class Database:
         if self._file_is_ready or self.engine.dialect.name != "sqlite":
             return
         with self._file_lock:
-            _make_file(self.engine.url)
-        _use_wal(self.engine)
+            sqlite.make_file(self.engine.url)
+        sqlite.use_wal(self.engine, BUSY_TIMEOUT)
         self._file_is_ready = True
 
 
@@ -152,34 +148,3 @@ def _create_engine(database_url: str) -> Engine:
     if url.get_backend_name() == "postgresql":
         postgresql.limit(engine, BUSY_TIMEOUT, SILENT)
     return engine
-
-
-def _make_file(url: URL) -> None:
-    """Make an SQLite file that no other user can read; SQLite gives its journal the same mode.
-
-    One that exists is left alone: closing it would drop the locks that SQLite has on it in this process.
-    """
-    if url.database and not url.database.startswith("file:"):
-        path = Path(url.database)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileExistsError):
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-
-
-def _use_wal(engine: Engine) -> None:
-    """Switch an SQLite file to WAL, so that readers and the writer do not block each other. The file keeps the mode.
-
-    Retried, because SQLite ignores its busy timeout when several processes switch at once.
-    """
-    until = time.monotonic() + BUSY_TIMEOUT
-    while True:
-        try:
-            with engine.connect() as connection:
-                mode = connection.exec_driver_sql("PRAGMA journal_mode = WAL").scalar()
-            break
-        except OperationalError as error:
-            if "locked" not in str(error.orig) or time.monotonic() >= until:
-                raise
-        time.sleep(WAL_PAUSE)
-    if mode != "wal":
-        log.warning("The SQLite file cannot be switched to WAL: readers and the writer block each other")

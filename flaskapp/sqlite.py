@@ -1,14 +1,26 @@
-"""SQLite's own: calls that may wait for a lock or for the disk are made in threads, where gevent would have to wait."""
+"""SQLite: its file, and connections that wait for locks and for the disk in threads, so that gevent goes on."""
 
+import logging
+import os
 import sqlite3
+import time
 from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
+
+from sqlalchemy import URL, Engine
+from sqlalchemy.exc import OperationalError
 
 from flaskapp.threads import Threads
 
-MOST = 64  # threads: more than connections, or those that wait for a lock would keep from a thread the one that has it
+log = logging.getLogger(__name__)
 
-_threads = Threads(MOST)
+WAL_RETRY_INTERVAL = 0.05  # seconds
+# More than connections: otherwise calls that wait for a lock could take all threads from the call that releases it.
+MAX_THREADS = 64
+
+_threads = Threads(MAX_THREADS)
 
 
 class Cursor(sqlite3.Cursor):
@@ -32,3 +44,34 @@ class Connection(sqlite3.Connection):
 
     def rollback(self) -> None:
         _threads.run(super().rollback)
+
+
+def make_file(url: URL) -> None:
+    """Make an SQLite file that no other user can read; SQLite gives its journal the same mode.
+
+    An existing file is not opened: closing it would drop the locks that SQLite holds on it in this process.
+    """
+    if url.database and not url.database.startswith("file:"):
+        path = Path(url.database)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+
+
+def use_wal(engine: Engine, timeout: float) -> None:
+    """Switch an SQLite file to WAL, so that readers and the writer do not block each other. The file keeps the mode.
+
+    Retry for `timeout` seconds: SQLite ignores its own busy timeout when several processes switch at once.
+    """
+    until = time.monotonic() + timeout
+    while True:
+        try:
+            with engine.connect() as connection:
+                mode = connection.exec_driver_sql("PRAGMA journal_mode = WAL").scalar()
+            break
+        except OperationalError as error:
+            if "locked" not in str(error.orig) or time.monotonic() >= until:
+                raise
+        time.sleep(WAL_RETRY_INTERVAL)
+    if mode != "wal":
+        log.warning("The SQLite file cannot be switched to WAL: readers and the writer block each other")

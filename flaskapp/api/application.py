@@ -1,18 +1,20 @@
-"""The class of the application: Flask without the parts that cost time and are not used here."""
+"""Flask's application and request classes, without unused features that cost time."""
 
+import io
 from collections.abc import Callable
-from typing import Any
+from typing import IO, Any, cast
 
 import flask
 from flask.sessions import NullSession, SessionInterface, SessionMixin
 from werkzeug.exceptions import NotFound
 from werkzeug.routing import MapAdapter
 
-from flaskapp.api.request import Request
+from flaskapp import timings
+from flaskapp.api.forms import FormParser
 
 
 class NoSessions(SessionInterface):
-    """There are no cookies, and so nothing to look for in a request, or to save."""
+    """No sessions: this server sets no cookies."""
 
     _session = NullSession()
 
@@ -20,14 +22,23 @@ class NoSessions(SessionInterface):
         return self._session
 
 
-def refuse_other_spellings() -> None:
-    """Answer 404 to `//metrics`, which Werkzeug takes for `/metrics`: a proxy's rule for that does not.
+class Request(flask.Request):
+    """A request with timings. Its uploaded files stay in memory, as its body does: a full disk fails no upload."""
 
-    Also to `/captionsmetrics` under the prefix `/captions`: gunicorn leaves `metrics` of it.
-    """
-    path = flask.request.environ["PATH_INFO"]
-    if "//" in path or (path and path[0] != "/"):
-        raise NotFound
+    form_data_parser_class = FormParser
+
+    def __init__(self, environ: dict[str, Any], populate_request: bool = True, shallow: bool = False) -> None:
+        super().__init__(environ, populate_request, shallow)
+        self.timings = timings.begin(environ)
+
+    def _get_file_stream(
+        self,
+        total_content_length: int | None,
+        content_type: str | None,
+        filename: str | None = None,
+        content_length: int | None = None,
+    ) -> IO[bytes]:
+        return io.BytesIO()
 
 
 class Application(flask.Flask):
@@ -37,8 +48,8 @@ class Application(flask.Flask):
     def create_url_adapter(self, request: flask.Request | None) -> MapAdapter | None:
         """Match each path as if it ended in a slash.
 
-        Without it Werkzeug's matcher finds the rule of `/caption/` for `/caption`, but not which methods it has: what
-        should be a 405 is a 404 (`StateMachineMatcher.match` in Werkzeug 3.1.9).
+        Otherwise Werkzeug matches `/caption` to the rule of `/caption/` but does not find its methods, and answers 404
+        in place of 405 (`StateMachineMatcher.match` in Werkzeug 3.1.9).
         """
         adapter = super().create_url_adapter(request)
         if adapter is not None and not adapter.path_info.endswith("/"):
@@ -46,5 +57,21 @@ class Application(flask.Flask):
         return adapter
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        """No view is a coroutine: Flask and flask-smorest need not look at each of its decorators, at each call."""
+        """Return the view itself: none is a coroutine, so Flask need not inspect each one at each call."""
         return func
+
+
+def current_request() -> Request:
+    """Return the request itself: each attribute of Flask's proxy would cost another lookup."""
+    return cast(Request, flask.request._get_current_object())  # type: ignore[attr-defined]
+
+
+def reject_ambiguous_paths() -> None:
+    """Answer 404 to paths that Werkzeug and a proxy understand differently, so that no proxy's rule is bypassed.
+
+    Werkzeug takes `//metrics` for `/metrics`. Under the prefix `/captions`, gunicorn shortens `/captionsmetrics` to
+    `metrics`.
+    """
+    path = flask.request.environ["PATH_INFO"]
+    if "//" in path or (path and path[0] != "/"):
+        raise NotFound

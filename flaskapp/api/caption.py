@@ -1,23 +1,21 @@
 """Caption images."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 
 import marshmallow as ma
-from flask import request
 from marshmallow import ValidationError, post_load, validate
 
 from flaskapp.api import image_quota
-from flaskapp.api.blueprint import form_or_json
 from flaskapp.api.cv_model import FILE
 from flaskapp.api.describe import describe, describe_readable, warning
+from flaskapp.api.errors import validation_errors
 from flaskapp.api.fields import EarlyStopping, Flag, FormFlag, JSONPart, NullIsUnset, Number, Text, WholeNumber
 from flaskapp.api.image_fields import Base64Images, ImageFile, ImageFiles, UnreadableFile, UploadedImage
 from flaskapp.api.protected import ProtectedBlueprint
 from flaskapp.api.status import OK, Status
-from flaskapp.api.unprocessable import refusing
 from flaskapp.captioner import GenerationSettings, captioner
 from flaskapp.captioner.admission import BUSY
 from flaskapp.captioner.generation import MAX_BEAMS, MAX_LENGTH, MAX_PROMPT, Caption
@@ -179,17 +177,7 @@ blp = ProtectedBlueprint("caption", __name__, description="The captioner")
 
 
 @blp.route("/caption/", methods=["POST"])
-@blp.doc(
-    requestBody={
-        "content": {
-            "multipart/form-data": {
-                "encoding": {"data": {"contentType": IMAGE_TYPES}, "config": {"contentType": "application/json"}}
-            },
-            "application/json": {"schema": CaptionBody},
-        }
-    }
-)
-@blp.arguments(CaptionForm, location="form_or_json", as_kwargs=True)
+@blp.form(CaptionForm, json_schema=CaptionBody, content_types={"data": IMAGE_TYPES, "config": "application/json"})
 @blp.response(200, CaptionAnswer, headers=image_quota.HEADERS)
 @blp.errors(
     HTTPStatus.BAD_REQUEST,
@@ -211,25 +199,31 @@ def caption(
     As a form with files, or as JSON with files in base64.
     """
     settings = config if prompt is None else replace(config, prompt=prompt)
-    images = [upload.image for upload in data if isinstance(upload, UploadedImage)]
-    location = form_or_json(request)
-    described: Sequence[list[Caption] | UnreadableImage]
-    with refusing("config", location=location, beside=() if prompt is None else ("prompt",)):
-        if is_partial:
-            described = describe_readable(images, settings)
-        else:
-            described = describe(images, settings, lambda index: refusing("data", index, location=location))
-    outcomes = iter(described)
+    with validation_errors("config", top_level=() if prompt is None else ("prompt",)):
+        outcomes = _describe_uploads(data, settings, is_partial)
     results = [
-        _result(upload.filename, next(outcomes) if isinstance(upload, UploadedImage) else upload.error, settings.scores)
-        for upload in data
+        _result(upload.filename, outcome, settings.scores) for upload, outcome in zip(data, outcomes, strict=True)
     ]
     best = next(iter(results[0].get("captions", [])), None)
     return OK | {"model": captioner.name, "caption": best, "results": results} | warning()
 
 
-def _result(filename: str, outcome: list[Caption] | UnreadableImage | str, with_scores: bool) -> dict[str, Any]:
-    """The captions of a file, or what is wrong with it."""
+Outcome = list[Caption] | UnreadableImage | str  # the captions of a file, or its error
+
+
+def _describe_uploads(
+    uploads: list[UploadedImage | UnreadableFile], settings: GenerationSettings, is_partial: bool
+) -> list[Outcome]:
+    images = [upload.image for upload in uploads if isinstance(upload, UploadedImage)]
+    outcomes: Iterator[list[Caption] | UnreadableImage]
+    if is_partial:
+        outcomes = iter(describe_readable(images, settings))
+    else:
+        outcomes = iter(describe(images, settings, lambda index: validation_errors("data", index)))
+    return [next(outcomes) if isinstance(upload, UploadedImage) else upload.error for upload in uploads]
+
+
+def _result(filename: str, outcome: Outcome, with_scores: bool) -> dict[str, Any]:
     if not isinstance(outcome, list):
         return {"input": filename, "error": str(outcome)}
     result: dict[str, Any] = {"input": filename, "captions": [caption.text for caption in outcome]}

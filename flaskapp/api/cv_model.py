@@ -1,19 +1,19 @@
 """Resize an image."""
 
 import io
-from collections.abc import Callable
 from http import HTTPStatus
+from typing import NamedTuple
 
 import marshmallow as ma
-from flask import Response, after_this_request, request, send_file
+from flask import Response, send_file
 from marshmallow import validate
 
 from flaskapp import images
+from flaskapp.api.application import current_request
+from flaskapp.api.errors import validation_errors
 from flaskapp.api.fields import Side, Text
 from flaskapp.api.image_fields import ImageFile, UploadedImage
 from flaskapp.api.protected import ProtectedBlueprint
-from flaskapp.api.request_metrics import timings_of_request
-from flaskapp.api.unprocessable import refusing
 from flaskapp.serving import client_disconnect
 
 FILE = {"description": f"A {images.FORMATS} file (of an animation the first frame)"}
@@ -43,7 +43,7 @@ blp = ProtectedBlueprint("cv_model", __name__, description="The vision model")
 
 
 @blp.route("/cv_model/", methods=["POST"])
-@blp.arguments(ResizeForm, location="multipart", as_kwargs=True)
+@blp.form(ResizeForm)
 @blp.arguments(ResizeQuery, location="query", as_kwargs=True)
 @blp.file("The resized image, as an attachment", [f"image/{format}" for format in images.ENDINGS], HEADERS)
 @blp.errors(
@@ -58,22 +58,27 @@ def resize(data: UploadedImage, h: int, w: int, format: str | None = None) -> Re
 
     Transparency is kept in PNG and WebP, and laid over white in JPEG. 16-bit images come out with 8 bits.
     """
-    timings = timings_of_request()
-    decoded = data.image.decoded(for_side=max(h, w), has_left=client_disconnect.watch(request.environ))
-    with refusing("data"), timings.entering("decode", decoded) as picture:
+    with validation_errors("data"):
+        resized = _resize(data.image, w, h, format)
+    name = f"image_resize.{images.ENDINGS[resized.format]}"
+    answer = send_file(io.BytesIO(resized.content), f"image/{resized.format}", as_attachment=True, download_name=name)
+    answer.headers.update(zip(UPLOAD_SIZE, map(str, resized.upload_size), strict=True))
+    return answer
+
+
+class ResizedImage(NamedTuple):
+    content: bytes
+    format: str
+    upload_size: tuple[int, int]  # width and height of the uploaded image, upright
+
+
+def _resize(image: images.EncodedImage, width: int, height: int, format: str | None) -> ResizedImage:
+    """Decode, resize and encode an image. Stop if the request's client disconnects before it is decoded."""
+    request = current_request()
+    timings = request.timings
+    decoded = image.decoded(for_side=max(height, width), has_left=client_disconnect.watch(request.environ))
+    with timings.entering("decode", decoded) as picture:
         format = format or (picture.format if picture.format in images.ENDINGS else "jpeg")
         with timings.timing("resize"):
-            body = io.BytesIO(images.encode(images.resize(picture, w, h), format))
-    name = f"image_resize.{images.ENDINGS[format]}"
-    after_this_request(_telling(data.image.size_of(picture)))
-    return send_file(body, f"image/{format}", as_attachment=True, download_name=name)
-
-
-def _telling(size: tuple[int, int]) -> Callable[[Response], Response]:
-    """Adds the size of the upload to the answer."""
-
-    def tell(response: Response) -> Response:
-        response.headers.update(zip(UPLOAD_SIZE, map(str, size), strict=True))
-        return response
-
-    return tell
+            content = images.encode(images.resize(picture, width, height), format)
+    return ResizedImage(content, format, image.size_of(picture))

@@ -6,10 +6,10 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from flask import current_app, request
+from flask import current_app
 
 from flaskapp.api import image_quota
-from flaskapp.api.request_metrics import timings_of_request
+from flaskapp.api.application import current_request
 from flaskapp.captioner import GenerationSettings, captioner
 from flaskapp.captioner.generation import Caption
 from flaskapp.captioner.service import check_shape
@@ -79,13 +79,14 @@ def _prepare(
     is_given_up: Callable[[], bool] = lambda: False,
     digests: Sequence[str] = (),
 ) -> Callable[..., list[list[Caption]]]:
+    request = current_request()
     has_disconnected = client_disconnect.watch(request.environ)
 
     def has_left() -> bool:
         return is_given_up() or has_disconnected()
 
     decoded = SizedIterable(len(images), lambda: _decode_one_by_one(images, place, has_left))
-    describe = partial(captioner.describe, decoded, settings, has_left, timings=timings_of_request(), digests=digests)
+    describe = partial(captioner.describe, decoded, settings, has_left, timings=request.timings, digests=digests)
 
     def run(**options: Any) -> list[list[Caption]]:
         with admission:

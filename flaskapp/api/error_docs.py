@@ -7,7 +7,7 @@ from typing import Any
 import marshmallow as ma
 from flask_smorest.error_handler import ErrorSchema
 
-from flaskapp.api.error_answer import RETRY_AFTER
+from flaskapp.api.errors import RETRY_AFTER, too_large
 from flaskapp.images.formats import refusal
 
 HEADERS = {HTTPStatus.TOO_MANY_REQUESTS: RETRY_AFTER, HTTPStatus.SERVICE_UNAVAILABLE: RETRY_AFTER}
@@ -86,10 +86,6 @@ def example(
     }
     message = (MESSAGES | words | dict(messages)).get(status)
     return payload | ({"message": message} if message else {})
-
-
-def too_large(config: Mapping[str, Any]) -> str:
-    return f"the body is larger than {config['MAX_UPLOAD_MB']} MiB, the most that this server takes"
 
 
 def _wrong_input(inputs: Inputs) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from marshmallow import ValidationError
 from werkzeug.datastructures import FileStorage
 
 from flaskapp.api import inline_file
+from flaskapp.api.errors import sentence
 from flaskapp.api.fields import Config, FormFlag
-from flaskapp.api.unprocessable import sentence
 from flaskapp.errors import NotFetched, UnreadableImage, UnsupportedImageFormat
 from flaskapp.fetch import Allowance, fetch
 from flaskapp.images import EncodedImage

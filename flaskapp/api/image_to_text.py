@@ -11,21 +11,20 @@ from marshmallow import post_load, pre_load
 from webargs.flaskparser import is_json_request
 
 from flaskapp.api import image_quota, strict_json
-from flaskapp.api.blueprint import BINARY
 from flaskapp.api.caption import CAPTION, LOG_PROBABILITY, SQUARE, TOKENS, WARNING, CaptionConfig, Generation
 from flaskapp.api.describe import describe, warning
-from flaskapp.api.error_answer import messages
+from flaskapp.api.errors import messages, validation_errors
 from flaskapp.api.fields import NullIsUnset, Text
 from flaskapp.api.image_fields import ImageFileOrBase64
 from flaskapp.api.protected import ProtectedBlueprint
-from flaskapp.api.unprocessable import refusing
 from flaskapp.captioner import GenerationSettings
 from flaskapp.captioner.admission import BUSY
 from flaskapp.captioner.generation import Caption
 from flaskapp.errors import MalformedJSON
 from flaskapp.images import EncodedImage
 
-RAW_TYPES = ("image/*", "application/octet-stream")  # or none, or another: the content decides
+RAW_TYPES = ("image/*", "application/octet-stream")  # documented; any other type, or none, is accepted too
+EXAMPLE = {"inputs": SQUARE, "parameters": {"max_new_tokens": 15}}
 INPUTS = {
     "description": "An image file in base64, of either alphabet, or as a data URL",
     "type": "string",
@@ -91,14 +90,8 @@ blp = ImageToTextBlueprint("image_to_text", __name__, description="The captioner
 
 
 @blp.route("/image-to-text", methods=["POST"])
-@blp.doc(
-    requestBody={
-        "content": {"application/json": {"example": {"inputs": SQUARE, "parameters": {"max_new_tokens": 15}}}}
-        | {media_type: {"schema": BINARY} for media_type in RAW_TYPES}
-    }
-)
 @blp.arguments(QueryConfig, location="query", unknown=ma.RAISE)
-@blp.arguments(ImageToTextInput, location="inputs", as_kwargs=True)
+@blp.file_or_json(ImageToTextInput, media_types=RAW_TYPES, example=EXAMPLE)
 @blp.response(200, ImageToTextOutput(many=True), headers=image_quota.HEADERS)
 @blp.errors(
     HTTPStatus.BAD_REQUEST,
@@ -116,9 +109,10 @@ def image_to_text(
 
     The body is the image, of whatever content type, or JSON that holds it. `parameters` in JSON replace the query's.
     """
-    with refusing(location="query") if parameters is None else refusing("parameters", location="json"):
-        (captions,) = describe([inputs], parameters or config, lambda _: _refusing_image())
-    return [_output(caption, with_score=(parameters or config).scores) for caption in captions]
+    settings = parameters or config
+    with _settings_errors(in_json=parameters is not None):
+        (captions,) = describe([inputs], settings, lambda _: _image_errors())
+    return [_output(caption, with_score=settings.scores) for caption in captions]
 
 
 def _output(caption: Caption, *, with_score: bool) -> dict[str, object]:
@@ -128,8 +122,13 @@ def _output(caption: Caption, *, with_score: bool) -> dict[str, object]:
     return output
 
 
-def _refusing_image() -> AbstractContextManager[None]:
-    return refusing("inputs", location="json") if is_json_request(request) else refusing(location="body")
+def _settings_errors(*, in_json: bool) -> AbstractContextManager[None]:
+    return validation_errors("parameters", location="json") if in_json else validation_errors(location="query")
+
+
+def _image_errors() -> AbstractContextManager[None]:
+    is_json = is_json_request(request)
+    return validation_errors("inputs", location="json") if is_json else validation_errors(location="body")
 
 
 @blp.after_request

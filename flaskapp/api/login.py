@@ -1,7 +1,6 @@
 """Save a login, or check one that is saved."""
 
 from http import HTTPStatus
-from typing import Any
 
 import marshmallow as ma
 from flask import Response, current_app, jsonify
@@ -9,8 +8,9 @@ from marshmallow import validate
 
 from flaskapp.accounts import MAX_PASSWORD, MAX_USERNAME, WRONG_PAIR
 from flaskapp.api.blueprint import Blueprint
+from flaskapp.api.client_addresses import client_address
 from flaskapp.api.fields import Text
-from flaskapp.api.rate_limits import TOO_MANY_ATTEMPTS, client_address
+from flaskapp.api.rate_limits import TOO_MANY_ATTEMPTS
 
 
 class Credentials(ma.Schema):
@@ -30,20 +30,11 @@ class Credentials(ma.Schema):
     )
 
 
-def _in_the_query(name: str) -> dict[str, Any]:
-    description = "For clients that send neither JSON nor a form. Addresses are logged on their way: do not use it."
-    return {"name": name, "in": "query", "deprecated": True, "description": description, "schema": {"type": "string"}}
-
-
 blp = Blueprint("login", __name__, description="Saved logins")
 
 
 @blp.route("/login/", methods=["POST"])
-@blp.doc(
-    requestBody={"required": False, "content": {"application/x-www-form-urlencoded": {"schema": Credentials}}},
-    parameters=[_in_the_query("username"), _in_the_query("password")],
-)
-@blp.arguments(Credentials, location="credentials", as_kwargs=True)
+@blp.credentials(Credentials)
 @blp.response(200, {"type": "string", "examples": ["login saved"]})
 @blp.errors(
     HTTPStatus.BAD_REQUEST,
@@ -60,7 +51,7 @@ def save_login(username: str, password: str) -> Response:
     Where registration is closed nothing is saved, and an unknown name gets the 401 of a wrong password.
     """
     accounts = current_app.extensions["accounts"]
-    enter = accounts.save if current_app.config["REGISTRATION"] == "open" else accounts.check
+    save_or_check = accounts.save if current_app.config["REGISTRATION"] == "open" else accounts.check
     guard = current_app.extensions["login_guard"]
-    guard.admit(client_address(), username, lambda: enter(username, password))
+    guard.admit(client_address(), username, lambda: save_or_check(username, password))
     return jsonify("login saved")

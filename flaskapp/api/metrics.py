@@ -1,13 +1,30 @@
-"""What happened so far, for Prometheus."""
+"""Count requests, and serve the metrics to Prometheus."""
 
+import time
 from http import HTTPStatus
 
-from flask import Response, current_app
+from flask import Flask, Response, current_app
 
 from flaskapp import metrics
+from flaskapp.api.application import current_request
 from flaskapp.api.blueprint import Blueprint
 
 blp = Blueprint("metrics", __name__, description="What happened so far")
+
+
+def init_app(app: Flask) -> None:
+    app.after_request(count_request)
+
+
+def count_request(response: Response) -> Response:
+    request = current_request()
+    metrics.current.count_request(
+        request.method,
+        request.url_rule.rule if request.url_rule else metrics.UNKNOWN,
+        response.status_code,
+        time.perf_counter() - request.timings.began,
+    )
+    return response
 
 
 @blp.route("/metrics")

@@ -10,8 +10,9 @@ from flask_httpauth import HTTPBasicAuth, HTTPTokenAuth, MultiAuth
 from werkzeug.datastructures import Headers
 
 from flaskapp.api.blueprint import Blueprint
-from flaskapp.api.error_answer import answer_error
-from flaskapp.api.rate_limits import TOO_MANY_ATTEMPTS, client_address
+from flaskapp.api.client_addresses import client_address
+from flaskapp.api.errors import answer_error
+from flaskapp.api.rate_limits import TOO_MANY_ATTEMPTS
 from flaskapp.errors import LoginRequired, WrongPassword, WrongToken
 from flaskapp.tokens import WRONG_TOKEN, owner
 

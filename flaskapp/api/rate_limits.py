@@ -1,32 +1,32 @@
-"""How often one client may call `/login/`, and how often it may be wrong there, by HTTP Basic or with a token."""
+"""Rate limits by client address: of calls of `/login/`, and of wrong passwords and API tokens at any endpoint."""
 
+from http import HTTPStatus
 from typing import Any
 
-from flask import Blueprint, Flask, Response, current_app, request
+from flask import Blueprint, Flask, Response
 from flask_limiter import Limiter, RateLimitExceeded
 from limits.storage import Storage, storage_from_string
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from flaskapp.api.error_answer import answer_error
-from flaskapp.client_addresses import UNKNOWN, normalise
-from flaskapp.errors import TooManyAttempts, UnknownClient
+from flaskapp.api.client_addresses import client_address
+from flaskapp.api.errors import answer_error
+from flaskapp.errors import TooManyAttempts
 from flaskapp.image_quota import ImageQuota
 from flaskapp.login_guard import LoginGuard
 from flaskapp.rate_counters import RateCounters
 from flaskapp.setting_values import OFF
 from flaskapp.shared_counters import SHARED
 
-REDIS_TIMEOUTS: dict[str, str | int] = {"socket_connect_timeout": 1, "socket_timeout": 1}  # the URL may have its own
+# Seconds. Parameters of the URL take precedence.
+REDIS_TIMEOUTS: dict[str, str | int] = {"socket_connect_timeout": 1, "socket_timeout": 1}
 TOO_MANY_ATTEMPTS = "too many attempts from this address"
-UNKNOWN_ADDRESS = "this server does not know your address: it must trust the proxy in front of it"
-FORWARDED = ("X-Forwarded-For", "Forwarded", "X-Real-IP")  # headers of proxies that name the client
 
 
 def init_app(app: Flask, login: Blueprint, protected: list[Blueprint]) -> None:
-    """Limit the blueprint of logins, and the checks that the protected ones make.
+    """Limit the login blueprint, and the password and token checks of the protected blueprints.
 
-    These are `extensions["check_login"]` of a username and a password, and `extensions["check_token"]`, which returns
-    the name of an API token.
+    The checks are `extensions["check_login"]`, which takes a username and a password, and `extensions["check_token"]`,
+    which returns the name of an API token.
     """
     if app.config["TRUSTED_PROXIES"]:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=app.config["TRUSTED_PROXIES"], x_proto=0)  # type: ignore[method-assign]
@@ -37,7 +37,7 @@ def init_app(app: Flask, login: Blueprint, protected: list[Blueprint]) -> None:
     accounts, check_token = app.extensions["accounts"], app.extensions["tokens"].check
 
     def check_login(username: str, password: str) -> None:
-        """Check a pair from this request's client. The limit by address is checked before this is called."""
+        """Check the login of this request. The limit by address has been checked before."""
         client = client_address()
         if not accounts.remembers(client, username, password):
             guard.admit(client, username, lambda: accounts.check(username, password))
@@ -46,7 +46,7 @@ def init_app(app: Flask, login: Blueprint, protected: list[Blueprint]) -> None:
     if app.config["RATE_LIMIT_LOGIN"] != OFF:
         limiter.limit(app.config["RATE_LIMIT_LOGIN"])(login)
     if app.config["RATE_LIMIT_FAILURES"] != OFF:
-        limit = limiter.shared_limit(app.config["RATE_LIMIT_FAILURES"], "failures", deduct_when=_is_refusal)
+        limit = limiter.shared_limit(app.config["RATE_LIMIT_FAILURES"], "failures", deduct_when=_is_unauthorized)
         limit(login)
         check_login, check_token = limit(check_login), limit(check_token)
     app.extensions["check_login"], app.extensions["check_token"] = check_login, check_token
@@ -57,20 +57,8 @@ def init_app(app: Flask, login: Blueprint, protected: list[Blueprint]) -> None:
     app.register_error_handler(RateLimitExceeded, _answer)
 
 
-def client_address() -> str:
-    """The key of this request's client in rate limits and quotas; see `client_addresses`."""
-    return normalise(request.remote_addr)
-
-
-def require_client_address() -> None:
-    """Raises UnknownClient if this request's address is that of a proxy, and so the same for all clients."""
-    is_forwarded = any(name in request.headers for name in FORWARDED)
-    if client_address() == UNKNOWN or (is_forwarded and not current_app.config["TRUSTED_PROXIES"]):
-        raise UnknownClient(UNKNOWN_ADDRESS)
-
-
 def _make_limiter(storage_url: str) -> Limiter:
-    """One that counts in its own memory while its storage is down, and answers whatever happens."""
+    """Make a limiter that counts in this process while its storage is down, and never fails a request."""
     return Limiter(
         client_address,
         storage_uri=storage_url,
@@ -82,7 +70,7 @@ def _make_limiter(storage_url: str) -> Limiter:
 
 def _make_storage(url: str) -> Storage:
     storage = storage_from_string(url, **_options(url))
-    assert isinstance(storage, Storage)  # `settings` refuses asynchronous ones
+    assert isinstance(storage, Storage)  # `settings` rejects asynchronous storages
     return storage
 
 
@@ -91,9 +79,9 @@ def _options(storage_url: str) -> dict[str, str | int]:
 
 
 def _run_only_for(app: Flask, blueprints: list[Blueprint]) -> None:
-    """Move the limiter's hooks from the whole application to some blueprints.
+    """Move the limiter's hooks from the application to these blueprints.
 
-    They make a light request take 1.7 times as long, whether it is limited or not.
+    The hooks make a light request take 1.7 times as long, even without a limit.
     """
     for hooks in (app.before_request_funcs, app.after_request_funcs, app.teardown_request_funcs):
         everywhere: dict[Any, list[Any]] = hooks
@@ -102,10 +90,10 @@ def _run_only_for(app: Flask, blueprints: list[Blueprint]) -> None:
             everywhere.setdefault(blueprint.name, []).insert(0, hook)
 
 
-def _is_refusal(response: Response) -> bool:
-    return response.status_code == 401
+def _is_unauthorized(response: Response) -> bool:
+    return response.status_code == HTTPStatus.UNAUTHORIZED
 
 
 def _answer(error: RateLimitExceeded) -> tuple[dict[str, Any], int, dict[str, str]]:
-    """Retry-After is the rate's whole time: asking the storage for what is left of it could fail."""
+    """Retry-After is the whole period of the limit: asking the storage for the rest of it could fail."""
     return answer_error(TooManyAttempts(TOO_MANY_ATTEMPTS, error.limit.limit.get_expiry()))

@@ -122,9 +122,9 @@ def post_worker_init(worker: Any) -> None:
 
 def warn_of_logins(config: Any, accounts: Any) -> None:
     """In the first worker, not in the master, which may be root: an SQLite file would belong to root."""
-    from flaskapp import unvetted_logins
+    from flaskapp.accounts import warn_of_unvetted
 
-    threading.Thread(target=unvetted_logins.warn, args=(config, accounts), daemon=True).start()
+    threading.Thread(target=warn_of_unvetted, args=(config, accounts), daemon=True).start()
 
 
 def post_request(worker: Any, request: Any, environ: Any, response: Any) -> None:

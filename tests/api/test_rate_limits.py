@@ -11,7 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from flaskapp.accounts import Accounts
-from flaskapp.api.rate_limits import client_address
+from flaskapp.api.client_addresses import client_address
 from flaskapp.database import Database
 from tests.conftest import Server, assert_error
 from tests.free_port import free_port
@@ -212,10 +212,10 @@ def test_the_limit_of_a_name_is_off_with_that_of_an_address(
 
 def test_a_light_request_does_not_pass_the_limiter(make_app: Callable[..., Flask]) -> None:
     app = make_app()
-    assert [hook.__name__ for hook in app.before_request_funcs[None]] == ["refuse_other_spellings"]
+    assert [hook.__name__ for hook in app.before_request_funcs[None]] == ["reject_ambiguous_paths"]
     assert not app.teardown_request_funcs[None]
     hooks = [hook.__module__ for hook in app.after_request_funcs[None]]
-    assert hooks == ["flaskapp.api.request_metrics"]
+    assert hooks == ["flaskapp.api.metrics", "flaskapp.api.response_headers"]
 
 
 def test_while_the_storage_is_down_a_worker_counts_for_itself(

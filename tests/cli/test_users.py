@@ -14,8 +14,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskCliRunner
 
-from flaskapp import unvetted_logins
-from flaskapp.accounts import Accounts
+from flaskapp.accounts import Accounts, warn_of_unvetted
 from flaskapp.database import Database
 from tests.conftest import ROOT, Server, clean_environment
 from tests.documents import flask_commands
@@ -82,7 +81,7 @@ def test_what_to_remove_is_named_in_one_way(runner: FlaskCliRunner) -> None:
 
 
 def test_the_start_says_how_many_names_were_registered(mixed: Flask, caplog: pytest.LogCaptureFixture) -> None:
-    unvetted_logins.warn(mixed.config, mixed.extensions["accounts"])
+    warn_of_unvetted(mixed.config, mixed.extensions["accounts"])
     assert "2 saved logins were registered while" in caplog.text
     assert "1 are of unknown origin" in caplog.text
     assert f"first was saved at {datetime.now(UTC):%Y-%m-%d}" in caplog.text
@@ -95,7 +94,7 @@ def test_while_registration_is_open_there_is_no_warning(
 ) -> None:
     app = make_app(**settings)
     app.extensions["accounts"].save("bob", "secret")
-    unvetted_logins.warn(app.config, app.extensions["accounts"])
+    warn_of_unvetted(app.config, app.extensions["accounts"])
     assert "registered while" not in caplog.text
 
 

@@ -12,22 +12,20 @@ from flaskapp.api import image_quota
 from flaskapp.api.caption import IMAGE_TYPES
 from flaskapp.api.caption_jobs.resource import PAGINATION, blp, jobs, pagination
 from flaskapp.api.caption_jobs.schemas import DeleteQuery, Job, JobForm, JobHeaders, JobPath, JobsQuery
+from flaskapp.api.client_addresses import UNKNOWN_ADDRESS, require_client_address
+from flaskapp.api.errors import validation_errors
 from flaskapp.api.protected import client, username
-from flaskapp.api.rate_limits import UNKNOWN_ADDRESS, require_client_address
-from flaskapp.api.unprocessable import refusing
 from flaskapp.captioner import GenerationSettings, captioner
 from flaskapp.jobs import JobStatus, Limits, NamedFile
 from flaskapp.jobs.ledger import KEY_REUSED
 
 LOCATION = {"Location": {"description": "Where the job can be asked for", "schema": {"type": "string"}}}
-FORM = {"multipart/form-data": {"encoding": {"config": {"contentType": "application/json"}}}}
-FORM["multipart/form-data"]["encoding"]["data"] = {"contentType": f"{IMAGE_TYPES}, application/zip"}
+CONTENT_TYPES = {"config": "application/json", "data": f"{IMAGE_TYPES}, application/zip"}
 
 
 @blp.route("/caption_jobs/", methods=["POST"])
-@blp.doc(requestBody={"content": FORM})
 @blp.arguments(JobHeaders, location="headers", as_kwargs=True)
-@blp.arguments(JobForm, location="multipart", as_kwargs=True)
+@blp.form(JobForm, content_types=CONTENT_TYPES)
 @blp.response(202, Job, headers=LOCATION | image_quota.HEADERS)
 @blp.errors(
     HTTPStatus.BAD_REQUEST,
@@ -46,11 +44,11 @@ def submit(
     An image that cannot be captioned fails alone, in the results. With an `Idempotency-Key` a repeated request finds
     the job that it made; with other content it is refused (409).
     """
-    with refusing("config"):
+    with validation_errors("config"):
         sequences = captioner.resolve(config).num_return_sequences
     settings = replace(config, num_return_sequences=sequences)  # the columns of the results as CSV
     # A retry with the same key that finds the job stored is free: this request's images were given back.
-    with refusing("data"), image_quota.admitting() as admit:
+    with validation_errors("data"), image_quota.admitting() as admit:
         job = jobs().submit(
             data, _limits(), settings, username(), key, client(), admit, webhook, trace_context.current()
         )

@@ -1,12 +1,16 @@
-"""What requests for jobs contain, and what answers contain."""
+"""Schemas of the requests and the responses of caption jobs."""
+
+from typing import Any
 
 import marshmallow as ma
-from marshmallow import validate
+from flask import current_app
+from marshmallow import ValidationError, validate
 
 from flaskapp.api.caption import CaptionConfig
-from flaskapp.api.caption_jobs.webhook_url import WebhookURL
-from flaskapp.api.fields import DecimalInteger, Flag, FormFlag, JobFiles, JobId, JSONPart
+from flaskapp.api.fields import Config, DecimalInteger, Flag, FormFlag, JobFiles, JobId, JSONPart, Text
 from flaskapp.captioner import GenerationSettings
+from flaskapp.errors import NotFetched
+from flaskapp.fetch import parse_url
 from flaskapp.jobs.tables import MAX_KEY, MAX_WEBHOOK, STATES
 
 EXAMPLE_ID = "0b6ee9d2-6a4d-4bb6-9a5c-7f1d3c0a8e55"
@@ -23,6 +27,27 @@ class JobConfig(CaptionConfig):
         validate=validate.Equal(False, error="Jobs have no scores; /caption/ has them."),
         metadata={"description": "Jobs have no scores", "examples": [False]},
     )
+
+
+class WebhookURL(Text):
+    """An https URL of one of the WEBHOOK_HOSTS."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        url = super()._deserialize(value, attr, data, **kwargs)
+        hosts = current_app.config["WEBHOOK_HOSTS"]
+        if not hosts:
+            raise ValidationError("This server sends no webhooks: its setting WEBHOOK_HOSTS is empty.")
+        try:
+            parse_url(url, hosts)
+        except NotFetched as error:
+            raise ValidationError(
+                "Not an https URL, without a login, of a host that this server sends webhooks to."
+            ) from error
+        return url
+
+    @staticmethod
+    def keywords(config: Config) -> dict[str, Any]:
+        return {"pattern": "^https://"} if config["WEBHOOK_HOSTS"] else {"not": {}}  # "not": {} allows no value
 
 
 class JobForm(ma.Schema):

@@ -9,9 +9,10 @@ from flask import Request, Response, json
 from webargs import core
 
 from flaskapp.api import strict_json
-from flaskapp.api.blueprint import Parser, View, refuse_coding
+from flaskapp.api.arguments import Parser, reject_coding
+from flaskapp.api.blueprint import View
 from flaskapp.api.compatible import tensors
-from flaskapp.api.error_answer import messages
+from flaskapp.api.errors import messages
 from flaskapp.api.protected import ProtectedBlueprint
 from flaskapp.errors import MalformedJSON
 
@@ -35,13 +36,13 @@ class CompatibleParser(Parser):
 
     def load_any_json(self, req: Request, schema: ma.Schema) -> Any:
         """The body."""
-        refuse_coding(req)
+        reject_coding(req)
         body = req.get_data()
         return strict_json.loads_file(body) if body else core.missing
 
     def load_tensors(self, req: Request, schema: ma.Schema) -> Any:
         """The body, with the raw bytes behind its JSON as `data` of the inputs that they belong to."""
-        refuse_coding(req)
+        reject_coding(req)
         try:
             head, raw = tensors.split(req.get_data(), req.headers.get(tensors.HEADER))
             message = strict_json.loads_file(head)
@@ -77,10 +78,13 @@ class CompatibleBlueprint(ProtectedBlueprint):
         self._prepare_doc_cbks.append(self._document)
         self.after_request(self.reshape_error)
 
-    def example(self, body: Mapping[str, Any]) -> Callable[[View], View]:
-        """Document a JSON body that Swagger UI and Postman send."""
-        document: Callable[[View], View] = self.doc(requestBody={"content": {"application/json": {"example": body}}})
-        return document
+    def json_body(self, schema: type[ma.Schema], *, example: Mapping[str, Any]) -> Callable[[View], View]:
+        """Pass the members of JSON of any content type to the view. Swagger UI and Postman send the `example`."""
+        return self._body(schema, "any_json", {"content": {"application/json": {"example": example}}})
+
+    def tensors(self, schema: type[ma.Schema], *, example: Mapping[str, Any]) -> Callable[[View], View]:
+        """As `json_body`, with the raw bytes behind the JSON as `data` of the inputs that they belong to."""
+        return self._body(schema, "tensors", {"content": {"application/json": {"example": example}}})
 
     @staticmethod
     def answers_also(media_type: str, schema: Mapping[str, Any] = TEXT) -> Callable[[View], View]:

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, NamedTuple
@@ -14,9 +13,9 @@ from marshmallow import ValidationError
 from flaskapp.api.caption import CAPTION
 from flaskapp.api.compatible.stop import StopSequences, cut
 from flaskapp.api.describe import prepare
+from flaskapp.api.errors import sentence, validation_errors
 from flaskapp.api.fields import NullIsUnset, Number, WholeNumber
 from flaskapp.api.image_fields import ImageFileOrBase64
-from flaskapp.api.unprocessable import refusing, sentence
 from flaskapp.captioner import GenerationSettings, captioner
 from flaskapp.captioner.admission import BUSY
 from flaskapp.captioner.generation import MAX_LENGTH, MAX_PROMPT, MIN_RANDOMNESS, Caption
@@ -205,7 +204,7 @@ def question(
 
 def answer(asked: Question, wanted: GenerationSettings) -> Answer:
     """The captions that a question asks for. Raises what `describe` does."""
-    with refusing(location="json"):
+    with validation_errors(location="json"):
         return answer_of(asked, prepare_question(asked, wanted)())
 
 
@@ -215,7 +214,9 @@ def prepare_question(
     """`describe.prepare` for the images of a question, and its text."""
     if asked.prompt:
         wanted = replace(wanted, prompt=asked.prompt)
-    return prepare(asked.images, wanted, lambda index: _refusing(asked.paths[index]), is_given_up)
+    return prepare(
+        asked.images, wanted, lambda index: validation_errors(*asked.paths[index], location="json"), is_given_up
+    )
 
 
 def answer_of(asked: Question, captions: list[list[Caption]]) -> Answer:
@@ -247,10 +248,6 @@ def check_name(name: str, *, waits: bool = False) -> None:
     """Raises UnknownModel for the name of another model, and what `model_name` does."""
     if name != model_name(waits=waits):
         raise UnknownModel(f"this server's model is {captioner.name}")
-
-
-def _refusing(path: Path) -> AbstractContextManager[None]:
-    return refusing(*path, location="json")
 
 
 def nested(path: Path, *messages: str) -> dict[Any, Any]:

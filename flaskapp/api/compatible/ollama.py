@@ -13,6 +13,7 @@ from typing import Any
 from flask import Response
 
 from flaskapp.api import image_quota
+from flaskapp.api.application import current_request
 from flaskapp.api.caption import SQUARE
 from flaskapp.api.compatible import chat
 from flaskapp.api.compatible.blueprint import CompatibleBlueprint
@@ -30,7 +31,6 @@ from flaskapp.api.compatible.ollama_schemas import (
 )
 from flaskapp.api.compatible.streaming import Stream, in_words
 from flaskapp.api.describe import warning
-from flaskapp.api.request_metrics import timings_of_request
 from flaskapp.captioner import GenerationSettings, captioner
 from flaskapp.timings import Timings
 
@@ -48,9 +48,8 @@ blp = CompatibleBlueprint(
 
 
 @blp.route("/api/generate", methods=["POST"])
-@blp.example({"images": [SQUARE], "stream": False})
+@blp.json_body(GenerateRequest, example={"images": [SQUARE], "stream": False})
 @blp.answers_also(LINES)
-@blp.arguments(GenerateRequest, location="any_json", as_kwargs=True)
 @blp.response(200, GenerateAnswer, headers=image_quota.HEADERS)
 @blp.errors(*chat.ERRORS, messages=chat.MESSAGES)
 def generate(
@@ -61,9 +60,10 @@ def generate(
 
 
 @blp.route("/api/chat", methods=["POST"])
-@blp.example({"messages": [{"role": "user", "content": "", "images": [SQUARE]}], "stream": False})
+@blp.json_body(
+    ChatRequest, example={"messages": [{"role": "user", "content": "", "images": [SQUARE]}], "stream": False}
+)
 @blp.answers_also(LINES)
-@blp.arguments(ChatRequest, location="any_json", as_kwargs=True)
 @blp.response(200, ChatAnswer, headers=image_quota.HEADERS)
 @blp.errors(*chat.ERRORS, messages=chat.MESSAGES)
 def continue_chat(
@@ -85,7 +85,7 @@ def _answer(
         chat.model_name(waits=True)
         loaded = _about(model) | shaped("") | {"done": True, "done_reason": "load"}
         return Response(_line(loaded), mimetype=LINES) if is_streamed else loaded
-    timings = timings_of_request()
+    timings = current_request().timings
     if is_streamed:
         parts = Stream(question, wanted)
         return parts.response(map(_line, _parts(parts, model, shaped, timings)), LINES)
@@ -143,8 +143,7 @@ def list_tags() -> dict[str, Any]:
 
 
 @blp.route("/api/show", methods=["POST"])
-@blp.example({"model": "embedded"})
-@blp.arguments(ShowRequest, location="any_json", as_kwargs=True)
+@blp.json_body(ShowRequest, example={"model": "embedded"})
 @blp.response(200, OllamaModel)
 @blp.errors(
     HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE, messages=chat.METADATA_MESSAGES

@@ -227,9 +227,8 @@ def model_ready(name: str) -> dict[str, Any]:
 
 
 @blp.route("/v2/models/<model:name>/infer/", methods=["POST"], parameters=[chat.MODEL_NAME])
-@blp.example({"inputs": [{"name": IMAGE, "shape": [1], "datatype": BYTES, "data": [SQUARE]}]})
+@blp.tensors(InferRequest, example={"inputs": [{"name": IMAGE, "shape": [1], "datatype": BYTES, "data": [SQUARE]}]})
 @blp.answers_also(RAW)
-@blp.arguments(InferRequest, location="tensors", as_kwargs=True)
 @blp.response(200, InferAnswer, headers=image_quota.HEADERS)
 @blp.errors(HTTPStatus.NOT_FOUND, *chat.ERRORS, messages=chat.MESSAGES)
 def infer(

@@ -54,9 +54,8 @@ blp = CompatibleBlueprint(
 
 
 @blp.route("/v1/chat/completions", methods=["POST"])
-@blp.example(EXAMPLE)
+@blp.json_body(ChatCompletionRequest, example=EXAMPLE)
 @blp.answers_also(EVENTS, EVENT)
-@blp.arguments(ChatCompletionRequest, location="any_json", as_kwargs=True)
 @blp.response(200, ChatCompletion, headers=image_quota.HEADERS)
 @blp.errors(*chat.ERRORS, messages=chat.MESSAGES)
 def create_chat_completion(

@@ -84,8 +84,7 @@ blp = CompatibleBlueprint(
 
 
 @blp.route("/api/v1/vision/caption", methods=["POST"])
-@blp.example({"id": "b5a1", "images": IMAGES["examples"][0]})
-@blp.arguments(VisionRequest, location="any_json", as_kwargs=True)
+@blp.json_body(VisionRequest, example={"id": "b5a1", "images": IMAGES["examples"][0]})
 @blp.response(200, VisionAnswer, headers=image_quota.HEADERS)
 @blp.errors(*chat.ERRORS, messages=chat.MESSAGES)
 def caption(id: str, question: chat.Question, wanted: GenerationSettings) -> dict[str, Any]:

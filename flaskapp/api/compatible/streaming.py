@@ -10,7 +10,7 @@ from flask import Response
 from flaskapp import metrics
 from flaskapp.api.compatible.chat import Answer, Question, answer_of, prepare_question
 from flaskapp.api.compatible.stop import sure
-from flaskapp.api.unprocessable import refusing
+from flaskapp.api.errors import validation_errors
 from flaskapp.captioner import GenerationSettings, captioner
 from flaskapp.errors import CaptionFailed, FlaskappError
 
@@ -31,7 +31,7 @@ class Stream:
 
         def work() -> None:
             try:
-                with refusing(location="json"):
+                with validation_errors(location="json"):
                     self._parts.put(answer_of(asked, run(on_text=self._parts.put)))
             except Exception as error:
                 self._parts.put(error)

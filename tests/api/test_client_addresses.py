@@ -1,6 +1,6 @@
 import pytest
 
-from flaskapp.client_addresses import normalise
+from flaskapp.api.client_addresses import normalise
 
 
 @pytest.mark.parametrize(
