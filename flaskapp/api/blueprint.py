@@ -19,7 +19,7 @@ NONE: Mapping[Any, str] = MappingProxyType({})
 IN_THE_URL = ("path", "query", "credentials")
 TEXT = {"type": "string"}
 BINARY = TEXT | {"format": "binary"}
-IN_THE_QUERY = "For clients that send neither JSON nor a form. Addresses are logged on their way: do not use it."
+IN_THE_QUERY = "For clients that send neither JSON nor a form. Do not use it: proxies log URLs."
 
 
 class Blueprint(flask_smorest.Blueprint):

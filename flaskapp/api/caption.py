@@ -31,10 +31,10 @@ SQUARE = (
 IMAGE_TYPES = ", ".join(f"image/{name}" for name in MEDIA_TYPES)
 
 
-# The example is for every model: Swagger UI and Postman send it. Most take no text.
+# The example is empty, because Swagger UI and Postman send it, and most models take no text.
 PROMPT = {
-    "description": "The beginning of the caption, such as `a photograph of`, a task or an instruction: that depends on "
-    "the model. For models that take text (`takes_prompt` of `/readyz`)",
+    "description": "For models that take text (`takes_prompt` of `/readyz`): the beginning of the caption, such as "
+    "`a photograph of`, a task or an instruction, depending on the model",
     "examples": [""],
 }
 
@@ -53,27 +53,32 @@ def _flag(description: str) -> Flag:
 
 
 class Generation(NullIsUnset):
-    """Names and meaning are those of transformers' `generate`. Settings that are left out have the model's defaults."""
+    """Generation settings, named as in transformers' `generate`. A missing setting has the model's default."""
 
-    # A description in Meta would say so to clients, but apispec then leaves out that other members are refused.
+    # No description in Meta for OpenAPI: with one, apispec omits `additionalProperties: false`.
     max_length = _integer(
-        2, MAX_LENGTH, "Tokens of a caption, with the start, the prompt and the end. `/readyz` shows the default", 16
+        2,
+        MAX_LENGTH,
+        "Most tokens of a caption, with the start, the prompt and the end. `/readyz` shows the default",
+        16,
     )
     max_new_tokens = _integer(
-        1, MAX_LENGTH - 1, "Tokens after the start and the prompt; takes precedence over `max_length`", 15
+        1, MAX_LENGTH - 1, "Most tokens after the start and the prompt; takes precedence over `max_length`", 15
     )
     num_beams = _integer(1, MAX_BEAMS, "Beams of the search; 1 is greedy", 8)
     num_return_sequences = _integer(1, MAX_BEAMS, "Captions for each image, the best first", 1)
-    min_length = _integer(0, MAX_LENGTH, "Tokens that a caption has at least", 0)
+    min_length = _integer(0, MAX_LENGTH, "Fewest tokens of a caption", 0)
     length_penalty = _number(-10, 10, "Above 0 favours longer captions (beams only)", 1.0)
     early_stopping = EarlyStopping(metadata={"description": "When a beam search ends", "examples": [False]})
-    no_repeat_ngram_size = _integer(0, MAX_LENGTH, "No run of so many tokens comes twice; 0: off", 0)
-    repetition_penalty = _number(0.1, 10, "Above 1 discourages a token from coming again", 1.0)
-    do_sample = _flag("Draw tokens at random")
-    temperature = _number(0, 100, "Above 1 draws more evenly (with do_sample, from 0.01)", 1.0)
-    top_k = _integer(0, 1_000_000, "Draw from the likeliest so many tokens; 0: all (with do_sample)", 50)
-    top_p = _number(0, 1, "Draw from the likeliest tokens that sum to this (with do_sample, from 0.01)", 1.0)
-    seed = _integer(0, 2**32 - 1, "Makes a draw repeatable (with do_sample)", 7, allow_none=True)
+    no_repeat_ngram_size = _integer(0, MAX_LENGTH, "Length of token runs that may not repeat; 0: off", 0)
+    repetition_penalty = _number(0.1, 10, "Above 1 discourages repeated tokens", 1.0)
+    do_sample = _flag("Sample tokens at random")
+    temperature = _number(0, 100, "Above 1 samples more evenly (with do_sample, from 0.01)", 1.0)
+    top_k = _integer(0, 1_000_000, "Number of likeliest tokens to sample from; 0: all (with do_sample)", 50)
+    top_p = _number(
+        0, 1, "Sample from the likeliest tokens whose probabilities sum to this (with do_sample, from 0.01)", 1.0
+    )
+    seed = _integer(0, 2**32 - 1, "Makes sampling repeatable (with do_sample)", 7, allow_none=True)
     prompt = Text(validate=validate.Length(max=MAX_PROMPT), metadata=PROMPT)
     scores = _flag("Answer with each caption's log-probability and its number of tokens")
 
@@ -85,7 +90,7 @@ class CaptionConfig(Generation):
 
 
 def default_settings(given: Mapping[str, Any]) -> GenerationSettings:
-    """The setting CAPTIONER_DEFAULTS. Raises InvalidSetting for what a request could not ask for."""
+    """Parse the setting CAPTIONER_DEFAULTS. Raise InvalidSetting for values that a request may not have."""
     try:
         settings: GenerationSettings = CaptionConfig(exclude=("seed", "scores")).load(given)
     except ValidationError as error:
@@ -95,7 +100,7 @@ def default_settings(given: Mapping[str, Any]) -> GenerationSettings:
 
 
 PARTIAL = {
-    "description": "Caption the images that can be read, and tell of each other one what is wrong with it, as `error`",
+    "description": "Caption the images that can be read; the others get an `error` in place of captions",
     "examples": [False],
 }
 
@@ -111,13 +116,13 @@ class CaptionForm(ma.Schema):
 
 
 class CaptionBody(ma.Schema):
-    """The same in JSON, for the OpenAPI document."""
+    """The JSON body of `/caption/`, for the OpenAPI document."""
 
     data = Base64Images(
-        least=1,
+        min_items=1,
         required=True,
         metadata={
-            "description": "Image files in base64, or as data URLs. One may come without the list around it",
+            "description": "Image files in base64 or as data URLs: a list, or one string",
             "examples": [[SQUARE]],
         },
     )
@@ -126,10 +131,10 @@ class CaptionBody(ma.Schema):
     is_partial = ma.fields.Boolean(data_key="partial", metadata=PARTIAL)
 
 
-LOG_PROBABILITY = {"description": "The mean over the caption's tokens, by the model alone", "examples": [-0.42]}
-TOKENS = {"description": "Tokens that were generated, the end token included", "examples": [9]}
+LOG_PROBABILITY = {"description": "Mean log-probability of the caption's tokens", "examples": [-0.42]}
+TOKENS = {"description": "Generated tokens, including the end token", "examples": [9]}
 WARNING = {
-    "description": "Present while the embedded model substitutes for the default one",
+    "description": "Present while the embedded model replaces the default one",
     "examples": ["captions come from the small embedded model instead, which knows drawn shapes only"],
 }
 
@@ -147,12 +152,10 @@ class ImageCaptions(ma.Schema):
         ma.fields.String(),
         metadata={"description": "The best first", "examples": [["a small red star on a grey background"]]},
     )
-    scores = ma.fields.List(
-        ma.fields.Nested(Score), metadata={"description": "One for each caption, if `scores` was asked for"}
-    )
+    scores = ma.fields.List(ma.fields.Nested(Score), metadata={"description": "With `scores`: one for each caption"})
     error = ma.fields.String(
         metadata={
-            "description": "What is wrong with the file, in place of captions, if `partial` was asked for",
+            "description": "With `partial`: why the file has no captions",
             "examples": ["the png image is broken or cut short"],
         }
     )
@@ -165,10 +168,10 @@ class CaptionAnswer(Status):
     caption = ma.fields.String(
         required=True,
         allow_none=True,
-        metadata=CAPTION | {"description": "The best caption of the first image; null where that cannot be read"},
+        metadata=CAPTION | {"description": "The best caption of the first image; null if it cannot be read"},
     )
     results = ma.fields.List(
-        ma.fields.Nested(ImageCaptions), required=True, metadata={"description": "One for each file, in their order"}
+        ma.fields.Nested(ImageCaptions), required=True, metadata={"description": "One for each file, in upload order"}
     )
     warning = ma.fields.String(metadata=WARNING)
 
@@ -196,7 +199,7 @@ def caption(
 ) -> dict[str, object]:
     """Describe one or more images in words
 
-    As a form with files, or as JSON with files in base64.
+    Send a form with files, or JSON with files in base64.
     """
     settings = config if prompt is None else replace(config, prompt=prompt)
     with validation_errors("config", top_level=() if prompt is None else ("prompt",)):

@@ -1,7 +1,7 @@
 """Cross-Origin Resource Sharing for the origins of CORS_ORIGINS (Fetch Standard, "CORS protocol").
 
-It is WSGI middleware, so that errors have the headers too: without them a browser hides an error from the page. A page
-may send `Authorization` itself; cookies and the browser's own logins (credentials) are never allowed.
+A WSGI middleware adds the headers to errors as well: without them a browser hides an error from the page. A page may
+set `Authorization` itself. Cookies and the browser's own logins (credentials) are never allowed.
 """
 
 import re
@@ -10,27 +10,26 @@ from typing import Any
 
 from flask import Flask
 
-EVERY = "*"
+ANY_ORIGIN = "*"
 METHODS = "GET, HEAD, POST, DELETE, OPTIONS"
 EXPOSED = (
     "Content-Disposition, Link, Location, Retry-After, Server-Timing, WWW-Authenticate, X-RateLimit-Limit, "
     "X-RateLimit-Remaining, X-RateLimit-Reset, X-Request-ID, X-Upload-Height, X-Upload-Width"
 )
-MAX_AGE = 3600  # seconds that a browser may remember a preflight
-NAMES = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~, -]+")  # a list of header names
+MAX_AGE = 3600  # seconds that a browser may cache a preflight
+HEADER_NAMES = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~, -]+")
 
 Headers = list[tuple[str, str]]
 Application = Callable[..., Iterable[bytes]]
 
 
 def init_app(app: Flask) -> None:
-    """Nothing is added without the setting."""
     if app.config["CORS_ORIGINS"]:
-        app.wsgi_app = _sharing(app.wsgi_app, app.config["CORS_ORIGINS"])  # type: ignore[method-assign]
+        app.wsgi_app = _with_cors(app.wsgi_app, app.config["CORS_ORIGINS"])  # type: ignore[method-assign]
 
 
-def _sharing(application: Application, origins: Collection[str]) -> Application:
-    """A WSGI application that answers preflights of these origins, and adds the headers to what another answers."""
+def _with_cors(application: Application, origins: Collection[str]) -> Application:
+    """Return a WSGI application that answers preflights, and adds CORS headers to the responses of another."""
 
     def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         headers = _headers(environ.get("HTTP_ORIGIN"), origins)
@@ -49,8 +48,8 @@ def _sharing(application: Application, origins: Collection[str]) -> Application:
 
 
 def _headers(origin: str | None, origins: Collection[str]) -> Headers:
-    if EVERY in origins:
-        return [("Access-Control-Allow-Origin", EVERY)]
+    if ANY_ORIGIN in origins:
+        return [("Access-Control-Allow-Origin", ANY_ORIGIN)]
     if origin is None or origin not in origins:
         return [("Vary", "Origin")]
     return [("Access-Control-Allow-Origin", origin), ("Vary", "Origin")]
@@ -65,9 +64,9 @@ def _is_preflight(environ: dict[str, Any]) -> bool:
 
 
 def _preflight(environ: dict[str, Any]) -> Headers:
-    """Any header may be sent: clients of other APIs have headers of their own, such as OpenAI's `x-stainless-os`."""
-    asked = environ.get("HTTP_ACCESS_CONTROL_REQUEST_HEADERS", "")
-    allowed = [("Access-Control-Allow-Headers", asked)] if NAMES.fullmatch(asked) else []
+    """Allow each requested header: clients send headers of their own, such as OpenAI's `x-stainless-os`."""
+    requested = environ.get("HTTP_ACCESS_CONTROL_REQUEST_HEADERS", "")
+    allowed = [("Access-Control-Allow-Headers", requested)] if HEADER_NAMES.fullmatch(requested) else []
     return [
         ("Access-Control-Allow-Methods", METHODS),
         *allowed,

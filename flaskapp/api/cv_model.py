@@ -17,10 +17,10 @@ from flaskapp.api.protected import ProtectedBlueprint
 from flaskapp.serving import client_disconnect
 
 FILE = {"description": f"A {images.FORMATS} file (of an animation the first frame)"}
-FORMAT = {"description": "Format of the answer. Default: the upload's own, else jpeg", "examples": ["png"]}
+FORMAT = {"description": "Format of the answer. Default: the format of the upload, or jpeg", "examples": ["png"]}
 UPLOAD_SIZE = {
     f"X-Upload-{side}": {
-        "description": f"{side} of the uploaded image in pixels, upright",
+        "description": f"{side} of the upright uploaded image in pixels",
         "schema": {"type": "integer"},
     }
     for side in ("Width", "Height")
@@ -56,7 +56,7 @@ blp = ProtectedBlueprint("cv_model", __name__, description="The vision model")
 def resize(data: UploadedImage, h: int, w: int, format: str | None = None) -> Response:
     """Resize an image to exactly `w` x `h` pixels
 
-    Transparency is kept in PNG and WebP, and laid over white in JPEG. 16-bit images come out with 8 bits.
+    PNG and WebP keep transparency; JPEG shows it as white. 16-bit images become 8-bit images.
     """
     with validation_errors("data"):
         resized = _resize(data.image, w, h, format)

@@ -1,4 +1,4 @@
-"""Remove query strings from the log of `flask run`: the deprecated login has the password there."""
+"""Remove query strings from the log of `flask run`: the deprecated login sends the password in one."""
 
 import logging
 import re
@@ -18,4 +18,4 @@ _filter = WithoutQueries()
 
 
 def init_app() -> None:
-    logging.getLogger("werkzeug").addFilter(_filter)  # a filter is added once only
+    logging.getLogger("werkzeug").addFilter(_filter)  # adding a filter again has no effect

@@ -1,4 +1,4 @@
-"""Swagger UI and ReDoc, with scripts from this server: they work without any outside network."""
+"""Swagger UI and ReDoc. Their scripts come from this server, so that the pages work offline."""
 
 from importlib.metadata import distribution
 
@@ -18,10 +18,10 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from flaskapp.api import prefix
 
-# Found without an import: that would read all pages of the package into memory.
+# Not imported: the import reads all pages of the package into memory.
 ASSETS = str(distribution("offapi").locate_file("offapi"))
 
-# Scripts from here alone and none in the page. Both programs write style elements of their own; ReDoc's have a font.
+# No inline scripts. Both programs insert style elements; ReDoc's contain a font.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
     "font-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

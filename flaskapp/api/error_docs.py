@@ -1,4 +1,4 @@
-"""Errors in the OpenAPI document: the schema that all have, and for each operation an example that it can answer."""
+"""Errors in the OpenAPI document: their schema, and for each operation an example of each error."""
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -17,7 +17,7 @@ NO_BOUNDARY = "The content type multipart/form-data has no boundary. Let the HTT
 NO_JSON_TYPE = "Send JSON, with the content type application/json."
 NO_FORM_TYPE = "Send a form, with the content type multipart/form-data."
 
-# What an operation says of an error, unless it documents other words.
+# Messages of errors, unless an operation documents its own.
 MESSAGES = {
     HTTPStatus.NOT_FOUND: "there is no such job",
     HTTPStatus.TOO_MANY_REQUESTS: "image quota exceeded: 1 images requested, 0 left of 60 per 1 hour",
@@ -25,7 +25,7 @@ MESSAGES = {
     HTTPStatus.GATEWAY_TIMEOUT: "the captions were not ready in time",
 }
 
-# By the location of the arguments that have the body. `any_json` and `tensors` take JSON of every content type.
+# Messages by the location of the arguments in the body. `any_json` and `tensors` accept every content type.
 MALFORMED = {
     "json": NOT_JSON,
     "credentials": NOT_JSON,
@@ -43,14 +43,14 @@ UNSUPPORTED = {
     "form_or_json": NO_FORM_TYPE,
 }
 
-# What an error with its field calls the location, where it is not the location's own name.
-CALLED = {"credentials": "json", "any_json": "json", "tensors": "json", "form_or_json": "multipart"}
+# The names that validation errors give to locations, where they differ.
+NAME_IN_ERRORS = {"credentials": "json", "any_json": "json", "tensors": "json", "form_or_json": "multipart"}
 
 Inputs = Sequence[tuple[str, ma.Schema]]  # the locations of an operation's arguments, and their schemas
 
 
 class Error(ErrorSchema):
-    """The one shape of every error."""
+    """The shape of all errors."""
 
     code = ma.fields.Integer(required=True, metadata={"description": "The HTTP status", "examples": [422]})
     status = ma.fields.String(
@@ -59,13 +59,13 @@ class Error(ErrorSchema):
     message = ma.fields.String(metadata={"description": "What went wrong", "examples": ["the server is busy"]})
     errors = ma.fields.Dict(
         metadata={
-            "description": "What is wrong where: the part of the request, the field in it, the messages",
+            "description": "Messages by the part of the request and the field",
             "examples": [{"query": {"item_id": ["Not a valid integer."]}}],
         }
     )
     error = ma.fields.String(
         metadata={
-            "description": "Of `/image-to-text` only: the same as a sentence, where Hugging Face's clients look for it",
+            "description": "`/image-to-text` only: the same in one text, for Hugging Face's clients",
             "examples": ["query: item_id: Not a valid integer."],
         }
     )
@@ -74,29 +74,29 @@ class Error(ErrorSchema):
 def example(
     status: HTTPStatus, inputs: Inputs, messages: Mapping[HTTPStatus, str], config: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """An error as an operation with these arguments answers it. `messages` are its own words."""
+    """Return the error that an operation with these arguments answers. `messages` are the operation's own."""
     payload: dict[str, Any] = {"code": status.value, "status": status.phrase}
     if status is HTTPStatus.UNPROCESSABLE_ENTITY:
-        return payload | {"errors": _wrong_input(inputs)}
+        return payload | {"errors": _validation_errors(inputs)}
     body = next((location for location, _ in inputs if location in MALFORMED), "")
-    words = {
+    texts = {
         HTTPStatus.BAD_REQUEST: MALFORMED.get(body),
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE: too_large(config),
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE: UNSUPPORTED.get(body),
     }
-    message = (MESSAGES | words | dict(messages)).get(status)
+    message = (MESSAGES | texts | dict(messages)).get(status)
     return payload | ({"message": message} if message else {})
 
 
-def _wrong_input(inputs: Inputs) -> dict[str, Any]:
-    """What validation says of no input or, if that is valid, of a field with a wrong value."""
+def _validation_errors(inputs: Inputs) -> dict[str, Any]:
+    """Return the validation errors of an empty input or, if that is valid, of an invalid value of a field."""
     for location, schema in inputs:
-        called = CALLED.get(location, location)
-        wrong = [] if called == "json" else "?"
-        trials: list[dict[str, Any]] = [{field.data_key or name: wrong} for name, field in schema.fields.items()]
+        name_in_errors = NAME_IN_ERRORS.get(location, location)
+        invalid = [] if name_in_errors == "json" else "?"
+        trials: list[dict[str, Any]] = [{field.data_key or name: invalid} for name, field in schema.fields.items()]
         if location != "path":
             trials.insert(0, {})
         for trial in trials:
             if errors := schema.validate(trial):
-                return {called: errors}
+                return {name_in_errors: errors}
     raise ValueError("every input is valid")

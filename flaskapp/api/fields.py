@@ -1,4 +1,4 @@
-"""Marshmallow fields that take what the contract allows, and nothing that merely can be converted to it."""
+"""Marshmallow fields that accept the documented types only, and convert no others to them."""
 
 import codecs
 import re
@@ -17,18 +17,18 @@ from flaskapp.jobs import NamedFile
 
 Config = Mapping[str, Any]
 
-# Characters of a text in a query. It must fit into the request line, up to 4,094 bytes with gunicorn; a
-# character may need twelve of them ("%F0%9F%98%80").
+# Characters of a text in a query. gunicorn's request line has up to 4,094 bytes, and a character may need twelve
+# ("%F0%9F%98%80").
 MAX_QUERY = 320
 
-NO_TEXT = re.compile("[\0\ud800-\udfff]")
+INVALID_TEXT = re.compile("[\0\ud800-\udfff]")
 
 
 class NullIsUnset(ma.Schema):
-    """A schema in which `null` for a member that is not required means that it is not there."""
+    """A schema in which `null` for an optional member is the same as leaving the member out."""
 
     def on_bind_field(self, field_name: str, field_obj: ma.fields.Field[Any]) -> None:
-        field_obj.allow_none = not field_obj.required  # for the OpenAPI document
+        field_obj.allow_none = not field_obj.required  # documents `null` in OpenAPI
 
     @pre_load
     def drop_nulls(self, data: Any, **_: Any) -> Any:
@@ -39,21 +39,21 @@ class NullIsUnset(ma.Schema):
 
 
 class Text(ma.fields.String):
-    """Text that can be stored and sent on: no NUL, and no half of a surrogate pair (JSON can spell both)."""
+    """Text without NUL or unpaired surrogates, which JSON can spell but databases and UTF-8 cannot hold."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = str(super()._deserialize(value, attr, data, **kwargs))
-        if NO_TEXT.search(text):
+        if INVALID_TEXT.search(text):
             raise ValidationError("Not valid text.")
         return text
 
     @staticmethod
     def keywords(config: Config) -> dict[str, Any]:
-        return {"pattern": r"^[^\u0000]*$"}  # half of a pair is no character: a JSON Schema need not exclude it
+        return {"pattern": r"^[^\u0000]*$"}  # a JSON Schema need not exclude surrogates: they are no characters
 
 
 class JobId(Text):
-    """The id of a caption job, spelt as it was told."""
+    """The id of a caption job: a UUID in lower case."""
 
     PATTERN = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 
@@ -69,7 +69,7 @@ class JobId(Text):
 
 
 class DecimalInteger(ma.fields.Integer):
-    """An integer in a path or a query: ASCII digits, perhaps a minus. `int()` alone would take "1_000" and " 5 "."""
+    """An integer in a path or a query: ASCII digits after an optional minus. `int()` also accepts "1_000" and " 5 "."""
 
     def _validated(self, value: Any) -> Any:
         if not re.fullmatch(r"-?[0-9]{1,4000}", str(value)):
@@ -78,7 +78,7 @@ class DecimalInteger(ma.fields.Integer):
 
 
 class WholeNumber(ma.fields.Integer):
-    """A JSON integer, which to JSON Schema 16.0 is too; not a string of one."""
+    """A JSON integer, also written as 16.0, as in JSON Schema. A string is not accepted."""
 
     def _validated(self, value: Any) -> Any:
         if not (isinstance(value, int) or (isinstance(value, float) and value.is_integer())):
@@ -87,7 +87,7 @@ class WholeNumber(ma.fields.Integer):
 
 
 class Number(ma.fields.Float):
-    """A JSON number, not a string of one."""
+    """A JSON number. A string is not accepted."""
 
     def _validated(self, value: Any) -> Any:
         if not isinstance(value, int | float):
@@ -96,7 +96,7 @@ class Number(ma.fields.Float):
 
 
 class Flag(ma.fields.Boolean):
-    """JSON's true and false, not 1 or "yes"."""
+    """JSON's true or false. 1 and "yes" are not accepted."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:
         if not isinstance(value, bool):
@@ -105,7 +105,7 @@ class Flag(ma.fields.Boolean):
 
 
 class FormFlag(Flag):
-    """The same, or a form's text "true" or "false"."""
+    """JSON's true or false, or the text "true" or "false" of a form."""
 
     TRUE = (True, "true")
 
@@ -144,7 +144,7 @@ class Side(DecimalInteger):
 
 
 class JobFiles(ma.fields.List[NamedFile]):
-    """Uploaded files that are not read yet: up to MAX_JOB_IMAGES, or as many as a form may have parts."""
+    """Uploaded files: up to MAX_JOB_IMAGES, but not more than a form may have parts."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(Upload(), **options)
@@ -164,9 +164,9 @@ class JobFiles(ma.fields.List[NamedFile]):
 
 
 class JSONPart(ma.fields.Nested):
-    """A part of a multipart form that holds a JSON object: a text field, or a file with a content type of its own.
+    """A part of a multipart form that holds a JSON object, as a text field or as a file.
 
-    An empty part is an empty object, and so is `null`. In a JSON body it is the object itself.
+    An empty part and `null` are an empty object. In a JSON body the field is the object itself.
     """
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, partial: Any = None, **kwargs: Any) -> Any:
@@ -176,7 +176,7 @@ class JSONPart(ma.fields.Nested):
             return super()._deserialize(value, attr, data, partial, **kwargs)
         if not isinstance(value, str | FileStorage):
             raise ValidationError("Not an object.")
-        # As bytes, in which a text that was not UTF-8 is that again.
+        # `surrogateescape` restores bytes that are not UTF-8, so that the JSON parser rejects them.
         text = value.read() if isinstance(value, FileStorage) else value.encode(errors="surrogateescape")
         try:
             value = strict_json.loads(text) if text.removeprefix(codecs.BOM_UTF8).strip() else None
@@ -186,7 +186,7 @@ class JSONPart(ma.fields.Nested):
 
 
 def document_with(config: Config) -> Callable[..., dict[str, Any]]:
-    """What apispec calls for every field: adds the JSON Schema keywords of those that have some."""
+    """Return a hook for apispec that adds the JSON Schema keywords of the fields that have `keywords`."""
 
     def document(_converter: Any, field: Any, **_: Any) -> dict[str, Any]:
         return field.keywords(config) if hasattr(field, "keywords") else {}

@@ -1,4 +1,4 @@
-"""Forms: Werkzeug's parsers, with an error for each body that they would take for an empty form.
+"""Forms: Werkzeug's parsers, with errors for malformed bodies that Werkzeug would take for an empty form.
 
 References: RFC 7578 (multipart/form-data), RFC 2046, section 5.1 (boundaries).
 """
@@ -18,10 +18,10 @@ MULTIPART = "multipart/form-data"
 URLENCODED = "application/x-www-form-urlencoded"
 FORMS = (MULTIPART, URLENCODED)
 
-PIECE = 2**16  # bytes that are parsed at once
-LONGEST_LINE = 2**10  # bytes; longer ones are no boundary, even with the spaces that may follow one
-LONGEST_HEAD = 2**13  # bytes of a part's headers
-CODINGS = ("", "7bit", "8bit", "binary", "identity")  # that change no byte
+CHUNK_SIZE = 2**16  # bytes
+MAX_BOUNDARY_LINE = 2**10  # bytes, with the spaces that may follow a boundary
+MAX_PART_HEADERS = 2**13  # bytes
+IDENTITY_CODINGS = ("", "7bit", "8bit", "binary", "identity")
 CHARSETS = {"": "utf-8", "utf-8": "utf-8", "utf8": "utf-8", "us-ascii": "utf-8", "ascii": "utf-8"}
 CHARSETS |= {"iso-8859-1": "latin-1", "latin-1": "latin-1", "latin1": "latin-1"}
 BYTE_ORDER_MARK = "\ufeff"
@@ -31,7 +31,7 @@ Files = MultiDict[str, FileStorage]
 
 
 class FormParser(FormDataParser):
-    """Raises MalformedForm, OversizedForm or UnsupportedCoding, which say what is wrong and where."""
+    """Raises MalformedForm, OversizedForm or UnsupportedCoding, with the part and the problem."""
 
     def parse(
         self, stream: IO[bytes], mimetype: str, content_length: int | None, options: dict[str, str] | None = None
@@ -44,7 +44,7 @@ class FormParser(FormDataParser):
         return super().parse(stream, mimetype, content_length, options)
 
     def _checked(self, body: bytes) -> IO[bytes]:
-        """An urlencoded form that can be parsed, at a cost that its size allows."""
+        """Return an urlencoded form to parse. Raise an error if it has too many fields or is not UTF-8."""
         if self.max_form_parts is not None and body.count(b"&") >= self.max_form_parts:
             raise OversizedForm(f"A form may have no more than {self.max_form_parts} fields.")
         try:
@@ -55,7 +55,7 @@ class FormParser(FormDataParser):
         return io.BytesIO(body.removeprefix(BYTE_ORDER_MARK.encode()))
 
     def _read_parts(self, stream: IO[bytes], boundary: bytes) -> tuple[list[Any], list[Any]]:
-        """The fields and the files of a multipart form, each as pairs of a name and a value."""
+        """Return the fields and the files of a multipart form, as pairs of a name and a value."""
         decoder = Decoder(boundary)
         fields: list[tuple[str, str]] = []
         files: list[tuple[str, FileStorage]] = []
@@ -83,18 +83,18 @@ class FormParser(FormDataParser):
         )
 
     def _write(self, content: IO[bytes], data: bytes, part: Field | File) -> None:
-        """A text is cut at `max_form_memory_size`: each field that takes one has a lower limit, and names it."""
+        """Append data to a part. Cut a text at `max_form_memory_size`: its field rejects a shorter one already."""
         if isinstance(part, Field) and self.max_form_memory_size is not None:
             data = data[: self.max_form_memory_size - content.tell()]
         content.write(data)
 
 
 class Decoder(MultipartDecoder):
-    """Counts parts, and checks their headers. Those that are not UTF-8 are read as Latin-1, which old clients send."""
+    """Counts the parts and checks their headers. Headers that are not UTF-8 are Latin-1, which old clients send."""
 
     def __init__(self, boundary: bytes) -> None:
         super().__init__(boundary)
-        self.parts = 0  # that have begun
+        self.parts = 0  # parts whose headers are complete
 
     def next_event(self) -> Event:
         if self.state is not State.PART:
@@ -102,7 +102,7 @@ class Decoder(MultipartDecoder):
         is_latin_1 = self._prepare_head()
         try:
             event = super().next_event()
-        except ValueError:  # of a part that is not named by any header
+        except ValueError:
             self._fail("has no Content-Disposition header", self.parts + 1)
         if isinstance(event, Field | File):
             self.parts += 1
@@ -110,13 +110,13 @@ class Decoder(MultipartDecoder):
         return event
 
     def _prepare_head(self) -> bool:
-        """Make UTF-8 of headers that are complete in the buffer. Whether they were Latin-1."""
+        """Recode complete headers in the buffer from Latin-1 to UTF-8. Return whether they were Latin-1."""
         if self.buffer.startswith((b"\r\n", b"\n")):
             self._fail("has no headers", self.parts + 1)
         blank = BLANK_LINE_RE.search(self.buffer)
         end = blank.start() if blank else len(self.buffer)
-        if end > LONGEST_HEAD:
-            self._fail(f"has headers of more than {LONGEST_HEAD} bytes", self.parts + 1)
+        if end > MAX_PART_HEADERS:
+            self._fail(f"has headers of more than {MAX_PART_HEADERS} bytes", self.parts + 1)
         head = bytes(self.buffer[:end])
         try:
             head.decode()
@@ -135,7 +135,7 @@ class Decoder(MultipartDecoder):
             self._fail("has a name that is not encoded in UTF-8")
         for header in ("Content-Transfer-Encoding", "Content-Encoding"):
             coding = part.headers.get(header, "").lower()
-            if coding not in CODINGS:
+            if coding not in IDENTITY_CODINGS:
                 raise UnsupportedCoding(f"Part {self.parts} of the form has the {header} {coding}: send it as it is.")
         if isinstance(part, Field) and _charset(part) is None:
             self._fail("is text that is not encoded in UTF-8")
@@ -154,25 +154,24 @@ def _boundary(options: dict[str, str]) -> bytes:
 
 
 def _events(decoder: Decoder, stream: IO[bytes]) -> Iterator[Event]:
-    for piece in _pieces(stream):
-        decoder.receive_data(piece)
+    for chunk in _chunks(stream):
+        decoder.receive_data(chunk)
         while not isinstance(event := decoder.next_event(), NeedData):
             yield event
 
 
-def _pieces(stream: IO[bytes]) -> Iterator[bytes]:
-    """A stream in pieces that never end within a line that may be a boundary.
+def _chunks(stream: IO[bytes]) -> Iterator[bytes]:
+    """Read a stream in chunks that never end within a boundary line.
 
-    When a piece ends between a boundary and the end of its line, as in `\\r\\n--boundary-`, MultipartDecoder of
-    Werkzeug 3.1.9 takes the `\\r` for the end of the file before it (`_last_partial_boundary_index` looks no further
-    back than the length of a boundary): the file gets one byte more. If spaces follow the boundary there, the file gets
-    all of that line, and the part after it.
+    If a chunk ends between a boundary and the end of its line, as in `\\r\\n--boundary-`, MultipartDecoder of Werkzeug
+    3.1.9 adds the `\\r` to the file before it, because `_last_partial_boundary_index` looks back only as far as a
+    boundary is long. If spaces follow the boundary, it adds the whole line and the next part to the file.
     """
     held = b""
-    while data := stream.read(PIECE):
+    while data := stream.read(CHUNK_SIZE):
         data = held + data
         cut = data.rfind(b"\n") + 1
-        if len(data) - cut > LONGEST_LINE:
+        if len(data) - cut > MAX_BOUNDARY_LINE:
             cut = len(data)
         held = data[cut:]
         if cut:
@@ -185,10 +184,10 @@ def _add(part: Field | File, content: IO[bytes], fields: list[Any], files: list[
     size = content.tell()
     content.seek(0)
     if isinstance(part, Field):
-        # The field that it is for refuses what is not UTF-8: it may be a file without a file name.
+        # Keep bytes that are not UTF-8: the part may be a file without a file name. Text fields reject them.
         text = content.read().decode(_charset(part) or "utf-8", "surrogateescape")
         fields.append((part.name, text.removeprefix(BYTE_ORDER_MARK)))
-    elif part.filename or size:  # else it is a browser's input in which no file was chosen
+    elif part.filename or size:  # otherwise the user chose no file in a browser's input
         files.append((part.name, FileStorage(content, part.filename, part.name, headers=part.headers)))
 
 

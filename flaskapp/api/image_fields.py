@@ -1,4 +1,4 @@
-"""Marshmallow fields for images: files of a form, and files in a JSON body, as text or by their addresses."""
+"""Marshmallow fields for images: files of a form; base64, data URLs and URLs in JSON."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from flaskapp.images import EncodedImage
 
 
 class Base64File(NamedTuple):
-    """A file in a JSON body, where all else is text: in base64, or as a data URL."""
+    """A file in a JSON body: base64, a data URL or a URL. The type tells it from a form's text."""
 
     text: str
 
@@ -29,35 +29,36 @@ class UploadedImage(NamedTuple):
 
 
 class UnreadableFile(NamedTuple):
-    """An uploaded file that is no image, where the client asks for the captions of the others."""
+    """An uploaded file that is no image, in a request with `partial`."""
 
     filename: str
     error: str
 
 
 class ImageFile(Upload):
-    """One uploaded image file of at most MAX_MEGAPIXELS; its pixels are decoded by the view."""
+    """One uploaded image file of at most MAX_MEGAPIXELS. Its pixels are not decoded yet."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> UploadedImage:
         if isinstance(value, list):
             raise ValidationError("Send one file, not several.")
         if isinstance(value, Base64File):
-            return UploadedImage("", _image(_decoded(value.text)))
+            return UploadedImage("", _image(_decode(value.text)))
         if not isinstance(value, FileStorage):
             raise ValidationError("Not a file: the part has no filename.")
         return UploadedImage(value.filename or "", _image(value.read()))
 
 
 class ImageFileOrBase64(ma.fields.Field[EncodedImage]):
-    """One image file of at most MAX_MEGAPIXELS: its bytes, or text that has them in base64 or in a data URL."""
+    """One image file of at most MAX_MEGAPIXELS: bytes, base64, a data URL or a URL."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> EncodedImage:
         if not isinstance(value, bytes | str):
             raise ValidationError("Not a string.")
-        return _image(value if isinstance(value, bytes) else _decoded(value))
+        return _image(value if isinstance(value, bytes) else _decode(value))
 
 
-def _decoded(text: str) -> bytes:
+def _decode(text: str) -> bytes:
+    """Return the bytes of a file from base64, from a data URL, or from a URL of one of the FETCH_HOSTS."""
     hosts = current_app.config["FETCH_HOSTS"]
     try:
         if hosts and text[:8].lower().startswith(("https:", "http:")):
@@ -79,9 +80,9 @@ def _image(data: bytes) -> EncodedImage:
 
 
 class ImageFiles(ma.fields.List[UploadedImage | UnreadableFile]):
-    """From one to MAX_IMAGES uploaded image files. What is wrong with one is named by its place.
+    """From one to MAX_IMAGES uploaded image files. Errors name the index of their file.
 
-    Where the field `partial` beside it is true, a file that is no image is an UnreadableFile, and the others count.
+    If the request's field `partial` is true, a file that is no image becomes an UnreadableFile.
     """
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[Any]:
@@ -100,12 +101,12 @@ class ImageFiles(ma.fields.List[UploadedImage | UnreadableFile]):
                 images.append(self.inner.deserialize(file, **kwargs))
             except (ValidationError, UnsupportedImageFormat) as error:
                 if is_partial:
-                    images.append(UnreadableFile(getattr(file, "filename", None) or "", _line(error)))
+                    images.append(UnreadableFile(getattr(file, "filename", None) or "", _error_text(error)))
                 elif isinstance(error, ValidationError):
                     errors[index] = error.messages
-                else:  # has a status of its own
-                    place = f"{attr}.{index}: " if len(value) > 1 else ""
-                    raise UnsupportedImageFormat(f"{place}{error}") from error
+                else:  # 415, not 422
+                    field = f"{attr}.{index}: " if len(value) > 1 else ""
+                    raise UnsupportedImageFormat(f"{field}{error}") from error
         if errors:
             raise ValidationError(errors)
         return images
@@ -116,16 +117,16 @@ class ImageFiles(ma.fields.List[UploadedImage | UnreadableFile]):
 
 
 class Base64Images(ma.fields.List[str]):
-    """Image files in base64 or as data URLs, still as text: `least` to MAX_IMAGES of them."""
+    """A list of `min_items` to MAX_IMAGES files in base64 or as data URLs. It is not decoded yet."""
 
-    def __init__(self, least: int = 0, **options: Any) -> None:
+    def __init__(self, min_items: int = 0, **options: Any) -> None:
         super().__init__(ma.fields.String(metadata={"format": "byte"}), **options)
-        self.least = least
+        self.min_items = min_items
 
     def keywords(self, config: Config) -> dict[str, Any]:
-        return {"minItems": self.least, "maxItems": config["MAX_IMAGES"]}
+        return {"minItems": self.min_items, "maxItems": config["MAX_IMAGES"]}
 
 
-def _line(error: Exception) -> str:
-    """What is wrong with one file, as jobs say it."""
+def _error_text(error: Exception) -> str:
+    """Return the error of one file in one line, as in the results of jobs."""
     return " ".join(map(str, error.messages)) if isinstance(error, ValidationError) else str(error)

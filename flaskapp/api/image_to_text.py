@@ -1,4 +1,4 @@
-"""Caption one image as Hugging Face's `InferenceClient.image_to_text` asks for it: by its bytes, or by JSON."""
+"""Caption one image for Hugging Face's `InferenceClient.image_to_text`. The body is the image, or JSON."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -26,7 +26,7 @@ from flaskapp.images import EncodedImage
 RAW_TYPES = ("image/*", "application/octet-stream")  # documented; any other type, or none, is accepted too
 EXAMPLE = {"inputs": SQUARE, "parameters": {"max_new_tokens": 15}}
 INPUTS = {
-    "description": "An image file in base64, of either alphabet, or as a data URL",
+    "description": "An image file in base64 (either alphabet), or as a data URL",
     "type": "string",
     "format": "byte",
     "examples": [SQUARE],
@@ -34,7 +34,7 @@ INPUTS = {
 
 
 class QueryConfig(CaptionConfig):
-    """The settings of `/caption/`, each as text."""
+    """The settings of `/caption/` in a query string."""
 
     @pre_load
     def drop_nulls(self, data: Mapping[str, str], **options: Any) -> Any:
@@ -52,16 +52,16 @@ def _scalar(text: str) -> Any:
 
 
 class Parameters(Generation):
-    """Settings here, or in one of two members, which take precedence over those beside them."""
+    """Generation settings. Those in the two nested members take precedence."""
 
     generation_parameters = ma.fields.Nested(Generation)
     generate_kwargs = ma.fields.Nested(Generation)
 
     @post_load
     def make(self, data: dict[str, Any], **_: Any) -> GenerationSettings:
-        inner = [data.pop(name, {}) for name in ("generation_parameters", "generate_kwargs")]
+        nested = [data.pop(name, {}) for name in ("generation_parameters", "generate_kwargs")]
         settings = GenerationSettings(**data)
-        for each in inner:
+        for each in nested:
             settings = GenerationSettings(**each).over(settings)
         return settings
 
@@ -72,7 +72,7 @@ class ImageToTextInput(NullIsUnset):
 
 
 class ImageToTextOutput(ma.Schema):
-    """A caption. `log_probability` and `tokens` are there if `scores` was asked for."""
+    """A caption. `log_probability` and `tokens` are present with `scores`."""
 
     generated_text = ma.fields.String(required=True, metadata=CAPTION | {"description": "A caption"})
     log_probability = ma.fields.Float(allow_none=True, metadata=LOG_PROBABILITY)
@@ -82,7 +82,7 @@ class ImageToTextOutput(ma.Schema):
 
 class ImageToTextBlueprint(ProtectedBlueprint):
     def shape_error(self, payload: dict[str, Any]) -> dict[str, Any]:
-        """Say what is wrong in the member that Hugging Face's clients show."""
+        """Add the member `error`, which Hugging Face's clients show."""
         return payload | {"error": "; ".join(": ".join([*path, message]) for path, message in messages(payload))}
 
 
@@ -105,9 +105,9 @@ blp = ImageToTextBlueprint("image_to_text", __name__, description="The captioner
 def image_to_text(
     config: GenerationSettings, inputs: EncodedImage, parameters: GenerationSettings | None = None
 ) -> list[dict[str, object]]:
-    """Describe an image in words, as Hugging Face's clients ask for it
+    """Describe an image in words, for Hugging Face's clients
 
-    The body is the image, of whatever content type, or JSON that holds it. `parameters` in JSON replace the query's.
+    The body is the image, of any content type, or JSON with the image. `parameters` in JSON replace those of the query.
     """
     settings = parameters or config
     with _settings_errors(in_json=parameters is not None):
@@ -132,7 +132,7 @@ def _image_errors() -> AbstractContextManager[None]:
 
 
 @blp.after_request
-def add_sentence(response: Response) -> Response:
+def add_error_text(response: Response) -> Response:
     if response.status_code >= HTTPStatus.BAD_REQUEST:
         response.set_data(json.dumps(blp.shape_error(response.get_json())))
     return response

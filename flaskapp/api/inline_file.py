@@ -1,4 +1,4 @@
-"""A file that is written as text, in JSON: in base64, or as a data URL.
+"""Decode a file in JSON: base64 or a data URL.
 
 References: RFC 4648, sections 4 and 5 (base64, and its alphabet for URLs), RFC 2397 (data URLs).
 """
@@ -8,13 +8,13 @@ import re
 from urllib.parse import unquote_to_bytes
 
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
-LINE_BREAKS = str.maketrans("", "", "\r\n\t")  # some programs break lines
-MAX_ESCAPES = 2**19  # "%" in a data URL, as in 16 MiB of base64; each takes 200 bytes of memory to decode
+LINE_BREAKS = str.maketrans("", "", "\r\n\t")  # some clients break long lines
+MAX_ESCAPES = 2**19  # "%XX" in a data URL: enough for 16 MiB of base64. Decoding each takes 200 bytes of memory
 FROM_URL_ALPHABET = str.maketrans("-_", "+/")
 
 
 def decode(text: str) -> bytes:
-    """Raises ValueError, which says what is wrong, for other text. No address is fetched."""
+    """Return the bytes of the file. Raise ValueError, with a message for the client, for any other text."""
     text = text.strip()
     if not text.isascii():
         raise ValueError("Not valid base64: it has characters that are not ASCII.")
@@ -38,7 +38,7 @@ def _decode_data_url(url: str) -> bytes:
 
 
 def _decode_base64(text: str) -> bytes:
-    """With or without padding, in either alphabet, but not in a mixture of both."""
+    """Accept base64 with or without padding, in one of the two alphabets."""
     text = text.translate(LINE_BREAKS)
     digits = text.rstrip("=")
     padding = -len(digits) % 4

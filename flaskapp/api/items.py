@@ -1,4 +1,4 @@
-"""The course's first parameters: a typed path, an enum, a query."""
+"""The course's examples of parameters: an integer path, an enum, a query."""
 
 import marshmallow as ma
 from marshmallow import validate
@@ -7,7 +7,7 @@ from flaskapp.api.blueprint import Blueprint
 from flaskapp.api.fields import MAX_QUERY, DecimalInteger, Text
 
 ITEM_ID = {"description": "Any integer, negative too", "examples": [5]}
-Q = {"description": "Any text; comes back as it is", "examples": ["tea"]}
+Q = {"description": "Any text; the answer repeats it", "examples": ["tea"]}
 MODEL = {"description": "One of the known models", "examples": ["lenet"]}
 
 
@@ -48,7 +48,7 @@ def read_item(**item: object) -> dict[str, object]:
 @blp.arguments(ModelPath, location="path", as_kwargs=True)
 @blp.response(200, Model)
 def read_model(item_id: str) -> dict[str, object]:
-    """Echo a name of the path that must be one of three"""
+    """Echo a model name of the path, one of three"""
     return {"item_id": item_id}
 
 

@@ -18,7 +18,7 @@ class Credentials(ma.Schema):
         required=True,
         validate=validate.Length(min=1, max=MAX_USERNAME),
         metadata={
-            "description": "A name; while registration is open, any that nobody else has saved",
+            "description": "A name. While registration is open, any name that is not saved yet",
             "examples": ["ada"],
         },
     )
@@ -26,7 +26,7 @@ class Credentials(ma.Schema):
         required=True,
         load_only=True,
         validate=validate.Length(min=1, max=MAX_PASSWORD),
-        metadata={"description": "Any text; only an argon2id hash of it is kept", "examples": ["correct horse"]},
+        metadata={"description": "Any text; the server keeps only its argon2id hash", "examples": ["correct horse"]},
     )
 
 
@@ -48,7 +48,7 @@ blp = Blueprint("login", __name__, description="Saved logins")
 def save_login(username: str, password: str) -> Response:
     """Save a login, or check the password of one that is saved
 
-    Where registration is closed nothing is saved, and an unknown name gets the 401 of a wrong password.
+    If registration is closed, nothing is saved, and an unknown name gets 401, as a wrong password does.
     """
     accounts = current_app.extensions["accounts"]
     save_or_check = accounts.save if current_app.config["REGISTRATION"] == "open" else accounts.check

@@ -9,7 +9,7 @@ from flaskapp import metrics
 from flaskapp.api.application import current_request
 from flaskapp.api.blueprint import Blueprint
 
-blp = Blueprint("metrics", __name__, description="What happened so far")
+blp = Blueprint("metrics", __name__, description="Prometheus metrics")
 
 
 def init_app(app: Flask) -> None:
@@ -28,12 +28,12 @@ def count_request(response: Response) -> Response:
 
 
 @blp.route("/metrics")
-@blp.file("In Prometheus' text format, all workers together", ["text/plain"])
+@blp.file("Prometheus' text format; the sum of all workers", ["text/plain"])
 @blp.errors(HTTPStatus.SERVICE_UNAVAILABLE, messages={HTTPStatus.SERVICE_UNAVAILABLE: metrics.NO_PLACE})
 def show() -> Response:
-    """Count requests, errors, captions, tokens, batches and what waits
+    """Metrics of requests, errors, captions, tokens, batches and queues
 
-    While the database cannot be used, `flaskapp_jobs_…` are left out.
+    While the database is unavailable, the metrics `flaskapp_jobs_…` are missing.
     """
     backlog = current_app.extensions["job_backlog"].latest()
     text = metrics.current.render(backlog.metrics() if backlog is not None else ())

@@ -1,4 +1,4 @@
-"""Whether the process is alive, and whether it is ready for what it is for: orchestrators and balancers ask."""
+"""Liveness and readiness probes, for orchestrators and load balancers."""
 
 from http import HTTPStatus
 from typing import Any
@@ -18,7 +18,7 @@ RETRY_AFTER = 5  # seconds
 class PartState(ma.Schema):
     ready = ma.fields.Boolean(required=True, metadata={"description": "Whether it can be used", "examples": [True]})
     message = ma.fields.String(
-        required=True, metadata={"description": "OK, or what is to be known about it", "examples": ["OK"]}
+        required=True, metadata={"description": "OK, the problem, or a note", "examples": ["OK"]}
     )
 
 
@@ -28,33 +28,33 @@ class ModelState(PartState):
     )
     decoder = ma.fields.String(
         metadata={
-            "description": "What decodes requests with the default settings: the fast decoder, or transformers' "
-            "`generate`. This and the rest are there once the model is loaded",
+            "description": "The decoder of requests with the default settings: the fast decoder, or transformers' "
+            "`generate`. This member and the next ones are present once the model is loaded",
             "enum": ["fast", "generate"],
             "examples": ["fast"],
         }
     )
     reason = ma.fields.String(
         metadata={
-            "description": "Why `generate` decodes, if it does",
+            "description": "Why the decoder is `generate`, if it is",
             "examples": ["there is no description of GitForCausalLM"],
         }
     )
     precision = ma.fields.String(
         metadata={
-            "description": "What the model computes in: as `FLASKAPP_CAPTIONER_PRECISION` says, or what `auto` chose",
+            "description": "The precision of the model: `FLASKAPP_CAPTIONER_PRECISION`, or the choice of `auto`",
             "enum": ["fp32", "bf16", "fp16", "int8"],
             "examples": ["fp32"],
         }
     )
     precision_reason = ma.fields.String(
-        metadata={"description": "Why `auto` chose it, if it did", "examples": ["the CPU has AVX512_BF16"]}
+        metadata={"description": "Why `auto` chose the precision, if it did", "examples": ["the CPU has AVX512_BF16"]}
     )
-    takes_prompt = ma.fields.Boolean(metadata={"description": "Whether `prompt` may be given", "examples": [False]})
+    takes_prompt = ma.fields.Boolean(metadata={"description": "Whether `prompt` is accepted", "examples": [False]})
     defaults = ma.fields.Dict(
         keys=ma.fields.String(),
         metadata={
-            "description": "The generation settings of a request that gives none",
+            "description": "The generation settings of a request without `config`",
             "examples": [{"max_length": 16, "num_beams": 8}],
         },
     )
@@ -66,7 +66,7 @@ class Ready(Status):
 
 
 class NotReady(ma.Schema):
-    """The shape of all errors, and what is not ready."""
+    """The shape of all errors, with the states of the model and the database."""
 
     code = ma.fields.Integer(required=True, metadata={"description": "The HTTP status", "examples": [503]})
     status = ma.fields.String(
@@ -83,7 +83,7 @@ def watch_database(accounts: Accounts) -> RecentCheck:
     return RecentCheck(accounts.check_database, "the database does not answer within a second")
 
 
-blp = Blueprint("probes", __name__, description="Is it alive, and is it ready?")
+blp = Blueprint("probes", __name__, description="Liveness and readiness probes")
 
 
 @blp.route("/livez")
@@ -91,7 +91,7 @@ blp = Blueprint("probes", __name__, description="Is it alive, and is it ready?")
 @blp.route("/v2/health/live")
 @blp.response(200, Status)
 def live() -> dict[str, object]:
-    """Say OK as long as the process answers at all"""
+    """Answer OK as long as the process runs"""
     return OK
 
 
@@ -106,38 +106,38 @@ def live() -> dict[str, object]:
     headers={"Retry-After": {"description": "Seconds to wait before another try", "schema": {"type": "integer"}}},
 )
 def ready() -> Any:
-    """Say whether captions can be made and logins be saved, and by which model
+    """Report whether the model and the database are ready
 
-    Where nothing was loaded before the first request, as under `flask run`, the first call begins to load the model.
+    If no model is being loaded yet, as under `flask run`, the first call starts to load it.
     """
     captioner.load_in_background()
     parts = {
-        "model": _part(captioner.problem, captioner.note) | {"name": captioner.name} | _how_it_decodes(),
+        "model": _part(captioner.problem, captioner.note) | {"name": captioner.name} | _decoding(),
         "database": _part(current_app.extensions["database_check"].problem()),
     }
     problems = [str(part["message"]) for part in parts.values() if not part["ready"]]
-    return _refuse(problems, parts) if problems else OK | parts
+    return _not_ready(problems, parts) if problems else OK | parts
 
 
 def _part(problem: str | None, note: str | None = None) -> dict[str, object]:
     return {"ready": problem is None, "message": problem or note or "OK"}
 
 
-def _how_it_decodes() -> dict[str, object]:
-    """Nothing, until the model is loaded."""
+def _decoding() -> dict[str, object]:
+    """Return the decoder, the precision and the defaults once the model is loaded."""
     if captioner.defaults is None:
         return {}
-    how: dict[str, object] = {
+    shown: dict[str, object] = {
         "decoder": captioner.decoder,
         "precision": captioner.precision,
         "takes_prompt": captioner.takes_prompt,
         "defaults": captioner.defaults.shown(),
     }
     reasons = {"reason": captioner.decoder_reason, "precision_reason": captioner.precision_reason}
-    return how | {name: reason for name, reason in reasons.items() if reason is not None}
+    return shown | {name: reason for name, reason in reasons.items() if reason is not None}
 
 
-def _refuse(problems: list[str], parts: dict[str, dict[str, object]]) -> Response:
+def _not_ready(problems: list[str], parts: dict[str, dict[str, object]]) -> Response:
     status = HTTPStatus.SERVICE_UNAVAILABLE
     response = jsonify({"code": status, "status": status.phrase, "message": "; ".join(problems)} | parts)
     response.status_code = status

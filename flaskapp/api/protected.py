@@ -1,4 +1,4 @@
-"""Resources that want HTTP Basic with a saved login, or an API token, where REQUIRE_LOGIN says so."""
+"""Endpoints that require HTTP Basic with a saved login, or an API token, if REQUIRE_LOGIN is set."""
 
 from http import HTTPStatus
 from typing import Any
@@ -18,8 +18,8 @@ from flaskapp.tokens import WRONG_TOKEN, owner
 
 MESSAGE = "log in with a saved username and its password, or with an API token"
 
-# Basic comes first, for browsers that ask for the login of the first challenge only. Without the charset a browser may
-# send what is not ASCII in an encoding of its own.
+# Basic comes first: some browsers read the first challenge only. Without the charset a browser may send names that are
+# not ASCII in another encoding than UTF-8.
 CHALLENGES = ['Basic realm="flaskapp", charset="UTF-8"', 'Bearer realm="flaskapp"']
 
 SCHEMES = {
@@ -28,7 +28,7 @@ SCHEMES = {
 }
 HEADERS = {
     "WWW-Authenticate": {
-        "description": "What to log in by; one header for each way",
+        "description": "One header for each way to log in",
         "schema": {"type": "string"},
         "example": CHALLENGES[0],
     }
@@ -42,7 +42,7 @@ TOO_MANY = {
 
 
 class BearerAuth(HTTPTokenAuth):
-    """Takes the scheme in upper and lower case (RFC 9110, section 11.1)."""
+    """Accepts the scheme in upper and lower case (RFC 9110, section 11.1)."""
 
     def is_compatible_auth(self, headers: Headers) -> bool:
         return request.authorization is not None and request.authorization.type == "bearer"
@@ -54,12 +54,12 @@ login = MultiAuth(basic, bearer)
 
 
 class ProtectedBlueprint(Blueprint):
-    """Asks for a login, before the body is read, and documents that; neither where the application wants none."""
+    """Checks the login before the body is read, and documents that, if REQUIRE_LOGIN is set."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.before_request(ask_for_login)
-        self._prepare_doc_cbks.insert(-1, self._document_login)  # before the errors get their examples
+        self.before_request(require_login)
+        self._prepare_doc_cbks.insert(-1, self._document_login)  # before `_document_errors` adds the examples
 
     def _document_login(
         self, doc: dict[str, Any], doc_info: dict[str, Any], *, app: Flask, spec: APISpec, **_: Any
@@ -74,28 +74,28 @@ class ProtectedBlueprint(Blueprint):
         return doc
 
 
-def ask_for_login() -> ResponseReturnValue | None:
-    return _demand_login() if current_app.config["REQUIRE_LOGIN"] else None
+def require_login() -> ResponseReturnValue | None:
+    return _check_login() if current_app.config["REQUIRE_LOGIN"] else None
 
 
 def username() -> str:
-    """The user that is logged in, or the owner that stands for an API token; "" where no login is wanted."""
+    """Return the name of the login, or the owner of the API token. "" if no login is required."""
     return str(login.current_user()) if current_app.config["REQUIRE_LOGIN"] else ""
 
 
 def client() -> str:
-    """The key of this request's client in quotas: its login or token, or its address where no login is wanted."""
+    """Return the key of this request's client in quotas: the login or token, or the address if no login is required."""
     return username() or client_address()
 
 
 @login.login_required
-def _demand_login() -> None:
-    """The decorator has checked the login or the token."""
+def _check_login() -> None:
+    """Return None: the decorator has accepted the login or the token."""
 
 
 @basic.verify_password
 def _is_right(username: str, password: str) -> bool:
-    if not username:  # nothing was sent, or nothing that can be saved: no attempt
+    if not username:  # no login was sent: this does not count as a failure
         return False
     try:
         current_app.extensions["check_login"](username, password)

@@ -1,4 +1,4 @@
-"""The message that every answer of the course carries, and the route that says nothing else."""
+"""The members `message` and `status-code` of the course's answers, and the endpoint `/`."""
 
 import marshmallow as ma
 
@@ -14,11 +14,11 @@ class Status(ma.Schema):
     )
 
 
-blp = Blueprint("status", __name__, description="Is it there?")
+blp = Blueprint("status", __name__, description="Whether the server answers")
 
 
 @blp.route("/")
 @blp.response(200, Status)
 def root() -> dict[str, object]:
-    """Say OK"""
+    """Answer OK"""
     return OK

@@ -1,27 +1,27 @@
-"""JSON as the RFC has it. Python's parser takes more than that: NaN, a key twice, any depth until it falls over."""
+"""Parse JSON strictly (RFC 8259). Python's parser accepts NaN, duplicate keys, and any depth up to a RecursionError."""
 
 import json
 from typing import Any, NoReturn
 
 from flaskapp.errors import MalformedJSON, OversizedJSON
 
-MAX_SIZE = 2**17  # bytes: a text of 100 kB is still refused by the name of its field
+MAX_SIZE = 2**17  # bytes; large enough that a field of 100 kB is rejected by its own limit, which names it
 MAX_DEPTH = 32
-MAX_DIGITS = 1000  # of an integer; the largest float has 309
-MAX_MEMBERS = 10_000  # of a JSON that may be longer, because it holds files
+MAX_DIGITS = 1000  # digits of an integer; the largest float has 309
+MAX_MEMBERS = 10_000  # members of JSON above MAX_SIZE, which holds files
 
 
 def loads(data: bytes | str) -> Any:
-    """Parse UTF-8 JSON. Raises MalformedJSON, whose message says what is wrong with it, or OversizedJSON."""
+    """Parse UTF-8 JSON. Raise MalformedJSON, with a message for the client, or OversizedJSON."""
     if len(data) > MAX_SIZE:
         raise OversizedJSON(f"The JSON is longer than {MAX_SIZE} bytes.")
     return _parse(data)
 
 
 def loads_file(data: bytes) -> Any:
-    """Likewise, of any size, because it holds a file in base64: what is long must be that, and not its structure.
+    """Parse JSON of any size that holds files in base64. Its number of members is limited instead of its size.
 
-    Every value but the first comes after one of three characters that base64 does not have. They are quickly counted.
+    Each value but the first follows a comma or a bracket, which base64 does not contain. Counting them is fast.
     """
     if len(data) > MAX_SIZE and sum(map(data.count, (b",", b"[", b"{"))) > MAX_MEMBERS:
         raise OversizedJSON(f"JSON of more than {MAX_SIZE} bytes may have no more than {MAX_MEMBERS} members.")
@@ -37,13 +37,13 @@ def _parse(data: bytes | str) -> Any:
         raise MalformedJSON("The JSON is nested too deeply.") from None
     except ValueError as error:
         raise MalformedJSON(f"This is not JSON: {error}.") from None
-    if _is_deeper(value, MAX_DEPTH):
+    if _is_deeper_than(value, MAX_DEPTH):
         raise MalformedJSON("The JSON is nested too deeply.")
     return value
 
 
 def _text(data: bytes | str) -> str:
-    """Without a byte order mark. RFC 8259, section 8.1: a parser may ignore it, and the encoding is UTF-8."""
+    """Decode UTF-8, without a byte order mark (RFC 8259, section 8.1)."""
     if isinstance(data, str):
         return data.removeprefix("\ufeff")
     encoding = json.detect_encoding(data)
@@ -52,14 +52,14 @@ def _text(data: bytes | str) -> str:
     return data.decode(encoding)
 
 
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) < len(pairs):
         raise ValueError("an object has the same key twice")
     return members
 
 
-def _refuse(constant: str) -> NoReturn:
+def _reject_constant(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no JSON number")
 
 
@@ -69,11 +69,11 @@ def _integer(digits: str) -> int:
     return int(digits)
 
 
-DECODER = json.JSONDecoder(object_pairs_hook=_without_duplicates, parse_constant=_refuse, parse_int=_integer)
+DECODER = json.JSONDecoder(object_pairs_hook=_unique_members, parse_constant=_reject_constant, parse_int=_integer)
 
 
-def _is_deeper(value: Any, levels: int) -> bool:
+def _is_deeper_than(value: Any, levels: int) -> bool:
     if not isinstance(value, dict | list):
         return False
     members = value.values() if isinstance(value, dict) else value
-    return levels == 0 or any(_is_deeper(member, levels - 1) for member in members)
+    return levels == 0 or any(_is_deeper_than(member, levels - 1) for member in members)

@@ -1,4 +1,4 @@
-"""Is it an e-mail address?"""
+"""The text model: check e-mail addresses."""
 
 from http import HTTPStatus
 
@@ -13,7 +13,7 @@ from flaskapp.api.status import OK, Status
 MAX_TEXT = 4096  # characters; an address has at most 254
 
 EMAIL = {"description": "The text that may be an e-mail address", "examples": ["mlops@gmail.com"]}
-PROVIDER = {"description": "Whose address it should be", "examples": ["gmail"]}
+PROVIDER = {"description": "The provider that the address should be at", "examples": ["gmail"]}
 IS_EMAIL = {"description": "Whether the whole text is an e-mail address", "examples": [True]}
 
 
@@ -46,7 +46,7 @@ blp = ProtectedBlueprint("text_model", __name__, description="The text model")
 @blp.arguments(TextQuery, location="query", as_kwargs=True)
 @blp.response(200, TextAnswer)
 def check_text(data: str) -> dict[str, object]:
-    """Say whether a text is an e-mail address"""
+    """Check whether a text is an e-mail address"""
     return OK | {"input": data, "is_email": emails.is_email(data)}
 
 
@@ -55,6 +55,6 @@ def check_text(data: str) -> dict[str, object]:
 @blp.response(200, EmailAnswer)
 @blp.errors(HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
 def check_email(body: dict[str, str]) -> dict[str, object]:
-    """Say whether a text is an e-mail address at a provider"""
+    """Check whether a text is an e-mail address at a provider"""
     email, provider = body["email"], body["domain_match"]
     return OK | {"input": body, "is_email": emails.is_email(email), "is_domain_match": emails.is_at(email, provider)}

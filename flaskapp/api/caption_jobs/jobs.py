@@ -48,7 +48,7 @@ def submit(
         sequences = captioner.resolve(config).num_return_sequences
     settings = replace(config, num_return_sequences=sequences)  # the columns of the results as CSV
     # A retry with the same key that finds the job stored is free: this request's images were given back.
-    with validation_errors("data"), image_quota.admitting() as admit:
+    with validation_errors("data"), image_quota.admit_during() as admit:
         job = jobs().submit(
             data, _limits(), settings, username(), key, client(), admit, webhook, trace_context.current()
         )

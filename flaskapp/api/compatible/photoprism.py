@@ -32,7 +32,7 @@ class VisionRequest(NullIsUnset):
     id = Text(load_default="", metadata={"description": "Comes back in the answer", "examples": ["b5a1"]})
     model = Text(metadata=chat.ANY_MODEL)
     prompt = Text(load_default="", metadata=chat.PROMPT)
-    images = Base64Images(least=1, required=True, metadata=IMAGES)
+    images = Base64Images(min_items=1, required=True, metadata=IMAGES)
     options = ma.fields.Nested(chat.Options, load_default=dict)
 
     @post_load
