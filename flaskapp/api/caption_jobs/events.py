@@ -1,4 +1,4 @@
-"""The progress of a job as server-sent events (the HTML standard, section 9.2)."""
+"""The progress of a job as server-sent events (HTML standard, section 9.2)."""
 
 import json
 import threading
@@ -16,7 +16,7 @@ from flaskapp.jobs.progress import follow
 from flaskapp.serving import client_disconnect
 from flaskapp.threads import under_gevent
 
-MAX_STREAMS = 200 if under_gevent() else 16  # of one process; without gevent each holds a thread
+MAX_STREAMS = 200 if under_gevent() else 16  # for each process; without gevent, each stream occupies a thread
 RETRY_AFTER = 5  # seconds
 HEARTBEAT = ":\n\n"  # a comment, which clients ignore
 # No cache stores the stream, and nginx does not buffer it.
@@ -29,7 +29,7 @@ EVENT = {
         "data": {
             "type": "string",
             "contentMediaType": "application/json",
-            "description": "The job's status, as of `GET /caption_jobs/{job_id}`",
+            "description": "The job's status, as in `GET /caption_jobs/{job_id}`",
             "examples": ['{"id": "0b6ee9d2-6a4d-4bb6-9a5c-7f1d3c0a8e55", "state": "running", "total": 2000, ...}'],
         },
     },
@@ -48,8 +48,8 @@ _free_streams = threading.BoundedSemaphore(MAX_STREAMS)
 def events(job_id: str, last_event_id: str | None = None) -> Response:
     """Follow the progress of a job by server-sent events
 
-    The data of each event is the job's status, as of `GET /caption_jobs/{job_id}`. One is sent at once, and one for
-    each change, at most one a second. The stream ends with the job.
+    The data of each event is the job's status, as in `GET /caption_jobs/{job_id}`. The first event is sent immediately,
+    and one follows each change, at most one a second. The stream ends with the job.
     """
     owner, source = username(), jobs()
     job = source.find(job_id, owner)
@@ -57,17 +57,20 @@ def events(job_id: str, last_event_id: str | None = None) -> Response:
         return Response(status=HTTPStatus.NO_CONTENT)  # ends the reconnections of an EventSource
     if not _free_streams.acquire(blocking=False):
         raise TooBusy("too many clients follow the progress of jobs", retry_after=RETRY_AFTER)
-    statuses = follow(job, lambda: source.find(job_id, owner), _is_over())
+    statuses = follow(job, lambda: source.find(job_id, owner), _end_condition())
     answer = Response(_events(statuses), mimetype="text/event-stream", headers=HEADERS)
     answer.call_on_close(_free_streams.release)
     return answer
 
 
-def _is_over() -> Callable[[], bool]:
-    """Whether this client disconnected, or the server is shutting down; an EventSource then connects to another."""
-    has_left = client_disconnect.watch(request.environ, is_answered=True)
+def _end_condition() -> Callable[[], bool]:
+    """Return a function that tells whether the client has disconnected or the server is shutting down.
+
+    After a shutdown an EventSource connects again, to another worker.
+    """
+    has_disconnected = client_disconnect.watch(request.environ, is_answered=True)
     is_stopping: Callable[[], bool] = current_app.extensions.get("is_stopping", lambda: False)
-    return lambda: has_left() or is_stopping()
+    return lambda: has_disconnected() or is_stopping()
 
 
 def _events(statuses: Iterator[JobStatus | None]) -> Iterator[str]:

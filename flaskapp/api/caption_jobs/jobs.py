@@ -19,7 +19,7 @@ from flaskapp.captioner import GenerationSettings, captioner
 from flaskapp.jobs import JobStatus, Limits, NamedFile
 from flaskapp.jobs.ledger import KEY_REUSED
 
-LOCATION = {"Location": {"description": "Where the job can be asked for", "schema": {"type": "string"}}}
+LOCATION = {"Location": {"description": "The URL of the job", "schema": {"type": "string"}}}
 CONTENT_TYPES = {"config": "application/json", "data": f"{IMAGE_TYPES}, application/zip"}
 
 
@@ -39,15 +39,15 @@ CONTENT_TYPES = {"config": "application/json", "data": f"{IMAGE_TYPES}, applicat
 def submit(
     data: list[NamedFile], config: GenerationSettings, key: str | None = None, webhook: str | None = None
 ) -> Any:
-    """Have many images captioned later
+    """Submit many images to be captioned later
 
-    An image that cannot be captioned fails alone, in the results. With an `Idempotency-Key` a repeated request finds
-    the job that it made; with other content it is refused (409).
+    An image that cannot be captioned has an error in the results; the others are captioned. With an `Idempotency-Key`,
+    a repeated request returns the job that the first one created, or 409 if its content differs.
     """
     with validation_errors("config"):
         sequences = captioner.resolve(config).num_return_sequences
-    settings = replace(config, num_return_sequences=sequences)  # the columns of the results as CSV
-    # A retry with the same key that finds the job stored is free: this request's images were given back.
+    settings = replace(config, num_return_sequences=sequences)  # fixes the columns of the CSV
+    # A retry with the same key does not count for the quota: `submit` gives its images back.
     with validation_errors("data"), image_quota.admit_during() as admit:
         job = jobs().submit(
             data, _limits(), settings, username(), key, client(), admit, webhook, trace_context.current()
@@ -62,8 +62,8 @@ def submit(
 def list_jobs(page: int, page_size: int) -> tuple[list[JobStatus], Mapping[str, str]]:
     """List your jobs, the newest first
 
-    Yours are those of your login or API token. Where the server wants no login, they are those that were submitted from
-    your address, or from your /64 network of IPv6.
+    These are the jobs of your login or API token. If the server requires no login, they are the jobs from your IPv4
+    address or your /64 network of IPv6.
     """
     if not username():
         require_client_address()
@@ -76,7 +76,7 @@ def list_jobs(page: int, page_size: int) -> tuple[list[JobStatus], Mapping[str, 
 @blp.response(200, Job)
 @blp.errors(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE)
 def find(job_id: str) -> JobStatus:
-    """Tell how a job stands"""
+    """Get the status of a job"""
     return jobs().find(job_id, username())
 
 
@@ -88,8 +88,8 @@ def find(job_id: str) -> JobStatus:
 def delete(job_id: str, keep_results: bool) -> None:
     """Cancel a job, or delete one that has ended
 
-    A job that is cancelled keeps the captions that it has. A job that has ended is deleted with its results, and not
-    found any more (404), unless `keep_results` is true.
+    A cancelled job keeps its finished captions. A job that has ended is deleted with its results (404 from then on),
+    unless `keep_results` is true.
     """
     if keep_results:
         jobs().cancel(job_id, username())

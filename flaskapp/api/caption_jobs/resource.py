@@ -1,4 +1,4 @@
-"""What the views of jobs share."""
+"""The blueprint of caption jobs, and the pagination of its views."""
 
 import json
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ PAGINATION = {
     },
 }
 
-blp = ProtectedBlueprint("caption_jobs", __name__, description="Captions for many images, later")
+blp = ProtectedBlueprint("caption_jobs", __name__, description="Caption jobs: many images, in the background")
 
 
 def jobs() -> Jobs:
@@ -31,7 +31,7 @@ def jobs() -> Jobs:
 
 
 def pagination(page: int, page_size: int, total: int) -> Mapping[str, str]:
-    """The headers of a page. Links are relative: they are right also behind a proxy that strips a prefix."""
+    """Return the headers of a page. Links are relative, so that they work behind a proxy that strips a prefix."""
     last = max(1, -(-total // page_size))
     pages = {"first": 1}
     if page > 1:
@@ -42,6 +42,6 @@ def pagination(page: int, page_size: int, total: int) -> Mapping[str, str]:
         f'<?{urlencode({"page": number, "page_size": page_size})}>; rel="{relation}"'
         for relation, number in pages.items()
     )
-    # Private in flask-smorest, whose public decorator counts pages of lists only, and fetches all items.
+    # A private method: flask-smorest's public decorator paginates a list of all items.
     metadata = Blueprint._make_pagination_metadata(page, page_size, total)
     return {"X-Pagination": json.dumps(metadata), "Link": ", ".join(links)}

@@ -1,4 +1,4 @@
-"""The results of a job, in pages or as one stream of CSV or JSONL."""
+"""The results of a job: pages of JSON, or a stream of CSV or JSONL."""
 
 import csv
 import io
@@ -15,11 +15,11 @@ from flaskapp.api.protected import username
 from flaskapp.jobs import JobStatus
 from flaskapp.jobs.tables import Image
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would calculate
+FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would run such a cell
 BYTE_ORDER_MARK = "\ufeff"
 DISPOSITION = {
     "Content-Disposition": {
-        "description": "With `download`: the name of the file",
+        "description": "With `download`: the file's name",
         "schema": {"type": "string"},
         "example": 'attachment; filename="captions-0b6ee9d2-6a4d-4bb6-9a5c-7f1d3c0a8e55.csv"',
     }
@@ -36,7 +36,7 @@ DISPOSITION = {
 def results(job_id: str, page: int, page_size: int, bom: bool, download: bool, format: str | None = None) -> Any:
     """Page through the results of a job in upload order, or stream them all
 
-    Images that are not captioned yet have no captions.
+    Images that are not captioned yet have neither `captions` nor `error`.
     """
     job = jobs().find(job_id, username())
     if format:
@@ -63,12 +63,12 @@ def _stream(format: str, job: JobStatus, bom: bool) -> Iterator[str]:
 
 
 def _as_csv(images: Iterator[Image], sequences: int, mark: str) -> Iterator[str]:
-    """A row an image. A cell that a spreadsheet would take for a formula has an apostrophe before it."""
+    """Yield one row for each image. An apostrophe before a cell keeps a spreadsheet from running it as a formula."""
     columns = ["index", "input", "error", "caption", *(f"caption_{number + 1}" for number in range(1, sequences))]
     yield mark + _row(columns)
     for image in images:
         cells = [image.input, image.error or "", *(image.captions or [""] * sequences)]
-        yield _row([str(image.number), *("'" + cell if cell.startswith(FORMULA) else cell for cell in cells)])
+        yield _row([str(image.number), *("'" + cell if cell.startswith(FORMULA_PREFIXES) else cell for cell in cells)])
 
 
 def _row(cells: list[str]) -> str:

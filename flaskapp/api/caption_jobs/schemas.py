@@ -17,7 +17,7 @@ EXAMPLE_ID = "0b6ee9d2-6a4d-4bb6-9a5c-7f1d3c0a8e55"
 ID = {"description": "The job's id", "examples": [EXAMPLE_ID]}
 STREAMS = {"jsonl": "application/jsonl", "csv": "text/csv"}
 MAX_PAGE = 10**9
-PAGE = {"description": "Which page, from 1", "examples": [1]}
+PAGE = {"description": "Number of the page, from 1", "examples": [1]}
 
 
 class JobConfig(CaptionConfig):
@@ -57,7 +57,7 @@ class JobForm(ma.Schema):
         validate=validate.Length(max=MAX_WEBHOOK),
         metadata={
             "description": "An https URL of a host that the server allows, such as `https://hooks.example.com/done`. "
-            "It gets the status of the ended job",
+            "The server posts the job's status to it when the job has ended",
         },
     )
 
@@ -70,7 +70,7 @@ class JobHeaders(ma.Schema):
             validate.Regexp("^[!-~]+$", error="Not ASCII without spaces."),
         ],
         metadata={
-            "description": "A random text: with the same one, the same content is the same job",
+            "description": "A random text. A retry with the same key and content returns the same job",
             "examples": ["9f1c7a52-holiday-pictures"],
         },
     )
@@ -85,14 +85,17 @@ class JobsQuery(ma.Schema):
     page_size = DecimalInteger(
         load_default=20,
         validate=validate.Range(1, 100),
-        metadata={"description": "Jobs of a page", "examples": [20]},
+        metadata={"description": "Jobs on a page", "examples": [20]},
     )
 
 
 class DeleteQuery(ma.Schema):
     keep_results = FormFlag(
         load_default=False,
-        metadata={"description": "`true`: cancel only, a job that has ended stays", "examples": [False]},
+        metadata={
+            "description": "`true`: cancel a running job, but delete no ended one",
+            "examples": [False],
+        },
     )
 
 
@@ -101,7 +104,7 @@ class ResultsQuery(ma.Schema):
     page_size = DecimalInteger(
         load_default=100,
         validate=validate.Range(1, 1000),
-        metadata={"description": "Images of a page", "examples": [100]},
+        metadata={"description": "Images on a page", "examples": [100]},
     )
     format = ma.fields.String(
         validate=validate.OneOf(list(STREAMS)),
@@ -110,7 +113,7 @@ class ResultsQuery(ma.Schema):
     bom = FormFlag(
         load_default=False,
         metadata={
-            "description": "`true`: begin the CSV with a byte order mark, from which Excel knows that it is UTF-8",
+            "description": "`true`: begin the CSV with a byte order mark, so that Excel reads it as UTF-8",
             "examples": [True],
         },
     )
@@ -127,7 +130,7 @@ class EventsHeaders(ma.Schema):
     last_event_id = ma.fields.String(
         data_key="Last-Event-ID",
         metadata={
-            "description": "The `id` of the last event that was received. Browsers send it when they connect again",
+            "description": "The `id` of the last received event. Browsers send it when they reconnect",
             "examples": ["running-480-1"],
         },
     )
@@ -138,7 +141,7 @@ class Job(ma.Schema):
     state = ma.fields.String(
         required=True,
         validate=validate.OneOf(STATES),
-        metadata={"description": "`expired`: it took too long", "examples": ["running"]},
+        metadata={"description": "`expired`: the job took too long", "examples": ["running"]},
     )
     total = ma.fields.Integer(required=True, metadata={"description": "Images of the job", "examples": [2000]})
     done = ma.fields.Integer(required=True, metadata={"description": "Images with captions", "examples": [480]})
@@ -146,20 +149,20 @@ class Job(ma.Schema):
     seconds_remaining = ma.fields.Float(
         required=True,
         allow_none=True,
-        metadata={"description": "At the pace so far; null while that is not known", "examples": [63.5]},
+        metadata={"description": "Estimate from the speed so far; null while it is unknown", "examples": [63.5]},
     )
     created_at = ma.fields.DateTime(
-        required=True, metadata={"description": "When it was taken", "examples": ["2026-11-24T12:00:00+00:00"]}
+        required=True, metadata={"description": "When the job was submitted", "examples": ["2026-11-24T12:00:00+00:00"]}
     )
     ended_at = ma.fields.DateTime(
         required=True,
         allow_none=True,
-        metadata={"description": "When it ended, done or not", "examples": ["2026-11-24T12:02:07+00:00"]},
+        metadata={"description": "When the job ended, in any state", "examples": ["2026-11-24T12:02:07+00:00"]},
     )
 
 
 class JobResult(ma.Schema):
-    """`captions`, or `error`; neither of them yet, as long as the job runs."""
+    """The result of one image: `captions`, `error`, or neither while the image waits."""
 
     index = ma.fields.Integer(required=True, metadata={"description": "Place in the upload, from 0", "examples": [0]})
     input = ma.fields.String(required=True, metadata={"description": "The file's name", "examples": ["my_cat.jpg"]})
@@ -168,5 +171,5 @@ class JobResult(ma.Schema):
         metadata={"description": "The best first", "examples": [["a small red star on a grey background"]]},
     )
     error = ma.fields.String(
-        metadata={"description": "Why it has no captions", "examples": ["the png image is broken or cut short"]}
+        metadata={"description": "Why there are no captions", "examples": ["the png image is broken or cut short"]}
     )

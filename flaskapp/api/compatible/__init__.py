@@ -1,6 +1,6 @@
-"""The APIs of other servers, for the clients that people have: each module is one API, on this server's captioner.
+"""The APIs of other servers, so that their clients work with this captioner: one module for each API.
 
-References are named in each module. What an API has beyond captions of images is not here.
+Each module names its reference, and has only the part of the API that captions images.
 """
 
 from http import HTTPStatus
@@ -13,19 +13,19 @@ from flaskapp.api.compatible.open_inference import ModelName as ModelName
 
 RESOURCES = (openai, ollama, open_inference, photoprism)
 
-# The API of an unknown address: the first of these that its path begins with.
-OWNERS = {"/v1/": openai.blp, "/api/v1/": photoprism.blp, "/api/": ollama.blp, "/v2/": open_inference.blp}
-PROBES = "/v2/health/"  # `probes` has them, and answers in our shape
+# The API of an unknown address, by the first of these prefixes that its path has.
+BLUEPRINTS = {"/v1/": openai.blp, "/api/v1/": photoprism.blp, "/api/": ollama.blp, "/v2/": open_inference.blp}
+PROBES = "/v2/health/"  # in `probes`, with errors of this server's own shape
 
 
 def shape_unknown(payload: dict[str, Any]) -> dict[str, Any]:
-    """An error, if of an unknown address or a wrong method in the shape of the API that it belongs to.
+    """Return the body of an error. For an unknown address or a wrong method, use the shape of the API by the path.
 
-    The blueprints of the APIs shape all other errors.
+    All other errors already have the shape of their blueprint.
     """
     is_probe = payload["code"] == HTTPStatus.METHOD_NOT_ALLOWED and request.path.startswith(PROBES)
     if request.url_rule is not None or is_probe:
         return payload
-    owners = (blp for prefix, blp in OWNERS.items() if f"{request.path}/".startswith(prefix))
-    owner = next(owners, None)
-    return owner.shape_error(payload) if owner else payload
+    found = (blp for prefix, blp in BLUEPRINTS.items() if f"{request.path}/".startswith(prefix))
+    blp = next(found, None)
+    return blp.shape_error(payload) if blp else payload

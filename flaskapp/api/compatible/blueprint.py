@@ -1,4 +1,4 @@
-"""What the APIs of other servers have in common here: JSON with files in it, and errors in a shape of their own."""
+"""Blueprint of the APIs of other servers: JSON bodies that contain files, and errors in the shape of each API."""
 
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
@@ -16,52 +16,52 @@ from flaskapp.api.errors import messages
 from flaskapp.api.protected import ProtectedBlueprint
 from flaskapp.errors import MalformedJSON
 
-# Those APIs have no statuses of their own for what cannot be used.
+# Answered as 400, because these APIs do not use them.
 AS_BAD_REQUEST = (HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
 
 TEXT = {"type": "string"}
-EVENT = {"type": "object", "properties": {"data": {"type": "string"}}}  # a server-sent event, as OpenAPI 3.2 has it
+EVENT = {"type": "object", "properties": {"data": {"type": "string"}}}  # a server-sent event, as in OpenAPI 3.2
 
 Reshape = Callable[[HTTPStatus, str, str | None], dict[str, Any]]
 
 
 class CompatibleParser(Parser):
-    """Adds the locations `any_json` and `tensors`. Both are JSON that may have files in it, of whatever content type.
+    """Adds the locations `any_json` and `tensors`: JSON that may contain files, with any content type.
 
-    Clients of these APIs send that of curl's `-d`, too.
+    `curl -d`, in examples of these APIs, sends the content type of a form.
     """
 
     __location_map__ = Parser.__location_map__ | {"any_json": "load_any_json", "tensors": "load_tensors"}
     DEFAULT_UNKNOWN_BY_LOCATION = Parser.DEFAULT_UNKNOWN_BY_LOCATION | {"any_json": ma.EXCLUDE, "tensors": ma.EXCLUDE}
 
     def load_any_json(self, req: Request, schema: ma.Schema) -> Any:
-        """The body."""
         reject_coding(req)
         body = req.get_data()
         return strict_json.loads_file(body) if body else core.missing
 
     def load_tensors(self, req: Request, schema: ma.Schema) -> Any:
-        """The body, with the raw bytes behind its JSON as `data` of the inputs that they belong to."""
+        """Return the JSON, with the raw bytes behind it as `data` of the inputs that they belong to."""
         reject_coding(req)
         try:
             head, raw = tensors.split(req.get_data(), req.headers.get(tensors.HEADER))
             message = strict_json.loads_file(head)
-            tensors.take_raw(message, raw)
+            tensors.attach_raw(message, raw)
         except ValueError as error:
             raise MalformedJSON(str(error)) from error
         return message
 
     def handle_error(self, error: ma.ValidationError, req: Request, schema: ma.Schema, **options: Any) -> NoReturn:
-        """As the other parser's, with names that clients know: all of it is JSON."""
+        """Name each location `json`: clients do not know the locations of this parser."""
         if isinstance(error.messages, dict):
             error.messages = {"json": next(iter(error.messages.values()))}
         super().handle_error(error, req, schema, **options)
 
 
 class CompatibleBlueprint(ProtectedBlueprint):
-    """`reshape` makes the body of an error, which `error_schema` describes.
+    """A blueprint whose errors have the shape of `error_schema`.
 
-    It is given the status, what is wrong in a sentence, and the field that is wrong, such as `messages.0.content`.
+    `reshape` makes the body of an error from its status, its message, and the invalid field, such as
+    `messages.0.content`.
     """
 
     ARGUMENTS_PARSER = CompatibleParser()
@@ -88,7 +88,7 @@ class CompatibleBlueprint(ProtectedBlueprint):
 
     @staticmethod
     def answers_also(media_type: str, schema: Mapping[str, Any] = TEXT) -> Callable[[View], View]:
-        """Document that a view answers with another media type, too, where the request asks for it."""
+        """Document a second media type of the answer, which the request can ask for."""
 
         def decorate(view: View) -> View:
             view._apidoc = {**getattr(view, "_apidoc", {}), "other": (media_type, schema)}  # type: ignore[attr-defined]
@@ -97,7 +97,7 @@ class CompatibleBlueprint(ProtectedBlueprint):
         return decorate
 
     def _document(self, doc: dict[str, Any], doc_info: dict[str, Any], **_: Any) -> dict[str, Any]:
-        """Errors in their own shape, and successes of other types."""
+        """Document the shape of errors, and the second media type of the answer."""
         if "other" in doc_info:
             media_type, schema = doc_info["other"]
             doc["responses"][200]["content"][media_type] = {"schema": schema}
@@ -117,7 +117,7 @@ class CompatibleBlueprint(ProtectedBlueprint):
         return self._reshape(_status(payload["code"]), sentence, found[0][0] or None)
 
     def reshape_error(self, response: Response) -> Response:
-        """Give the answer of an error this API's shape."""
+        """Rewrite an error response into the shape of the API."""
         if response.status_code >= HTTPStatus.BAD_REQUEST:
             response.set_data(json.dumps(self.shape_error(response.get_json())))
             response.status_code = _status(response.status_code)

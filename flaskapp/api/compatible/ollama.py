@@ -1,7 +1,7 @@
-"""Ollama's API: generate, chat, and what its clients ask about the models.
+"""Ollama's API: generate, chat, and the endpoints about models.
 
-Reference: Ollama's API documentation (docs/api.md of its repository). Other members are ignored,
-and named in `warning` if a client would rely on them. Times are in nanoseconds.
+Reference: Ollama's API documentation (docs/api.md of its repository). Other members of requests are ignored. `warning`
+names those that change an answer of Ollama's. Times are in nanoseconds.
 """
 
 import json
@@ -29,13 +29,13 @@ from flaskapp.api.compatible.ollama_schemas import (
     OllamaVersion,
     ShowRequest,
 )
-from flaskapp.api.compatible.streaming import Stream, in_words
+from flaskapp.api.compatible.streaming import Stream, error_text
 from flaskapp.api.describe import warning
 from flaskapp.captioner import GenerationSettings, captioner
 from flaskapp.timings import Timings
 
 LINES = "application/x-ndjson"
-LATEST = ":latest"  # clients put it behind a name that has no tag
+LATEST = ":latest"  # clients add it to a name without a tag
 DETAILS = {"format": "safetensors", "family": "", "parameter_size": "", "quantization_level": ""}
 
 blp = CompatibleBlueprint(
@@ -53,10 +53,10 @@ blp = CompatibleBlueprint(
 @blp.response(200, GenerateAnswer, headers=image_quota.HEADERS)
 @blp.errors(*chat.ERRORS, messages=chat.MESSAGES)
 def generate(
-    question: chat.Question | None, wanted: GenerationSettings, stream: bool, model: str
+    question: chat.Question | None, settings: GenerationSettings, stream: bool, model: str
 ) -> dict[str, Any] | Response:
-    """Describe images in words, as Ollama's clients ask for it"""
-    return _answer(question, wanted, model, lambda text: {"response": text}, stream)
+    """Describe images in words, for Ollama's clients"""
+    return _answer(question, settings, model, lambda text: {"response": text}, stream)
 
 
 @blp.route("/api/chat", methods=["POST"])
@@ -67,29 +67,29 @@ def generate(
 @blp.response(200, ChatAnswer, headers=image_quota.HEADERS)
 @blp.errors(*chat.ERRORS, messages=chat.MESSAGES)
 def continue_chat(
-    question: chat.Question | None, wanted: GenerationSettings, stream: bool, model: str
+    question: chat.Question | None, settings: GenerationSettings, stream: bool, model: str
 ) -> dict[str, Any] | Response:
-    """Describe the images of a chat in words, as Ollama's clients ask for it"""
-    return _answer(question, wanted, model, lambda text: {"message": {"role": "assistant", "content": text}}, stream)
+    """Describe the images of a chat in words, for Ollama's clients"""
+    return _answer(question, settings, model, lambda text: {"message": {"role": "assistant", "content": text}}, stream)
 
 
 def _answer(
     question: chat.Question | None,
-    wanted: GenerationSettings,
+    settings: GenerationSettings,
     model: str,
     shaped: Callable[[str], dict[str, Any]],
     is_streamed: bool,
 ) -> dict[str, Any] | Response:
-    """The answer, whole or in lines, with its words as they are `shaped`."""
+    """Return the answer, as one object or in lines. `shaped` makes the members of a text."""
     if question is None:
         chat.model_name(waits=True)
         loaded = _about(model) | shaped("") | {"done": True, "done_reason": "load"}
         return Response(_line(loaded), mimetype=LINES) if is_streamed else loaded
     timings = current_request().timings
     if is_streamed:
-        parts = Stream(question, wanted)
+        parts = Stream(question, settings)
         return parts.response(map(_line, _parts(parts, model, shaped, timings)), LINES)
-    answer = chat.answer(question, wanted)
+    answer = chat.answer_question(question, settings)
     return _about(model) | shaped(answer.text()) | _end(answer, timings)
 
 
@@ -100,13 +100,13 @@ def _parts(
         if isinstance(part, str):
             yield _about(model) | shaped(part) | {"done": False}
         elif isinstance(part, Exception):
-            yield {"error": in_words(part)}
+            yield {"error": error_text(part)}
         else:
             yield _about(model) | shaped("") | _end(part, timings)
 
 
 def _end(answer: chat.Answer, timings: Timings) -> dict[str, Any]:
-    """What the last part of an answer says besides."""
+    """Return the members of the last part of an answer: why it ended, counts and durations."""
     return {
         "done": True,
         "done_reason": "length" if answer.is_cut() else "stop",
@@ -136,7 +136,7 @@ def _line(part: dict[str, Any]) -> str:
 @blp.response(200, OllamaTags)
 @blp.errors(HTTPStatus.SERVICE_UNAVAILABLE, messages=chat.METADATA_MESSAGES)
 def list_tags() -> dict[str, Any]:
-    """Name the one model, as Ollama's clients ask for it"""
+    """List the model, for Ollama's clients"""
     name = chat.model_name()
     known = {"name": name, "model": name, "modified_at": "1970-01-01T00:00:00Z", "size": 0}
     return {"models": [known | {"digest": chat.model_version(), "details": DETAILS}]}
@@ -149,7 +149,7 @@ def list_tags() -> dict[str, Any]:
     HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE, messages=chat.METADATA_MESSAGES
 )
 def show(model: str = "", name: str = "") -> dict[str, Any]:
-    """Tell of the one model, as Ollama's clients ask for it"""
+    """Show the model, for Ollama's clients"""
     chat.check_name((model or name).removesuffix(LATEST))
     return {
         "details": DETAILS,
@@ -161,5 +161,5 @@ def show(model: str = "", name: str = "") -> dict[str, Any]:
 @blp.route("/api/version")
 @blp.response(200, OllamaVersion)
 def version() -> dict[str, str]:
-    """Tell the version of Ollama's API that is spoken here"""
+    """Return the supported version of Ollama's API"""
     return {"version": VERSION}

@@ -1,4 +1,4 @@
-"""What Ollama's clients send and get: the shapes of generate, chat, and what they ask about the models."""
+"""Schemas of Ollama's requests and responses: generate, chat, and the endpoints about models."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,11 +12,11 @@ from flaskapp.api.fields import Flag, NullIsUnset, Text
 from flaskapp.api.image_fields import Base64Images
 from flaskapp.captioner import captioner
 
-VERSION = "0.12.0"  # of the API that is spoken here: clients ask whether it is new enough for them
+VERSION = "0.12.0"  # of Ollama's API; some clients require a minimum
 IMAGES = {"description": "Image files in base64", "examples": [[SQUARE]]}
 
 
-# Members that cannot be honoured, and the value of each that asks for nothing.
+# Members that are not supported, with the neutral value of each.
 IGNORED: dict[str, Any] = {
     "format": "",
     "tools": [],
@@ -47,8 +47,8 @@ class GenerateRequest(OllamaRequest):
 
     @post_load(pass_original=True)
     def make(self, data: dict[str, Any], original: Mapping[str, Any], **_: Any) -> dict[str, Any]:
-        """The arguments of the view. There is no question where nothing is asked: clients load a model so."""
-        found = [chat.Found(("images", place), text) for place, text in enumerate(data["images"])]
+        """Return the arguments of the view. Without prompt and images, `question` is None: the client loads the model."""
+        found = [chat.FoundImage(("images", index), text) for index, text in enumerate(data["images"])]
         return _arguments(data, original, bool(data["prompt"] or found), found, data["prompt"], "images")
 
 
@@ -56,7 +56,7 @@ class OllamaMessage(NullIsUnset):
     class Meta:
         unknown = ma.EXCLUDE
 
-    role = Text(required=True, metadata={"description": "The text of the last `user` counts", "examples": ["user"]})
+    role = Text(required=True, metadata={"description": "The last text of `user` is the prompt", "examples": ["user"]})
     content = Text(load_default="", metadata=chat.PROMPT)
     images = Base64Images(load_default=list, metadata=IMAGES)
 
@@ -66,12 +66,12 @@ class ChatRequest(OllamaRequest):
 
     @post_load(pass_original=True)
     def make(self, data: dict[str, Any], original: Mapping[str, Any], **_: Any) -> dict[str, Any]:
-        """As of `generate`: the images of the last message that has some, and the last text of the user."""
-        found: list[chat.Found] = []
+        """Return the arguments of the view, from the last message with images and the last text of the user."""
+        found: list[chat.FoundImage] = []
         prompt = ""
-        for place, message in enumerate(data["messages"]):
-            path = ("messages", place, "images")
-            found = [chat.Found((*path, each), text) for each, text in enumerate(message["images"])] or found
+        for index, message in enumerate(data["messages"]):
+            path = ("messages", index, "images")
+            found = [chat.FoundImage((*path, each), text) for each, text in enumerate(message["images"])] or found
             prompt = message["content"] if message["role"] == "user" and message["content"] else prompt
         return _arguments(data, original, bool(data["messages"]), found, prompt, "messages")
 
@@ -80,7 +80,7 @@ def _arguments(
     data: Mapping[str, Any],
     original: Mapping[str, Any],
     is_asked: bool,
-    found: Sequence[chat.Found],
+    found: Sequence[chat.FoundImage],
     prompt: str,
     field: str,
 ) -> dict[str, Any]:
@@ -90,8 +90,8 @@ def _arguments(
     ignored = (*chat.ignored(original, IGNORED), *(f"options.{name}" for name in ignored_options))
     ignored += chat.ignored_messages(data.get("messages", ()))
     return {
-        "question": chat.question(found, prompt, field, stops, ignored) if is_asked else None,
-        "wanted": chat.settings(**options),
+        "question": chat.read_question(found, prompt, field, stops, ignored) if is_asked else None,
+        "settings": chat.generation_settings(**options),
         "stream": data["stream"],
         "model": data["model"] or captioner.name,
     }
@@ -106,15 +106,17 @@ def _tokens(what: str, example: int) -> ma.fields.Integer:
 
 
 class OllamaAnswer(ma.Schema):
-    model = ma.fields.String(required=True, metadata={"description": "As it was asked for", "examples": ["any"]})
+    model = ma.fields.String(required=True, metadata={"description": "The `model` of the request", "examples": ["any"]})
     created_at = ma.fields.String(required=True, metadata={"examples": ["2026-11-26T12:00:00.000000Z"]})
-    done = ma.fields.Boolean(required=True, metadata={"description": "Whether it is the last part", "examples": [True]})
+    done = ma.fields.Boolean(
+        required=True, metadata={"description": "Whether this part is the last", "examples": [True]}
+    )
     done_reason = ma.fields.String(metadata={"enum": ["stop", "length", "load"], "examples": ["stop"]})
-    total_duration = _nanoseconds_of("in all")
+    total_duration = _nanoseconds_of("of the whole request")
     load_duration = _nanoseconds_of("of loading the model")
-    prompt_eval_count = _tokens("that the decoder was given", 1)
+    prompt_eval_count = _tokens("given to the decoder", 1)
     prompt_eval_duration = _nanoseconds_of("of decoding the images")
-    eval_count = _tokens("that were generated", 9)
+    eval_count = _tokens("generated", 9)
     eval_duration = _nanoseconds_of("of the model")
     warning = ma.fields.String(metadata=chat.WARNING)
 
@@ -133,7 +135,7 @@ class ChatAnswer(OllamaAnswer):
 
 
 class OllamaDetails(ma.Schema):
-    """Not known here, but for the format."""
+    """Only the format is known."""
 
     format = ma.fields.String(required=True, metadata={"examples": ["safetensors"]})
     family = ma.fields.String(required=True, metadata={"examples": [""]})
@@ -155,9 +157,7 @@ class OllamaTags(ma.Schema):
 
 
 class OllamaVersion(ma.Schema):
-    version = ma.fields.String(
-        required=True, metadata={"description": "Of the API that is spoken here", "examples": [VERSION]}
-    )
+    version = ma.fields.String(required=True, metadata={"description": "Of Ollama's API", "examples": [VERSION]})
 
 
 class ShowRequest(NullIsUnset):
@@ -165,7 +165,7 @@ class ShowRequest(NullIsUnset):
         unknown = ma.EXCLUDE
 
     model = Text(metadata=chat.MODEL)
-    name = Text(metadata={"description": "The same, as older clients send it", "examples": ["embedded"]})
+    name = Text(metadata={"description": "The same, from older clients", "examples": ["embedded"]})
 
 
 class OllamaModel(ma.Schema):

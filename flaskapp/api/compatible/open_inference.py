@@ -1,4 +1,4 @@
-"""The Open Inference Protocol, version 2: what KServe's and Triton's clients speak.
+"""The Open Inference Protocol, version 2, for KServe's and Triton's clients.
 
 Reference: kserve/open-inference-protocol, specification/protocol/inference_rest.md, with Triton's extension for binary
 tensors. The probes of this protocol are in `probes`.
@@ -25,7 +25,7 @@ from flaskapp.captioner import GenerationSettings, captioner
 from flaskapp.errors import ModelUnavailable, UnknownModel
 
 IMAGE, CAPTION, BYTES = "image", "caption", "BYTES"
-VERSION = "1"  # of a model whose own is not known
+VERSION = "1"  # of a model without a known version
 RAW = "application/octet-stream"
 EXTENSIONS = ["binary_tensor_data"]
 TEXTS = chat.TEXT["examples"]
@@ -33,7 +33,7 @@ RETRY_AFTER = 5  # seconds
 
 
 class ModelName(PathConverter):
-    """The name of a model, which may have slashes. What the protocol has behind it is no part of it."""
+    """The name of a model, which may contain slashes, without the protocol's `/ready` or `/infer` behind it."""
 
     regex = "[^/].*?(?<!/ready)(?<!/infer)"
 
@@ -43,10 +43,10 @@ class TensorParameters(NullIsUnset):
         unknown = ma.EXCLUDE
 
     content_type = Text(
-        metadata={"description": "`base64`: so are the elements in JSON, anyhow", "examples": ["base64"]}
+        metadata={"description": "`base64`, or nothing: elements in JSON are always base64", "examples": ["base64"]}
     )
     binary_data_size = WholeNumber(
-        allow_none=True, metadata={"description": "Bytes behind the JSON that are this input's", "examples": [None]}
+        allow_none=True, metadata={"description": "Number of this input's bytes behind the JSON", "examples": [None]}
     )
 
 
@@ -55,7 +55,7 @@ class InputTensor(NullIsUnset):
         unknown = ma.EXCLUDE
 
     name = Text(required=True, validate=validate.Equal(IMAGE), metadata={"examples": [IMAGE]})
-    # The product of large numbers, of thousands of digits each, would take minutes.
+    # Bounded: multiplying integers of thousands of digits would take minutes.
     shape = ma.fields.List(
         WholeNumber(validate=validate.Range(0, tensors.MAX_ELEMENTS)), required=True, metadata={"examples": [[1]]}
     )
@@ -84,14 +84,14 @@ class RequestedOutput(NullIsUnset):
 
 
 class InferParameters(Generation):
-    """The settings of `/caption/`, and Triton's."""
+    """The settings of `/caption/`, and a parameter of Triton."""
 
     class Meta:
         unknown = ma.EXCLUDE
         exclude = ("scores",)
 
     binary_data_output = Flag(
-        load_default=False, metadata={"description": "The same, where no outputs are named", "examples": [False]}
+        load_default=False, metadata={"description": "The same, for requests without `outputs`", "examples": [False]}
     )
 
 
@@ -99,14 +99,14 @@ class InferRequest(NullIsUnset):
     class Meta:
         unknown = ma.EXCLUDE
 
-    id = Text(load_default="", metadata={"description": "Comes back in the answer", "examples": ["42"]})
+    id = Text(load_default="", metadata={"description": "The answer repeats it", "examples": ["42"]})
     parameters = ma.fields.Nested(InferParameters, load_default=dict)
     inputs = ma.fields.List(ma.fields.Nested(InputTensor), required=True, validate=validate.Length(equal=1))
     outputs = ma.fields.List(ma.fields.Nested(RequestedOutput), validate=validate.Length(equal=1))
 
     @post_load
     def make(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
-        """The arguments of the view."""
+        """Return the arguments of the view."""
         (tensor,) = data["inputs"]
         elements = list(_flat(tensor["data"]))
         if prod(tensor["shape"]) != len(elements):
@@ -115,17 +115,17 @@ class InferRequest(NullIsUnset):
         is_binary = parameters.pop("binary_data_output", False)
         if "outputs" in data:
             is_binary = data["outputs"][0]["parameters"]["binary_data"]
-        found = [chat.Found(("inputs", 0, "data", place), element) for place, element in enumerate(elements)]
+        found = [chat.FoundImage(("inputs", 0, "data", index), element) for index, element in enumerate(elements)]
         return {
             "id": data["id"],
-            "question": chat.question(found, "", "inputs"),
-            "wanted": GenerationSettings(**parameters),
+            "question": chat.read_question(found, "", "inputs"),
+            "settings": GenerationSettings(**parameters),
             "is_binary": is_binary,
         }
 
 
 def _flat(data: list[Any]) -> Iterator[Any]:
-    """The protocol allows the elements of a tensor in lists of lists."""
+    """Flatten the elements of a tensor, which the protocol allows in nested lists."""
     for element in data:
         if isinstance(element, list):
             yield from _flat(element)
@@ -149,13 +149,13 @@ class OutputTensor(TensorMetadata):
 
 
 class InferAnswer(ma.Schema):
-    id = ma.fields.String(metadata={"description": "Of the request, if it had one", "examples": ["42"]})
+    id = ma.fields.String(metadata={"description": "The `id` of the request, if it had one", "examples": ["42"]})
     model_name = ma.fields.String(required=True, metadata=chat.MODEL)
     model_version = ma.fields.String(required=True, metadata={"examples": [VERSION]})
     outputs = ma.fields.List(ma.fields.Nested(OutputTensor), required=True)
     parameters = ma.fields.Dict(
         metadata={
-            "description": "`warning`, while another model substitutes for the default one",
+            "description": "`warning`, while another model replaces the default one",
             "examples": [{"warning": WARNING["examples"][0]}],
         }
     )
@@ -196,7 +196,7 @@ blp = CompatibleBlueprint(
 @blp.route("/v2")
 @blp.response(200, ServerMetadata)
 def server_metadata() -> dict[str, Any]:
-    """Tell of the server, as the Open Inference Protocol has it"""
+    """Return the metadata of the server"""
     return {"name": "flaskapp", "version": __version__, "extensions": EXTENSIONS}
 
 
@@ -204,7 +204,7 @@ def server_metadata() -> dict[str, Any]:
 @blp.response(200, ModelMetadata)
 @blp.errors(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE, messages=chat.METADATA_MESSAGES)
 def model_metadata(name: str) -> dict[str, Any]:
-    """Tell of the one model, its input and its output"""
+    """Return the metadata of the model: its input and its output"""
     _check_name(name)
     return {
         "name": captioner.name,
@@ -219,7 +219,7 @@ def model_metadata(name: str) -> dict[str, Any]:
 @blp.response(200, ModelReadiness)
 @blp.errors(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE, messages=chat.METADATA_MESSAGES)
 def model_ready(name: str) -> dict[str, Any]:
-    """Say whether the one model can caption"""
+    """Report whether the model is ready"""
     _check_name(name)
     if captioner.problem is not None:
         raise ModelUnavailable(captioner.problem, RETRY_AFTER)
@@ -232,20 +232,20 @@ def model_ready(name: str) -> dict[str, Any]:
 @blp.response(200, InferAnswer, headers=image_quota.HEADERS)
 @blp.errors(HTTPStatus.NOT_FOUND, *chat.ERRORS, messages=chat.MESSAGES)
 def infer(
-    name: str, id: str, question: chat.Question, wanted: GenerationSettings, is_binary: bool
+    name: str, id: str, question: chat.Question, settings: GenerationSettings, is_binary: bool
 ) -> dict[str, Any] | Response:
-    """Describe images in words, as the Open Inference Protocol asks for it
+    """Describe images in words, for clients of the Open Inference Protocol
 
     With several captions for each image, `shape` is images by captions.
     """
     _check_name(name, waits=True)
-    described = chat.answer(question, wanted)
+    described = chat.answer_question(question, settings)
     captions = [caption.text for captions in described.captions for caption in captions]
     images = len(question.images)
     shape = [images] if len(captions) == images else [images, len(captions) // images]
     answer: dict[str, Any] = {"model_name": captioner.name, "model_version": _version(), **({"id": id} if id else {})}
-    if said := warning(*described.warnings):
-        answer["parameters"] = said
+    if warned := warning(*described.warnings):
+        answer["parameters"] = warned
     output: dict[str, Any] = {"name": CAPTION, "datatype": BYTES, "shape": shape}
     if not is_binary:
         return answer | {"outputs": [output | {"data": captions}]}
@@ -259,7 +259,7 @@ def _with_raw(answer: Mapping[str, Any], raw: bytes) -> Response:
 
 
 def _check_name(name: str, *, waits: bool = False) -> None:
-    """As `chat.check_name`, for a name that may have the version behind it: `embedded/versions/1`."""
+    """Call `chat.check_name` for a name that may end in a version: `embedded/versions/1`."""
     base, _, version = name.partition("/versions/")
     chat.check_name(base, waits=waits)
     if version not in ("", VERSION, _version()):

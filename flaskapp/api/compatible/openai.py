@@ -1,7 +1,7 @@
-"""OpenAI's chat completions and models: what its SDKs and all that use them ask for.
+"""OpenAI's chat completions and models, for its SDKs and the programs that use them.
 
-Reference: OpenAI's API reference, "Chat Completions" and "Models". Other members are
-ignored, and named in `warning` if a client would rely on them.
+Reference: OpenAI's API reference, "Chat Completions" and "Models". Other members of requests are ignored. `warning`
+names those that change an answer of OpenAI's.
 """
 
 import json
@@ -24,7 +24,7 @@ from flaskapp.api.compatible.openai_schemas import (
     OpenAIModel,
     OpenAIModels,
 )
-from flaskapp.api.compatible.streaming import Stream, in_words
+from flaskapp.api.compatible.streaming import Stream, error_text
 from flaskapp.api.describe import warning
 from flaskapp.captioner import GenerationSettings, captioner
 
@@ -38,7 +38,7 @@ CODES = {HTTPStatus.UNAUTHORIZED: "invalid_api_key", HTTPStatus.TOO_MANY_REQUEST
 
 
 def reshape_error(status: HTTPStatus, message: str, param: str | None) -> dict[str, Any]:
-    """The body that OpenAI's clients show."""
+    """Return the body of an error in OpenAI's shape."""
     kind = "server_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request_error"
     details = {"message": message, "type": TYPES.get(status, kind), "param": param}
     return {"error": details | {"code": CODES.get(status)}}
@@ -59,17 +59,17 @@ blp = CompatibleBlueprint(
 @blp.response(200, ChatCompletion, headers=image_quota.HEADERS)
 @blp.errors(*chat.ERRORS, messages=chat.MESSAGES)
 def create_chat_completion(
-    question: chat.Question, wanted: GenerationSettings, stream: bool, include_usage: bool
+    question: chat.Question, settings: GenerationSettings, stream: bool, include_usage: bool
 ) -> dict[str, Any] | Response:
-    """Describe images in words, as OpenAI's clients ask for it
+    """Describe images in words, for OpenAI's clients
 
-    The text goes to models that take one. Errors have OpenAI's shape.
+    Models that take text get the prompt. Errors have OpenAI's shape.
     """
-    number = wanted.num_return_sequences or 1
+    number = settings.num_return_sequences or 1
     if stream:
-        parts = Stream(question, wanted)
+        parts = Stream(question, settings)
         return parts.response(_events(_chunks(parts, number, include_usage)), EVENTS)
-    answer = chat.answer(question, wanted)
+    answer = chat.answer_question(question, settings)
     choices = [
         {
             "index": index,
@@ -92,7 +92,7 @@ def _completion(kind: str) -> dict[str, Any]:
 
 
 def _chunks(parts: Stream, number: int, include_usage: bool) -> Iterator[dict[str, Any]]:
-    """The chunks of a streamed answer, from its parts. Choices but the first come at once."""
+    """Yield the chunks of a streamed answer. All choices except the first one are sent whole, at the end."""
     chunk = _completion("chat.completion.chunk") | ({"usage": None} if include_usage else {})
 
     def choice(index: int, delta: dict[str, str], reason: str | None = None) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def _chunks(parts: Stream, number: int, include_usage: bool) -> Iterator[dict[st
         if isinstance(part, str):
             yield choice(0, {"content": part})
         elif isinstance(part, Exception):
-            yield reshape_error(HTTPStatus.SERVICE_UNAVAILABLE, in_words(part), None)
+            yield reshape_error(HTTPStatus.SERVICE_UNAVAILABLE, error_text(part), None)
         else:
             for index in range(1, number):
                 yield choice(index, {"role": "assistant", "content": part.text(index)})
@@ -114,7 +114,7 @@ def _chunks(parts: Stream, number: int, include_usage: bool) -> Iterator[dict[st
 
 
 def _events(messages: Iterator[dict[str, Any]]) -> Iterator[str]:
-    """Server-sent events (the HTML standard, section 9.2), and OpenAI's mark of the end."""
+    """Yield server-sent events (HTML standard, section 9.2), and OpenAI's end marker."""
     for message in messages:
         yield f"data: {json.dumps(message)}\n\n"
     yield "data: [DONE]\n\n"
@@ -133,7 +133,7 @@ def _usage(answer: chat.Answer) -> dict[str, int]:
 @blp.response(200, OpenAIModels)
 @blp.errors(HTTPStatus.SERVICE_UNAVAILABLE, messages=chat.METADATA_MESSAGES)
 def list_models() -> dict[str, Any]:
-    """Name the one model, as OpenAI's clients ask for it"""
+    """List the model, for OpenAI's clients"""
     return {"object": "list", "data": [_model()]}
 
 
@@ -141,7 +141,7 @@ def list_models() -> dict[str, Any]:
 @blp.response(200, OpenAIModel)
 @blp.errors(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE, messages=chat.METADATA_MESSAGES)
 def get_model(name: str) -> dict[str, Any]:
-    """Say whether the one model has this name"""
+    """Return the model, if it has this name"""
     chat.check_name(name)
     return _model()
 

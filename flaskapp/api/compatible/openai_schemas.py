@@ -1,4 +1,4 @@
-"""What OpenAI's clients send and get: the shapes of chat completions, models and errors."""
+"""Schemas of OpenAI's requests and responses: chat completions, models and errors."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +19,7 @@ CONTENT = [
 EXAMPLE = {"model": "any", "messages": [{"role": "user", "content": CONTENT}]}
 
 
-# Members that cannot be honoured, and the value of each that asks for nothing.
+# Members that are not supported, with the neutral value of each.
 IGNORED: dict[str, Any] = {
     "response_format": {"type": "text"},
     "tools": [],
@@ -38,16 +38,16 @@ IGNORED: dict[str, Any] = {
 
 
 class Content(ma.fields.Field[list[dict[str, Any]]]):
-    """A message's parts; a text alone is one part."""
+    """The parts of a message. A string is one part of text."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[dict[str, Any]]:
         if isinstance(value, str):
             return [{"type": "text", "text": value}]
         if not isinstance(value, list):
             raise ValidationError("Neither a string nor a list of parts.")
-        for place, part in enumerate(value):
+        for index, part in enumerate(value):
             if not isinstance(part, dict):
-                raise ValidationError({place: ["Not an object."]})
+                raise ValidationError({index: ["Not an object."]})
         return value
 
 
@@ -55,13 +55,13 @@ class ChatMessage(ma.Schema):
     class Meta:
         unknown = ma.EXCLUDE
 
-    role = Text(required=True, metadata={"description": "The text of the last `user` counts", "examples": ["user"]})
+    role = Text(required=True, metadata={"description": "The last text of `user` is the prompt", "examples": ["user"]})
     content = Content(
         load_default=list,
         allow_none=True,
         metadata={
-            "description": "A text, or parts of type `text` and `image_url`. The images of the last message that has "
-            "some are described: data URLs, or addresses of the hosts that this server fetches from",
+            "description": "A text, or parts of type `text` and `image_url`. The last message with images is described. "
+            "Its `url`s are data URLs, or URLs of hosts that this server fetches from",
             "examples": [CONTENT],
         },
     )
@@ -71,7 +71,7 @@ class StreamOptions(NullIsUnset):
     class Meta:
         unknown = ma.EXCLUDE
 
-    include_usage = Flag(load_default=False, metadata={"description": "Tell `usage` at the end", "examples": [True]})
+    include_usage = Flag(load_default=False, metadata={"description": "Send `usage` at the end", "examples": [True]})
 
 
 class ChatCompletionRequest(NullIsUnset):
@@ -80,15 +80,15 @@ class ChatCompletionRequest(NullIsUnset):
 
     model = Text(load_default="", metadata=chat.ANY_MODEL)
     messages = ma.fields.List(ma.fields.Nested(ChatMessage), required=True, validate=validate.Length(min=1))
-    max_tokens = chat.length("The most tokens of the answer")
-    max_completion_tokens = chat.length("The same; takes precedence")
+    max_tokens = chat.length("Most tokens of the answer")
+    max_completion_tokens = chat.length("The same as `max_tokens`, and takes precedence")
     n = WholeNumber(
         load_default=1,
         validate=validate.Range(1, MAX_BEAMS),
-        metadata={"description": "How many answers", "examples": [1]},
+        metadata={"description": "Number of answers", "examples": [1]},
     )
-    temperature = chat.number(0, 100, "Above 0: draw tokens at random. Absent: the model's own search", 0)
-    top_p = chat.number(0, 1, "Draw from the likeliest tokens that sum to this", 1)
+    temperature = chat.number(0, 100, "Above 0: sample tokens at random. Absent: the model's default search", 0)
+    top_p = chat.number(0, 1, "Sample from the likeliest tokens whose probabilities sum to this", 1)
     seed = chat.seed()
     stop = StopSequences(load_default=(), metadata=chat.STOP)
     stream = Flag(load_default=False, metadata={"description": "Answer by server-sent events", "examples": [False]})
@@ -96,57 +96,57 @@ class ChatCompletionRequest(NullIsUnset):
 
     @post_load(pass_original=True)
     def make(self, data: dict[str, Any], original: Mapping[str, Any], **_: Any) -> dict[str, Any]:
-        """`question` and `wanted` in place of the members that they come from."""
+        """Return the arguments of the view."""
         images, prompt = _found(data["messages"])
         ignored = chat.ignored(original, IGNORED) + chat.ignored_messages(data["messages"])
-        question = chat.question(images, prompt, "messages", data.pop("stop"), ignored)
-        tokens, most = data.pop("max_tokens", None), data.pop("max_completion_tokens", None)
-        wanted = chat.settings(
-            num_predict=tokens if most is None else most,
+        question = chat.read_question(images, prompt, "messages", data.pop("stop"), ignored)
+        older, newer = data.pop("max_tokens", None), data.pop("max_completion_tokens", None)
+        settings = chat.generation_settings(
+            num_predict=older if newer is None else newer,
             num_return_sequences=data.pop("n"),
             **{name: data.pop(name, None) for name in ("temperature", "top_p", "seed")},
         )
         return {
             "question": question,
-            "wanted": wanted,
+            "settings": settings,
             "stream": data["stream"],
             "include_usage": bool(data["stream_options"].get("include_usage")),
         }
 
 
-def _found(messages: list[dict[str, Any]]) -> tuple[list[chat.Found], str]:
-    """What a conversation asks last: the images of the last message that has some, and the last text of its user."""
-    images: list[chat.Found] = []
+def _found(messages: list[dict[str, Any]]) -> tuple[list[chat.FoundImage], str]:
+    """Return the images of the last message with images, and the last text of the user."""
+    images: list[chat.FoundImage] = []
     prompt = ""
-    for place, message in enumerate(messages):
-        found, text = _parts(message["content"] or [], ("messages", place, "content"))
+    for index, message in enumerate(messages):
+        found, text = _parts(message["content"] or [], ("messages", index, "content"))
         images = found or images
         if message["role"] == "user" and text:
             prompt = text
     return images, prompt
 
 
-def _parts(content: list[dict[str, Any]], path: chat.Path) -> tuple[list[chat.Found], str]:
-    """A message's images and its text. Raises ValidationError for parts of other types."""
+def _parts(content: list[dict[str, Any]], path: chat.Path) -> tuple[list[chat.FoundImage], str]:
+    """Return the images and the text of a message. Raise ValidationError for parts of other types."""
     images, texts = [], []
-    for place, part in enumerate(content):
+    for index, part in enumerate(content):
         kind = part.get("type")
         if kind == "text" and isinstance(part.get("text"), str):
             texts.append(part["text"])
         elif kind == "image_url":
-            images.append(_image(part.get("image_url"), (*path, place, "image_url")))
+            images.append(_image(part.get("image_url"), (*path, index, "image_url")))
         else:
-            raise ValidationError(chat.nested((*path, place), "Neither a text nor an image_url."))
+            raise ValidationError(chat.nested((*path, index), "Neither a text nor an image_url."))
     return images, "\n".join(texts).strip()
 
 
-def _image(value: Any, path: chat.Path) -> chat.Found:
-    """Some clients send the address alone, without the object around it."""
+def _image(value: Any, path: chat.Path) -> chat.FoundImage:
+    """Read `image_url`: an object with a `url`, or the URL alone, which some clients send."""
     if isinstance(value, dict):
         value, path = value.get("url"), (*path, "url")
     if not isinstance(value, str):
         raise ValidationError(chat.nested(path, "Not a string."))
-    return chat.Found(path, value)
+    return chat.FoundImage(path, value)
 
 
 class CompletionMessage(ma.Schema):
@@ -162,7 +162,7 @@ class CompletionChoice(ma.Schema):
 
 class CompletionUsage(ma.Schema):
     prompt_tokens = ma.fields.Integer(
-        required=True, metadata={"description": "Of text: images have none", "examples": [1]}
+        required=True, metadata={"description": "Tokens of text only; images have none", "examples": [1]}
     )
     completion_tokens = ma.fields.Integer(required=True, metadata={"examples": [9]})
     total_tokens = ma.fields.Integer(required=True, metadata={"examples": [10]})
@@ -194,7 +194,9 @@ class OpenAIErrorDetails(ma.Schema):
     message = ma.fields.String(required=True, metadata=chat.ERROR)
     type = ma.fields.String(required=True, metadata={"examples": ["invalid_request_error"]})
     param = ma.fields.String(
-        required=True, allow_none=True, metadata={"description": "Where", "examples": ["messages.0.content"]}
+        required=True,
+        allow_none=True,
+        metadata={"description": "Invalid field", "examples": ["messages.0.content"]},
     )
     code = ma.fields.String(required=True, allow_none=True, metadata={"examples": [None]})
 

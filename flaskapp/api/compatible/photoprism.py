@@ -1,7 +1,7 @@
-"""PhotoPrism's Vision API: what the photo library asks of a service that captions its pictures.
+"""PhotoPrism's Vision API, by which the photo library captions its pictures.
 
 Reference: PhotoPrism's documentation of its Vision API, and internal/ai/vision of its repository (`ApiRequest` and
-`ApiResponse`). Members that are not here are ignored.
+`ApiResponse`). Other members are ignored.
 """
 
 from http import HTTPStatus
@@ -20,7 +20,7 @@ from flaskapp.api.image_fields import Base64Images
 from flaskapp.captioner import GenerationSettings, captioner
 
 IMAGES = {
-    "description": "Data URLs of one picture or several; the caption has a line for each",
+    "description": "Data URLs of one or more pictures; the caption has one line for each",
     "examples": [[f"data:image/png;base64,{SQUARE}"]],
 }
 
@@ -29,7 +29,7 @@ class VisionRequest(NullIsUnset):
     class Meta:
         unknown = ma.EXCLUDE
 
-    id = Text(load_default="", metadata={"description": "Comes back in the answer", "examples": ["b5a1"]})
+    id = Text(load_default="", metadata={"description": "The answer repeats it", "examples": ["b5a1"]})
     model = Text(metadata=chat.ANY_MODEL)
     prompt = Text(load_default="", metadata=chat.PROMPT)
     images = Base64Images(min_items=1, required=True, metadata=IMAGES)
@@ -37,14 +37,14 @@ class VisionRequest(NullIsUnset):
 
     @post_load
     def make(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
-        """The arguments of the view."""
-        found = [chat.Found(("images", place), text) for place, text in enumerate(data["images"])]
+        """Return the arguments of the view."""
+        found = [chat.FoundImage(("images", index), text) for index, text in enumerate(data["images"])]
         options = dict(data["options"])
         stops = options.pop("stop", ())
         return {
             "id": data["id"],
-            "question": chat.question(found, data["prompt"], "images", stops),
-            "wanted": chat.settings(**options),
+            "question": chat.read_question(found, data["prompt"], "images", stops),
+            "settings": chat.generation_settings(**options),
         }
 
 
@@ -62,7 +62,7 @@ class VisionResult(ma.Schema):
 
 
 class VisionAnswer(ma.Schema):
-    id = ma.fields.String(required=True, metadata={"description": "Of the request", "examples": ["b5a1"]})
+    id = ma.fields.String(required=True, metadata={"description": "The `id` of the request", "examples": ["b5a1"]})
     code = ma.fields.Integer(required=True, metadata={"description": "The HTTP status", "examples": [200]})
     model = ma.fields.Nested(VisionModel, required=True)
     result = ma.fields.Nested(VisionResult, required=True)
@@ -87,9 +87,9 @@ blp = CompatibleBlueprint(
 @blp.json_body(VisionRequest, example={"id": "b5a1", "images": IMAGES["examples"][0]})
 @blp.response(200, VisionAnswer, headers=image_quota.HEADERS)
 @blp.errors(*chat.ERRORS, messages=chat.MESSAGES)
-def caption(id: str, question: chat.Question, wanted: GenerationSettings) -> dict[str, Any]:
-    """Describe a picture in words, as PhotoPrism asks for it"""
-    answer = chat.answer(question, wanted)
+def caption(id: str, question: chat.Question, settings: GenerationSettings) -> dict[str, Any]:
+    """Describe a picture in words, for PhotoPrism"""
+    answer = chat.answer_question(question, settings)
     return {
         "id": id,
         "code": HTTPStatus.OK,

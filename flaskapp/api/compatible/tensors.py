@@ -1,8 +1,9 @@
-"""Tensors of bytes in the Open Inference Protocol: in JSON, or behind it as raw bytes.
+"""Binary tensors of the Open Inference Protocol: raw bytes behind the JSON of a body.
 
-Reference: the protocol's `inference_rest.md`, and "Binary Tensor Data Extension" of Triton's documentation. A body with
-raw bytes begins with JSON, whose length is in a header; then come the tensors that have a `binary_data_size`, in their
-order, each element as its length (uint32, little-endian) and its bytes.
+A header has the length of the JSON. Behind it follow the tensors with a `binary_data_size`, in their order. Each
+element is its length (uint32, little-endian) and its bytes.
+
+Reference: the protocol's `inference_rest.md`, and "Binary Tensor Data Extension" in Triton's documentation.
 """
 
 import struct
@@ -16,7 +17,7 @@ HEADER = "Inference-Header-Content-Length"
 
 
 def split(body: bytes, header: str | None) -> tuple[bytes, bytes]:
-    """The JSON and the raw bytes of a body. Raises ValueError for a length that cannot be."""
+    """Split a body into its JSON and its raw bytes. Raise ValueError for an invalid length."""
     if header is None:
         return body, b""
     if not (header.isascii() and header.isdigit() and len(header) < 20 and int(header) <= len(body)):
@@ -24,10 +25,10 @@ def split(body: bytes, header: str | None) -> tuple[bytes, bytes]:
     return body[: int(header)], body[int(header) :]
 
 
-def take_raw(message: Any, raw: bytes) -> None:
-    """Put the raw bytes in place as `data` of the inputs that they belong to. Raises ValueError where they do not fit.
+def attach_raw(message: Any, raw: bytes) -> None:
+    """Set `data` of the binary inputs to their elements. Raise ValueError if the bytes and the sizes do not fit.
 
-    What else may be wrong with the message is left for its schema.
+    The schema validates the rest of the message.
     """
     inputs = message.get("inputs") if isinstance(message, dict) else None
     begin, left = 0, MAX_ELEMENTS
@@ -48,19 +49,19 @@ def take_raw(message: Any, raw: bytes) -> None:
 
 
 def _elements(raw: bytes) -> Iterator[bytes]:
-    place = 0
-    while place < len(raw):
-        if len(raw) - place < LENGTH.size:
+    position = 0
+    while position < len(raw):
+        if len(raw) - position < LENGTH.size:
             raise ValueError("The bytes of an input end within a length.")
-        (length,) = LENGTH.unpack_from(raw, place)
-        place += LENGTH.size
-        if length > len(raw) - place:
+        (length,) = LENGTH.unpack_from(raw, position)
+        position += LENGTH.size
+        if length > len(raw) - position:
             raise ValueError("The bytes of an input end within an element.")
-        yield raw[place : place + length]
-        place += length
+        yield raw[position : position + length]
+        position += length
 
 
 def pack(elements: Sequence[str]) -> bytes:
-    """Texts as the raw bytes of a tensor."""
+    """Encode texts as the raw bytes of a tensor."""
     encoded = [element.encode() for element in elements]
     return b"".join(LENGTH.pack(len(each)) + each for each in encoded)

@@ -1,4 +1,4 @@
-"""The page that shows what the server does: `/demo`, its styles and scripts, and pictures to try."""
+"""The demo page at `/demo`: its styles, scripts and sample pictures."""
 
 from flask import Blueprint, Response, current_app, make_response, render_template, request
 
@@ -9,7 +9,7 @@ from flaskapp.captioner import captioner
 from flaskapp.captioner.generation import MAX_PROMPT
 from flaskapp.images import FORMATS, MEDIA_TYPES
 
-# Scripts, styles and answers from here alone; pictures also from the browser's own memory.
+# Only this server's scripts, styles and answers; also pictures in the browser's memory (blob:).
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -29,7 +29,7 @@ def page() -> Response:
     shown["max_job_images"] = JobFiles.keywords(limits)["maxItems"]
     answer = make_response(render_template("demo/index.html", **shown))
     answer.headers["Content-Security-Policy"] = POLICY
-    answer.headers["Cache-Control"] = "no-cache"  # kept, but asked for again: a new release is seen at once
+    answer.headers["Cache-Control"] = "no-cache"  # the browser revalidates its copy: it shows a new release immediately
     answer.add_etag()
     answer.make_conditional(request)
     return answer

@@ -1,4 +1,4 @@
-"""Draw the files of the samples anew: `python -m flaskapp.api.demo`."""
+"""Draw the sample pictures: `python -m flaskapp.api.demo`."""
 
 from flaskapp.api.demo.samples import draw_all
 

@@ -1,6 +1,6 @@
-"""The page's controls for the settings of a request, made from the schemas that check those requests.
+"""The demo page's controls for the settings of a request, made from the schemas of the requests.
 
-They start from the model's defaults. Where no model is loaded yet, the page asks `/readyz` for them.
+They show the model's defaults. While no model is loaded, the page waits for the defaults of `/readyz`.
 """
 
 from collections.abc import Mapping
@@ -17,9 +17,9 @@ from flaskapp.api.fields import Flag, Side, Text
 
 @dataclass(frozen=True)
 class Row:
-    """What the page shows for a field: its label, and the part of its range that a slider covers, in such steps.
+    """How the page shows a field: its label, and the range and the steps of its slider.
 
-    `empty` stands in a number that has no value.
+    `empty` is the placeholder of a number without a value.
     """
 
     name: str
@@ -32,9 +32,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Control:
-    """One field of a request: `kind` is "number", "flag", "text" or "choice". Where there is no slider, `low` is None.
+    """One field of a request. `kind` is "number", "flag", "text" or "choice". Without a slider, `low` is None.
 
-    `default` is None where it is not known, or where there is none.
+    `default` is None if it is unknown, or if there is none.
     """
 
     name: str
@@ -56,7 +56,7 @@ SEARCH = (
     Row("num_beams", "Beams", 1, 16),
     Row("max_length", "Longest caption", 2, 64),
 )
-FINER = (
+ADVANCED = (
     Row("max_new_tokens", "Longest, without prompt"),
     Row("min_length", "Shortest caption", 0, 64),
     Row("length_penalty", "Length penalty", -2, 4, 0.1),
@@ -66,7 +66,7 @@ FINER = (
     Row("do_sample", "Draw at random"),
     Row("scores", "Show scores"),
 )
-DRAWING = (
+SAMPLING = (
     Row("temperature", "Temperature", 0.1, 3, 0.1),
     Row("top_k", "Likeliest tokens", 0, 200),
     Row("top_p", "Likeliest share", 0.05, 1, 0.05),

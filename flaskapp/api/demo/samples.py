@@ -1,4 +1,4 @@
-"""The pictures that the page offers to try: `python -m flaskapp.api.demo` draws their files anew."""
+"""The sample pictures of the demo page. `python -m flaskapp.api.demo` draws their files."""
 
 import math
 from pathlib import Path
@@ -11,8 +11,8 @@ from flaskapp.captioner.embedded.scenes import Scene, Thing, paint
 
 FOLDER = Path(__file__).with_name("static") / "samples"
 WIDTH, HEIGHT = 320, 240  # pixels
-EXTENTS = {"large": 0.36, "small": 0.21}  # as a fraction of sqrt(image area)
-COLOURS_OF_A_FILE = 128  # a palette takes a third of the bytes
+EXTENTS = {"large": 0.36, "small": 0.21}  # fractions of sqrt(image area)
+PALETTE_COLOURS = 128  # a palette reduces the file to a third
 
 
 class Sample(NamedTuple):
@@ -67,4 +67,4 @@ SAMPLES = (
 def draw_all(folder: Path = FOLDER) -> None:
     for number, (name, scene) in enumerate(SAMPLES):
         picture = paint(scene, np.random.default_rng(number))
-        picture.quantize(COLOURS_OF_A_FILE, dither=Image.Dither.NONE).save(folder / name, optimize=True)
+        picture.quantize(PALETTE_COLOURS, dither=Image.Dither.NONE).save(folder / name, optimize=True)

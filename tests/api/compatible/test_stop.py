@@ -14,7 +14,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from flaskapp.api.compatible import streaming
-from flaskapp.api.compatible.stop import MAX_LENGTH, MOST, cut, sure
+from flaskapp.api.compatible.stop import MAX_LENGTH, MAX_SEQUENCES, stable_prefix, truncate
 from tests.api.compatible.images import CIRCLE_AND_DIAMOND, STAR, base64_of, file
 from tests.api.compatible.test_ollama import ollama_client
 from tests.api.compatible.test_openai import ask, image, openai_client, post, user
@@ -39,18 +39,18 @@ DRAWN = {"temperature": 0.01, "seed": 1}  # without a search: word by word
     ],
 )
 def test_a_text_is_cut_before_the_sequence_that_is_complete_first(stops: Sequence[str], expected: str) -> None:
-    assert cut("a pink star", stops) == expected
+    assert truncate("a pink star", stops) == expected
 
 
 def test_sequences_in_the_prompt_that_a_caption_repeats_do_not_count() -> None:
     prompt = "What is it? A photograph"
     caption = "what is it ? a photograph of a star"
-    assert cut(caption, ["it"], prompt) == cut(caption, ["photograph"], prompt) == caption
-    assert cut(caption, [" a "], prompt) == "what is it ? a photograph of"
-    assert cut(f"{caption}\n{caption}", ["graph", " of"], prompt) == "what is it ? a photograph"
-    assert cut("a star", ["star"], prompt) == "a "  # a caption that repeats nothing
+    assert truncate(caption, ["it"], prompt) == truncate(caption, ["photograph"], prompt) == caption
+    assert truncate(caption, [" a "], prompt) == "what is it ? a photograph of"
+    assert truncate(f"{caption}\n{caption}", ["graph", " of"], prompt) == "what is it ? a photograph"
+    assert truncate("a star", ["star"], prompt) == "a "  # a caption that repeats nothing
     for end in range(len(caption) + 1):
-        assert caption.startswith(sure(caption[:end], ["it", " of a star!"], prompt))
+        assert caption.startswith(stable_prefix(caption[:end], ["it", " of a star!"], prompt))
 
 
 @pytest.mark.slow
@@ -68,15 +68,16 @@ def test_a_model_that_repeats_the_prompt_stops_after_it(make_app: Callable[..., 
             assert answer.get_json()["choices"][0]["message"]["content"].startswith("a photograph of")
 
 
-def test_what_is_sure_only_grows_and_ends_at_the_cut_however_the_text_comes() -> None:
+def test_the_stable_prefix_only_grows_up_to_the_truncated_text() -> None:
     texts = ["".join(letters) for letters in itertools.product("ab", repeat=6)]
     sequences = ["a", "b", "ab", "ba", "aab", "bab", "abba"]
     for text, stops in itertools.product(texts, itertools.combinations(sequences, 2)):
-        so_far = [sure(text[:end], stops) for end in range(len(text) + 1)]
-        for earlier, later in itertools.pairwise([*so_far, cut(text, stops)]):
+        so_far = [stable_prefix(text[:end], stops) for end in range(len(text) + 1)]
+        for earlier, later in itertools.pairwise([*so_far, truncate(text, stops)]):
             assert later.startswith(earlier), (text, stops)
-        if cut(text, stops) == text:
-            assert len(text) - len(sure(text, stops)) < max(map(len, stops)), "no more is held back than may be one"
+        if truncate(text, stops) == text:
+            withheld = len(text) - len(stable_prefix(text, stops))
+            assert withheld < max(map(len, stops)), "no more is withheld than may start a sequence"
 
 
 def test_a_sequence_that_never_comes_holds_back_no_words(client: FlaskClient) -> None:
@@ -178,7 +179,7 @@ def test_photoprism_s_options_have_it_too(client: FlaskClient) -> None:
         (5, "stop"),
         ({"a": 1}, "stop"),
         (["a", 5], "stop.1"),
-        (["a"] * (MOST + 1), "stop"),
+        (["a"] * (MAX_SEQUENCES + 1), "stop"),
         (["a" * (MAX_LENGTH + 1)], "stop.0"),
     ],
 )
