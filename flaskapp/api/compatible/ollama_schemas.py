@@ -47,7 +47,7 @@ class GenerateRequest(OllamaRequest):
 
     @post_load(pass_original=True)
     def make(self, data: dict[str, Any], original: Mapping[str, Any], **_: Any) -> dict[str, Any]:
-        """Return the arguments of the view. Without prompt and images, `question` is None: the client loads the model."""
+        """Return the arguments of the view. Without prompt and images, `question` is None: it loads the model."""
         found = [chat.FoundImage(("images", index), text) for index, text in enumerate(data["images"])]
         return _arguments(data, original, bool(data["prompt"] or found), found, data["prompt"], "images")
 

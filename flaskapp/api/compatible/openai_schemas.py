@@ -60,7 +60,7 @@ class ChatMessage(ma.Schema):
         load_default=list,
         allow_none=True,
         metadata={
-            "description": "A text, or parts of type `text` and `image_url`. The last message with images is described. "
+            "description": "A text, or parts of type `text` and `image_url`. The last message with images counts. "
             "Its `url`s are data URLs, or URLs of hosts that this server fetches from",
             "examples": [CONTENT],
         },
