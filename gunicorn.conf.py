@@ -1,3 +1,3 @@
-"""gunicorn reads this file in a checkout: `gunicorn wsgi:app`. The configuration is the installed package's."""
+"""gunicorn's configuration in a checkout, for `gunicorn wsgi:app`: that of the package."""
 
 from flaskapp.serving.gunicorn_conf import *

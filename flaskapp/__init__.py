@@ -12,11 +12,11 @@ __version__ = "1.0.0"  # setup.cfg reads it from here
 
 
 def create_app(config: Mapping[str, Any] | None = None) -> Flask:
-    """Make the application from the environment's `FLASKAPP_` variables and, over them, `config`.
+    """Make the application from the `FLASKAPP_` variables of the environment. `config` takes precedence over them.
 
-    Raises InvalidSetting, which names the setting, for a value that cannot be used. No model is loaded here.
+    Raise InvalidSetting, which names the setting, for an invalid value. No model is loaded here.
     """
-    # Imported here for `import flaskapp.client` to need neither torch nor Flask.
+    # Imported here, so that `import flaskapp.client` needs neither torch nor Flask.
     from pathlib import Path
 
     from flaskapp import api, cli, jobs, settings

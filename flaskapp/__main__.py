@@ -17,7 +17,7 @@ SERVE = "serve"
 def main() -> None:
     """Run `flaskapp`.
 
-    gunicorn starts outside of click: in click's context each worker would import Alembic, for `flaskapp db`.
+    gunicorn starts without click: in a click context each worker would import Alembic for the command `db`.
     """
     if sys.argv[1:2] == [SERVE]:
         from flaskapp.serving.server import Server
@@ -33,11 +33,11 @@ def _commands() -> FlaskGroup:
         add_default_commands=False,
         add_version_option=False,
         set_debug_flag=False,
-        context_settings={"auto_envvar_prefix": None},  # variables are for the settings
+        context_settings={"auto_envvar_prefix": None},  # FLASKAPP_ variables are settings
         help="Captions for images behind an HTTP API.",
     )
-    group.params.clear()  # --app: there is one application
-    serve = click.Command(SERVE, help="Serve with gunicorn. Takes its options, such as --bind 0.0.0.0:80.")
+    group.params.clear()  # removes --app: the application is fixed
+    serve = click.Command(SERVE, help="Serve with gunicorn. Takes gunicorn's options, such as --bind 0.0.0.0:80.")
     group.add_command(serve)
     return click.version_option(__version__, prog_name="flaskapp")(group)
 

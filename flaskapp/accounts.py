@@ -1,4 +1,4 @@
-"""Saved logins: one row a user, the password as an argon2id hash, in SQLite or any database that SQLAlchemy speaks."""
+"""Saved logins: one row for each user, with the argon2id hash of the password, in any database of SQLAlchemy."""
 
 import logging
 import time
@@ -24,7 +24,7 @@ WRONG_PAIR = "wrong username or password"
 
 REGISTERED = "registered"  # by a client, at /login/
 ADDED = "added"  # by an operator, at the command line
-UNKNOWN = "unknown"  # saved by a version that did not record it
+UNKNOWN = "unknown"  # by a version without origins
 ORIGINS = (REGISTERED, ADDED, UNKNOWN)
 
 
@@ -34,12 +34,12 @@ class Login(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     username: Mapped[str] = mapped_column(String(MAX_USERNAME), unique=True)
     password_hash: Mapped[str] = mapped_column(String(255))
-    origin: Mapped[str | None] = mapped_column(String(16))  # None: unknown
+    origin: Mapped[str | None] = mapped_column(String(16))  # None is UNKNOWN
     created_at: Mapped[float | None] = mapped_column(Float(53))  # seconds since 1970
 
 
 class Saved(NamedTuple):
-    """What is known of a login."""
+    """A saved login, without its password."""
 
     username: str
     origin: str
@@ -47,7 +47,7 @@ class Saved(NamedTuple):
 
 
 class Unvetted(NamedTuple):
-    """Counts of the logins that no operator added, by origin. `since`: the first known time."""
+    """Counts of the logins that no operator added, by origin. `since` is the first known time."""
 
     registered: int
     unknown: int
@@ -55,50 +55,49 @@ class Unvetted(NamedTuple):
 
 
 class Accounts:
-    """The saved logins in one database. Nothing is opened before the first call, so they may cross a fork."""
+    """The saved logins of a database. It is safe to fork before the first call, which opens the database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._login_cache = LoginCache()
 
     def save(self, username: str, password: str) -> None:
-        """Save a new login, or check the password of one that is saved.
+        """Save a new login, or check the password of a saved one.
 
-        The unique constraint decides between two that arrive together.
-
-        Raises WrongPassword for a known name with another password, DatabaseUnavailable when nothing could be saved.
+        Of two simultaneous requests with one name, the unique constraint admits one. Raise WrongPassword for a saved
+        name with another password, and DatabaseUnavailable.
         """
         known_hash = self._find_hash(username)
         if known_hash is None:
             try:
                 self.add(username, password, REGISTERED)
                 return
-            except UsernameTaken:  # another request saved this name meanwhile
+            except UsernameTaken:  # another request saved this name at the same time
                 known_hash = self._find_hash(username)
         if known_hash is None or not passwords.is_hash_of(known_hash, password):
             raise WrongPassword("this username is saved with another password")
 
     def check(self, username: str, password: str) -> None:
-        """Check a pair, and save nothing.
+        """Check a login, and save nothing.
 
-        Raises WrongPassword, in the same words and after the same time whether the name is saved or not.
+        Raise WrongPassword, with the same message and after the same time for a saved and an unknown name.
         """
         if not _may_be_saved(username, password):
             raise WrongPassword(WRONG_PAIR)
         known_hash = self._find_hash(username)
-        if not passwords.is_hash_of(known_hash or passwords.NOBODY, password) or known_hash is None:
+        if not passwords.is_hash_of(known_hash or passwords.DUMMY_HASH, password) or known_hash is None:
             raise WrongPassword(WRONG_PAIR)
 
     def remember(self, client: str, username: str, password: str) -> None:
-        """Skip the check of this pair from this client for a while."""
+        """Accept this login from this client without a check for a while."""
         self._login_cache.add(client, username, password)
 
     def remembers(self, client: str, username: str, password: str) -> bool:
-        """Whether this process checked this pair from this client a moment ago."""
+        """Whether this process accepted this login from this client recently."""
         return (client, username, password) in self._login_cache
 
     def add(self, username: str, password: str, origin: str | None = ADDED) -> None:
-        """Save a new login. Raises UsernameTaken where one with this name is saved."""
+        """Save a new login. Raise UsernameTaken if the name is saved already."""
         new = Login(username=username, password_hash=passwords.hash_of(password), origin=origin, created_at=time.time())
         try:
             with self._database.session() as session:
@@ -107,19 +106,19 @@ class Accounts:
             raise UsernameTaken(f"{username!r} is saved already") from error
 
     def replace(self, username: str, password: str) -> None:
-        """Set another password; the origin becomes ADDED. Raises UnknownUsername."""
+        """Set another password; the origin becomes ADDED. Raise UnknownUsername if the name is not saved."""
         new_hash = passwords.hash_of(password)
         with self._database.session() as session:
             login = _find(session, username)
             login.password_hash, login.origin = new_hash, ADDED
 
     def remove(self, username: str) -> None:
-        """Forget a login. Raises UnknownUsername where there is none."""
+        """Delete a login. Raise UnknownUsername if the name is not saved."""
         with self._database.session() as session:
             session.delete(_find(session, username))
 
     def remove_all(self, origin: str) -> list[str]:
-        """Forget all logins of an origin. Returns their names, sorted."""
+        """Delete all logins of an origin. Return their names, sorted."""
         chosen = Login.origin.is_(None) if origin == UNKNOWN else Login.origin == origin
         with self._database.session() as session:
             names = sorted(session.scalars(select(Login.username).where(chosen)))
@@ -127,14 +126,14 @@ class Accounts:
             return names
 
     def saved(self) -> Sequence[Saved]:
-        """All logins, sorted by name."""
+        """Return all logins, sorted by name."""
         columns = select(Login.username, Login.origin, Login.created_at)
         with self._database.session() as session:
             rows = session.execute(columns).all()
         return sorted(Saved(name, origin or UNKNOWN, created_at) for name, origin, created_at in rows)
 
     def unvetted(self) -> Unvetted:
-        """The logins that clients registered, or may have registered."""
+        """Count the logins that clients registered or may have registered."""
         counts = select(
             func.count(Login.origin), func.count(Login.id) - func.count(Login.origin), func.min(Login.created_at)
         ).where(or_(Login.origin.is_(None), Login.origin == REGISTERED))
@@ -142,12 +141,12 @@ class Accounts:
             return Unvetted(*session.execute(counts).one())
 
     def names(self) -> list[str]:
-        """All saved usernames, sorted."""
+        """Return all saved usernames, sorted."""
         with self._database.session() as session:
             return sorted(session.scalars(select(Login.username)))
 
     def check_database(self) -> None:
-        """Raises DatabaseUnavailable where logins could not be looked up."""
+        """Raise DatabaseUnavailable if logins cannot be looked up."""
         with self._database.session() as session:
             session.scalar(select(Login.id).limit(1))
 
@@ -189,5 +188,5 @@ def _find(session: Session, username: str) -> Login:
 
 
 def _may_be_saved(username: str, password: str) -> bool:
-    """Whether a pair can be saved at all. Databases do not take a NUL; a pair that is too long costs no hash."""
+    """Whether a login can be saved at all. Databases reject a NUL; long passwords must not cost a hash."""
     return 0 < len(username) <= MAX_USERNAME and "\0" not in username and len(password) <= MAX_PASSWORD

@@ -1,7 +1,8 @@
 """Parse a Celery broker's URL: the URL itself, TLS settings and transport options.
 
-kombu passes every query parameter to its Connection, which fails at the first message if it does not know the name,
-and it accepts any certificate for `rediss://`. Here certificates are verified unless the URL turns that off.
+kombu passes every query parameter to its Connection, which fails at the first message if a name is unknown, and it
+accepts any certificate for `rediss://`. This module rejects unknown parameters at the start, and verifies certificates
+unless the URL disables that.
 """
 
 import ssl
@@ -31,32 +32,34 @@ class Broker:
 
 
 def parse(text: str) -> Broker:
-    """Raises ValueError for a URL that cannot be used. Opens no connection."""
+    """Parse a URL without connecting. Raise ValueError if it cannot be used."""
     urls = [urlsplit(part) for part in text.split(";")]
     schemes = {url.scheme for url in urls}
     given: dict[str, str] = {}
     for url in urls:
-        given |= {name: value for name, value in parse_qsl(url.query) if _is_taken(name)}
+        given |= {name: value for name, value in parse_qsl(url.query) if _is_ours(name)}
     broker = Broker(
-        ";".join(map(_without_ours, text.split(";"))), _tls(schemes, given), _transport_options(schemes, given)
+        ";".join(map(_without_our_parameters, text.split(";"))),
+        _tls(schemes, given),
+        _transport_options(schemes, given),
     )
     _check(broker, urls)
     return broker
 
 
-def _is_taken(name: str) -> bool:
+def _is_ours(name: str) -> bool:
     return name == "master_name" or name.startswith("ssl_")
 
 
-def _without_ours(url: str) -> str:
-    """The URL without the parameters that are passed separately."""
+def _without_our_parameters(url: str) -> str:
+    """Return the URL without the parameters that this module parses."""
     base, _, query = url.partition("?")
-    others = [(name, value) for name, value in parse_qsl(query) if not _is_taken(name)]
+    others = [(name, value) for name, value in parse_qsl(query) if not _is_ours(name)]
     return f"{base}?{urlencode(others)}" if others else base
 
 
 def _tls(schemes: Iterable[str], given: dict[str, str]) -> dict[str, Any] | None:
-    """Celery's `broker_use_ssl`. Verifies the certificate and its host name by default."""
+    """Return Celery's `broker_use_ssl`. By default it verifies the certificate and its host name."""
     options: dict[str, Any] = {name: value for name, value in given.items() if name.startswith("ssl_")}
     if not options and not any(scheme in WITH_TLS for scheme in schemes):
         return None
@@ -86,13 +89,13 @@ def _transport_options(schemes: Iterable[str], given: dict[str, str]) -> dict[st
 
 def _check(broker: Broker, urls: Iterable[SplitResult]) -> None:
     for url in urls:
-        if url.port == 0:  # and raises ValueError for a port that is no number
+        if url.port == 0:  # reading `port` raises ValueError if it is no number
             raise ValueError("port 0")
         if url.scheme in REDIS and not (url.path.strip("/") or "0").isdecimal():
             raise ValueError("Redis's databases have numbers")
         resolve_transport(url.scheme)
     try:
-        for each in broker.url.split(";"):  # kombu parses the others after a failure only
+        for each in broker.url.split(";"):  # kombu parses all but the first only after a failure
             Connection(each, ssl=broker.use_ssl or False)  # type: ignore[no-untyped-call]
     except (TypeError, KeyError) as error:
         raise ValueError("a parameter that kombu does not know") from error

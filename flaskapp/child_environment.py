@@ -1,4 +1,4 @@
-"""The environment of Python programs that this process starts."""
+"""The environment of Python child processes."""
 
 import os
 import sys
@@ -8,5 +8,5 @@ PROJECT = str(Path(__file__).parents[1])
 
 
 def child_environment(**more: str) -> dict[str, str]:
-    """This process's environment, with a PYTHONPATH from which the program can import what this process can."""
+    """Return this process's environment, with its `sys.path` as PYTHONPATH."""
     return {**os.environ, "PYTHONPATH": os.pathsep.join([PROJECT, *filter(None, sys.path)]), **more}

@@ -1,4 +1,4 @@
-"""One database behind a URL: its connections, its transactions, and the schema that it is brought to on first use."""
+"""The database behind a URL: connections, transactions, locks, and the migration of the schema at the first use."""
 
 import logging
 import threading
@@ -29,10 +29,10 @@ from flaskapp.errors import DatabaseUnavailable
 
 log = logging.getLogger(__name__)
 
-BUSY_TIMEOUT = 4.0  # seconds that a call waits for a lock, for a server, or for a connection of the pool
-POOL = 16  # connections; a call has one while it asks the database, not while it does something else
-SILENT = 10  # seconds after which the server gives up a client that fell silent, and takes its locks from it
-MIGRATING = 0x666C61736B  # any number: the key of PostgreSQL's lock
+BUSY_TIMEOUT = 4.0  # seconds to wait for a lock, a server or a pooled connection
+POOL_SIZE = 16  # connections; a call holds one only during its transaction
+SILENT = 10  # seconds until the server drops a lost client and releases its locks
+MIGRATING = 0x666C61736B  # key of PostgreSQL's advisory lock; any number
 
 
 class Base(DeclarativeBase):
@@ -40,7 +40,7 @@ class Base(DeclarativeBase):
 
 
 class Database:
-    """Nothing is opened before the first call, so it may cross a fork."""
+    """A database. It is safe to fork before the first call, which opens it."""
 
     def __init__(self, url: str) -> None:
         self.engine = _create_engine(url)
@@ -50,12 +50,12 @@ class Database:
 
     @property
     def metadata(self) -> MetaData:
-        """The tables as the code has them, for Alembic."""
+        """The tables of the code, for Alembic."""
         return Base.metadata
 
     @contextmanager
     def session(self) -> Iterator[Session]:
-        """One transaction. A database that is locked, full or gone becomes DatabaseUnavailable."""
+        """Run a transaction. Raise DatabaseUnavailable if the database is locked, full or unreachable."""
         try:
             self._prepare()
             with Session(self.engine, expire_on_commit=False) as session, session.begin():
@@ -68,7 +68,7 @@ class Database:
 
     @contextmanager
     def migrating(self) -> Iterator[Connection]:
-        """One transaction, serialized with others of its kind: the second one finds the first one's work."""
+        """Run a migration as a transaction, one at a time: a second one sees the changes of the first."""
         self._prepare_file()
         with self.engine.begin() as connection:
             match self.engine.dialect.name:
@@ -80,7 +80,7 @@ class Database:
             yield connection
 
     def close(self) -> None:
-        """Close the pooled connections. The next call opens others."""
+        """Close the pooled connections. The next call opens new ones."""
         self.engine.dispose()
 
     def _prepare(self) -> None:
@@ -102,14 +102,14 @@ class Database:
 
 
 def current_time(session: Session) -> float:
-    """Seconds since 1970 by the database's clock. The clocks of its clients may differ; SQLite's is this machine's."""
+    """Return seconds since 1970 by the clock of the database, because the clocks of its clients may differ."""
     if session.get_bind().dialect.name == "postgresql":
         return float(session.scalar(text("SELECT extract(epoch FROM clock_timestamp())")) or 0.0)
     return time.time()
 
 
 def exclude_others(session: Session, key: int) -> None:
-    """Take a lock until the end of the transaction. Call it before the transaction reads or writes."""
+    """Take an exclusive lock until the end of the transaction. Call it before the transaction reads or writes."""
     match session.get_bind().dialect.name:
         case "sqlite":
             session.connection().exec_driver_sql("BEGIN IMMEDIATE")
@@ -118,19 +118,19 @@ def exclude_others(session: Session, key: int) -> None:
 
 
 def wait_for_others(session: Session, key: int) -> None:
-    """Take a lock until the end of the transaction, also one that has read. SQLite has one writer at a time anyway."""
+    """Take an exclusive lock until the end of a transaction that may have read. SQLite has one writer anyway."""
     if session.get_bind().dialect.name == "postgresql":
         session.execute(select(func.pg_advisory_xact_lock(key)))
 
 
 def is_alone(session: Session, key: int) -> bool:
-    """Try to take a lock until the end of the transaction. False if another transaction has it. PostgreSQL only."""
+    """Try to take a lock until the end of the transaction. False: another one holds it. Always True with SQLite."""
     has_locks = session.get_bind().dialect.name == "postgresql"
     return not has_locks or bool(session.scalar(select(func.pg_try_advisory_xact_lock(key))))
 
 
 def found_a_row(session: Session, statement: Update | Delete) -> bool:
-    """Execute an update or a deletion. Returns whether it changed a row."""
+    """Execute an update or a deletion. Return whether it changed a row."""
     return cast(CursorResult[Any], session.execute(statement)).rowcount > 0
 
 
@@ -144,7 +144,7 @@ def _create_engine(database_url: str) -> Engine:
         case _:
             defaults = {}
     given = {name: value for name, value in defaults.items() if name not in url.query}  # the URL takes precedence
-    engine = create_engine(url, pool_size=POOL, pool_timeout=BUSY_TIMEOUT, pool_pre_ping=True, connect_args=given)
+    engine = create_engine(url, pool_size=POOL_SIZE, pool_timeout=BUSY_TIMEOUT, pool_pre_ping=True, connect_args=given)
     if url.get_backend_name() == "postgresql":
         postgresql.limit(engine, BUSY_TIMEOUT, SILENT)
     return engine

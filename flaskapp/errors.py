@@ -1,42 +1,44 @@
-"""Everything that can go wrong on purpose, and the status that tells a client of it.
+"""The expected errors, and the HTTP status of each.
 
 FlaskappError
-├── InvalidSetting             at start only: a variable's value cannot be used
-├── UnusableCheckpoint         at load only: a model's files lack something, or are not served
-├── UsernameTaken              at the command line only: the name is saved already
-├── UnknownUsername            at the command line only: the name is not saved
-├── TokenExists                at the command line only: there is an API token of this name
-├── UnknownToken               at the command line only: there is no API token of this name
+├── InvalidSetting             at start only: the value of a setting is invalid
+├── UnusableCheckpoint         at load only: files of a model are missing or not supported
+├── UsernameTaken              command line only: the name is saved already
+├── UnknownUsername            command line only: the name is not saved
+├── TokenExists                command line only: an API token has this name already
+├── UnknownToken               command line only: no API token has this name
 ├── MalformedJSON              400
 ├── OversizedJSON              413
-├── MalformedForm              400  cut short, or a part of it without a name
+├── MalformedForm              400  truncated, or with a part without a name
 ├── OversizedForm              413
 ├── UnsupportedCoding          415  a compressed body, or a part in base64
 ├── WrongPassword              401
 ├── WrongToken                 401  an API token that is unknown, revoked or expired
-├── UnknownClient              403  without logins, and behind a proxy that is not trusted
-├── UnknownJob                 404  there is none with this id, or it is another's
-├── LoginRequired              401  with the headers that name the ways to log in
+├── UnknownClient              403  no login is required, and the proxy is not trusted
+├── UnknownJob                 404  no job of this client has this id
+├── UnknownModel               404  the server has another model
+├── LoginRequired              401  with WWW-Authenticate
 ├── UnsupportedImageFormat     415  not JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC or AVIF
-├── UnreadableImage            422  a known format, but broken, cut short or too large
-├── InvalidGeneration          422  a generation setting that cannot be obeyed; names it
-├── UnreadableUpload           422  the images of a job cannot be told apart, or are too many
-├── KeyReused                  409  an Idempotency-Key that belongs to another job
-├── TooManyAttempts            429  one client too often; again after `retry_after` seconds
-│   └── QuotaExceeded               too many caption jobs or images of one client, waiting or in a time
+├── UnreadableImage            422  a known format, but broken, truncated or too large
+├── InvalidGeneration          422  a generation setting is invalid for the model or with the others
+├── NotFetched                 422  the URL of an image is not allowed, or does not answer
+├── UnreadableUpload           422  the files of a job cannot be unpacked, or are too many
+├── KeyReused                  409  the Idempotency-Key belongs to another job
+├── TooManyAttempts            429  rate limit of a client; retry after `retry_after` seconds
+│   └── QuotaExceeded               quota of jobs or images of a client
 ├── DeadlineExceeded           504  the captions were not ready in time
-├── ClientLeft                 504  which no client reads
-└── Unavailable                503  come back later, after `retry_after` seconds
+├── ClientLeft                 504  the client disconnected
+└── Unavailable                503  retry after `retry_after` seconds
     ├── DatabaseUnavailable
-    ├── BrokerUnavailable           jobs cannot be handed to workers
+    ├── BrokerUnavailable           jobs cannot be sent to workers
     ├── BlobStoreUnavailable        the images of jobs cannot be stored or read
-    ├── CaptionerUnavailable        no model, or one that stopped
-    │   ├── EngineLost              the process that has the model ended meanwhile
-    │   └── ModelUnavailable        the hub does not offer it now: another try may succeed
-    │       └── HubUnreachable      and there was no answer at all
-    ├── CaptionFailed               the model failed at this image, and only at this one
-    ├── MetricsUnavailable          the workers cannot add up what they counted
-    └── TooBusy                     too many images or passwords wait, or too long
+    ├── CaptionerUnavailable        the model is not loaded, or has stopped
+    │   ├── EngineLost              the engine process ended during the request
+    │   └── ModelUnavailable        the hub cannot deliver the model now
+    │       └── HubUnreachable      the hub does not answer
+    ├── CaptionFailed               the model failed for this image only
+    ├── MetricsUnavailable          the workers' metrics cannot be aggregated
+    └── TooBusy                     a queue is full, or the wait was too long
 """
 
 import math
@@ -46,11 +48,11 @@ from types import MappingProxyType
 
 
 class FlaskappError(Exception):
-    """Base of all. Its text is meant for the client: no path, no password, no trace."""
+    """Base class. Clients see its text: no path, no password, no trace."""
 
     status = HTTPStatus.INTERNAL_SERVER_ERROR
-    retry_after: int | None = None  # seconds after which another try makes sense
-    headers: Mapping[str, str] = MappingProxyType({})  # of the answer
+    retry_after: int | None = None  # seconds
+    headers: Mapping[str, str] = MappingProxyType({})  # headers of the response
 
 
 class InvalidSetting(FlaskappError):
@@ -119,7 +121,7 @@ class UnreadableImage(FlaskappError):
 
 
 class InvalidGeneration(FlaskappError):
-    """The generation setting `field` has a value that does not go with the others or with the model."""
+    """The value of the generation setting `field` is invalid for the model, or with the other settings."""
 
     status = HTTPStatus.UNPROCESSABLE_ENTITY
 
@@ -137,8 +139,6 @@ class UnknownJob(FlaskappError):
 
 
 class NotFetched(FlaskappError):
-    """A client's address of a file that is not fetched, or cannot be."""
-
     status = HTTPStatus.UNPROCESSABLE_ENTITY
 
 
@@ -192,15 +192,15 @@ class BlobStoreUnavailable(Unavailable):
 
 
 class CaptionerUnavailable(Unavailable):
-    retry_after: int | None = 60  # a model that could not be loaded needs its operator
+    retry_after: int | None = 60  # a model that cannot be loaded needs the operator
 
 
 class EngineLost(CaptionerUnavailable):
-    retry_after: int | None = 5  # a model that was loaded once is soon back
+    retry_after: int | None = 5  # the engine restarts within seconds
 
 
 class ModelUnavailable(CaptionerUnavailable):
-    """`retry_after` is None where the hub did not say when to try again."""
+    """`retry_after` is None if the hub did not name a time."""
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -216,7 +216,7 @@ class CaptionFailed(Unavailable):
 
 
 class MetricsUnavailable(Unavailable):
-    retry_after = 60  # only a restart, with more room, can help
+    retry_after = 60  # only a restart with more shared memory helps
 
 
 class TooBusy(Unavailable):

@@ -1,8 +1,8 @@
-"""Requests to the hosts that the operator names: for images whose addresses clients send, and for webhooks.
+"""Requests to hosts that the operator allows: for images whose URLs clients send, and for webhooks.
 
-Any client may send an address, so it must not lead to anything that only this server can reach (server-side request
-forgery): HTTPS alone, no redirect, no proxy, and public addresses alone, whatever the DNS says. The address that was
-checked is the one that is connected to, since the DNS may say another one next time.
+Clients choose the URL, so it must not reach anything that only this server can reach (server-side request forgery).
+Requests use HTTPS only, follow no redirect, use no proxy, and connect to public addresses only. They connect to the
+address that was checked: a second DNS lookup may return another one.
 
 Reference: OWASP, Server-Side Request Forgery Prevention Cheat Sheet.
 """
@@ -21,42 +21,42 @@ from flaskapp import trace_context
 from flaskapp.errors import NotFetched, TooBusy
 
 DEADLINE = 15.0  # seconds for all files of a request
-PATIENCE = 5.0  # seconds for a connection, for its next bytes, and for a turn
-AT_ONCE = 8  # fetches of one process
-CHUNK = 1 << 16  # bytes
+TIMEOUT = 5.0  # seconds to connect, between bytes, and to wait for the semaphore
+MAX_CONCURRENT = 8  # fetches in one process
+CHUNK_SIZE = 1 << 16  # bytes
 PORT = 443
 HEADERS = {"User-Agent": "flaskapp", "Accept": "image/*", "Accept-Encoding": "identity"}
-KEPT = "%/:?@!$&'()*+,;=~"  # of a path and a query
-UNICAST = ipaddress.ip_network("2000::/3")  # the only part of IPv6 that is given out on the internet
-NAT64 = ipaddress.ip_network("64:ff9b::/96")  # IPv4 addresses in IPv6, where a network translates them
+UNQUOTED = "%/:?@!$&'()*+,;=~"  # characters of a path and a query
+UNICAST = ipaddress.ip_network("2000::/3")  # the global unicast addresses of IPv6
+NAT64 = ipaddress.ip_network("64:ff9b::/96")  # IPv4 addresses that NAT64 translates
 
-_turns = threading.BoundedSemaphore(AT_ONCE)
+_semaphore = threading.BoundedSemaphore(MAX_CONCURRENT)
 
 
 class Allowance:
-    """What one request may have fetched: from these hosts, so many bytes in all, within DEADLINE.
+    """The limits of all fetches of one request: the allowed hosts, the remaining bytes, and the end of DEADLINE.
 
-    Hosts are names in lower case, with a port if that is not 443.
+    Hosts are names in lower case, with a port if it is not 443.
     """
 
-    def __init__(self, hosts: Collection[str], most: int) -> None:
-        self.hosts, self.most = hosts, most
+    def __init__(self, hosts: Collection[str], max_bytes: int) -> None:
+        self.hosts, self.max_bytes = hosts, max_bytes
         self.until = time.monotonic() + DEADLINE
 
 
 def fetch(url: str, allowance: Allowance) -> bytes:
-    """The file at a URL.
+    """Return the file at a URL.
 
-    Raises NotFetched, which says why, for one that is not allowed or cannot be read, and TooBusy.
+    Raise NotFetched, with the reason, for a URL that is not allowed or cannot be read, and TooBusy.
     """
     parse_url(url, allowance.hosts)
-    if not _turns.acquire(timeout=PATIENCE):
+    if not _semaphore.acquire(timeout=TIMEOUT):
         raise TooBusy("too many images are being fetched at once", retry_after=int(DEADLINE))
     try:
-        content = request("GET", url, allowance.hosts, allowance.until, HEADERS, most=allowance.most)
+        content = request("GET", url, allowance.hosts, allowance.until, HEADERS, max_bytes=allowance.max_bytes)
     finally:
-        _turns.release()
-    allowance.most -= len(content)
+        _semaphore.release()
+    allowance.max_bytes -= len(content)
     return content
 
 
@@ -68,19 +68,19 @@ def request(
     headers: Mapping[str, str],
     *,
     body: bytes | None = None,
-    most: int = 0,
+    max_bytes: int = 0,
 ) -> bytes:
-    """What one of the hosts answers, by `until` on the monotonic clock: at most so many bytes; with 0 none is read.
+    """Send a request to one of the hosts, and return the body of its response, up to `max_bytes`. 0: do not read it.
 
-    A timer cuts the connection at the deadline: one byte now and then is no answer.
-    Raises NotFetched, which says why, unless it answers with 2xx.
+    Raise NotFetched, with the reason, unless the host answers 2xx by `until` on the monotonic clock. A timer closes the
+    connection at that time, also if single bytes keep arriving.
     """
     host, port, path = parse_url(url, hosts)
     sent = {**headers, **trace_context.headers(), "Connection": "close"}
     try:
-        plain = socket.create_connection((_public_address(host, port), port), _patience(until))
-        with plain, plain.dup() as twin:  # TLS takes the first one over
-            timer = threading.Timer(max(0.0, until - time.monotonic()), _cut, [twin])
+        plain = socket.create_connection((_public_address(host, port), port), _timeout(until))
+        with plain, plain.dup() as twin:  # wrap_socket detaches the first one
+            timer = threading.Timer(max(0.0, until - time.monotonic()), _shut_down, [twin])
             timer.start()
             try:
                 with ssl.create_default_context().wrap_socket(plain, server_hostname=host) as sock:
@@ -88,10 +88,10 @@ def request(
                     connection.sock = sock
                     connection.request(method, path, body, sent)
                     with closing(connection.getresponse()) as answer:
-                        content = _read(answer, host, most)
+                        content = _read(answer, host, max_bytes)
             finally:
                 timer.cancel()
-    except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: of a socket that was cut
+    except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: the timer closed the socket
         if time.monotonic() >= until:
             raise NotFetched(f"{host} did not answer in time") from error
         raise NotFetched(f"{host} cannot be reached: {type(error).__name__}") from error
@@ -101,7 +101,7 @@ def request(
 
 
 def parse_url(url: str, hosts: Collection[str]) -> tuple[str, int, str]:
-    """Host, port, and path with query. Raises NotFetched for what is not allowed."""
+    """Return the host, the port, and the path with the query. Raise NotFetched for a URL that is not allowed."""
     try:
         parts = urlsplit(url)
         host, port = (parts.hostname or "").rstrip("."), parts.port or PORT
@@ -114,31 +114,31 @@ def parse_url(url: str, hosts: Collection[str]) -> tuple[str, int, str]:
     if f"{host}:{port}" not in hosts and (port != PORT or host not in hosts):
         raise NotFetched("this server does not fetch from that host")
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return host, port, quote(path, safe=KEPT)
+    return host, port, quote(path, safe=UNQUOTED)
 
 
-def _patience(until: float) -> float:
-    return max(0.001, min(PATIENCE, until - time.monotonic()))
+def _timeout(until: float) -> float:
+    return max(0.001, min(TIMEOUT, until - time.monotonic()))
 
 
-def _read(answer: http.client.HTTPResponse, host: str, most: int) -> bytes:
+def _read(answer: http.client.HTTPResponse, host: str, max_bytes: int) -> bytes:
     if not 200 <= answer.status < 300:
         raise NotFetched(f"{host} answers {answer.status}")
     content = bytearray()
-    while most and (chunk := answer.read(CHUNK)):
+    while max_bytes and (chunk := answer.read(CHUNK_SIZE)):
         content += chunk
-        if len(content) > most:
+        if len(content) > max_bytes:
             raise NotFetched(f"{host} has more bytes there than this server takes for one request")
     return bytes(content)
 
 
-def _cut(twin: socket.socket) -> None:
+def _shut_down(twin: socket.socket) -> None:
     with suppress(OSError):
         twin.shutdown(socket.SHUT_RDWR)
 
 
 def _public_address(host: str, port: int) -> str:
-    """An address of the host. Raises NotFetched where one of them is not public."""
+    """Return an address of the host. Raise NotFetched if any of its addresses is not public."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
@@ -150,7 +150,7 @@ def _public_address(host: str, port: int) -> str:
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is one of the internet. Addresses of IPv6 that hold one of IPv4 are as public as that."""
+    """Whether an IP address belongs to the internet. An IPv4 address inside an IPv6 address decides."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
         inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)

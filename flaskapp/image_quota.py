@@ -1,4 +1,4 @@
-"""The quota of images that one client may have captioned in a time."""
+"""The quota of images for each client: a rate limit that counts images, not requests."""
 
 import hashlib
 import logging
@@ -20,13 +20,13 @@ log = logging.getLogger(__name__)
 
 SCOPE = "images"
 
-# Seconds before the end of a window in which nothing is given back: the storage could subtract the images from the next
+# Seconds before the end of a window in which no images are given back: the storage could subtract them from the next
 # window. Redis rounds the end to whole seconds, and may take two seconds to answer.
 MARGIN = 5
 
 
 class Balance(NamedTuple):
-    """What is left of the quota. Of several rates, of the one with the fewest images left."""
+    """The remaining quota under one rate."""
 
     limit: RateLimitItem
     remaining: int  # images
@@ -48,16 +48,16 @@ class Window(NamedTuple):
         return self.strategy.test(self.limit, SCOPE, self.key, cost=images)
 
     def count(self, images: int) -> bool:
-        """Count the images, also if they are too many. False: they are."""
+        """Count the images, even if they exceed the limit. Return whether they are within it."""
         return self.strategy.hit(self.limit, SCOPE, self.key, cost=images)
 
 
 @dataclass
 class Admission:
-    """Images that were counted for a client, or refused. Without a quota there are no `windows`.
+    """Images that were counted for a client, or rejected. Without a quota, `windows` is empty.
 
-    As a context manager it gives all images back if the block raises an error, unless the model has worked on them:
-    after a deadline, or for a client that disconnected.
+    As a context manager, it gives all images back if the block raises an error. After a deadline, or if the client
+    disconnected, they stay counted, because the model has worked on them.
     """
 
     images: int
@@ -67,10 +67,11 @@ class Admission:
 
     @property
     def balance(self) -> Balance | None:
+        """The balance of the rate with the fewest images left."""
         return min(self.balances, key=lambda balance: balance.remaining, default=None)
 
     def give_back(self, images: int) -> None:
-        """Subtract images from the windows in which they were counted. They stay counted if the storage fails."""
+        """Subtract images from the windows that counted them. If the storage fails, they stay counted."""
         if not images:
             return
         try:
@@ -97,15 +98,14 @@ class ImageQuota:
         self._counters = counters
 
     def take(self, client: str, images: int) -> Admission:
-        """Count images for a client, all of them or, if some exceed the quota, none.
+        """Count images for a client: all of them, or none if they exceed the quota.
 
-        Before the work, and given back if it fails: counted after it, requests that run at the same time would exceed
-        the quota together.
+        Call it before the work: if images were counted afterwards, concurrent requests could exceed the quota.
         """
         if not self._limits:
             return Admission(images)
-        key = hashlib.sha256(client.encode(errors="surrogatepass")).hexdigest()  # no other storage holds usernames
-        return self._counters.ask(
+        key = hashlib.sha256(client.encode(errors="surrogatepass")).hexdigest()  # keeps usernames out of the storage
+        return self._counters.call(
             lambda strategy: _take([Window(strategy, limit, key) for limit in self._limits], images)
         )
 
@@ -115,7 +115,7 @@ def _take(windows: Sequence[Window], images: int) -> Admission:
         if not window.has_room(images):
             return Admission(0, [], [window.balance()], is_admitted=False)
     for number, window in enumerate(windows, 1):
-        if not window.count(images):  # requests at the same time were faster: `count` counts whatever it returns
+        if not window.count(images):  # concurrent requests took the rest; `count` has counted nevertheless
             for counted in windows[:number]:
                 counted.count(-images)
             return Admission(0, [], [window.balance()], is_admitted=False)
@@ -123,6 +123,6 @@ def _take(windows: Sequence[Window], images: int) -> Admission:
 
 
 def refusal(images: int, balance: Balance) -> QuotaExceeded:
-    """The error for images that were not admitted."""
+    """Return the error for images that exceed the quota."""
     message = f"image quota exceeded: {images} images requested, {balance.remaining} left of {balance.limit}"
     return QuotaExceeded(message, max(1, math.ceil(balance.reset_at - time.time())))

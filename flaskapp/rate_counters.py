@@ -1,4 +1,4 @@
-"""Counters of rate limits that go on in this process while their storage is unreachable."""
+"""Counters of rate limits, with a fallback in this process while their storage is unreachable."""
 
 import logging
 from collections.abc import Callable
@@ -9,19 +9,21 @@ from limits.strategies import FixedWindowRateLimiter, RateLimiter
 
 log = logging.getLogger(__name__)
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
 class RateCounters:
     def __init__(self, strategy: Callable[[], RateLimiter]) -> None:
-        """`strategy` returns the one that counts in the storage."""
+        """`strategy` returns the strategy that counts in the storage."""
         self._strategy = strategy
         self._fallback = FixedWindowRateLimiter(MemoryStorage())
 
-    def ask(self, question: Callable[[RateLimiter], Answer]) -> Answer:
-        """Put a question to the strategy, or to one in this process's memory if the storage fails."""
+    def call(self, operation: Callable[[RateLimiter], Result]) -> Result:
+        """Call `operation` with the strategy, or with the fallback if the storage fails."""
         try:
-            return question(self._strategy())
+            return operation(self._strategy())
         except Exception as error:  # each storage has errors of its own
-            log.warning("Rates are counted in this process alone: %s", type(error).__name__)
-            return question(self._fallback)
+            log.warning(
+                "The storage of rate limits failed, so this process counts for itself: %s", type(error).__name__
+            )
+            return operation(self._fallback)

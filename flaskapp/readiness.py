@@ -9,40 +9,40 @@ from flaskapp.errors import FlaskappError
 
 log = logging.getLogger(__name__)
 
-FRESH = 1.0  # seconds that an answer is good for
-PATIENCE = 1.0  # seconds that a caller waits for one
+FRESH = 1.0  # seconds for which a result is cached
+PATIENCE = 1.0  # seconds that a caller waits for a result
 
 
 class RecentCheck:
-    """What went wrong at the last call of `check`, which raises a FlaskappError if something does."""
+    """The result of a health check in a thread of its own, at most FRESH seconds old."""
 
-    def __init__(self, check: Callable[[], None], silent: str) -> None:
-        """`silent` are the words for a check that has no answer in time."""
-        self._check, self._silent = check, silent
+    def __init__(self, check: Callable[[], None], timeout_message: str) -> None:
+        """`check` raises a FlaskappError on failure. `timeout_message` is the problem if it does not return in time."""
+        self._check, self._timeout_message = check, timeout_message
         self._lock = threading.Lock()
-        self._asked = -FRESH  # when the last call began
-        self._is_answered = threading.Event()
-        self._is_answered.set()
+        self._started = -FRESH  # time of the last call
+        self._is_done = threading.Event()
+        self._is_done.set()
         self._problem: str | None = None
 
     def problem(self) -> str | None:
-        """None if all is well. No check begins before the last one is over."""
+        """Return the message of the last failure, or None. Start a check if the last one is over and too old."""
         with self._lock:
-            if self._is_answered.is_set() and time.monotonic() >= self._asked + FRESH:
-                self._begin()
-        left = self._asked + PATIENCE - time.monotonic()
-        return self._problem if self._is_answered.wait(max(0.0, left)) else self._silent
+            if self._is_done.is_set() and time.monotonic() >= self._started + FRESH:
+                self._start()
+        left = self._started + PATIENCE - time.monotonic()
+        return self._problem if self._is_done.wait(max(0.0, left)) else self._timeout_message
 
-    def _begin(self) -> None:
-        self._asked = time.monotonic()
-        self._is_answered.clear()
+    def _start(self) -> None:
+        self._started = time.monotonic()
+        self._is_done.clear()
         try:
-            threading.Thread(target=self._ask, name="check", daemon=True).start()
-        except RuntimeError:  # the system has no more threads
-            self._problem = self._silent
-            self._is_answered.set()
+            threading.Thread(target=self._run, name="check", daemon=True).start()
+        except RuntimeError:  # no more threads in the system
+            self._problem = self._timeout_message
+            self._is_done.set()
 
-    def _ask(self) -> None:
+    def _run(self) -> None:
         try:
             self._check()
         except FlaskappError as error:
@@ -53,4 +53,4 @@ class RecentCheck:
         else:
             self._problem = None
         finally:
-            self._is_answered.set()
+            self._is_done.set()

@@ -11,16 +11,16 @@ from flaskapp.errors import TooBusy
 from flaskapp.shared_room import UNITS, SharedRoom
 
 RETRY_AFTER = 2  # seconds
-MOST_WAITING = 32  # later ones would hardly have a turn in time
+MAX_WAITING = 32  # callers; more would rarely be admitted in time
 
 
 class WeightedSemaphore:
-    """Admits work of up to `room` units at once, in the order of arrival. Larger work is admitted alone."""
+    """Admits work of up to `room` units at once, in order of arrival. Work of more units runs alone."""
 
     def __init__(self, room: int, wait: float, busy: str, shared: SharedRoom | None = None) -> None:
-        """A caller that has waited for `wait` seconds, or comes when too many wait, gets TooBusy that says `busy`.
+        """Callers get TooBusy with the message `busy` after `wait` seconds, or at once if too many wait.
 
-        With `shared` the room is that of all processes together.
+        With `shared`, all processes share the room.
         """
         self._room, self._wait, self._busy, self._shared = room, wait, busy, shared
         self._taken = 0
@@ -29,7 +29,7 @@ class WeightedSemaphore:
 
     @contextmanager
     def take(self, amount: int = 1, *, patient: bool = False) -> Iterator[None]:
-        """Hold `amount` units during the block. `patient`: without a timeout, and without a bound of the queue."""
+        """Hold `amount` units during the block. `patient`: no timeout, and no bound of the queue."""
         amount = min(amount, self._room)
         until = math.inf if patient else time.monotonic() + self._wait
         self._enter(amount, patient)
@@ -57,7 +57,7 @@ class WeightedSemaphore:
     def _enter(self, amount: int, patient: bool) -> None:
         ticket = object()
         with self._changed:
-            if len(self._waiting) >= MOST_WAITING and not patient:
+            if len(self._waiting) >= MAX_WAITING and not patient:
                 raise TooBusy(self._busy, retry_after=RETRY_AFTER)
             self._waiting.append(ticket)
             self._changed.notify_all()

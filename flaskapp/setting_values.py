@@ -1,4 +1,4 @@
-"""The texts of settings -> their values. Each function raises ValueError, which says what is meant, for other text."""
+"""Parse the texts of settings. Each function raises ValueError, which describes valid texts, for an invalid one."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from sqlalchemy.exc import ArgumentError
 from flaskapp import broker_urls
 from flaskapp.shared_counters import SHARED
 
-LARGEST_SIDE = 16_383  # pixels
+MAX_WEBP_SIDE = 16_383  # pixels
 OFF = "off"
 
 
@@ -40,8 +40,8 @@ def boolean(text: str) -> bool:
 
 def side(text: str) -> int:
     pixels = positive(text)
-    if pixels > LARGEST_SIDE:
-        raise ValueError(f"at most {LARGEST_SIDE}, the side of the largest WebP")
+    if pixels > MAX_WEBP_SIDE:
+        raise ValueError(f"at most {MAX_WEBP_SIDE}, the side of the largest WebP")
     return pixels
 
 
@@ -87,7 +87,7 @@ def database_url(text: str) -> str:
     try:
         url = make_url(text)
         url.get_dialect().import_dbapi()
-    except (ArgumentError, ImportError, ValueError):  # also an unknown dialect, a missing driver, a port of letters
+    except (ArgumentError, ImportError, ValueError):  # unknown dialect, missing driver, invalid port
         raise ValueError("an SQLAlchemy URL such as postgresql://user@host/name, its driver installed") from None
     if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
         raise ValueError("a database that outlives a connection, such as sqlite:////data/flaskapp.db")
@@ -132,7 +132,7 @@ def rate(text: str) -> str:
 def storage_url(text: str) -> str:
     try:
         is_usable = isinstance(storage_from_string(text), Storage)
-    except Exception:  # each driver has errors of its own; some connect at once
+    except Exception:  # each driver has errors of its own, and some connect here
         is_usable = False
     if not is_usable:
         raise ValueError(f"{SHARED} or a storage URL such as redis://host:6379, its driver installed")
@@ -140,7 +140,7 @@ def storage_url(text: str) -> str:
 
 
 def origins(text: str) -> tuple[str, ...]:
-    """Browsers send an origin in lower case, and without a path or the scheme's own port."""
+    """Parse origins as browsers send them: in lower case, without a path and without the scheme's default port."""
     listed = tuple(each.strip() for each in text.split(","))
     if listed != ("*",) and not all(re.fullmatch(r"[a-z][a-z0-9+.-]*://[^\s/?#@*A-Z]+", each) for each in listed):
         raise ValueError("* or origins such as https://app.example, in lower case, without a path")

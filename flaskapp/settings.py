@@ -1,4 +1,4 @@
-"""The settings: one table, read from `FLASKAPP_<NAME>` variables and checked once, when the application starts."""
+"""The table of settings. They are read from `FLASKAPP_<NAME>` variables and checked when the application starts."""
 
 import difflib
 import json
@@ -43,13 +43,13 @@ PER_USERNAME = "100/hour"  # wrong passwords; NIST SP 800-63B allows 100 in a ro
 
 @dataclass(frozen=True)
 class Setting:
-    """One row of the table. `parse` turns the text of a variable into the value, or raises ValueError saying what is meant."""
+    """A row of the table. `parse` turns text into the value, or raises ValueError with a description of valid texts."""
 
     name: str
     parse: Callable[[str], Any]
     default: Any
     help: str
-    secret: bool = False  # may hold a password: never printed
+    secret: bool = False  # may contain a password: never logged
 
 
 SETTINGS = (
@@ -92,7 +92,7 @@ SETTINGS = (
 
 
 def read_environment(config: Config) -> None:
-    """Take the settings, and nothing else, from the environment's `FLASKAPP_` variables, as text."""
+    """Copy the texts of the settings from the `FLASKAPP_` variables into `config`. Warn of misspelt names."""
     variables = _variables()
     names = {setting.name for setting in SETTINGS}
     config.update({name: text for name, text in variables.items() if name in names})
@@ -100,23 +100,23 @@ def read_environment(config: Config) -> None:
 
 
 def read_one(name: str) -> Any:
-    """A setting, straight from the environment. Raises InvalidSetting for a value that cannot be used."""
+    """Return one setting from the environment. Raise InvalidSetting for an invalid value."""
     return next(_value(setting, _variables().get(name)) for setting in SETTINGS if setting.name == name)
 
 
 def has_own_queue() -> bool:
-    """Whether the jobs' queue is a folder of this machine. Asks no driver of a broker."""
+    """Whether the queue of jobs is a folder on this machine. Imports no broker's driver."""
     return urlsplit(_variables().get("BROKER_URL") or "filesystem:").scheme == "filesystem"
 
 
 def devices() -> list[str]:
-    """Where the server runs the model: a process for each."""
+    """Return the devices that the server runs the model on, with one process for each."""
     named: str = read_one("CAPTIONER_DEVICE")
     return named.split(",")
 
 
 def check() -> None:
-    """End the process, as `exiting_on_error`, for a variable that cannot be used."""
+    """Check all variables. On an invalid one, log it and end the process."""
     variables = _variables()
     with exiting_on_error():
         _check_together({setting.name: _value(setting, variables.get(setting.name)) for setting in SETTINGS})
@@ -124,7 +124,7 @@ def check() -> None:
 
 @contextmanager
 def exiting_on_error(status: int = 1) -> Iterator[None]:
-    """End the process for a value that cannot be used, with one line in the log, of whatever form that has."""
+    """On InvalidSetting, log one line and end the process."""
     try:
         yield
     except InvalidSetting as error:
@@ -139,9 +139,9 @@ def _variables() -> Config:
 
 
 def apply(config: MutableMapping[str, Any]) -> None:
-    """Parse the settings in a Flask configuration, fill in the defaults, and set what Flask derives from them.
+    """Parse the settings in a Flask configuration, fill in the defaults, and set Flask's MAX_CONTENT_LENGTH.
 
-    Raises InvalidSetting, which names the key, for a value that cannot be used.
+    Raise InvalidSetting, which names the setting, for an invalid value.
     """
     for setting in SETTINGS:
         config[setting.name] = _value(setting, config.get(setting.name))
@@ -155,18 +155,18 @@ def apply(config: MutableMapping[str, Any]) -> None:
 
 def _check_together(values: Mapping[str, Any]) -> None:
     if values["WEBHOOK_HOSTS"] and not values["WEBHOOK_SECRET"]:
-        raise InvalidSetting(f"{PREFIX}_WEBHOOK_SECRET must be set, since {PREFIX}_WEBHOOK_HOSTS is")
+        raise InvalidSetting(f"{PREFIX}_WEBHOOK_SECRET must be set, because {PREFIX}_WEBHOOK_HOSTS is set")
 
 
 def of_captioner(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The CAPTIONER_ settings as keyword arguments of the captioner's `Configuration`."""
+    """Return the CAPTIONER_ settings as keyword arguments of the captioner's `Configuration`."""
     prefix = "CAPTIONER_"
     names = [setting.name for setting in SETTINGS if setting.name.startswith(prefix)]
     return {name.removeprefix(prefix).lower(): config[name] for name in names}
 
 
 def data_folder(config: Mapping[str, Any], instance_folder: str) -> Path:
-    """Where what has no place of its own is kept: beside the SQLite file, or in the instance folder."""
+    """Return the default folder of job data: beside the SQLite file, or in the instance folder."""
     url = make_url(config["DATABASE_URL"])
     if url.get_backend_name() == "sqlite" and url.database and not url.database.startswith("file:"):
         return Path(url.database).absolute().parent / f"{Path(url.database).stem}-jobs"
@@ -179,12 +179,12 @@ def _value(setting: Setting, given: Any) -> Any:
     try:
         return setting.parse(json.dumps(given) if isinstance(given, dict) else str(given))
     except ValueError as error:
-        instead_of = "" if setting.secret else f", not {str(given)!r}"
-        raise InvalidSetting(f"{PREFIX}_{setting.name} must be {error}{instead_of}") from None
+        got = "" if setting.secret else f", not {str(given)!r}"
+        raise InvalidSetting(f"{PREFIX}_{setting.name} must be {error}{got}") from None
 
 
 def _warn_of_misspelt(names: Iterable[str]) -> None:
-    """Log a name that is almost a setting's. Not an error: orchestrators invent variables of their own."""
+    """Warn of a name that resembles a setting. It is no error: orchestrators set variables with this prefix too."""
     known = [setting.name for setting in SETTINGS]
     for name in sorted(names):
         for meant in difflib.get_close_matches(name, known, n=1, cutoff=0.8):

@@ -1,4 +1,4 @@
-"""Builds the package for `pip install ./flaskapp`. Metadata, requirements and license are one folder up."""
+"""Build the package for `pip install ./flaskapp`. Metadata, requirements and license are in the parent folder."""
 
 import os
 from pathlib import Path
@@ -8,4 +8,4 @@ from setuptools import setup
 SCRIPT = Path(__file__).resolve()
 
 os.chdir(SCRIPT.parent.parent)
-setup(script_name=str(SCRIPT))  # the path of the one module to leave out
+setup(script_name=str(SCRIPT))  # setuptools leaves this module out of the package

@@ -1,6 +1,6 @@
-"""Counters in memory that forked workers share: rate limits hold for all of them, without a server and without a file.
+"""A storage of `limits` in memory that forked workers share, so that rate limits count the requests of all workers.
 
-The other storages of `limits` need a server, or count for each process alone.
+The library's own storages need a server, or count for each process separately.
 """
 
 import fcntl
@@ -20,19 +20,19 @@ from limits.storage import Storage
 
 SHARED = "shared://"  # the URL
 COUNTERS = 2**18
-COUNTER = struct.Struct("dq")  # the time at which its window ends, and the count
+COUNTER = struct.Struct("dq")  # end of the window (seconds since 1970), count
 
 
 class SharedCounters(Storage):
-    """Where processes count together that were forked from one that had imported this module.
+    """Counters shared by all processes that were forked from the process that imported this module.
 
-    The first that is made in each counts with the first of the others, and with no second one.
+    The n-th storage of each process shares its counters with the n-th storage of the others.
 
-    A key is hashed to its counter. Two that meet at one, by a chance of 1 in COUNTERS, count together: that may refuse
-    a client too early, and never lets one escape. The hash has a secret, so that collisions cannot be looked for.
+    This is a hash table without collision handling: two keys share a counter with probability 1 / COUNTERS. A shared
+    counter may reject a client too early, never too late. The hash is keyed, so that clients cannot find collisions.
     """
 
-    STORAGE_SCHEME = ["shared"]  # noqa: RUF012 - as `limits` has it
+    STORAGE_SCHEME = ["shared"]  # noqa: RUF012 - as in `limits`
 
     def __init__(self, uri: str | None = None, wrap_exceptions: bool = False, **options: float | str | bool) -> None:
         super().__init__(uri, wrap_exceptions, **options)
@@ -48,9 +48,9 @@ class SharedCounters(Storage):
         with self._locked():
             now = time.time()
             end, count = COUNTER.unpack_from(self._memory, self._place(key))
-            if not now < end <= now + expiry:  # over, or from before the clock was set back
+            if not now < end <= now + expiry:  # expired, or the clock was set back
                 end, count = now + expiry, 0
-            count = max(0, count + amount)  # of what is given back, a part may have been counted for another key
+            count = max(0, count + amount)  # not below 0, if more is given back than this window has
             COUNTER.pack_into(self._memory, self._place(key), end, count)
             return int(count)
 
@@ -81,7 +81,7 @@ class SharedCounters(Storage):
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Alone among threads, and, by a lock that the system takes back from a process that dies, among processes."""
+        """Exclude other threads and processes. The system releases the file lock of a process that dies."""
         with self._thread_lock:
             fcntl.lockf(_file, fcntl.LOCK_EX)
             try:
@@ -91,7 +91,7 @@ class SharedCounters(Storage):
 
 
 def open_unnamed_file() -> int:
-    """In memory where the system can: a container may have no folder to write to."""
+    """Open a file in memory if the system supports it: a container may have no writable folder."""
     if hasattr(os, "memfd_create"):
         return os.memfd_create("flaskapp-counters")
     with tempfile.TemporaryFile() as file:

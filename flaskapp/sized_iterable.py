@@ -1,4 +1,4 @@
-"""A collection of known size whose members are made one at a time, during iteration."""
+"""A collection of known size that makes its members one at a time, during iteration."""
 
 from collections.abc import Callable, Collection, Iterator
 from typing import TypeVar

@@ -34,7 +34,7 @@ class Cursor(sqlite3.Cursor):
 
 
 class Connection(sqlite3.Connection):
-    """For the argument `factory` of `sqlite3.connect`."""
+    """The `factory` for `sqlite3.connect`."""
 
     def cursor(self, factory: Any = Cursor) -> Any:
         return super().cursor(factory)

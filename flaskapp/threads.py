@@ -1,6 +1,6 @@
-"""Threads for work that takes a core, or waits in a way that gevent does not know: other requests go on meanwhile.
+"""Run work that would block gevent's event loop in real threads: computations, and waits that gevent cannot patch.
 
-Without gevent such work is done where it is asked for.
+Without gevent, the work runs in the calling thread.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ def under_gevent() -> bool:
     return monkey is not None and bool(monkey.is_module_patched("threading"))
 
 
-def lower_priority() -> None:
-    """Let other requests go on, in the middle of work that has no other pause."""
+def yield_control() -> None:
+    """Let other greenlets run, in the middle of work that does not wait."""
     if under_gevent():
         import gevent
 
@@ -33,7 +33,7 @@ def lower_priority() -> None:
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """Raises TimeoutError under gevent when the block waits for so long. Elsewhere only sockets have time-outs."""
+    """Raise TimeoutError if the block takes longer. Under gevent only; elsewhere the time-outs of sockets apply."""
     if not under_gevent():
         yield
         return
@@ -44,31 +44,31 @@ def within(seconds: float) -> Iterator[None]:
 
 
 class Threads:
-    """At most so many threads, which are started when they are needed first."""
+    """A pool of at most `size` threads, which start when they are first needed."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, size: int) -> None:
+        self._size = size
         self._pool: ThreadPool | None = None
 
     def run(self, work: Callable[[], Result]) -> Result:
-        """The result of `work`, or what it raises. Under gevent it may use nothing that waits in gevent's way."""
+        """Return the result of `work`, or raise its error. Under gevent, `work` must not use gevent."""
         if not under_gevent():
             return work()
         if self._pool is None:
             from gevent.threadpool import ThreadPool
 
-            self._pool = ThreadPool(self._most)
+            self._pool = ThreadPool(self._size)
         results: list[Result] = []
         error = self._pool.apply(_error_of, (lambda: results.append(work()),))
         if error is not None:
             try:
                 raise error
             finally:
-                del error  # or it would keep itself, by its traceback, and all that the work had in hand
+                del error  # breaks the cycle of the error and its traceback, which would keep the work's objects
         return results[0]
 
     def each(self, items: Iterable[Result]) -> Iterator[Result]:
-        """The items, each made by `run`."""
+        """Yield the items of an iterable, and make each one in `run`."""
         iterator = iter(items)
         while True:
             found = self.run(lambda: list(islice(iterator, 1)))
@@ -78,7 +78,7 @@ class Threads:
 
 
 def _error_of(work: Callable[[], None]) -> BaseException | None:
-    """What it raises: gevent would log the traceback of an error, also of an expected one."""
+    """Return the error of `work` instead of raising it: gevent would log the traceback of expected errors too."""
     try:
         work()
     except BaseException as error:

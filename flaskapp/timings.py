@@ -13,19 +13,19 @@ from flaskapp import trace_context
 Value = TypeVar("Value")
 
 KEY = "flaskapp.timings"  # in the WSGI environment
-REQUEST_ID = re.compile(r"[A-Za-z0-9._~:/+=-]{1,128}")  # what a client's request id may be
+REQUEST_ID = re.compile(r"[A-Za-z0-9._~:/+=-]{1,128}")  # valid ids of clients
 
 
 @dataclass(slots=True)
 class Timings:
     id: str = ""
     began: float = field(default_factory=time.perf_counter)
-    seconds: dict[str, float] = field(default_factory=dict)  # that its parts took
-    batch_size: int | None = None  # images that went through the model together, this request's and others'
+    seconds: dict[str, float] = field(default_factory=dict)  # durations of its parts
+    batch_size: int | None = None  # images in its batch, including those of other requests
 
     @contextmanager
     def timing(self, part: str) -> Iterator[None]:
-        """Note how long the block takes, whatever comes of it."""
+        """Record how long the block takes, even if it fails."""
         began = time.perf_counter()
         try:
             yield
@@ -34,7 +34,7 @@ class Timings:
 
     @contextmanager
     def entering(self, part: str, context: AbstractContextManager[Value]) -> Iterator[Value]:
-        """Enter a context for the block, and note how long the entering takes."""
+        """Run the block in a context, and record how long entering the context takes."""
         with ExitStack() as stack:
             with self.timing(part):
                 value = stack.enter_context(context)
@@ -42,9 +42,9 @@ class Timings:
 
 
 def begin(environ: MutableMapping[str, Any]) -> Timings:
-    """Put timings into the environment of a WSGI request, with the id that it came with if that is a valid one.
+    """Start the timings of a WSGI request, and keep them in `environ`. The request id is the client's if it is valid.
 
-    The thread continues the distributed trace that the request belongs to.
+    The thread continues the distributed trace of the request.
     """
     trace_context.begin(trace_context.parse(environ.get("HTTP_TRACEPARENT")))
     given = environ.get("HTTP_X_REQUEST_ID")
@@ -54,5 +54,5 @@ def begin(environ: MutableMapping[str, Any]) -> Timings:
 
 
 def new_id() -> str:
-    """As rare as a UUID, though it could be guessed; without a call of the system. Forked processes have others."""
+    """Return a random id of 128 bits, without a system call. It is not secret. Forked processes have different ids."""
     return f"{random.getrandbits(128):032x}"

@@ -1,6 +1,6 @@
-"""API tokens: one row each, the token as its SHA-256 hash.
+"""API tokens: one row for each, with the SHA-256 hash of the token.
 
-argon2 slows down guesses of passwords that people choose. A token is 256 random bits: no hash is too fast for it.
+A slow hash such as argon2 is not needed: unlike a password, a token of 256 random bits cannot be guessed.
 """
 
 import hashlib
@@ -17,14 +17,14 @@ from flaskapp.accounts import MAX_USERNAME
 from flaskapp.database import Base, Database, found_a_row
 from flaskapp.errors import TokenExists, UnknownToken, WrongToken
 
-PREFIX = "flaskapp_"  # secret scanners find `flaskapp_[A-Za-z0-9_-]{43}`
+PREFIX = "flaskapp_"  # for secret scanners: `flaskapp_[A-Za-z0-9_-]{43}`
 BYTES = 32
 
 WRONG_TOKEN = "the API token is unknown, revoked or expired"
 
-# No username of HTTP Basic has a colon (RFC 7617), so no login has the owner of a token.
+# Usernames of HTTP Basic have no colon (RFC 7617), so no login has the name of a token's owner.
 OWNER = "token:"
-MAX_NAME = MAX_USERNAME - len(OWNER)  # characters: an owner is stored like a username
+MAX_NAME = MAX_USERNAME - len(OWNER)  # characters; columns for owners have the size of usernames
 
 
 class Token(Base):
@@ -33,12 +33,12 @@ class Token(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(MAX_NAME), unique=True)
     hash: Mapped[str] = mapped_column(String(64), unique=True)  # SHA-256 in hexadecimal
-    created_at: Mapped[float] = mapped_column(Float(53))  # this and the next, seconds since 1970
-    expires_at: Mapped[float | None] = mapped_column(Float(53))  # None: never
+    created_at: Mapped[float] = mapped_column(Float(53))  # seconds since 1970
+    expires_at: Mapped[float | None] = mapped_column(Float(53))  # seconds since 1970; None: never
 
 
 class SavedToken(NamedTuple):
-    """What is known of a token."""
+    """A saved token, without its hash."""
 
     name: str
     created_at: float
@@ -46,13 +46,13 @@ class SavedToken(NamedTuple):
 
 
 class Tokens:
-    """The API tokens in one database. Nothing is opened before the first call, so they may cross a fork."""
+    """The API tokens of a database. It is safe to fork before the first call, which opens the database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def create(self, name: str, expires_at: float | None = None) -> str:
-        """Save a new token and return it: only its hash is kept. Raises TokenExists where one has this name."""
+        """Make a token, save its hash, and return the token. Raise TokenExists if the name is taken."""
         token = PREFIX + secrets.token_urlsafe(BYTES)
         new = Token(name=name, hash=_hash(token), created_at=time.time(), expires_at=expires_at)
         try:
@@ -63,7 +63,7 @@ class Tokens:
         return token
 
     def check(self, token: str) -> str:
-        """Return the name of a token. Raises WrongToken for one that is unknown, revoked or expired."""
+        """Return the name of a token. Raise WrongToken if it is unknown, revoked or expired."""
         columns = select(Token.name, Token.expires_at).where(Token.hash == _hash(token))
         with self._database.session() as session:
             found = session.execute(columns).one_or_none()
@@ -73,23 +73,23 @@ class Tokens:
         return name
 
     def saved(self) -> Sequence[SavedToken]:
-        """All tokens, sorted by name."""
+        """Return all tokens, sorted by name."""
         columns = select(Token.name, Token.created_at, Token.expires_at)
         with self._database.session() as session:
             return sorted(SavedToken(*row) for row in session.execute(columns))
 
     def revoke(self, name: str) -> None:
-        """Forget a token: it is refused from now on. Raises UnknownToken where there is none."""
+        """Delete a token: it is rejected from now on. Raise UnknownToken if the name is unknown."""
         with self._database.session() as session:
             if not found_a_row(session, delete(Token).where(Token.name == name)):
                 raise UnknownToken(f"there is no token {name!r}")
 
 
 def owner(name: str) -> str:
-    """The owner of what a client with this token makes. It equals no username."""
+    """Return the owner of the jobs of a client with this token. It equals no username."""
     return OWNER + name
 
 
 def _hash(token: str) -> str:
-    """Of any text that a header can hold, also of half a surrogate pair."""
+    """Hash any text of a header, including unpaired surrogates."""
     return hashlib.sha256(token.encode(errors="surrogatepass")).hexdigest()

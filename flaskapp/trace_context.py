@@ -1,7 +1,7 @@
-"""The distributed trace that the work of a thread belongs to, as the header `traceparent` names it.
+"""The distributed trace of the current thread, from the header `traceparent`.
 
-A client sends the header with a request, the jobs of that request keep it, and requests to other servers continue it:
-with the same trace id, and a parent id of their own.
+A client sends the header with a request. The jobs of the request keep it. Requests to other servers continue the trace,
+with its trace id and a new parent id.
 
 Reference: W3C Trace Context, https://www.w3.org/TR/trace-context/
 """
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 HEADER = "traceparent"
-LENGTH = 55  # Characters of a header of version 00
+LENGTH = 55  # characters of a header of version 00
 KNOWN_FLAGS = 0b11  # sampled, random trace id
 
 # Version, trace id, parent id and flags. Later versions may add fields.
@@ -23,7 +23,7 @@ _current: ContextVar[str | None] = ContextVar(HEADER, default=None)
 
 
 def parse(header: str | None) -> str | None:
-    """A header as one of version 00. None for one that is missing or invalid: the specification ignores those."""
+    """Return the header in version 00, or None if it is missing or invalid, as the specification demands."""
     found = FORMAT.fullmatch(header or "")
     if found is None or (found[1] == "00" and found[5]):
         return None
@@ -31,7 +31,7 @@ def parse(header: str | None) -> str | None:
 
 
 def begin(traceparent: str | None) -> None:
-    """Continue this trace until the thread begins another one. None: what follows belongs to no trace."""
+    """Continue this trace until the thread begins another one. None ends the current trace."""
     _current.set(traceparent)
 
 
@@ -46,7 +46,7 @@ def within(traceparent: str | None) -> Iterator[None]:
 
 
 def current() -> str | None:
-    """The header that this trace came with."""
+    """Return the header of the current trace."""
     return _current.get()
 
 
@@ -56,7 +56,7 @@ def trace_id() -> str | None:
 
 
 def headers() -> dict[str, str]:
-    """What to send with a request to another server."""
+    """Return the headers for a request to another server."""
     traceparent = _current.get()
     if traceparent is None:
         return {}

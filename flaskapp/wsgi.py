@@ -1,4 +1,4 @@
-"""The application with the settings of the environment, for a WSGI server: `flaskapp.wsgi:app`."""
+"""The application for a WSGI server, with the settings of the environment: `flaskapp.wsgi:app`."""
 
 import logging
 import sys
@@ -7,7 +7,7 @@ from flaskapp import create_app, settings
 
 logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
 
-# gunicorn looks for its configuration in the folder that it is started in, whatever its --chdir.
+# gunicorn reads gunicorn.conf.py of the folder in which it starts, even with --chdir.
 if "gunicorn.arbiter" in sys.modules and "flaskapp.serving.worker" not in sys.modules:
     logging.getLogger("flaskapp.serving").warning(
         "gunicorn runs without flaskapp's gunicorn.conf.py, and so without its worker class and time-outs of request "

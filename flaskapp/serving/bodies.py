@@ -16,7 +16,7 @@ from werkzeug.exceptions import BadRequest, ClientDisconnected, HTTPException, R
 from werkzeug.wsgi import ClosingIterator
 
 from flaskapp.errors import TooBusy
-from flaskapp.threads import lower_priority, within
+from flaskapp.threads import within, yield_control
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -117,7 +117,7 @@ class Body(io.RawIOBase):
             if self._is_over and self._missing > 0:
                 raise ClientDisconnected
             self._is_over = self._missing == 0
-        lower_priority()  # while there is more, gunicorn reads and parses on and on
+        yield_control()  # while there is more, gunicorn reads and parses on and on
         return data
 
     def _find_room(self) -> None:

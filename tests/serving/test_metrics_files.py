@@ -151,7 +151,7 @@ def test_as_many_series_as_there_may_be_fit_into_the_room_that_was_made(tmp_path
     files.open(str(tmp_path), os.getuid(), os.getgid())
     files.enter(files.make_room([]))
     longest = "/restric_items/<item_id>/of_a_rule_that_is_longer_than_any"
-    for number in range(metrics.MOST_SERIES + 100):
+    for number in range(metrics.MAX_SERIES + 100):
         metrics.current.count_request("OPTIONS", f"{longest}/{number:03}", 503, 0.1)
     for status in range(100):
         metrics.current.count_request("OPTIONS", longest, 500 + status, 0.1)

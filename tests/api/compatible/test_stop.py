@@ -68,7 +68,7 @@ def test_a_model_that_repeats_the_prompt_stops_after_it(make_app: Callable[..., 
             assert answer.get_json()["choices"][0]["message"]["content"].startswith("a photograph of")
 
 
-def test_the_stable_prefix_only_grows_up_to_the_truncated_text() -> None:
+def test_what_is_sure_only_grows_and_ends_at_the_cut_however_the_text_comes() -> None:
     texts = ["".join(letters) for letters in itertools.product("ab", repeat=6)]
     sequences = ["a", "b", "ab", "ba", "aab", "bab", "abba"]
     for text, stops in itertools.product(texts, itertools.combinations(sequences, 2)):
