@@ -1,6 +1,6 @@
 FROM python:3.11-slim
 
-# An index of CPU wheels of torch spares gigabytes of CUDA libraries: --build-arg TORCH_INDEX=<its URL>
+# To save gigabytes of CUDA libraries, use an index with CPU wheels of torch: --build-arg TORCH_INDEX=<URL>
 ARG TORCH_INDEX
 
 LABEL org.opencontainers.image.title="flaskapp" \
@@ -9,7 +9,7 @@ LABEL org.opencontainers.image.title="flaskapp" \
 
 ENV PYTHONUNBUFFERED=1
 
-# Left out: headers; tests; byte code, except for the modules that a caption imports (below).
+# Remove headers, tests and byte code, to save space. The byte code that a caption needs is compiled below.
 WORKDIR /app
 COPY requirements.txt .
 RUN pip install --no-cache-dir --no-compile ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} -r requirements.txt \
@@ -17,7 +17,8 @@ RUN pip install --no-cache-dir --no-compile ${TORCH_INDEX:+--extra-index-url "$T
     && rm -rf torch/include \
     && find . -type d \( -name tests -o -name test -o -name __pycache__ \) -prune -exec rm -rf {} +
 
-# For deploy/entrypoint.sh. The capability is permitted, not effective: where the container drops it, the copy still runs.
+# For deploy/entrypoint.sh. The capability is permitted, not effective, so that the program also runs in containers
+# without it.
 RUN apt-get update \
     && apt-get install -y --no-install-recommends libcap2-bin \
     && cp "$(command -v setpriv)" /usr/local/bin/setpriv-low-ports \
@@ -32,7 +33,7 @@ RUN python -m flaskapp.captioner.embedded.evaluate --scenes 1 \
     && python -c "import wsgi, flaskapp.jobs.embedded, flaskapp.serving.worker, flaskapp.serving.processes, gunicorn.app.wsgiapp"
 ENV PYTHONDONTWRITEBYTECODE=1
 
-# Writable for any user of group 0: the database, and the files from the hub.
+# For the database and the files from the hub. Any user of group 0 can write to it.
 RUN install -d -g 0 -m 770 /data
 ENV HOME=/data HF_HOME=/data/huggingface FLASKAPP_DATABASE_URL=sqlite:////data/flaskapp.db
 VOLUME /data

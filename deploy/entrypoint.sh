@@ -1,7 +1,7 @@
 #!/bin/sh
-# Runs the container's command. Docker lets any user listen at port 80, podman does not. There, a command with ":80" gets
-# CAP_NET_BIND_SERVICE, if the container has it. A program with a file capability starts without some variables
-# (secure-execution mode, ld.so(8)): `env` sets the usual ones again.
+# Runs the container's command. In Docker any user may listen at port 80, in podman not: there, a command with ":80"
+# gets CAP_NET_BIND_SERVICE, if the container has it. The system removes some variables from programs with a file
+# capability (secure-execution mode, ld.so(8)); `env` restores them.
 case "$* " in *:80\ *)
     if [ "$(id -u)" != 0 ] && [ "$(cat /proc/sys/net/ipv4/ip_unprivileged_port_start 2>/dev/null || echo 0)" -gt 80 ]; then
         low_ports="setpriv-low-ports --inh-caps +net_bind_service --ambient-caps +net_bind_service"
