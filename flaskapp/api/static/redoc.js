@@ -6,5 +6,5 @@ const spec = await (await fetch(url)).json();
 // ReDoc resolves relative servers against the page, not against the document.
 spec.servers = spec.servers.map((server) => ({ ...server, url: new URL(server.url, url).href }));
 
-// Telemetry goes to ReDoc's maker.
+// Telemetry would go to the makers of ReDoc.
 init(spec, { disableTelemetry: true, downloadUrls: [{ url }] }, root);

@@ -1,4 +1,4 @@
-/** The server's endpoints, one request an image. */
+/** Calls of the server's endpoints, with one image in each request. */
 
 import { Problem } from "./problem.js";
 
@@ -16,7 +16,7 @@ export class Api {
 
   /**
    * @param {File} file
-   * @param {object} config generation settings that are not the default
+   * @param {object} config generation settings that differ from the defaults
    * @param {AbortSignal} signal
    * @returns {Promise<{model: string, captions: string[], scores?: object[], warning?: string, seconds: object}>} the best
    *   caption first; `seconds`: as in Card.showCaptions
@@ -42,7 +42,7 @@ export class Api {
   }
 
   /**
-   * The picture of a file that the browser cannot show, stretched to a square.
+   * Fetch the picture of a file that the browser cannot show, stretched to a square.
    *
    * @param {File} file
    * @param {number} side in pixels
@@ -60,7 +60,7 @@ export class Api {
     return `${this.resizeUrl}?${new URLSearchParams(size)}`;
   }
 
-  /** Refuse here what the server would refuse after all of it was sent, or what cannot be read at all. */
+  /** Reject files that cannot be read, and files that the server would reject after the upload. */
   async #form(file) {
     if (file.size > this.maxUpload - ENVELOPE) {
       const limit = this.maxUpload / 2 ** 20;
@@ -89,12 +89,12 @@ export class Api {
       return await read(answer);
     } catch (error) {
       if (error instanceof Problem || error.name === "AbortError") throw error;
-      throw Problem.unreachable(); // fetch says TypeError, whatever it was
+      throw Problem.unreachable(); // fetch raises TypeError for all failures
     }
   }
 }
 
-const ENVELOPE = 4096; // bytes that a form adds to its file, or fewer
+const ENVELOPE = 4096; // most bytes that a form adds to its file
 
 async function readCaptions(answer) {
   const text = await answer.text();
@@ -103,7 +103,7 @@ async function readCaptions(answer) {
     const areTexts = captions.every((caption) => typeof caption === "string") && captions.length > 0;
     if (areTexts) return { model, captions, scores, warning, seconds: { model: modelSeconds(answer) } };
   } catch {
-    // not even JSON, or nothing where the captions should be
+    // no JSON, or JSON without captions
   }
   throw Problem.unexpected();
 }
@@ -124,7 +124,7 @@ async function readPreview(answer) {
   return { picture: await createImageBitmap(await readPicture(answer)), width, height };
 }
 
-/** @param {File} file @param {number} length in bytes @returns {Promise<string>} each a character */
+/** @param {File} file @param {number} length in bytes @returns {Promise<string>} one character for each byte */
 export async function readStart(file, length) {
   const start = await file.slice(0, length).arrayBuffer().catch(() => {
     throw new Problem("This cannot be read: it is a folder, or the file has changed or gone.", { status: 400 });

@@ -1,14 +1,14 @@
-/** One image on the page: its pictures, its captions, what went wrong, and the curl lines that do the same. */
+/** One image on the page: its pictures, captions and errors, and the curl commands of the same requests. */
 
 import { copyOnClick } from "./copy.js";
 import { keepFocus } from "./focus.js";
 import { draw, freeze } from "./freeze.js";
 
-const PIXELS_SHOWN = 160; // of the frame that the resized picture is shown in: smaller ones are shown pixel by pixel
+const PIXELS_SHOWN = 160; // side of the frame of the resized picture; smaller pictures are scaled up without smoothing
 
 export class Card {
   #removal = new AbortController();
-  #address; // of the image in the browser's memory
+  #address; // blob: URL of the image
   #isBlank = false; // the browser cannot show the image
   #onBlank;
 
@@ -16,11 +16,11 @@ export class Card {
    * @param {File} file
    * @param {object} options
    * @param {string} [options.source] the address of a sample
-   * @param {boolean} options.isRead whether a screen reader is to read out the caption when it comes
+   * @param {boolean} options.isRead whether a screen reader reads out the caption
    * @param {(card: Card) => void} options.onResize
    * @param {(card: Card) => void} options.onRetry
    * @param {(card: Card) => void} options.onRemove
-   * @param {(card: Card) => void} options.onBlank called once there is a caption of a picture that the browser cannot show
+   * @param {(card: Card) => void} options.onBlank called after the caption, if the browser cannot show the image
    */
   constructor(file, { source, isRead, onResize, onRetry, onRemove, onBlank }) {
     this.file = file;
@@ -74,8 +74,8 @@ export class Card {
    * @param {object} answer
    * @param {string[]} answer.captions the best first
    * @param {{log_probability: number | null, tokens: number}[]} [answer.scores] of the captions
-   * @param {string} [answer.warning] that the embedded model substitutes for the default one
-   * @param {{total: number, model: number | null}} [answer.seconds] that the request took, and the model of these
+   * @param {string} [answer.warning] present if the embedded model replaces the default one
+   * @param {{total: number, model: number | null}} [answer.seconds] durations of the request and of the model
    */
   showCaptions({ captions: [best, ...others], scores = [], warning = "", seconds }) {
     this.#enter("done", best);
@@ -90,7 +90,7 @@ export class Card {
     this.#askForOriginal();
   }
 
-  /** Show what the server sees of an image that the browser cannot show.
+  /** Show the server's picture of an image that the browser cannot show.
    *
    * @param {ImageBitmap} picture of any size
    * @param {number} width of the image in pixels
@@ -109,7 +109,7 @@ export class Card {
     this.#part("resize-problem").hidden = true;
   }
 
-  /** @param {Blob} blob @param {string} name of the file to save it as */
+  /** @param {Blob} blob @param {string} name file name for saving it */
   showResized(blob, name) {
     const figure = this.#part("resized");
     const [link, image, about] = ["a", "img", "figcaption"].map((tag) => figure.querySelector(tag));
@@ -129,7 +129,7 @@ export class Card {
     figure.ariaBusy = "false";
   }
 
-  /** @param {Error & {mayPass?: boolean}} problem another try is offered unless it is sure to fail */
+  /** @param {Error & {mayPass?: boolean}} problem a retry is offered if `mayPass` */
   fail(problem) {
     this.problem = problem;
     this.#enter("failed", "");
@@ -163,7 +163,7 @@ export class Card {
     this.#part("remove").focus();
   }
 
-  /** Show a part with a text, or no such part without one. */
+  /** Show a part with its text. Without a text, hide the part. */
   #say(part, text) {
     this.#part(part).textContent = text;
     this.#part(part).hidden = text === "";
@@ -202,9 +202,9 @@ export class Card {
     this.#onBlank(this);
   }
 
-  /** @param {string} words what a screen reader reads out in its place */
+  /** @param {string} words replacement text for screen readers */
   #describeOriginal(words) {
-    const original = this.#part("original"); // an image, or the canvas in its place
+    const original = this.#part("original"); // the image, or the canvas that replaced it
     original.setAttribute(original.matches("img") ? "alt" : "aria-label", words);
   }
 }
@@ -229,7 +229,7 @@ function duration({ total, model }) {
   return model === null ? whole : `${whole}, ${model.toFixed(2)} s of that in the model`;
 }
 
-/** A score in words. The logarithm is the mean over the tokens. */
+/** Return the text of a score. The log-probability is the mean over the tokens. */
 function words({ log_probability: logarithm, tokens }) {
   const number = logarithm === null ? "unknown" : `${logarithm.toPrecision(3).replace("-", "\u2212")} per token`;
   return `Log-probability ${number}, ${tokens} ${tokens === 1 ? "token" : "tokens"}`;

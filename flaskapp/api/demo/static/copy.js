@@ -7,12 +7,12 @@ export function copyOnClick(button, source) {
   const { textContent: label, ariaLabel: name } = button;
   const say = (text, ariaLabel) => Object.assign(button, { textContent: text, ariaLabel });
   button.addEventListener("click", async () => {
-    say((await copy(source)) ? "Copied" : "Press Ctrl+C", null); // with no other name than what it says
+    say((await copy(source)) ? "Copied" : "Press Ctrl+C", null); // its text is its accessible name
     setTimeout(() => say(label, name), SHOWN_FOR);
   });
 }
 
-/** Browsers lend the clipboard to pages of https and of localhost alone; elsewhere the old command may work. */
+/** Browsers offer the clipboard API over https and on localhost only. Elsewhere the old command may work. */
 async function copy(source) {
   try {
     await navigator.clipboard.writeText(source.textContent);

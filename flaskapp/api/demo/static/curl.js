@@ -1,20 +1,20 @@
-/** The requests of the page as command lines for a POSIX shell. */
+/** The page's requests as curl commands for a POSIX shell. */
 
-/** curl asks for the password of a login. The token is left to a variable: what a shell runs is kept in its history. */
+/** curl asks for the password. The token comes from a variable, because a shell's history keeps its commands. */
 const TOKEN_OPTION = '-H "Authorization: Bearer $TOKEN"';
 
-/** @typedef {{user: string, hasToken: boolean}} Login `user` is "" where nobody is logged in by name */
+/** @typedef {{user: string, hasToken: boolean}} Login `user` is "" without a login by name */
 
 /**
  * @typedef {object} Upload
  * @property {string} name the file's name
- * @property {string} [source] the address of a sample, which is no file yet where curl runs
+ * @property {string} [source] the URL of a sample, which curl must download first
  */
 
 /**
  * @param {string} url
  * @param {Upload} upload
- * @param {object} config generation settings that are not the default
+ * @param {object} config generation settings that differ from the defaults
  * @param {Login} login
  */
 export function captionLine(url, upload, config, login) {
@@ -44,12 +44,12 @@ function loginOption({ user, hasToken }) {
   return user ? ["-u", forShell(user)] : [];
 }
 
-/** In single quotes nothing is special to a shell, but a single quote. */
+/** Quote for a shell. In single quotes, only a single quote is special. */
 function forShell(word) {
   return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
 }
 
-/** To curl, commas and semicolons end a name in -F, unless it is in double quotes. */
+/** Quote a name for curl's -F, in which commas and semicolons end a name without double quotes. */
 function forCurl(name) {
   return /^[\w.-][\w./ -]*[\w.-]$|^[\w.-]$/.test(name) ? name : `"${name.replace(/["\\]/g, "\\$&")}"`;
 }

@@ -1,7 +1,8 @@
-/** Keyboards stay where they are when what they are on goes. */
+/** Keep the keyboard's focus on the page when the focused element is hidden. */
 
 /**
- * @param {() => void} change of the page; if it hides what has the focus, the first of `places` that is shown gets it
+ * @param {() => void} change changes the page. If it hides the focused element, the first visible one of `places` gets
+ *   the focus
  * @param {HTMLElement[]} places
  */
 export function keepFocus(change, ...places) {

@@ -1,14 +1,14 @@
-/** How images come in: dropped, pasted, chosen, or taken from the samples. */
+/** Take images from drops, pastes, the file dialog and the samples. */
 
 import { Problem } from "./problem.js";
 
 /**
  * @param {object} elements
- * @param {HTMLButtonElement} elements.drop also opens the dialog that chooses files
+ * @param {HTMLButtonElement} elements.drop also opens the file dialog
  * @param {HTMLInputElement} elements.input
- * @param {Iterable<HTMLButtonElement>} elements.samples each with the address of its picture in `data-sample`
- * @param {(files: File[], source?: string) => void} take `source`: the address of a sample
- * @param {(problem: Problem) => void} fail called when a sample could not be had
+ * @param {Iterable<HTMLButtonElement>} elements.samples each has the URL of its picture in `data-sample`
+ * @param {(files: File[], source?: string) => void} take `source` is the URL of a sample
+ * @param {(problem: Problem) => void} fail called if a sample cannot be loaded
  */
 export function listen({ drop, input, samples }, take, fail) {
   drop.addEventListener("click", () => input.click());
@@ -28,9 +28,9 @@ export function listen({ drop, input, samples }, take, fail) {
   }
 }
 
-/** The whole page takes files: one that is dropped beside the field must not replace the page. */
+/** Accept files on the whole page: otherwise a file dropped beside the field would replace the page. */
 function listenForDrops(drop, take) {
-  let depth = 0; // of elements that the files were dragged into and not yet out of
+  let depth = 0; // nested elements that the files are dragged over
   const over = (change) => {
     depth = change === 0 ? 0 : depth + change;
     drop.classList.toggle("over", depth > 0);
@@ -52,7 +52,7 @@ function listenForDrops(drop, take) {
 
 async function takeSample(address, take, fail) {
   try {
-    const answer = await fetch(address, { cache: "force-cache" }); // its picture is on the page already
+    const answer = await fetch(address, { cache: "force-cache" }); // the page shows the picture already
     if (!answer.ok) throw await Problem.of(answer);
     const file = new File([await answer.blob()], address.split("/").pop(), { type: "image/png" });
     take([file], new URL(address, location.href).href);

@@ -1,13 +1,13 @@
-/** A caption job of the server: many images in one request, captioned when there is time. */
+/** A caption job of the server: many images in one request, captioned in the background. */
 
 import { megabytes } from "./api.js";
 import { Problem } from "./problem.js";
 
-const PAGE_SIZE = 100; // images of a page of results
-const ENVELOPE = 512; // bytes that a form adds to a file beside its name, or fewer
+const PAGE_SIZE = 100; // results on a page
+const ENVELOPE = 512; // most bytes that a form adds to a file, besides its name
 
 /** @typedef {{state: string, total: number, done: number, failed: number, seconds_remaining: number | null}} Status */
-/** @typedef {{index: number, captions?: string[], error?: string}} Result neither where the job ended before */
+/** @typedef {{index: number, captions?: string[], error?: string}} Result has neither if the job ended before the image */
 
 export class Job {
   #config = null;
@@ -25,12 +25,12 @@ export class Job {
     this.files = files;
   }
 
-  /** Whether the server has it. From then on it goes on without us. */
+  /** Whether the server has accepted the job, which then continues without this page. */
   get isTaken() {
     return this.#address !== null;
   }
 
-  /** @param {object} config generation settings that are not the default: with others it is another job */
+  /** @param {object} config generation settings that differ from the defaults; other settings make another job */
   configure(config) {
     const text = JSON.stringify(config);
     if (this.isTaken || text === this.#config) return;
@@ -38,7 +38,7 @@ export class Job {
     this.#key = randomKey();
   }
 
-  /** Send the images. Sent again after an answer that got lost, it is the same job. @param {AbortSignal} signal */
+  /** Send the images. A retry after a lost answer finds the same job. @param {AbortSignal} signal */
   async submit(signal) {
     this.#check();
     const body = new FormData();
@@ -48,7 +48,7 @@ export class Job {
     try {
       this.#address = this.page.jobsUrl + (await this.api.send(this.page.jobsUrl, request, readId));
     } catch (problem) {
-      if (problem.status === 409) this.#key = randomKey(); // a file has changed since it was sent first
+      if (problem.status === 409) this.#key = randomKey(); // a file has changed since the first try
       throw problem;
     }
   }
@@ -82,7 +82,7 @@ export class Job {
     return this.api.send(this.downloadAddress(format), { signal }, (answer) => answer.blob());
   }
 
-  /** Refuse here what the server would refuse after all of it was sent. */
+  /** Reject files that the server would reject after the upload. */
   #check() {
     const most = Number(this.page.maxJobImages);
     const advice = "Choose fewer, or caption them one by one.";
@@ -99,13 +99,13 @@ export class Job {
   }
 }
 
-/** Pages of plain http from elsewhere than localhost have no randomUUID. */
+/** Return a random key. Browsers offer randomUUID over https and on localhost only. */
 function randomKey() {
   if (crypto.randomUUID) return crypto.randomUUID();
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** Not the Location, which lacks a prefix that a proxy strips. */
+/** Return the job's id, to make its URL. `Location` would lack a prefix that a proxy strips. */
 async function readId(answer) {
   const job = await readJson(answer);
   if (answer.status !== 202 || typeof job?.id !== "string") throw Problem.unexpected();

@@ -1,4 +1,4 @@
-/** A caption job on the page: its bar, what can be done with it, and its results on the cards of its images. */
+/** A caption job on the page: its progress bar, its buttons, and its results on the cards of the images. */
 
 import { megabytes, readStart } from "./api.js";
 import { keepFocus } from "./focus.js";
@@ -7,16 +7,16 @@ import { Problem, sentence } from "./problem.js";
 import { images } from "./progress.js";
 import { sleep } from "./queue.js";
 
-const PAUSES = { first: 250, last: 2000, after: 5000 }; // milliseconds between questions; the last where none was answered
+const PAUSES = { first: 250, last: 2000, after: 5000 }; // milliseconds between requests; `after` a failed one
 const ACTIVE = ["queued", "running"];
 const ENDS = { cancelled: "Cancelled: ", expired: "It took too long and was ended: " };
 const WITHOUT = { cancelled: "The job was cancelled before its turn.", expired: "The job ended before its turn." };
-const ZIP = "PK"; // two letters that no image begins with
+const ZIP = "PK"; // first bytes of a zip, but of no image
 
 export class JobPanel {
   #controller = new AbortController();
   #job = null;
-  #sent = []; // cards, in the order of the job's images
+  #sent = []; // cards in the order of the job's images
 
   /**
    * @param {import("./card.js").Card[]} cards
@@ -24,7 +24,7 @@ export class JobPanel {
    * @param {import("./api.js").Api} page.api
    * @param {import("./login.js").Login} page.login
    * @param {import("./settings.js").Settings} page.settings
-   * @param {(text: string) => void} page.say reads it out
+   * @param {(text: string) => void} page.say reads a text out
    * @param {() => void} page.onChange called when cards have changed
    * @param {(panel: JobPanel) => void} page.onRemove
    */
@@ -43,7 +43,7 @@ export class JobPanel {
     }
   }
 
-  /** Begin, or go on where it stopped: what is sent is not sent again. */
+  /** Start, or continue after a failure without sending the images again. */
   async run() {
     this.problem = null;
     this.#show({ cancel: true });
@@ -62,7 +62,7 @@ export class JobPanel {
   remove() {
     const isActive = !this.#part("cancel").hidden;
     this.#controller.abort();
-    if (isActive && this.#job?.isTaken) this.#job.cancel().catch(() => {}); // it ends by itself some time
+    if (isActive && this.#job?.isTaken) this.#job.cancel().catch(() => {}); // without this it still ends or expires
     this.element.remove();
   }
 
@@ -85,7 +85,7 @@ export class JobPanel {
     this.page.say(`Captioning ${images(this.#sent.length)} as one job…`);
   }
 
-  /** Ask how it stands until it has ended. @returns {Promise<import("./job.js").Status>} */
+  /** Poll the status until the job has ended. @returns {Promise<import("./job.js").Status>} */
   async #watch() {
     for (let pause = PAUSES.first; ; pause = Math.min(pause * 1.5, PAUSES.last)) {
       const status = await this.#ask((signal) => this.#job.status(signal));
@@ -111,7 +111,7 @@ export class JobPanel {
     return this.#patiently(request, [0, 429, 502, 503, 504]);
   }
 
-  /** Ask again as long as the answer has one of these statuses; 0 is none. */
+  /** Retry while the answer has one of these statuses. 0 is no answer. */
   async #patiently(request, passing) {
     for (;;) {
       try {
@@ -125,7 +125,7 @@ export class JobPanel {
     }
   }
 
-  /** What is on its way is given up; what the server has is cancelled there, and its results are shown. */
+  /** Abort an upload. Cancel a job that the server has accepted, and show its results. */
   async #cancel() {
     if (!this.#job?.isTaken) {
       this.#controller.abort();
@@ -135,7 +135,7 @@ export class JobPanel {
     await this.#job.cancel().catch((problem) => this.#say(`Not cancelled. ${problem.message}`));
   }
 
-  /** The browser saves a link by itself, but with no login of this page. */
+  /** Without a login, the browser saves the link itself. It would not send a login of this page. */
   async #download(event) {
     const link = event.currentTarget;
     const { format } = link.dataset;
@@ -176,11 +176,11 @@ export class JobPanel {
     this.page.say(said);
     this.#show({ again: this.problem.mayPass !== false, remove: true });
     this.page.settings.complain(this.problem.settings);
-    if (this.problem.status === 401) this.page.login.focus(); // and the cards wait
+    if (this.problem.status === 401) this.page.login.focus(); // the cards keep waiting
     else for (const card of this.#sent) if (card.state === "waiting") card.fail(new Problem(isCancel ? said : "Nothing came of the job."));
   }
 
-  /** Show these parts, and not the other ones of what can be done. */
+  /** Show these buttons and hide the others. */
   #show(shown) {
     const hide = () => {
       for (const name of ["cancel", "again", "downloads", "remove"]) this.#part(name).hidden = !shown[name];
@@ -200,7 +200,7 @@ export class JobPanel {
   }
 }
 
-/** The cards of files that can be sent together; the others say why not. */
+/** Return the cards of files that can be sent together. Show an error on the others. */
 async function readable(cards) {
   const sent = [];
   for (const card of cards) {
@@ -228,5 +228,5 @@ function save(blob, name) {
   link.href = URL.createObjectURL(blob);
   link.download = name;
   link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // when the browser has it, whatever it asked first
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // late enough for a dialog of the browser
 }

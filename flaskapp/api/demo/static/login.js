@@ -1,21 +1,21 @@
-/** Who is logged in, where the server wants a login. */
+/** The login, if the server requires one. */
 
 import { Problem } from "./problem.js";
 
 const WRONG_LOGIN = "Wrong name or password.";
 const WRONG_TOKEN = "This token is unknown, revoked or expired.";
-const SENDABLE = /^[ -~]*$/; // in a header; no token has another character
+const SENDABLE = /^[ -~]*$/; // printable ASCII, as in all tokens
 
 export class Login {
-  /** A page without the form lets the browser send what it has, for a proxy that may want it. */
+  /** Without the form, the browser sends its own credentials, which a proxy may require. */
   credentials = "same-origin";
   user = "";
   hasToken = false;
   #authorization = null;
 
   /**
-   * @param {HTMLFormElement | null} form there is one where the server wants a login
-   * @param {string} checkUrl an address that answers 401 unless the login is right
+   * @param {HTMLFormElement | null} form null if the server requires no login
+   * @param {string} checkUrl a URL that answers 401 to a wrong login
    * @param {() => void} onLogin
    */
   constructor(form, checkUrl, onLogin) {
@@ -23,7 +23,7 @@ export class Login {
     this.checkUrl = checkUrl;
     this.onLogin = onLogin;
     if (!form) return;
-    this.credentials = "omit"; // the form asks, not a dialog of the browser
+    this.credentials = "omit"; // the form asks for the login, not a dialog of the browser
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.#enter();
@@ -36,8 +36,8 @@ export class Login {
   }
 
   /**
-   * Raise a problem where a login is wanted and there is none: images are not sent in vain.
-   * @param {string} outcome what a login leads to
+   * Throw a Problem if a login is required but missing, before images are sent.
+   * @param {string} outcome the effect of a login, for the message
    */
   demand(outcome) {
     if (this.form && !this.#authorization) {
@@ -46,8 +46,8 @@ export class Login {
   }
 
   /**
-   * The server refused a login: it is not sent again.
-   * @param {string | undefined} authorization the one that was sent; another may have come since
+   * Forget a login that the server rejected.
+   * @param {string | undefined} authorization the rejected one; the user may have entered another since
    */
   forget(authorization) {
     if (!authorization || authorization !== this.#authorization) return;
@@ -57,7 +57,7 @@ export class Login {
     this.hasToken = false;
   }
 
-  /** Whoever types already is left alone. */
+  /** Focus the form, unless the user is typing in a field. */
   focus() {
     if (this.form && !this.form.contains(document.activeElement)) this.form.querySelector("input").focus();
   }
@@ -88,7 +88,7 @@ export class Login {
   }
 }
 
-/** @param {string} refusal what to say of a login that the server does not know */
+/** @param {string} refusal the message for a wrong login */
 async function check(url, authorization, refusal) {
   if (!SENDABLE.test(authorization)) throw new Problem(refusal, { status: 401 });
   const request = { headers: { Authorization: authorization }, credentials: "omit" };
@@ -99,7 +99,7 @@ async function check(url, authorization, refusal) {
   if (!answer.ok) throw await Problem.of(answer);
 }
 
-/** HTTP Basic of the server's charset, UTF-8. */
+/** Return HTTP Basic credentials in UTF-8, the server's charset. */
 function basic(username, password) {
   const bytes = new TextEncoder().encode(`${username}:${password}`);
   return `Basic ${btoa(String.fromCharCode(...bytes))}`;

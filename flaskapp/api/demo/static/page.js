@@ -1,4 +1,4 @@
-/** The page: images come in, a few at a time go to the server, and cards show what it says. */
+/** The page: send images to the server, a few at a time, and show the answers on cards. */
 
 import { Api } from "./api.js";
 import { Card } from "./card.js";
@@ -14,9 +14,9 @@ import { Queue } from "./queue.js";
 import { Settings } from "./settings.js";
 
 const ENDINGS = { "image/jpeg": "jpg", "image/png": "png", "image/webp": "webp" };
-const READ_OUT = 4; // images that come at once and whose captions are still read out
-const PREVIEW = 320; // pixels of a side: twice those of its frame
-const NARROW = matchMedia("(max-width: 60rem)"); // as in demo.css: there all stands in one column
+const READ_OUT = 4; // most images at once whose captions are read out
+const PREVIEW = 320; // pixels of a side; twice the size of the frame
+const NARROW = matchMedia("(max-width: 60rem)"); // one column, as in demo.css
 const CANCELLED = new Problem("Cancelled.");
 
 const find = (id) => document.getElementById(id);
@@ -31,9 +31,9 @@ const login = new Login(find("login"), document.body.dataset.checkLoginUrl, () =
 const api = new Api(document.body.dataset, login);
 const queue = new Queue({ onBusy: (seconds) => progress.say(`The server is busy. Going on in ${seconds} s…`) });
 
-let isStale = false; // what refresh shows
+let isStale = false; // whether a refresh is scheduled
 
-/** @param {File[]} files @param {string} [source] the address of a sample */
+/** @param {File[]} files @param {string} [source] the URL of a sample */
 function take(files, source) {
   const isRead = files.length <= READ_OUT;
   const does = { onResize: resize, onRetry: run, onRemove: remove, onBlank: preview };
@@ -59,7 +59,7 @@ function startJob(meant) {
   job.run();
 }
 
-/** Caption an image with the settings as they are now. */
+/** Caption an image with the present settings. */
 async function run(card) {
   const { config } = settings;
   card.wait();
@@ -96,7 +96,7 @@ function fail(card, error) {
   if (wantsLogin(card)) login.focus();
 }
 
-/** What a card says of an error. A bug of this page is reported, too. */
+/** Return the Problem that a card shows for an error. Log a bug of this page. */
 function problemOf(error) {
   if (isCancel(error)) return CANCELLED;
   if (error instanceof Problem) return error;
@@ -110,7 +110,7 @@ function showModel(name) {
   find("embedded-note").hidden = name !== "embedded";
 }
 
-/** Resize an image to the size that the settings have now. */
+/** Resize an image to the present size of the settings. */
 async function resize(card) {
   const { size } = settings;
   card.beginToResize();
@@ -129,7 +129,7 @@ async function resize(card) {
   }
 }
 
-/** Show a picture that the browser cannot show, such as a TIFF's first page. Without an answer its place stays empty. */
+/** Fetch and show a picture that the browser cannot show, such as a TIFF's first page. On failure show none. */
 async function preview(card) {
   const side = Math.min(PREVIEW, Number(find("w").max));
   try {
@@ -146,7 +146,7 @@ function runAll(isMeant) {
   start([...cards].filter((card) => ["done", "failed"].includes(card.state) && isMeant(card)));
 }
 
-/** The focus goes to the next card, not to the top of the page. */
+/** Remove a card. The focus goes to the next card, not to the top of the page. */
 function remove(card) {
   const order = [...cards].sort((one, other) => (one.element.compareDocumentPosition(other.element) & 4 ? -1 : 1));
   const place = order.indexOf(card);
@@ -172,7 +172,7 @@ function removeAll() {
   refresh();
 }
 
-/** Soon, and once for all that changes until then. */
+/** Refresh soon, once for several changes. */
 function refresh() {
   if (isStale) return;
   isStale = true;
@@ -189,7 +189,7 @@ function show() {
   find("retry-all").hidden = failed.length < 2 || !progress.isOver;
 }
 
-/** In one column the results stand above the samples. Moved in the document, so that Tab follows. */
+/** In one column, put the results above the samples. The elements are moved, so that Tab has the same order. */
 function placeSamples() {
   if (NARROW.matches) find("results").after(find("examples"));
   else find("intake").append(find("examples"));

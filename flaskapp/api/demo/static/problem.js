@@ -1,8 +1,8 @@
-/** What can go wrong with a request, in words. */
+/** Errors of requests, with messages for users. */
 
 const UNREACHABLE = "The server cannot be reached. It may be down, or you are offline.";
 
-/** Words for answers that carry none: those of a proxy, or of a server that had no time for more. */
+/** Messages for error responses without one, such as a proxy's. */
 const BY_STATUS = {
   413: "The file is larger than the server accepts.",
   415: "This is not an image that the server can read.",
@@ -15,11 +15,11 @@ const BY_STATUS = {
 
 export class Problem extends Error {
   /**
-   * @param {string} message a sentence for people
+   * @param {string} message for the user
    * @param {object} [details]
    * @param {number} [details.status] the HTTP status; 0: there was no answer
-   * @param {number | null} [details.retryAfter] seconds after which another try makes sense
-   * @param {Record<string, string>} [details.settings] what is wrong with which setting of the request
+   * @param {number | null} [details.retryAfter] seconds until a retry
+   * @param {Record<string, string>} [details.settings] messages by the names of settings
    */
   constructor(message, { status = 0, retryAfter = null, settings = {} } = {}) {
     super(message);
@@ -28,7 +28,7 @@ export class Problem extends Error {
     this.settings = settings;
   }
 
-  /** Whether the same request may succeed later, or with other settings. A broken file stays broken. */
+  /** Whether a retry may succeed, later or with other settings. With a broken file it cannot. */
   get mayPass() {
     const isTheFile = [400, 413, 415].includes(this.status);
     return !isTheFile && (this.status !== 422 || Object.keys(this.settings).length > 0);
@@ -38,13 +38,13 @@ export class Problem extends Error {
     return new Problem(UNREACHABLE);
   }
 
-  /** An answer that is no error, but nothing that this page knows either: a proxy's, say. */
+  /** A successful response that this page does not understand, such as a proxy's. */
   static unexpected() {
     return new Problem("The server answered something that this page does not understand.");
   }
 
   /**
-   * Read an answer that is an error, in the one shape that all errors of the server have.
+   * Read an error response. All errors of the server have one shape.
    * @param {Response} answer
    */
   static async of(answer) {
@@ -61,8 +61,8 @@ export class Problem extends Error {
 }
 
 /**
- * Flatten `errors`: {"multipart": {"config": {"seed": ["…"]}}} -> [{name: "seed", text: "…"}]. What is wrong with the
- * file itself has no name: everybody sees which file it is.
+ * Flatten `errors`: {"multipart": {"config": {"seed": ["…"]}}} -> [{name: "seed", text: "…"}]. An error of the file
+ * has no name, because its card shows it.
  * @returns {{name: string, text: string}[]}
  */
 function messages(errors, name = "") {
@@ -74,7 +74,7 @@ function messages(errors, name = "") {
   });
 }
 
-/** Retry-After is a number of seconds or a date. */
+/** Return the seconds of Retry-After, which is a number of seconds or a date. */
 function seconds(header) {
   if (header === null) return null;
   const value = /^\d+$/.test(header) ? Number(header) : (Date.parse(header) - Date.now()) / 1000;

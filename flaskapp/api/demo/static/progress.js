@@ -1,4 +1,4 @@
-/** The bar, and the words that a screen reader reads out: when a round begins, waits and ends. */
+/** The progress bar, and its texts for screen readers when a round starts, waits and ends. */
 
 export class Progress {
   #total = 0;
@@ -16,7 +16,7 @@ export class Progress {
     return this.#done === this.#total;
   }
 
-  /** One more image. A round begins with the first, and is over when all that joined it are done. */
+  /** Add an image. A round starts with the first image, and ends when all added images are done. */
   begin() {
     if (this.isOver) this.#total = this.#done = this.#failed = this.#cancelled = 0;
     this.#total += 1;

@@ -1,5 +1,5 @@
 /**
- * A few jobs at a time. While the server is busy (503), all of them wait for as long as it asks for, then try again.
+ * A queue that runs a few jobs at a time. On a 503 all of them wait for its Retry-After, then retry.
  */
 
 const BUSY = 503;
@@ -7,16 +7,16 @@ const BUSY = 503;
 export class Queue {
   #waiting = [];
   #running = 0;
-  #busyUntil = 0; // milliseconds of Date.now
+  #busyUntil = 0; // by Date.now, in milliseconds
   #controller = new AbortController();
   #options;
 
   /**
    * @param {object} [options]
-   * @param {number} [options.atOnce] jobs in flight
-   * @param {number} [options.attempts] of one request before its 503 is believed
-   * @param {number} [options.longestWait] seconds; who is asked to wait for longer is told so instead
-   * @param {(seconds: number) => void} [options.onBusy] called when the queue begins to wait
+   * @param {number} [options.atOnce] most concurrent jobs
+   * @param {number} [options.attempts] most attempts of a request that gets 503
+   * @param {number} [options.longestWait] seconds; a job with a longer Retry-After fails instead
+   * @param {(seconds: number) => void} [options.onBusy] called when the queue starts to wait
    */
   constructor({ atOnce = 4, attempts = 8, longestWait = 30, onBusy = () => {} } = {}) {
     this.#options = { atOnce, attempts, longestWait, onBusy };
@@ -24,7 +24,7 @@ export class Queue {
 
   /**
    * @param {(send: <T>(request: (signal: AbortSignal) => Promise<T>) => Promise<T>) => Promise<void>} job makes its
-   *   requests through `send`, which has the patience
+   *   requests through `send`, which retries them
    * @returns {Promise<void>} when it is done; rejected with its error, or an AbortError when it was cancelled
    */
   add(job) {
@@ -34,7 +34,7 @@ export class Queue {
     });
   }
 
-  /** Abort what runs and forget what waits. Jobs that are added later run again. */
+  /** Abort running jobs and drop waiting ones. Jobs that are added later run as usual. */
   cancel() {
     this.#controller.abort();
     this.#controller = new AbortController();

@@ -1,12 +1,12 @@
-/** Waits for the model of a server that loads it with the first request, as `flask run` does. */
+/** Wait for the model of a server that loads it at the first request, such as `flask run`. */
 
 import { sleep } from "./queue.js";
 
 const PAUSE = 2000; // milliseconds between requests
-const ATTEMPTS = 150; // after these the page goes on without the defaults
+const ATTEMPTS = 150; // then the page continues without the defaults
 
 /**
- * @param {string} url of the readiness probe, which makes such a server load its model
+ * @param {string} url of the readiness probe, which starts the loading
  * @param {(model: {name: string, message: string, defaults: object, takes_prompt: boolean}) => void} onLoad
  */
 export async function whenLoaded(url, onLoad) {
@@ -18,11 +18,11 @@ export async function whenLoaded(url, onLoad) {
   }
 }
 
-/** The answer has the member `model` whether it is 200 or 503. */
+/** Return the member `model` of the probe, which both 200 and 503 have. */
 async function ask(url) {
   try {
     return (await (await fetch(url)).json()).model;
   } catch {
-    return null; // no answer, or one of a proxy
+    return null; // no answer, or a proxy's
   }
 }

@@ -1,4 +1,4 @@
-/** The form of settings: sliders beside numbers, what is not the default, and what the server says is wrong. */
+/** The form of settings: sliders with numbers, the changed settings, and the server's errors. */
 
 export class Settings {
   /** @param {HTMLFormElement} form */
@@ -7,17 +7,17 @@ export class Settings {
     this.fields = [...form.querySelectorAll("[name]")];
     form.addEventListener("input", (event) => this.#changed(event.target));
     form.addEventListener("reset", () => queueMicrotask(() => this.#wasReset()));
-    this.#wasReset(); // a reloaded page keeps what was typed
+    this.#wasReset(); // browsers keep the values of a reloaded form
   }
 
-  /** Generation settings that are not the default, by name. */
+  /** The generation settings that differ from the defaults, by name. */
   get config() {
     return this.#read((field) => !field.closest("[data-size]") && !field.matches(":disabled") && !isDefault(field));
   }
 
   /**
-   * The model's defaults, of a model that was not loaded when the page was made. What was changed meanwhile stays.
-   * @param {object} defaults by the settings' names; other names are passed over
+   * Set the defaults of a model that was loaded after the page. Settings that the user has changed stay.
+   * @param {object} defaults by the settings' names; unknown names are ignored
    * @param {boolean} takesPrompt
    */
   start(defaults, takesPrompt) {
@@ -31,13 +31,13 @@ export class Settings {
     this.#showWhatIsNeeded();
   }
 
-  /** Width and height of the resized picture, in pixels. One that is empty is left to the server. */
+  /** Width and height of the resized picture in pixels. For an empty one the server has a default. */
   get size() {
     return this.#read((field) => field.closest("[data-size]") && field.value !== "");
   }
 
   /**
-   * Show at each setting what is wrong with it.
+   * Show an error at each setting that has one.
    * @param {Record<string, string>} problems by the settings' names
    */
   complain(problems = {}) {
@@ -68,7 +68,7 @@ export class Settings {
     this.#showWhatIsNeeded();
   }
 
-  /** Move the slider of a number to it, as far as it goes. */
+  /** Move the slider to its number, within its range. */
   #slide(field) {
     const slider = this.form.querySelector(`[data-slides="${field.name}"]`);
     if (slider) slider.value = field.value;
@@ -88,7 +88,7 @@ function value(field) {
   return JSON.parse(field.value);
 }
 
-/** A number or a text that is empty is the default too. */
+/** Whether a control has its default value. An empty number or text is the default. */
 function isDefault(field) {
   if (field.type === "checkbox") return field.checked === field.defaultChecked;
   if (field.type === "number") return field.value === "" || Number(field.value) === Number(field.defaultValue || NaN);
