@@ -31,7 +31,7 @@ FlaskappError
 └── Unavailable                503  retry after `retry_after` seconds
     ├── DatabaseUnavailable
     ├── BrokerUnavailable           jobs cannot be sent to workers
-    ├── BlobStoreUnavailable        the images of jobs cannot be stored or read
+    ├── BlobStoreUnavailable        images of jobs cannot be stored or read
     ├── CaptionerUnavailable        the model is not loaded, or has stopped
     │   ├── EngineLost              the engine process ended during the request
     │   └── ModelUnavailable        the hub cannot deliver the model now

@@ -35,7 +35,7 @@ DURATION, REQUESTS = "flaskapp_http_request_duration_seconds", "flaskapp_http_re
 SECONDS = (0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 IMAGES = (1, 2, 4, 8, 16, 32, 64)
 
-prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call] # when a counter began is of no use here
+prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call] # nothing uses the series `_created`
 
 
 class Metrics:

@@ -49,7 +49,7 @@ class Setting:
     parse: Callable[[str], Any]
     default: Any
     help: str
-    secret: bool = False  # may contain a password: never logged
+    secret: bool = False  # may contain a password: never printed
 
 
 SETTINGS = (

@@ -29,17 +29,17 @@ def test_a_pair_is_forgotten_in_time_however_often_it_comes() -> None:
     clock = Clock()
     pairs = LoginCache(clock)
     pairs.add("1", "ada", "secret")
-    for clock.now in range(login_cache.SECONDS):
+    for clock.now in range(login_cache.TTL):
         assert ("1", "ada", "secret") in pairs
-    clock.now = login_cache.SECONDS
+    clock.now = login_cache.TTL
     assert ("1", "ada", "secret") not in pairs
 
 
 def test_only_so_many_are_remembered() -> None:
     pairs = LoginCache()
-    for number in range(login_cache.ENTRIES + 1):
+    for number in range(login_cache.MAX_ENTRIES + 1):
         pairs.add("1", "ada", str(number))
-    assert len(pairs._logins) == login_cache.ENTRIES
+    assert len(pairs._logins) == login_cache.MAX_ENTRIES
 
 
 def test_no_name_and_no_password_is_kept_and_two_processes_keep_different_hashes() -> None:

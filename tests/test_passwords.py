@@ -40,7 +40,7 @@ def test_a_few_hashes_at_most_are_computed_at_once(monkeypatch: pytest.MonkeyPat
     with ThreadPoolExecutor(32) as pool:
         hashes = list(pool.map(passwords.hash_of, ["secret"] * 64))
     assert len(set(hashes)) == 64
-    assert counting.most <= passwords.AT_ONCE <= 4
+    assert counting.most <= passwords.MAX_CONCURRENT <= 4
 
 
 def test_who_waits_too_long_is_told_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:

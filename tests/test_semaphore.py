@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from flaskapp.errors import TooBusy
-from flaskapp.semaphore import MOST_WAITING, WeightedSemaphore
+from flaskapp.semaphore import MAX_WAITING, WeightedSemaphore
 
 
 def test_no_more_is_taken_at_once_than_there_is_room_for() -> None:
@@ -43,14 +43,14 @@ def test_the_patient_wait_for_their_turn_as_long_as_it_takes() -> None:
         with semaphore.take(patient=True):
             done.append(number)
 
-    with ThreadPoolExecutor(MOST_WAITING + 1) as pool:
+    with ThreadPoolExecutor(MAX_WAITING + 1) as pool:
         with semaphore.take():
-            waiting = pool.map(wait, range(MOST_WAITING + 1))
+            waiting = pool.map(wait, range(MAX_WAITING + 1))
             with semaphore._changed:
-                assert semaphore._changed.wait_for(lambda: len(semaphore._waiting) == MOST_WAITING + 1, 30)
+                assert semaphore._changed.wait_for(lambda: len(semaphore._waiting) == MAX_WAITING + 1, 30)
             assert done == []
         list(waiting)
-    assert sorted(done) == list(range(MOST_WAITING + 1))
+    assert sorted(done) == list(range(MAX_WAITING + 1))
 
 
 def test_what_is_larger_than_all_the_room_is_done_alone() -> None:
@@ -88,6 +88,6 @@ def test_who_comes_first_goes_first_however_much_it_takes() -> None:
 
 
 def test_not_everybody_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flaskapp.semaphore.MOST_WAITING", 0)
+    monkeypatch.setattr("flaskapp.semaphore.MAX_WAITING", 0)
     with pytest.raises(TooBusy), WeightedSemaphore(1, 30, "busy").take():
         pass

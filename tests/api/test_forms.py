@@ -11,7 +11,7 @@ import requests
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from flaskapp.api.forms import PIECE, FormParser
+from flaskapp.api.forms import CHUNK_SIZE, FormParser
 from tests.api.test_caption import STAR
 from tests.conftest import ASSETS, Server, assert_error
 
@@ -269,6 +269,6 @@ def test_a_form_is_the_same_wherever_a_piece_of_it_ends(name: str, body: bytes) 
     expected = parse(io.BytesIO(body))
     assert len(expected) == 2
     assert parse(Dribbling(body)) == expected, name
-    preamble = b"\r\n".rjust(PIECE - len(body) - 4, b" ")
+    preamble = b"\r\n".rjust(CHUNK_SIZE - len(body) - 4, b" ")
     for padding in range(len(body) + 8):
         assert parse(io.BytesIO(b" " * padding + preamble + body)) == expected, f"{name}, {padding}"

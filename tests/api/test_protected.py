@@ -138,7 +138,7 @@ def test_who_is_removed_is_out_when_the_memory_of_him_ends(
     elsewhere.remove("ada")
     elsewhere.close()
     assert check(client, *ADA).status_code == 200
-    now += login_cache.SECONDS
+    now += login_cache.TTL
     assert check(client, *ADA).status_code == 401
 
 
