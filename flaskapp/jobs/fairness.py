@@ -5,8 +5,7 @@ from typing import NamedTuple
 from sqlalchemy import and_, exists, func, or_, select
 from sqlalchemy.orm import Session
 
-from flaskapp.jobs.claims import ChunkId
-from flaskapp.jobs.conditions import is_chunk, is_free
+from flaskapp.jobs.claims import ChunkId, is_chunk, is_free
 from flaskapp.jobs.tables import ACTIVE, Chunk, Job
 
 MEMORY = 60.0  # seconds; ended jobs count as their client's last turn

@@ -15,8 +15,7 @@ from sqlalchemy.orm import Session
 
 from flaskapp.database import Database, current_time, exclude_others, found_a_row, is_alone, wait_for_others
 from flaskapp.errors import KeyReused
-from flaskapp.jobs.claims import ChunkId, Claim, Outcome
-from flaskapp.jobs.conditions import is_chunk, is_free, is_in, is_of, is_open
+from flaskapp.jobs.claims import ChunkId, Claim, Outcome, is_chunk, is_claimed_by, is_free, is_in, is_open
 from flaskapp.jobs.fairness import next_chunk
 from flaskapp.jobs.queries import JobQueries
 from flaskapp.jobs.quotas import Quotas
@@ -155,7 +154,7 @@ class Ledger(JobQueries):
     def renew(self, claim: Claim) -> bool:
         """Keep a claim. False: it is another's, or the job was cancelled."""
         with self._database.session() as session:
-            kept = update(Chunk).where(*is_of(claim)).values(claimed_until=current_time(session) + LEASE)
+            kept = update(Chunk).where(*is_claimed_by(claim)).values(claimed_until=current_time(session) + LEASE)
             return found_a_row(session, kept)
 
     def try_alone(self, claim: Claim, image: int) -> int | None:
@@ -165,7 +164,9 @@ class Ledger(JobQueries):
         """
         ours = (Image.job_id == claim.chunk.job_id, Image.number == image)
         with self._database.session() as session:
-            counted = update(Image).where(*ours, exists().where(*is_of(claim))).values(attempts=Image.attempts + 1)
+            counted = (
+                update(Image).where(*ours, exists().where(*is_claimed_by(claim))).values(attempts=Image.attempts + 1)
+            )
             if not found_a_row(session, counted):
                 return None
             return session.scalars(select(Image.attempts).where(*ours)).one()
@@ -180,7 +181,7 @@ class Ledger(JobQueries):
         """Write what became of some images; the chunk is done with the last. False: the claim is gone."""
         job_id = claim.chunk.job_id
         with self._database.session() as session:
-            if not found_a_row(session, update(Chunk).where(*is_of(claim)).values(claim=claim.token)):
+            if not found_a_row(session, update(Chunk).where(*is_claimed_by(claim)).values(claim=claim.token)):
                 return False
             for number, outcome in outcomes.items():
                 error = outcome.error and outcome.error[:MAX_ERROR]
@@ -197,11 +198,11 @@ class Ledger(JobQueries):
     def give_back(self, claim: Claim, is_attempt: bool) -> None:
         """Let the chunk be tried again after a while. `is_attempt`: it counts as one."""
         with self._database.session() as session:
-            delays = session.scalar(select(Chunk.delays).where(*is_of(claim))) or 0
+            delays = session.scalar(select(Chunk.delays).where(*is_claimed_by(claim))) or 0
             until = current_time(session) + min(LONGEST_DELAY, 2.0 ** min(delays, 10))
             session.execute(
                 update(Chunk)
-                .where(*is_of(claim))
+                .where(*is_claimed_by(claim))
                 .values(claim=None, claimed_until=until, delays=delays + 1, attempts=claim.attempts - (not is_attempt))
             )
 

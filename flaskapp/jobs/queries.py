@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from flaskapp.database import Database, current_time
 from flaskapp.jobs import backlog
 from flaskapp.jobs.backlog import Backlog
-from flaskapp.jobs.claims import Counts
+from flaskapp.jobs.status import Counts
 from flaskapp.jobs.tables import ACTIVE, Chunk, Image, Job
 
 Found = tuple[Job, Counts]

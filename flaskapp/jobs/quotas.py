@@ -7,7 +7,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from flaskapp.errors import QuotaExceeded, TooBusy
-from flaskapp.jobs.conditions import is_open
+from flaskapp.jobs.claims import is_open
 from flaskapp.jobs.tables import ACTIVE, RECEIVING, Image, Job
 
 RETRY_AFTER = 60  # seconds after which another job may have ended

@@ -3,9 +3,16 @@
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 
-from flaskapp.jobs.claims import Counts
 from flaskapp.jobs.tables import ACTIVE, QUEUED, RECEIVING, Job
+
+
+class Counts(NamedTuple):
+    """Numbers of a job's images."""
+
+    done: int  # with captions
+    failed: int  # with an error
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """What the database says of jobs, by SQLite and PostgreSQL."""
 
 from flaskapp.database import Database
-from flaskapp.jobs.claims import ChunkId, Counts, Outcome
+from flaskapp.jobs.claims import ChunkId, Outcome
 from flaskapp.jobs.ledger import Ledger
+from flaskapp.jobs.status import Counts
 from flaskapp.jobs.tables import DONE, QUEUED
 from flaskapp.jobs.webhooks import RETRY_DELAYS, Webhooks
 from tests.jobs.ledgers import database
