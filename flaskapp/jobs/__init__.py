@@ -1,20 +1,26 @@
-"""Caption jobs: many images that are captioned later, by workers that may run elsewhere.
+"""Caption jobs: many images that workers, here or on other machines, caption in the background.
 
-service        takes a job: rows to the database, images to the blob store, their ids through the broker
-claims         what a worker is given to do, and what it gives back
-ledger         the rows, and which worker has which chunk: the one truth
-queries        what the rows say of jobs
-status         the status of a job, as JSON too
-progress       the changes of a status, as they happen
-quotas         how much may wait, of all clients and of one
-fairness       whose chunk is next
-queue          Celery, and the broker
-work           the body of the task
-webhooks       the POST of a status when a job has ended
+service        submits, finds, cancels and deletes jobs
+bundle         unpacks the files or the zip of an upload
+tables         the rows of jobs, chunks and images
+blobs          stores the images of unfinished chunks
+ledger         changes the rows: creates jobs, claims chunks, saves captions
+claims         chunks, claims and outcomes
+queries        reads the rows
+status         the status of a job
+progress       the changes of a job's status
+quotas         limits on unfinished jobs
+fairness       chooses the next chunk, clients in turn
+queue          sends messages to workers: Celery and its broker
+folder_queue   a broker in a folder
+work           the body of the Celery task
+webhooks       POST a job's status when it has ended
 lease_renewer  renews claims, sends lost messages again
-embedded       the worker of a server that has no broker
-in_process     a worker in a thread, for servers that start no process
-celery         what `celery -A flaskapp.jobs worker` runs
+backlog        metrics of unfinished work
+assembly       creates all of these from the settings
+embedded       the worker process of a server without a broker
+in_process     a worker thread, for servers that start no processes
+celery         the application of `celery -A flaskapp.jobs worker`
 """
 
 from flaskapp.jobs.assembly import assemble

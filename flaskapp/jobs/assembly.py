@@ -1,4 +1,4 @@
-"""The parts of jobs, put together by the settings."""
+"""Creates the objects of caption jobs from the settings."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +18,7 @@ from flaskapp.jobs.work import Work
 
 
 def assemble(config: Mapping[str, Any], database: Database, folder: Path) -> Jobs:
-    """Jobs as servers and workers have them. What has no place of its own in the settings is kept in `folder`."""
+    """Return the jobs of a server or worker. Without a blob store or broker in the settings, they use `folder`."""
     quotas = Quotas(config["MAX_JOBS_MB"] * 2**20, config["MAX_CLIENT_JOB_IMAGES"], config["MAX_CLIENT_JOBS"])
     ledger = Ledger(database, quotas)
     blobs = Blobs(config["BLOB_STORE"] or str(folder / "blobs"))
@@ -33,7 +33,7 @@ def assemble(config: Mapping[str, Any], database: Database, folder: Path) -> Job
         seconds_kept=config["JOB_TTL"],
     )
     if queue.is_local:
-        jobs.on_wait = InProcessWorker(jobs).start  # gunicorn's configuration replaces it
+        jobs.on_wait = InProcessWorker(jobs).start  # replaced by gunicorn_conf.py
     work = Work(ledger, blobs, jobs.lease_renewer, captioner, config["MAX_MEGAPIXELS"])
     queue.register(work.caption_chunk, jobs.tidy)
     return jobs

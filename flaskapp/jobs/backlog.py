@@ -1,4 +1,4 @@
-"""The work that caption jobs have left, for autoscalers and dashboards."""
+"""Metrics of unfinished caption jobs, for autoscalers and dashboards."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -13,11 +13,11 @@ from flaskapp.readiness import RecentCheck
 
 class Backlog(NamedTuple):
     active_jobs: int
-    open_chunks: int  # waiting for a worker, or in work
+    open_chunks: int  # waiting or claimed
     oldest_age: float  # seconds; 0.0 without a job
 
     def metrics(self) -> list[Metric]:
-        """All servers and workers of a database have the same backlog: take the maximum over servers, not the sum."""
+        """Return gauges. All servers read one database: aggregate over servers by the maximum, not the sum."""
         return [
             GaugeMetricFamily("flaskapp_jobs_active", "Caption jobs with work left", self.active_jobs),
             GaugeMetricFamily(
@@ -30,7 +30,7 @@ class Backlog(NamedTuple):
 
 
 def measure(session: Session, now: float) -> Backlog:
-    """One query. The index on `is_done` and the quotas of waiting jobs bound what it reads."""
+    """Measure the backlog by one query. The index on `is_done` and the quotas bound the rows that it reads."""
     jobs, chunks, oldest = session.execute(
         select(func.count(Chunk.job_id.distinct()), func.count(), func.min(Job.created_at))
         .select_from(Chunk)
@@ -41,7 +41,7 @@ def measure(session: Session, now: float) -> Backlog:
 
 
 class BacklogMonitor:
-    """The backlog of the last second. It is measured only on request."""
+    """Caches the backlog for a second. Measures it only on request."""
 
     def __init__(self, measure: Callable[[], Backlog]) -> None:
         self._measure = measure
@@ -49,7 +49,7 @@ class BacklogMonitor:
         self._check = RecentCheck(self._update, "the database does not answer")
 
     def latest(self) -> Backlog | None:
-        """None if the database cannot be used, or does not answer within a second."""
+        """Return the backlog; None if the database fails or does not answer within a second."""
         return self._latest if self._check.problem() is None else None
 
     def _update(self) -> None:

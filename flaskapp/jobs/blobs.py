@@ -1,4 +1,4 @@
-"""Where the images of jobs lie until they are captioned: a folder, or any store of fsspec's. One file a chunk."""
+"""Stores the images of jobs until they are captioned, one file per chunk: in a folder or any store of fsspec."""
 
 import io
 import logging
@@ -19,26 +19,26 @@ log = logging.getLogger(__name__)
 
 
 class Blobs:
-    """The store behind a URL. Nothing is opened before the first call, so it may cross a fork."""
+    """The store at a URL. Opens nothing before the first call, so it is safe to fork."""
 
     def __init__(self, url: str) -> None:
         self._url = url
 
     def write(self, job_id: str, chunk: int, images: Mapping[int, bytes]) -> None:
-        """Keep the images of a chunk by their numbers. Raises BlobStoreUnavailable."""
+        """Store the images of a chunk by their numbers. Raises BlobStoreUnavailable."""
         packed = io.BytesIO()
-        with zipfile.ZipFile(packed, "w") as archive:  # uncompressed: images are
+        with zipfile.ZipFile(packed, "w") as archive:  # images are compressed already
             for number, data in images.items():
                 archive.writestr(str(number), data)
         name = f"{job_id}/{chunk}"
         with self._open() as (files, root):
             files.makedirs(f"{root}/{job_id}", exist_ok=True)
-            if isinstance(files, LocalFileSystem):  # other stores show a file when it is whole
+            if isinstance(files, LocalFileSystem):  # other stores write a file atomically
                 unfinished = Path(root, f"{name}.{uuid.uuid4().hex}")
                 try:
                     unfinished.write_bytes(packed.getvalue())
                     unfinished.replace(Path(root, name))
-                except FileNotFoundError as error:  # the job ended in this moment
+                except FileNotFoundError as error:  # the job was removed meanwhile
                     raise BlobStoreUnavailable("the images cannot be stored at the moment") from error
                 finally:
                     unfinished.unlink(missing_ok=True)
@@ -46,18 +46,21 @@ class Blobs:
                 files.pipe_file(f"{root}/{name}", packed.getvalue())
 
     def read(self, job_id: str, chunk: int, numbers: Iterable[int]) -> dict[int, bytes]:
-        """Raises FileNotFoundError, also for what is damaged or not all there, or BlobStoreUnavailable."""
+        """Return images by their numbers.
+
+        Raises FileNotFoundError for a missing, incomplete or damaged file, and BlobStoreUnavailable.
+        """
         with self._open() as (files, root):
             packed = files.cat_file(f"{root}/{job_id}/{chunk}")
         try:
             with zipfile.ZipFile(io.BytesIO(packed)) as archive:
                 return {number: archive.read(str(number)) for number in numbers}
-        except Exception as error:  # there are many kinds of damage
+        except Exception as error:  # zipfile raises many types for damaged files
             log.error("Chunk %d of job %s is damaged in the blob store: %r", chunk, job_id, error)
             raise FileNotFoundError(f"{job_id}/{chunk}") from error
 
     def remove(self, job_id: str, chunk: int | None = None) -> None:
-        """Forget all images of a job, or of one of its chunks, if there are any. Raises BlobStoreUnavailable."""
+        """Remove all images of a job, or of one of its chunks, if there are any. Raises BlobStoreUnavailable."""
         name = job_id if chunk is None else f"{job_id}/{chunk}"
         with self._open() as (files, root), suppress(FileNotFoundError):
             files.rm(f"{root}/{name}", recursive=chunk is None)
@@ -66,7 +69,7 @@ class Blobs:
     def _open(self) -> Iterator[tuple[AbstractFileSystem, str]]:
         try:
             files, root = url_to_fs(self._url)
-            if files.async_impl and under_gevent():  # asyncio does not run beside gevent in one thread
+            if files.async_impl and under_gevent():  # asyncio and gevent cannot share a thread
                 log.error("This blob store needs gunicorn with `--worker-class gthread --threads 64`")
                 raise BlobStoreUnavailable("the images cannot be stored: the server's log says why")
             if isinstance(files, LocalFileSystem):
@@ -74,6 +77,6 @@ class Blobs:
             yield files, root
         except (FileNotFoundError, BlobStoreUnavailable):
             raise
-        except Exception as error:  # each store has errors of its own
+        except Exception as error:  # each store has its own error types
             log.error("The blob store failed: %s", error)
             raise BlobStoreUnavailable("the images cannot be stored or read at the moment") from error

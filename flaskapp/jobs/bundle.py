@@ -1,4 +1,4 @@
-"""The images of one upload: files, or the members of one zip. What they hold is looked at later, one by one."""
+"""The images of one upload: files, or the members of one zip. Workers decode them later, one by one."""
 
 import hashlib
 import io
@@ -14,16 +14,15 @@ from typing import NamedTuple
 from flaskapp.errors import UnreadableUpload
 from flaskapp.jobs.tables import MAX_INPUT
 
-ZIP_SIGNATURES = (b"PK\x03\x04", b"PK\x05\x06")  # the second begins an empty one
+ZIP_SIGNATURES = (b"PK\x03\x04", b"PK\x05\x06")  # the second: an empty zip
 COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-ENCRYPTED = 0x1  # a member's flag
-UTF_8 = 0x800  # likewise
+ENCRYPTED, UTF_8 = 0x1, 0x800  # flags of a member
 BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError)
 
-LEAST = 2**12  # bytes
-ENTRY = rb"PK\x01\x02(?=.{26}(..))"  # of a zip's directory, and the length of its extra field
-ENTRIES, LEAST_ENTRIES = 4, 1000  # for each image that is allowed, and for all: folders, and what systems add
-MAX_EXTRA = 1024  # bytes: times and owners
+MIN_SIZE = 2**12  # bytes that an image counts for at least: its rows in the database take about as many
+ENTRY = rb"PK\x01\x02(?=.{26}(..))"  # an entry of a zip's directory; the group is the length of its extra field
+ENTRIES_PER_IMAGE, MIN_ENTRIES = 4, 1000  # directory entries allowed: also folders, and files that systems add
+MAX_EXTRA = 1024  # bytes of an extra field, which holds times and owners
 
 
 class NamedFile(NamedTuple):
@@ -34,11 +33,11 @@ class NamedFile(NamedTuple):
 @dataclass(frozen=True)
 class Limits:
     images: int
-    bytes: int  # of all of them, unpacked
+    bytes: int  # of all images, unpacked
 
 
 class Bundle:
-    """Named files in their order. They are unpacked as they are asked for, and do not lie in memory at once."""
+    """Named files in upload order. Each is unpacked when it is iterated over, so memory never holds them all."""
 
     def __init__(self, names: Sequence[str], sizes: Sequence[int], read: Callable[[int], bytes]) -> None:
         self.names = [_as_text(name) for name in names]
@@ -58,15 +57,15 @@ class Bundle:
 
     @property
     def size(self) -> int:
-        """Bytes of all of them, where each counts as no less than its rows in a database take."""
-        return sum(max(size, LEAST) for size in self._sizes)
+        """Bytes of all images, each counted as MIN_SIZE or more."""
+        return sum(max(size, MIN_SIZE) for size in self._sizes)
 
-    def largest(self, size: int) -> int:
-        """The bytes of the largest of these chunks."""
+    def largest_chunk(self, size: int) -> int:
+        """Bytes of the largest chunk of `size` images."""
         return max(sum(self._sizes[first : first + size]) for first in range(0, len(self), size))
 
     def fingerprint(self, *more: str) -> str:
-        """A hash of all names and contents, and some text. Raises UnreadableUpload for a member that is broken."""
+        """Hash all names, all contents and `more`. Raises UnreadableUpload for a broken member."""
         whole = hashlib.sha256(repr(more).encode())
         for file in self:
             for part in (file.name.encode(), file.data):
@@ -75,9 +74,10 @@ class Bundle:
 
 
 def unpack(files: Sequence[NamedFile], limits: Limits) -> Bundle:
-    """What was uploaded, from one zip or as it is. The content decides whether it is a zip.
+    """Return the images of an upload. Content decides whether a file is a zip, not its name.
 
-    Raises UnreadableUpload for no images, more than `limits` allows, or a zip that is broken, encrypted or not alone.
+    Raises UnreadableUpload if there are no images or more than `limits` allows, if a zip is broken or encrypted, or if
+    it is not the only file.
     """
     zips = [file for file in files if file.data.startswith(ZIP_SIGNATURES)]
     if zips and len(files) > 1:
@@ -89,7 +89,7 @@ def unpack(files: Sequence[NamedFile], limits: Limits) -> Bundle:
 
 
 def _open_zip(data: bytes, limits: Limits) -> Bundle:
-    """Sizes are believed: no more than a member says it has is ever unpacked, and it is broken then."""
+    """Trust the sizes in the directory: a member with more data than that is broken, and is not unpacked further."""
     _check_directory(data, limits)
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
@@ -106,7 +106,7 @@ def _open_zip(data: bytes, limits: Limits) -> Bundle:
     def read(number: int) -> bytes:
         try:
             with archive.open(members[number]) as member:
-                return member.read(members[number].file_size + 1)  # to its end: only there is its checksum looked at
+                return member.read(members[number].file_size + 1)  # zipfile checks the checksum at the end
         except BROKEN as error:
             raise UnreadableUpload("the zip is broken") from error
 
@@ -114,8 +114,11 @@ def _open_zip(data: bytes, limits: Limits) -> Bundle:
 
 
 def _check_directory(data: bytes, limits: Limits) -> None:
-    """Refuse a directory that would take long to read. What is in there by chance as well counts, and is little."""
-    most = max(LEAST_ENTRIES, ENTRIES * limits.images)
+    """Refuse a directory that would take long to read.
+
+    Compressed data may contain the signature of an entry by chance, too rarely to matter.
+    """
+    most = max(MIN_ENTRIES, ENTRIES_PER_IMAGE * limits.images)
     for number, entry in enumerate(re.finditer(ENTRY, data, re.DOTALL)):
         if number >= most:
             raise UnreadableUpload(f"the zip has more than {most} files and folders")
@@ -124,13 +127,13 @@ def _check_directory(data: bytes, limits: Limits) -> None:
 
 
 def _is_wanted(member: zipfile.ZipInfo) -> bool:
-    """Not a folder, nor what systems add by themselves."""
+    """Return False for folders, hidden files and the files that macOS adds."""
     parts = PurePosixPath(member.filename).parts
     return not member.is_dir() and "__MACOSX" not in parts and not (parts and parts[-1].startswith("."))
 
 
 def _name(member: zipfile.ZipInfo) -> str:
-    """Without the flag for UTF-8 a name is in code page 437, by the format. macOS sets none, and writes UTF-8."""
+    """Decode a member's name. Without the UTF-8 flag it is in code page 437, but macOS writes UTF-8 without it."""
     if member.flag_bits & UTF_8:
         return member.filename
     try:
@@ -149,5 +152,5 @@ def _check(images: int, size: int, limits: Limits) -> None:
 
 
 def _as_text(name: str) -> str:
-    """A name that can be stored and sent on. It is only ever told, never a path to anything."""
+    """Return a name that the database and JSON can hold. It is only displayed, never used as a path."""
     return name.replace("\0", "").encode(errors="replace").decode()[:MAX_INPUT]

@@ -1,4 +1,4 @@
-"""What a worker runs: `celery -A flaskapp.jobs worker`. Beside one of them, `… beat` has old jobs removed."""
+"""The application of `celery -A flaskapp.jobs worker`, and of `… beat`, which schedules the removal of old jobs."""
 
 import logging
 import sys
@@ -20,14 +20,14 @@ app = jobs.queue.celery
 
 
 @setup_logging.connect
-def log_as_the_server_does(**_: Any) -> None:
+def configure_logging(**_: Any) -> None:
     json_log.configure(settings.read_one("LOG_FORMAT"))
     logging.getLogger("celery").setLevel(logging.WARNING)
 
 
 @worker_init.connect
-def begin(**_: Any) -> None:
-    """Load the model, onto its device, before the first message. A worker that has none takes none from the others."""
+def load_model(**_: Any) -> None:
+    """Load the model before the worker takes messages. Exit without a model, so that other workers get the messages."""
     try:
         captioner.check_device()
         captioner.caption([], GenerationSettings())

@@ -1,8 +1,7 @@
-"""The worker of a server that has no broker: `python -m flaskapp.jobs.embedded`, which gunicorn's master starts.
+"""Captions the jobs of a server without a broker: `python -m flaskapp.jobs.embedded`, started by gunicorn's master.
 
-It sleeps until a job comes, or one is left from before; then it forks a worker from itself, which asks the server's
-engine processes for the captions. The worker is replaced when it dies, and let go when there is nothing to do. Neither
-outlives the master.
+A supervisor waits until there are unfinished jobs, then forks a worker, which calls the server's engine processes. The
+supervisor replaces a worker that dies, and stops it when no job is left. Both end with the master.
 """
 
 import ctypes
@@ -27,29 +26,29 @@ from flaskapp.machine import lower_priority
 
 log = logging.getLogger(__name__)
 
-TICK = 5.0  # seconds between two looks whether the master is there
-POLL_INTERVAL = 60.0  # seconds between two looks for work, and for what is old
-SHORTEST_LIFE, LONGEST_PAUSE = 1.0, 60.0  # seconds from a death to the next worker; doubled each time
-PATIENCE = 5.0  # seconds that a worker may take to finish its chunk when the server stops
-NOT_FOR_US = (  # sent by a terminal to all processes, or by name to those of the master
+MASTER_CHECK_INTERVAL = 5.0  # seconds
+POLL_INTERVAL = 60.0  # seconds between queries for unfinished and expired jobs
+MIN_BACKOFF, MAX_BACKOFF = 1.0, 60.0  # seconds between a worker's death and the next worker; doubled each time
+STOP_TIMEOUT = 5.0  # seconds for the worker to finish its chunk when the server stops
+IGNORED_SIGNALS = (  # meant for the master, but also sent by a terminal to all its processes, or by `killall`
     signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH, signal.SIGTTIN, signal.SIGTTOU
 )  # fmt: skip
-PARENT_DIED = 1  # PR_SET_PDEATHSIG
+PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
 
-def _run(live: Callable[[], None], at_parents_death: int, parent: int) -> NoReturn:
-    """The whole life of a process."""
+def _run(body: Callable[[], None], death_signal: int, parent: int) -> NoReturn:
+    """Run `body` and exit the process. The kernel sends `death_signal` when the parent dies."""
     status = 1
     try:
         for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
-        for number in NOT_FOR_US:
+        for number in IGNORED_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         libc = ctypes.CDLL(None)
-        if hasattr(libc, "prctl"):  # Linux only; elsewhere the supervisor looks now and then
-            libc.prctl(PARENT_DIED, at_parents_death)
+        if hasattr(libc, "prctl"):  # Linux only; elsewhere the supervisor polls
+            libc.prctl(PR_SET_PDEATHSIG, death_signal)
         if os.getppid() == parent:
-            live()
+            body()
         status = 0
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else int(end.code is not None)
@@ -60,76 +59,90 @@ def _run(live: Callable[[], None], at_parents_death: int, parent: int) -> NoRetu
 
 
 class Supervisor:
-    def __init__(self, jobs: Jobs, heard: int, master: int, engines: list[str], on_work: Callable[[], None]) -> None:
-        self._jobs, self._heard, self._master, self._engines, self._on_work = jobs, heard, master, engines, on_work
-        self._worker: int | None = None
-        self._is_wanted = False
-        self._started = self._not_before = 0.0
-        self._pause = SHORTEST_LIFE
-        self._next_look = 0.0
+    """Keeps one worker running while there are unfinished jobs.
+
+    `notifications` is the read end of a pipe; a byte in it means that there may be work. `master` is a process id.
+    The worker calls `share_metrics` first, and gets captions from `engines`, Unix sockets.
+    """
+
+    def __init__(
+        self, jobs: Jobs, notifications: int, master: int, engines: list[str], share_metrics: Callable[[], None]
+    ) -> None:
+        self._jobs, self._notifications, self._master = jobs, notifications, master
+        self._engines, self._share_metrics = engines, share_metrics
+        self._worker: int | None = None  # process id
+        self._has_work = False
+        self._started_at = self._next_start = 0.0
+        self._backoff = MIN_BACKOFF
+        self._next_poll = 0.0
 
     def run(self) -> None:
         self._woken, waker = os.pipe()
         for end in (self._woken, waker):
             os.set_blocking(end, False)
         signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
-        self._is_over = False
-        signal.signal(signal.SIGTERM, self._end)
+        self._is_stopping = False
+        signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        while not self._is_over and os.getppid() == self._master:
+        while not self._is_stopping and os.getppid() == self._master:
             self._reap()
-            self._look()
-            if self._is_wanted and self._worker is None and time.monotonic() >= self._not_before:
+            self._poll()
+            if self._has_work and self._worker is None and time.monotonic() >= self._next_start:
                 self._fork()
             self._sleep()
         self._stop_worker()
 
-    def _end(self, *_: Any) -> None:
-        self._is_over = True
+    def _stop(self, *_: Any) -> None:
+        self._is_stopping = True
 
     def _sleep(self) -> None:
-        patience = TICK if self._worker or not self._is_wanted else max(0.1, self._not_before - time.monotonic())
-        ready, _, _ = select.select([self._heard, self._woken], [], [], min(TICK, patience))
+        timeout = MASTER_CHECK_INTERVAL
+        if self._has_work and self._worker is None:
+            timeout = min(timeout, max(0.1, self._next_start - time.monotonic()))
+        ready, _, _ = select.select([self._notifications, self._woken], [], [], timeout)
         for end in ready:
             with suppress(BlockingIOError):
                 os.read(end, 4096)
-        if self._heard in ready:
-            self._is_wanted = True
-            self._next_look = time.monotonic() + POLL_INTERVAL
+        if self._notifications in ready:
+            self._has_work = True
+            self._next_poll = time.monotonic() + POLL_INTERVAL
 
-    def _look(self) -> None:
-        """Now and then: is there work, and what is old? A server that never had a job opens no database for that."""
-        if time.monotonic() < self._next_look:
+    def _poll(self) -> None:
+        """Once a POLL_INTERVAL, query for unfinished jobs and remove expired ones.
+
+        A server that never had a job opens no database for this.
+        """
+        if time.monotonic() < self._next_poll:
             return
-        self._next_look = time.monotonic() + POLL_INTERVAL
+        self._next_poll = time.monotonic() + POLL_INTERVAL
         try:
             if self._jobs.queue.has_been_used:
-                self._is_wanted = self._jobs.ledger.has_work()
+                self._has_work = self._jobs.ledger.has_work()
                 self._jobs.tidy()
         except FlaskappError as error:
-            log.warning("Caption jobs cannot be looked after at the moment: %s", error)
-        except Exception:  # nothing may end the supervisor
-            log.exception("Caption jobs cannot be looked after")
+            log.warning("Caption jobs cannot be checked at the moment: %s", error)
+        except Exception:  # the supervisor must not end
+            log.exception("Caption jobs cannot be checked")
         finally:
             self._jobs.ledger.close()  # no connection crosses the next fork
-        if self._worker and not self._is_wanted:
+        if self._worker and not self._has_work:
             os.kill(self._worker, signal.SIGTERM)
 
     def _fork(self) -> None:
         supervisor = os.getpid()
-        self._started = time.monotonic()
+        self._started_at = time.monotonic()
         try:
             pid = os.fork()
         except OSError as error:
-            self._wait_longer()
-            log.error("No worker for caption jobs can be forked: %s; tried again in %g seconds", error, self._pause)
+            self._back_off()
+            log.error("The worker of caption jobs cannot be forked: %s; retry in %g seconds", error, self._backoff)
             return
         if pid == 0:
             signal.set_wakeup_fd(-1)
-            os.close(self._heard)
-            _run(lambda: work(self._jobs, self._engines, self._on_work), signal.SIGKILL, supervisor)
+            os.close(self._notifications)
+            _run(lambda: work(self._jobs, self._engines, self._share_metrics), signal.SIGKILL, supervisor)
         self._worker = pid
-        log.info("A worker for caption jobs begins (pid %d)", pid)
+        log.info("The worker of caption jobs started (pid %d)", pid)
 
     def _reap(self) -> None:
         if self._worker is None:
@@ -139,20 +152,21 @@ class Supervisor:
             return
         self._worker = None
         if os.waitstatus_to_exitcode(status) != 0:
-            self._wait_longer()
-            log.error("The worker for caption jobs died; the next begins in %g seconds", self._pause)
+            self._back_off()
+            log.error("The worker of caption jobs died; the next one starts in %g seconds", self._backoff)
 
-    def _wait_longer(self) -> None:
-        has_lived = time.monotonic() - self._started > LONGEST_PAUSE
-        self._pause = SHORTEST_LIFE if has_lived else min(2 * self._pause, LONGEST_PAUSE)
-        self._not_before = time.monotonic() + self._pause
+    def _back_off(self) -> None:
+        """Delay the next worker, twice as long each time. A worker that ran for MAX_BACKOFF resets the delay."""
+        was_stable = time.monotonic() - self._started_at > MAX_BACKOFF
+        self._backoff = MIN_BACKOFF if was_stable else min(2 * self._backoff, MAX_BACKOFF)
+        self._next_start = time.monotonic() + self._backoff
 
     def _stop_worker(self) -> None:
         if self._worker is None:
             return
         with suppress(ProcessLookupError):
             os.kill(self._worker, signal.SIGTERM)
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + STOP_TIMEOUT
         while time.monotonic() < until and self._worker is not None:
             select.select([self._woken], [], [], 0.1)
             self._reap()
@@ -161,14 +175,14 @@ class Supervisor:
             os.waitpid(self._worker, 0)
 
 
-def work(jobs: Jobs, engines: list[str], on_work: Callable[[], None]) -> None:
-    """Be a Celery worker until SIGTERM, beside the requests and not before them. Exits as it did."""
-    on_work()
+def work(jobs: Jobs, engines: list[str], share_metrics: Callable[[], None]) -> None:
+    """Run a Celery worker at low priority until SIGTERM. Exit with its exit code."""
+    share_metrics()
     captioner.connect(engines)
-    warnings.simplefilter("ignore", SecurityWarning)  # about root, which runs the server as well then
+    warnings.simplefilter("ignore", SecurityWarning)  # about root: the server runs as root, too
     jobs.queue.prepare()
     jobs.start_threads()
-    lower_priority()  # less than the captioning thread: with the lowest one, it must hold no lock of the database
+    lower_priority()  # not to the lowest: this process holds locks of the database
     worker = jobs.queue.worker()
     worker.start()
     sys.exit(worker.exitcode)
@@ -177,7 +191,7 @@ def work(jobs: Jobs, engines: list[str], on_work: Callable[[], None]) -> None:
 def main() -> None:
     """`python -m flaskapp.jobs.embedded MASTER ENGINES METRICS_FOLDER PROCESS IDENTITY`; see `metrics.share`.
 
-    Standard input is a pipe, on which the web workers ring for each job.
+    Standard input is a pipe: web workers write a byte when an unfinished job is submitted or read.
     """
     from flaskapp import create_app, metrics, settings
     from flaskapp.serving import json_log
@@ -187,12 +201,14 @@ def main() -> None:
     with settings.exiting_on_error():
         json_log.configure(settings.read_one("LOG_FORMAT"))
         app = create_app()
-    Identity.parse(identity).take()  # before prctl: a change of the user resets what that sets
+    Identity.parse(identity).take()  # before prctl: a change of the user clears PR_SET_PDEATHSIG
 
-    def count() -> None:
+    def share_metrics() -> None:
         metrics.share(Path(folder) if folder else None, process)
 
-    supervisor = Supervisor(app.extensions["jobs"], sys.stdin.fileno(), int(master), engines.split(os.pathsep), count)
+    supervisor = Supervisor(
+        app.extensions["jobs"], sys.stdin.fileno(), int(master), engines.split(os.pathsep), share_metrics
+    )
     _run(supervisor.run, signal.SIGTERM, int(master))
 
 

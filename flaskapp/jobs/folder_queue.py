@@ -1,4 +1,4 @@
-"""kombu's broker in a folder, with two repairs: a message is whole or not there, and in that folder alone."""
+"""kombu's broker in a folder, with two fixes: messages are written atomically, and not moved to a temporary folder."""
 
 import json
 import time
@@ -13,7 +13,7 @@ from kombu.transport import filesystem
 
 class Channel(filesystem.Channel):
     def _put(self, queue: Any, payload: Any, **_: Any) -> None:  # type: ignore[override]
-        """A reader takes a file as soon as it has the name of a message, so it gets that when it is written."""
+        """Write the file under another name first: readers take a file as soon as it has the name of a message."""
         folder = Path(self.data_folder_out)
         name = f"{time.time_ns():020}_{uuid.uuid4().hex}"
         try:
@@ -23,14 +23,14 @@ class Channel(filesystem.Channel):
             raise ChannelError("a message cannot be written") from error
 
     def _get(self, queue: Any, timeout: Any = None) -> Any:
-        """The process that removes the file has the message. kombu would first move it to the temporary folder."""
+        """Take the first message. Only the process that removes the file has it. kombu would move the file first."""
         for file in sorted(Path(self.data_folder_in).iterdir()):
             if file.name.partition(".")[2] != f"{queue}.msg":
                 continue
             try:
                 message = file.read_bytes()
                 file.unlink()
-            except FileNotFoundError:  # another reader was faster
+            except FileNotFoundError:  # another reader took it
                 continue
             except OSError as error:
                 raise ChannelError("a message cannot be taken") from error
@@ -43,7 +43,7 @@ class Transport(filesystem.Transport):
 
 
 def options(folder: Path) -> dict[str, Any]:
-    """The transport's options for a queue in a folder, which is made if it is missing."""
+    """Create the folders of a queue, and return the transport's options for them."""
     messages, control = folder / "messages", folder / "control"
     for part in (messages, control):
         part.mkdir(mode=0o700, parents=True, exist_ok=True)

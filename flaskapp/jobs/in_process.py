@@ -1,4 +1,4 @@
-"""The job worker under `flask run` and WSGI servers other than gunicorn, which start no process for it."""
+"""The job worker under `flask run` and WSGI servers other than gunicorn: a thread, not a process."""
 
 import logging
 import threading
@@ -13,25 +13,25 @@ log = logging.getLogger(__name__)
 
 
 class InProcessWorker:
-    """A Celery worker in a daemon thread. The next worker takes over its chunk when the lease expires."""
+    """A Celery worker in a daemon thread. When the process ends, its chunk is free once the lease expires."""
 
     def __init__(self, jobs: Jobs) -> None:
         self._jobs = jobs
         self._running = threading.Lock()
 
     def start(self) -> None:
-        """Start it, unless it runs."""
+        """Start the thread unless it runs."""
         if self._running.acquire(blocking=False):
             threading.Thread(target=self._run, name="caption jobs", daemon=True).start()
 
     def _run(self) -> None:
         try:
-            warnings.simplefilter("ignore", SecurityWarning)  # the server runs as root as well then
+            warnings.simplefilter("ignore", SecurityWarning)  # about root: the server runs as root, too
             self._jobs.queue.prepare()
             self._jobs.start_threads()
             lower_priority()
             self._jobs.queue.worker().start()
-        except BaseException:  # SystemExit as well: it would end this thread only, and silently
-            log.exception("The thread for caption jobs failed; the next request for a job starts another")
+        except BaseException:  # also SystemExit, which would end the thread without a message
+            log.exception("The thread of caption jobs failed; the next request for a job starts another one")
         finally:
             self._running.release()

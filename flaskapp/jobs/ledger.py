@@ -1,8 +1,8 @@
-"""Jobs as the database has them. It decides: messages in a broker only announce what is there.
+"""Changes of jobs in the database, which is the record: messages in a broker only announce chunks.
 
-A chunk is worked at under a claim: a lease of LEASE seconds by the database's clock, which its worker renews. Only the
-holder of the claim saves, so that an image gets its captions, or the reason why it has none, once. Rows are locked in
-one order everywhere, chunks before their jobs and both by their keys, so that no two transactions deadlock.
+A worker claims a chunk before it captions it. A claim is a lease of LEASE seconds by the database's clock, which the
+worker renews. Only the worker with the claim may save, so each image gets one outcome. All transactions lock rows in
+one order, chunks before jobs and both by their keys, so that no two deadlock.
 """
 
 import uuid
@@ -34,12 +34,12 @@ from flaskapp.jobs.tables import (
 )
 
 LEASE = 20.0  # seconds
-LONGEST_DELAY = 60.0  # seconds before a chunk that was given back is tried again
-GRACE = 10.0  # seconds that a message may be on its way
-OVERTAKEN = 60.0  # seconds: a message is lost where one that was sent so much later has arrived
-LOOKING, ADMITTING, ENDING = 0x73776565, 0x61646D69, 0x656E6469  # any numbers: the keys of PostgreSQL's locks
+MAX_DELAY = 60.0  # seconds before a released chunk is tried again
+DELIVERY_TIME = 10.0  # seconds that a message may take to arrive
+REORDERING = 60.0  # seconds: a message is lost if one that was sent so much later has arrived
+SWEEP_LOCK, ADMISSION_LOCK, END_LOCK = 0x73776565, 0x61646D69, 0x656E6469  # arbitrary keys of PostgreSQL's locks
 UNLIMITED = Quotas()
-AT_ONCE = 500  # lost messages that are sent again, jobs that are removed
+MAX_ROWS = 500  # chunks or jobs that one transaction changes
 KEY_REUSED = "this Idempotency-Key was used for another job"
 
 
@@ -65,10 +65,10 @@ class Ledger(JobQueries):
         webhook: str | None = None,
         traceparent: str | None = None,
     ) -> Job:
-        """A new job, or the one that was made with this key. Raises KeyReused if that was of other content.
+        """Create a job, or return the job with the same key and content.
 
-        Raises TooBusy and QuotaExceeded if it does not fit beside the jobs that have not ended, and what `admit` raises
-        for the number of images of a new job that does.
+        Raises KeyReused if the job with this key has other content, and TooBusy or QuotaExceeded if a new job is over a
+        quota. Then calls `admit` with the number of images, which may raise an error to refuse the new job.
         """
         job = Job(
             id=str(uuid.uuid4()), owner=owner, client=client, key=key, fingerprint=fingerprint, config=dict(config),
@@ -76,12 +76,12 @@ class Ledger(JobQueries):
         )  # fmt: skip
         try:
             with self._database.session() as session:
-                exclude_others(session, ADMITTING)
+                exclude_others(session, ADMISSION_LOCK)
                 job.created_at = current_time(session)
                 session.add(job)
                 session.flush()
                 self._quotas.check(session, job)
-                admit(total)  # last: a job that is known or refused costs nothing
+                admit(total)  # last, so that a known or refused job does not count
             return job
         except IntegrityError:
             with self._database.session() as session:
@@ -91,7 +91,7 @@ class Ledger(JobQueries):
         return known
 
     def accept(self, job_id: str, names: Sequence[str], chunk_size: int) -> bool:
-        """Let work begin, now that all images are stored. False: it has begun before, or the job has ended."""
+        """Queue a job whose images are all stored. Returns False if the job was queued before or has ended."""
         chunks = range(0, len(names), chunk_size)
         with self._database.session() as session:
             accepted = update(Job).where(Job.id == job_id, Job.state == RECEIVING).values(state=QUEUED)
@@ -110,31 +110,32 @@ class Ledger(JobQueries):
             return True
 
     def cancel(self, job_id: str) -> None:
-        """End a job, unless it has ended. Workers find that their claims are gone."""
+        """End a job unless it has ended. Its workers lose their claims."""
         with self._database.session() as session:
             self._abandon(session, [job_id], CANCELLED)
 
     # Work
 
     def claim_next(self, announced: ChunkId) -> Claim | None:
-        """Claim the next chunk in fair order; None if no chunk is free.
+        """Claim the next chunk in fair order. Returns None if no chunk is free.
 
         Each message entitles a worker to one chunk, not necessarily the announced one: another message covers that.
         """
         with self._database.session() as session:
-            self._hear(session, announced)
+            self._mark_arrived(session, announced)
             now = current_time(session)
             chunk = next_chunk(session, announced, now)
             return chunk and self._claim(session, chunk, now)
 
     def claim(self, chunk: ChunkId) -> Claim | None:
-        """Claim this chunk; None if it is done or another worker has it."""
+        """Claim this chunk. Returns None if it is done or another worker has it."""
         with self._database.session() as session:
-            self._hear(session, chunk)
+            self._mark_arrived(session, chunk)
             return self._claim(session, chunk, current_time(session))
 
     @staticmethod
-    def _hear(session: Session, announced: ChunkId) -> None:
+    def _mark_arrived(session: Session, announced: ChunkId) -> None:
+        """Record that a worker received the last message about a chunk."""
         session.execute(update(Chunk).where(*is_chunk(announced)).values(is_heard=True))
 
     @staticmethod
@@ -152,16 +153,13 @@ class Ledger(JobQueries):
         return Claim(chunk, token, config, attempts, session.scalars(left).all(), traceparent)
 
     def renew(self, claim: Claim) -> bool:
-        """Keep a claim. False: it is another's, or the job was cancelled."""
+        """Renew the lease of a claim. Returns False if the claim was lost: it expired, or the job was cancelled."""
         with self._database.session() as session:
             kept = update(Chunk).where(*is_claimed_by(claim)).values(claimed_until=current_time(session) + LEASE)
             return found_a_row(session, kept)
 
-    def try_alone(self, claim: Claim, image: int) -> int | None:
-        """Count one more attempt at an image by itself, before it is made.
-
-        Returns how many there are; None: the claim is gone.
-        """
+    def count_attempt(self, claim: Claim, image: int) -> int | None:
+        """Count an attempt at one image before it is made. Returns their number; None if the claim was lost."""
         ours = (Image.job_id == claim.chunk.job_id, Image.number == image)
         with self._database.session() as session:
             counted = (
@@ -171,14 +169,14 @@ class Ledger(JobQueries):
                 return None
             return session.scalars(select(Image.attempts).where(*ours)).one()
 
-    def take_back(self, claim: Claim, image: int) -> None:
-        """Do not count an attempt with one image that the worker survived, even if another has the claim by now."""
+    def refund_attempt(self, claim: Claim, image: int) -> None:
+        """Uncount an attempt at one image that the worker survived, even if the claim was lost meanwhile."""
         ours = (Image.job_id == claim.chunk.job_id, Image.number == image, Image.attempts > 0)
         with self._database.session() as session:
             session.execute(update(Image).where(*ours).values(attempts=Image.attempts - 1))
 
     def save(self, claim: Claim, outcomes: Mapping[int, Outcome]) -> bool:
-        """Write what became of some images; the chunk is done with the last. False: the claim is gone."""
+        """Save outcomes. The last one of a chunk completes it. Returns False if the claim was lost."""
         job_id = claim.chunk.job_id
         with self._database.session() as session:
             if not found_a_row(session, update(Chunk).where(*is_claimed_by(claim)).values(claim=claim.token)):
@@ -195,11 +193,11 @@ class Ledger(JobQueries):
         self.finish([job_id])
         return True
 
-    def give_back(self, claim: Claim, is_attempt: bool) -> None:
-        """Let the chunk be tried again after a while. `is_attempt`: it counts as one."""
+    def release(self, claim: Claim, *, is_attempt: bool) -> None:
+        """Release a claim, counted as an attempt or not. The chunk is free after a delay that doubles each time."""
         with self._database.session() as session:
             delays = session.scalar(select(Chunk.delays).where(*is_claimed_by(claim))) or 0
-            until = current_time(session) + min(LONGEST_DELAY, 2.0 ** min(delays, 10))
+            until = current_time(session) + min(MAX_DELAY, 2.0 ** min(delays, 10))
             session.execute(
                 update(Chunk)
                 .where(*is_claimed_by(claim))
@@ -209,54 +207,58 @@ class Ledger(JobQueries):
     # Housekeeping
 
     def finish(self, job_ids: Iterable[str] | None = None) -> None:
-        """End jobs whose chunks are all done: in a transaction after the one that did the last, to see the others'."""
+        """End jobs whose chunks are all done.
+
+        Call this after the transaction that completed a chunk, so that it sees the chunks of concurrent transactions.
+        """
         is_left = exists().where(Chunk.job_id == Job.id, Chunk.is_done.is_(False))
         with self._database.session() as session:
-            if job_ids is None and not is_alone(session, LOOKING):
+            if job_ids is None and not is_alone(session, SWEEP_LOCK):
                 return
             chosen = [] if job_ids is None else [Job.id.in_(list(job_ids))]
             self._end(session, and_(*chosen, Job.state == RUNNING, ~is_left), DONE)
 
-    def lost(self, is_queue_empty: bool) -> list[ChunkId]:
-        """Chunks without a worker and without a message; the caller sends new messages.
+    def lost_chunks(self, is_queue_empty: bool) -> list[ChunkId]:
+        """Return free chunks whose messages are lost. The caller sends new ones.
 
-        So it is with a message that was sent a while ago if none waits, or if those have arrived that were sent later.
+        A message is lost if the queue is empty DELIVERY_TIME after it was sent, or if another one that was sent
+        REORDERING seconds later has arrived.
         """
         open_jobs = select(Job.id).where(Job.state.in_(ACTIVE))
         with self._database.session() as session:
-            if not is_alone(session, LOOKING):
+            if not is_alone(session, SWEEP_LOCK):
                 return []
             now = current_time(session)
-            is_lost = Chunk.sent_at < now - GRACE
+            is_lost = Chunk.sent_at < now - DELIVERY_TIME
             if not is_queue_empty:
-                heard = (Chunk.is_heard, Chunk.job_id.in_(open_jobs))
-                newest = session.scalar(select(func.max(Chunk.sent_at)).where(*heard))
-                is_overtaken = Chunk.sent_at < min(now - GRACE, (newest or 0) - OVERTAKEN)
+                arrived = (Chunk.is_heard, Chunk.job_id.in_(open_jobs))
+                newest = session.scalar(select(func.max(Chunk.sent_at)).where(*arrived))
+                is_overtaken = Chunk.sent_at < min(now - DELIVERY_TIME, (newest or 0) - REORDERING)
                 # A message that was used for another chunk is not lost: that chunk's message is still queued.
                 is_lost = and_(is_overtaken, or_(~Chunk.is_heard, Chunk.claimed_until.is_not(None)))
             chosen = (
                 select(Chunk.job_id, Chunk.number)
                 .where(Chunk.is_done.is_(False), is_lost, is_free(now), Chunk.job_id.in_(open_jobs))
                 .order_by(Chunk.sent_at)
-                .limit(AT_ONCE)
-                .with_for_update(skip_locked=True, of=Chunk)  # a worker that has locked one works at it, or sends it
+                .limit(MAX_ROWS)
+                .with_for_update(skip_locked=True, of=Chunk)  # a locked chunk is being claimed, or sent again
             )
             found = []
             for chunk in [ChunkId(*row) for row in session.execute(chosen)]:
-                # SQLite locks nothing before the first of these: another may have been here
+                # SQLite locks nothing before this update: another worker may have sent it again
                 again = update(Chunk).where(*is_chunk(chunk), is_lost, is_free(now))
                 if found_a_row(session, again.values(sent_at=now, is_heard=False)):
                     found.append(chunk)
             return found
 
     def expire(self, age: float) -> list[str]:
-        """Expire jobs older than `age` seconds. Returns the ids of all jobs that ended longer ago than that."""
+        """Expire unfinished jobs older than `age` seconds. Returns the ids of jobs that ended longer ago than that."""
         with self._database.session() as session:
             before = current_time(session) - age
             old = Job.created_at < before
-            stale = select(Job.id).where(old, Job.state.in_([*ACTIVE, RECEIVING])).limit(AT_ONCE)
+            stale = select(Job.id).where(old, Job.state.in_([*ACTIVE, RECEIVING])).limit(MAX_ROWS)
             self._abandon(session, session.scalars(stale).all(), EXPIRED)
-            return list(session.scalars(select(Job.id).where(Job.ended_at < before).limit(AT_ONCE)))
+            return list(session.scalars(select(Job.id).where(Job.ended_at < before).limit(MAX_ROWS)))
 
     def close(self) -> None:
         """Close the pooled connections."""
@@ -270,11 +272,11 @@ class Ledger(JobQueries):
     def _abandon(self, session: Session, job_ids: Sequence[str], state: str) -> None:
         """End jobs that are not done.
 
-        One transaction at a time: PostgreSQL has seen a circle of two, though each locks chunks in the same order.
+        One transaction at a time: two of them deadlocked on PostgreSQL, although both lock chunks in the same order.
         """
         if not job_ids:
             return
-        wait_for_others(session, ENDING)
+        wait_for_others(session, END_LOCK)
         is_open = exists().where(Job.id == Chunk.job_id, Job.state.in_([*ACTIVE, RECEIVING]))
         left = (Chunk.job_id.in_(job_ids), Chunk.is_done.is_(False), is_open)
         in_order = select(Chunk.number).where(*left).order_by(Chunk.job_id, Chunk.number)
@@ -286,7 +288,7 @@ class Ledger(JobQueries):
     @staticmethod
     def _end(session: Session, which: Any, state: str) -> None:
         is_open = Job.state.in_([*ACTIVE, RECEIVING])
-        in_order = select(Job.id).where(which, is_open).order_by(Job.id).limit(AT_ONCE)
+        in_order = select(Job.id).where(which, is_open).order_by(Job.id).limit(MAX_ROWS)
         chosen = session.scalars(in_order.with_for_update()).all()
         now = current_time(session)
         due_at = case((Job.webhook.is_not(None), now))

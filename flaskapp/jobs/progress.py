@@ -1,4 +1,4 @@
-"""The changes of a job's status, as they happen. The database is polled: no worker notifies the web servers."""
+"""Follows the status of a job. Polls the database, because workers do not notify web servers."""
 
 import logging
 import time
@@ -14,10 +14,9 @@ HEARTBEAT_INTERVAL = 15.0  # Seconds without a change before a heartbeat is due
 
 
 def follow(status: JobStatus, find: Callable[[], JobStatus], is_over: Callable[[], bool]) -> Iterator[JobStatus | None]:
-    """Yield the status, and each new one when it differs. None: a heartbeat is due.
+    """Yield the status, then each status with changed progress, and None when a heartbeat is due.
 
-    Ends after the last status of a job, when it is deleted, or when `is_over` says so. Waits while the database is
-    unavailable.
+    Ends when the job has ended or was deleted, or when `is_over()`. While the database is unavailable, keeps trying.
     """
     yield status
     sent_at = time.monotonic()
@@ -31,7 +30,7 @@ def follow(status: JobStatus, find: Callable[[], JobStatus], is_over: Callable[[
         except UnknownJob:
             return
         except Unavailable as error:
-            log.warning("The status of job %s cannot be read, trying again: %s", status.id, error)
+            log.warning("The status of job %s cannot be read; retrying: %s", status.id, error)
         if found.progress != status.progress:
             status = found
             yield status

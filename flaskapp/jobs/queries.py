@@ -1,4 +1,4 @@
-"""What the database is asked about jobs, without a change to it."""
+"""Queries for jobs. None of them changes the database."""
 
 from collections.abc import Sequence
 
@@ -21,12 +21,12 @@ class JobQueries:
         self._database = database
 
     def find(self, job_id: str, owner: str) -> Found | None:
-        """One statement: clients that wait for a job call this often."""
+        """Find a job of an owner by one statement: clients that wait for a job call this often."""
         with self._database.session() as session:
             return next(iter(with_counts(session, Job.id == job_id, Job.owner == owner)), None)
 
     def page(self, owner: str, client: str, first: int, count: int) -> tuple[list[Found], int]:
-        """Jobs of a client, the newest first, and how many there are in all."""
+        """Return `count` jobs of a client from number `first` on, newest first, and the number of all its jobs."""
         theirs = (Job.owner == owner, Job.client == client)
         newest_first = (Job.created_at.desc(), Job.id)
         with self._database.session() as session:
@@ -40,18 +40,18 @@ class JobQueries:
             return [found[job_id] for job_id in ids], total
 
     def images(self, job_id: str, first: int, count: int) -> Sequence[Image]:
-        """Rows in upload order."""
+        """Return rows in upload order."""
         chosen = select(Image).where(Image.job_id == job_id, Image.number >= first, Image.number < first + count)
         with self._database.session() as session:
             return session.scalars(chosen.order_by(Image.number)).all()
 
     def done_chunks(self, job_id: str) -> Sequence[int]:
-        """The numbers of those with which nothing is to be done, any more."""
+        """Return the numbers of the completed chunks."""
         with self._database.session() as session:
             return session.scalars(select(Chunk.number).where(Chunk.job_id == job_id, Chunk.is_done)).all()
 
     def has_work(self) -> bool:
-        """Whether images wait for captions, or a webhook to be sent."""
+        """Return whether a job has images to caption or a webhook to send."""
         is_work = or_(Job.state.in_(ACTIVE), Job.webhook_due_at.is_not(None))
         with self._database.session() as session:
             return session.scalar(select(Job.id).where(is_work).limit(1)) is not None
@@ -62,7 +62,7 @@ class JobQueries:
 
 
 def with_counts(session: Session, *conditions: ColumnElement[bool]) -> list[Found]:
-    """Jobs, with the numbers of their images that have captions or an error. A job being received has no images yet."""
+    """Return jobs with the counts of their images. A job that is being received has no rows of images yet."""
     counts = (func.count(Image.captions), func.count(Image.error))
     chosen = select(Job, *counts).outerjoin(Image, Image.job_id == Job.id).where(*conditions).group_by(Job.id)
     return [(job, Counts(done, failed)) for job, done, failed in session.execute(chosen)]

@@ -1,4 +1,4 @@
-"""Quotas of waiting caption jobs: bytes of all clients, and images and jobs of each client."""
+"""Quotas of unfinished caption jobs: bytes of all clients together, images and jobs of each client."""
 
 import math
 from dataclasses import dataclass
@@ -10,24 +10,24 @@ from flaskapp.errors import QuotaExceeded, TooBusy
 from flaskapp.jobs.claims import is_open
 from flaskapp.jobs.tables import ACTIVE, RECEIVING, Image, Job
 
-RETRY_AFTER = 60  # seconds after which another job may have ended
+RETRY_AFTER = 60  # seconds until another job may have ended
 
 
 @dataclass(frozen=True)
 class Quotas:
-    room: float = math.inf  # bytes of the images of all jobs that have not ended
-    client_images: float = math.inf  # of one client, without captions or an error
-    client_jobs: float = math.inf  # of one client that have not ended
+    total_bytes: float = math.inf  # of the images of all unfinished jobs
+    client_images: float = math.inf  # images of a client with neither captions nor an error
+    client_jobs: float = math.inf  # unfinished jobs of a client
 
     def check(self, session: Session, new: Job) -> None:
-        """Check a job that this transaction has just added. The caller holds a lock, so the quotas are exact.
+        """Check a job that this transaction has just added. Raises TooBusy or QuotaExceeded.
 
-        A client's only job never exceeds its quota of images, nor the only job of all the quota of bytes: single jobs
-        have limits of their own. Raises TooBusy or QuotaExceeded.
+        The caller holds a lock, so the quotas are exact. A client's only job never exceeds its quota of images, nor the
+        only job of all clients the quota of bytes: a single job has limits of its own.
         """
         has_not_ended = Job.state.in_([*ACTIVE, RECEIVING])
         used = session.scalar(select(func.sum(Job.size)).where(has_not_ended)) or 0
-        if new.size < used > self.room:
+        if new.size < used > self.total_bytes:
             raise TooBusy("too many images of caption jobs wait", retry_after=RETRY_AFTER)
         others = (has_not_ended, Job.client == new.client, Job.id != new.id)
         jobs = session.scalar(select(func.count(Job.id)).where(*others)) or 0
@@ -43,7 +43,7 @@ class Quotas:
 
     @staticmethod
     def _waiting(session: Session, *of_jobs: object) -> int:
-        """Number of images without captions or an error. Jobs that are being received have no image rows yet."""
+        """Count images with neither captions nor an error. Jobs that are being received have no rows of images yet."""
         receiving = select(func.sum(Job.total)).where(*of_jobs, Job.state == RECEIVING)  # type: ignore[arg-type]
         active = select(Job.id).where(*of_jobs, Job.state.in_(ACTIVE))  # type: ignore[arg-type]
         waiting = select(func.count()).select_from(Image).where(Image.job_id.in_(active), is_open())

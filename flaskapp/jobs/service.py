@@ -1,4 +1,4 @@
-"""What clients ask of jobs: to take one, how it stands, what came of its images, to cancel it."""
+"""What clients do with jobs: submit, list, read the status and the results, cancel, delete."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -24,10 +24,8 @@ from flaskapp.threads import Threads
 
 log = logging.getLogger(__name__)
 
-PAGE = 500  # rows that are read at once
-
-# A job that is being taken has a chunk in memory, unpacked and packed again.
-MEMORY = 2**28  # bytes
+PAGE = 500  # rows in a query
+MAX_CHUNK_BYTES = 2**28  # bytes of the chunks in memory: one of each job that is being submitted
 
 
 class Jobs:
@@ -50,12 +48,12 @@ class Jobs:
         self._chunk_size = chunk_size
         self._seconds_kept = seconds_kept
         busy = "too many jobs arrive at once"
-        self._openings = WeightedSemaphore(1, wait=10, busy=busy)
-        self._turns = WeightedSemaphore(MEMORY, wait=10, busy=busy)
-        self._threads = Threads(usable_cores())  # for the decompression of what was uploaded
+        self._unpacking = WeightedSemaphore(1, wait=10, busy=busy)
+        self._chunk_bytes = WeightedSemaphore(MAX_CHUNK_BYTES, wait=10, busy=busy)
+        self._threads = Threads(usable_cores())  # for decompression
 
     def start_threads(self) -> None:
-        """Start the threads that a worker has beside the one that captions."""
+        """Start a worker's background threads."""
         self.lease_renewer.start()
         self.webhooks.start()
 
@@ -71,18 +69,18 @@ class Jobs:
         webhook: str | None = None,
         traceparent: str | None = None,
     ) -> JobStatus:
-        """Take a job, or find the one that was made with the same key and content.
+        """Create a job, or find the job with the same key and content.
 
-        First its rows and files, then the messages: the workers' lease renewers send those that are lost.
-        `client` is what quotas and turns go by. `admit` is called with the number of images of a new job that is within
-        these quotas, and may refuse it by raising an error. `webhook` is the URL that gets the status of the ended job.
-        `traceparent` is the trace that the work for a new job belongs to.
+        Stores rows and files first, then sends the messages: the lease renewers of the workers send lost ones again.
+        `client` is the login or address that quotas and fairness count by. `admit` is called with the number of images
+        of a new job that is within the quotas, and may raise an error to refuse it. `webhook` is the URL that gets the
+        status of the ended job. `traceparent` is the trace that the work for a new job continues.
         Raises UnreadableUpload, KeyReused, TooBusy, QuotaExceeded, DatabaseUnavailable, BlobStoreUnavailable,
         BrokerUnavailable.
         """
-        with self._openings.take():
+        with self._unpacking.take():
             bundle = self._threads.run(lambda: unpack(files, limits))
-        with self._turns.take(bundle.largest(self._chunk_size)), self.queue.open() as send:
+        with self._chunk_bytes.take(bundle.largest_chunk(self._chunk_size)), self.queue.open() as send:
             config = asdict(settings)
             content = repr(config) if webhook is None else repr((config, webhook))
             fingerprint = self._threads.run(lambda: bundle.fingerprint(content))
@@ -90,25 +88,26 @@ class Jobs:
                 owner, key, fingerprint, config, len(bundle), bundle.size, client, admit, webhook, traceparent
             )
             if job.state == RECEIVING:
-                with self._forgetting(job):
+                with self._cleaning_up(job):
                     chunks = self._store(job.id, bundle)
                     if not self.ledger.accept(job.id, bundle.names, self._chunk_size):
-                        self._remove_stored_again(job)
+                        self._remove_stale_images(job)
                 try:
                     send(ChunkId(job.id, number) for number in range(chunks))
                 except BrokerUnavailable:
-                    log.warning("The messages of a job could not all be sent: they will be")
+                    log.warning("Some messages of job %s could not be sent; they are sent later", job.id)
         return self.find(job.id, owner)
 
     def _store(self, job_id: str, bundle: Bundle) -> int:
+        """Store the images, and return the number of chunks."""
         number = 0
         for number, files in enumerate(self._threads.each(bundle.chunks(self._chunk_size))):
             first = number * self._chunk_size
             self.blobs.write(job_id, number, {first + place: file.data for place, file in enumerate(files)})
         return number + 1
 
-    def _remove_stored_again(self, job: Job) -> None:
-        """Remove the images that no worker will read: another request stored them first, or the job has ended."""
+    def _remove_stale_images(self, job: Job) -> None:
+        """Remove images that no worker will read, because another request stored the job first or the job has ended."""
         found = self.ledger.find(job.id, job.owner)
         if found is None or found[0].state not in ACTIVE:
             self.blobs.remove(job.id)
@@ -117,8 +116,8 @@ class Jobs:
                 self.blobs.remove(job.id, done)
 
     @contextmanager
-    def _forgetting(self, job: Job) -> Iterator[None]:
-        """What could not be stored takes no room, unless another try may go on with it: one with its key."""
+    def _cleaning_up(self, job: Job) -> Iterator[None]:
+        """Cancel and remove a job that could not be stored. With a key, keep it: a retry may complete it."""
         try:
             yield
         except Unavailable:
@@ -129,7 +128,7 @@ class Jobs:
             raise
 
     def find(self, job_id: str, owner: str) -> JobStatus:
-        """Raises UnknownJob, also for a job that is another's."""
+        """Return the status of a job. Raises UnknownJob, also for a job of another owner."""
         found = self.ledger.find(job_id, owner)
         if found is None:
             raise UnknownJob("there is no such job")
@@ -138,13 +137,13 @@ class Jobs:
         return JobStatus.of(*found)
 
     def results(self, job: JobStatus, first: int, count: int) -> Sequence[Image]:
-        """What is known of some images, in upload order. None beyond the last: no database is asked for those."""
+        """Return `count` images from number `first` on, in upload order. Beyond the last, there is no query."""
         return self.ledger.images(job.id, first, count) if first < job.total else []
 
     def all_results(self, job: JobStatus) -> Iterator[Image]:
-        """What is known of all images. The first are read at once, so that a failure can still be told.
+        """Iterate over all images. Reads the first page at once, so that the caller can still answer with an error.
 
-        Raises UnknownJob, then or later, if the job is forgotten meanwhile.
+        Raises UnknownJob, also during the iteration, if the job was deleted.
         """
         first, *others = (partial(self._page, job, first) for first in range(0, job.total, PAGE))
         return chain(first(), chain.from_iterable(read() for read in others))
@@ -156,23 +155,23 @@ class Jobs:
         return images
 
     def page(self, owner: str, client: str, first: int, count: int) -> tuple[list[JobStatus], int]:
-        """Jobs of a client, the newest first, and how many there are in all."""
+        """Return `count` jobs of a client from number `first` on, newest first, and the number of all its jobs."""
         found, total = self.ledger.page(owner, client, first, count)
         if any(job.state in ACTIVE for job, _ in found):
             self.on_wait()
         return [JobStatus.of(*each) for each in found], total
 
     def cancel(self, job_id: str, owner: str) -> None:
-        """End a job unless it has ended; what was captioned stays. Raises UnknownJob."""
+        """End a job unless it has ended. Keeps its captions. Raises UnknownJob."""
         self.find(job_id, owner)
         self.ledger.cancel(job_id)
         try:
             self.blobs.remove(job_id)
         except BlobStoreUnavailable:
-            log.warning("The images of job %s stay until it is forgotten", job_id)
+            log.warning("The images of job %s could not be removed; they are removed with the job", job_id)
 
     def cancel_or_delete(self, job_id: str, owner: str) -> None:
-        """Cancel a job, or delete one that has ended, with its results and images.
+        """Cancel a job that runs. Delete a job that has ended, with its results and images.
 
         Raises UnknownJob, and BlobStoreUnavailable if nothing was deleted.
         """
@@ -182,13 +181,13 @@ class Jobs:
             self.cancel(job_id, owner)
 
     def tidy(self) -> None:
-        """End the jobs that took too long, and delete those that ended long ago."""
+        """Expire jobs that took too long, and delete jobs that ended long ago."""
         for job_id in self.ledger.expire(self._seconds_kept):
             try:
                 self._delete(job_id)
-            except BlobStoreUnavailable:  # the next call tries again
+            except BlobStoreUnavailable:  # the next call retries
                 log.warning("The images of job %s could not be removed", job_id)
 
     def _delete(self, job_id: str) -> None:
-        self.blobs.remove(job_id)  # first: without the job's row, nothing would find images that are left
+        self.blobs.remove(job_id)  # first: without the job's row, images that are left would never be found
         self.ledger.remove(job_id)

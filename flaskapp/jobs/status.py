@@ -1,4 +1,4 @@
-"""The status of a job: what clients read of it, as JSON too."""
+"""The status of a job, as clients see it."""
 
 import time
 from dataclasses import dataclass
@@ -21,11 +21,11 @@ class JobStatus:
     state: str
     total: int  # images
     done: int  # with captions
-    failed: int  # with a reason why there are none
-    seconds_remaining: float | None  # as far as can be told
+    failed: int  # with an error
+    seconds_remaining: float | None  # estimate; None if there is none
     created_at: datetime
     ended_at: datetime | None
-    sequences: int  # captions of an image
+    sequences: int  # captions per image
 
     @classmethod
     def of(cls, job: Job, counts: Counts) -> "JobStatus":
@@ -47,11 +47,11 @@ class JobStatus:
 
     @property
     def progress(self) -> tuple[str, int, int]:
-        """What changes as the job proceeds. The estimate is not part of it: it changes with the clock."""
+        """The fields that change with the job, without the estimate, which changes with the clock."""
         return self.state, self.done, self.failed
 
     def as_json(self) -> dict[str, object]:
-        """The members of the API's status of a job."""
+        """Return the members of the API's job status."""
         return {
             "id": self.id,
             "state": self.state,
@@ -65,7 +65,7 @@ class JobStatus:
 
 
 def _estimate(job: Job, finished: int) -> float | None:
-    """At the pace so far. None while there is none."""
+    """Estimate the remaining seconds at the pace so far. Returns None before the first image is finished."""
     if job.state not in (*ACTIVE, RECEIVING):
         return 0.0
     if not finished or job.started_at is None:

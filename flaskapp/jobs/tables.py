@@ -11,13 +11,13 @@ from flaskapp.database import Base
 
 MAX_KEY = 255  # characters of an Idempotency-Key
 MAX_INPUT = 255  # characters of a file's name
-MAX_ERROR = 255  # characters of a reason
-MAX_WEBHOOK = 2048  # characters of an address
+MAX_ERROR = 255  # characters of an image's error
+MAX_WEBHOOK = 2048  # characters of a URL
 
-RECEIVING = "receiving"  # its files are being stored: not to be worked at
+RECEIVING = "receiving"  # its images are being stored; workers do not see it
 QUEUED, RUNNING, DONE, CANCELLED, EXPIRED = "queued", "running", "done", "cancelled", "expired"
 ACTIVE = (QUEUED, RUNNING)
-STATES = (QUEUED, RUNNING, DONE, CANCELLED, EXPIRED)  # that are told
+STATES = (QUEUED, RUNNING, DONE, CANCELLED, EXPIRED)  # that clients see
 
 Time = Float(53)
 JobId = String(36)
@@ -38,18 +38,18 @@ class Job(Base):
     config: Mapped[dict[str, Any]] = mapped_column(JSON)
     state: Mapped[str] = mapped_column(String(16), index=True)
     total: Mapped[int]  # images
-    size: Mapped[int] = mapped_column(BigInteger, server_default="0")  # bytes of them
+    size: Mapped[int] = mapped_column(BigInteger, server_default="0")  # bytes of the images
     created_at: Mapped[float] = mapped_column(Time)
     started_at: Mapped[float | None] = mapped_column(Time)
     ended_at: Mapped[float | None] = mapped_column(Time, index=True)
-    webhook: Mapped[str | None] = mapped_column(String(MAX_WEBHOOK))  # address for a POST when it has ended
+    webhook: Mapped[str | None] = mapped_column(String(MAX_WEBHOOK))  # URL that gets a POST when the job has ended
     webhook_attempts: Mapped[int] = mapped_column(default=0, server_default="0")
-    webhook_due_at: Mapped[float | None] = mapped_column(Time, index=True)  # the next attempt; None: there is none
-    traceparent: Mapped[str | None] = mapped_column(String(trace_context.LENGTH))  # of the request that made it
+    webhook_due_at: Mapped[float | None] = mapped_column(Time, index=True)  # None: no attempt is due
+    traceparent: Mapped[str | None] = mapped_column(String(trace_context.LENGTH))  # of the submitting request
 
 
 class Chunk(Base):
-    """The images of a job that go through the model together: one message, one file of the blob store."""
+    """Images of a job that go through the model together. Each chunk is one message and one file of the blob store."""
 
     __tablename__ = "caption_job_chunks"
     __table_args__ = (
@@ -60,16 +60,16 @@ class Chunk(Base):
     job_id: Mapped[str] = mapped_column(JobId, ForeignKey("caption_jobs.id"), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     is_done: Mapped[bool] = mapped_column(default=False)
-    sent_at: Mapped[float] = mapped_column(Time)  # the last message about it
+    sent_at: Mapped[float] = mapped_column(Time)  # time of the last message about this chunk
     is_heard: Mapped[bool] = mapped_column(default=False, server_default=false())  # a worker received that message
-    claim: Mapped[str | None] = mapped_column(String(32))  # of the last worker that took it
-    claimed_until: Mapped[float | None] = mapped_column(Time)  # by that worker; in the past: by none
-    attempts: Mapped[int] = mapped_column(default=0)  # claims that have not ended in order
-    delays: Mapped[int] = mapped_column(default=0)  # claims that were given back
+    claim: Mapped[str | None] = mapped_column(String(32))  # token of the last worker that claimed it
+    claimed_until: Mapped[float | None] = mapped_column(Time)  # a time in the past: the chunk is free
+    attempts: Mapped[int] = mapped_column(default=0)  # claims, without released ones that do not count
+    delays: Mapped[int] = mapped_column(default=0)  # claims that were released
 
 
 class Image(Base):
-    """Queued until it has captions or an error, and exactly one of them."""
+    """An image of a job. It is queued while it has neither captions nor an error, and never has both."""
 
     __tablename__ = "caption_job_images"
 
@@ -79,4 +79,4 @@ class Image(Base):
     input: Mapped[str] = mapped_column(String(MAX_INPUT))
     captions: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
     error: Mapped[str | None] = mapped_column(String(MAX_ERROR))
-    attempts: Mapped[int] = mapped_column(default=0)  # by itself
+    attempts: Mapped[int] = mapped_column(default=0)  # at this image alone

@@ -1,8 +1,8 @@
-"""Webhooks: a signed POST of a job's status to the address that its client gave, once the job has ended.
+"""Webhooks: when a job has ended, POST its signed status to the URL that the client gave.
 
-A webhook that is due is in the job's row, so it survives a restart of the workers. A worker claims it by setting the
-time of the next attempt, sends it in a thread of its own, and removes it from the row when the receiver has answered
-with 2xx. It may be sent twice, when a worker dies between these two.
+The job's row holds the time of the next attempt, so webhooks survive a restart of the workers. A worker claims a
+webhook by setting the time of the attempt after this one, sends it in its own thread, and clears the time when the
+receiver has answered 2xx. If the worker dies in between, the webhook is sent twice.
 """
 
 import hashlib
@@ -32,15 +32,15 @@ RETRY_DELAYS = (60.0, 300.0, 1800.0, 7200.0)  # Seconds after an attempt before 
 
 
 class Webhooks:
-    """Sends the webhooks of one database to `hosts`. Does nothing where there is no host."""
+    """Sends the webhooks of one database, to `hosts` only. Without hosts, starts no thread."""
 
     def __init__(self, database: Database, hosts: Collection[str], secret: str) -> None:
         self._database, self._hosts, self._secret = database, hosts, secret.encode()
         self._lock = threading.Lock()
-        self._process = 0  # the one that the thread belongs to: threads do not survive a fork
+        self._process = 0  # id of the process that has the thread: threads do not survive a fork
 
     def start(self) -> None:
-        """Start the thread, unless this process has it."""
+        """Start the thread unless this process has it."""
         with self._lock:
             if self._hosts and self._process != os.getpid():
                 self._process = os.getpid()
@@ -53,12 +53,12 @@ class Webhooks:
                     pass
             except Unavailable as error:
                 log.warning("Webhooks cannot be sent at the moment: %s", error)
-            except Exception:  # nothing may end the thread
+            except Exception:  # the thread must not end
                 log.exception("Webhooks cannot be sent")
             time.sleep(POLL_INTERVAL)
 
     def send_next(self) -> bool:
-        """Try to send the webhook that has been due for the longest time. False: none is due."""
+        """Send the webhook that has been due for the longest time. Returns False if none is due."""
         claimed = self._claim()
         if claimed is None:
             return False
@@ -66,15 +66,15 @@ class Webhooks:
         with trace_context.within(job.traceparent):
             try:
                 self._post(job.webhook or "", json.dumps(status.as_json()).encode())
-            except NotFetched as error:  # the address has the client's secrets perhaps: the log names the host alone
-                outcome = "it is not tried again" if is_last else "it is tried again later"
-                log.warning("The webhook of job %s was not received, %s: %s", status.id, outcome, error)
+            except NotFetched as error:  # the log names only the host: the URL may contain secrets
+                outcome = "and there is no further attempt" if is_last else "and is sent again later"
+                log.warning("The webhook of job %s was not received %s: %s", status.id, outcome, error)
             else:
                 self._settle(status.id)
         return True
 
     def _claim(self) -> tuple[Job, JobStatus, bool] | None:
-        """A job whose webhook is due, its status, and whether this is the last attempt. None: there is none."""
+        """Claim a webhook. Returns its job, the status, and whether this is the last attempt; None if none is due."""
         with self._database.session() as session:
             now = current_time(session)
             due = select(Job.id, Job.webhook_attempts).where(Job.webhook_due_at <= now).order_by(Job.webhook_due_at)
@@ -83,7 +83,7 @@ class Webhooks:
                 return None
             job_id, attempts = row
             is_last = attempts >= len(RETRY_DELAYS)
-            # SQLite locks nothing before the update: another worker may have claimed it
+            # SQLite locks nothing before this update: another worker may have claimed it
             claimed = update(Job).where(Job.id == job_id, Job.webhook_attempts == attempts, Job.webhook_due_at <= now)
             due_at = None if is_last else now + RETRY_DELAYS[attempts]
             if not found_a_row(session, claimed.values(webhook_attempts=attempts + 1, webhook_due_at=due_at)):
@@ -96,7 +96,7 @@ class Webhooks:
             session.execute(update(Job).where(Job.id == job_id).values(webhook_due_at=None))
 
     def _post(self, url: str, body: bytes) -> None:
-        """Raises NotFetched, which says why, unless the receiver answers with 2xx."""
+        """Send one POST. Raises NotFetched with the reason unless the receiver answers 2xx."""
         headers = {
             "User-Agent": "flaskapp",
             "Content-Type": "application/json",

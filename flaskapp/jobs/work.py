@@ -1,4 +1,4 @@
-"""What a worker does with a chunk: claim it, caption its images, save what became of each."""
+"""The work on a chunk: claim it, caption its images, save their captions or errors."""
 
 import logging
 import math
@@ -33,19 +33,19 @@ from flaskapp.sized_iterable import SizedIterable
 
 log = logging.getLogger(__name__)
 
-TOGETHER = 2  # attempts at a chunk as a whole; a worker that died in both may have died of one of its images
-ALONE = 3  # attempts at an image by itself
-LOST = 5  # attempts at a chunk whose images cannot be found, or that nothing else is known to help
-SAVE_AGAIN = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)  # seconds between tries: captions are dear
+MAX_BATCH_ATTEMPTS = 2  # attempts at a chunk as one batch: after that, one of its images may be what kills workers
+MAX_IMAGE_ATTEMPTS = 3  # attempts at an image alone
+MAX_ATTEMPTS = 5  # attempts at a chunk whose images are missing, or that fails for an unknown reason
+SAVE_RETRY_DELAYS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)  # seconds; captions are expensive to make again
 
-# One image's, and no other's. CaptionFailed is Unavailable as well, and the only one that will not pass.
-REASONS = (UnreadableImage, UnsupportedImageFormat, InvalidGeneration, CaptionFailed, DeadlineExceeded)
+# Errors of a single image. CaptionFailed is Unavailable, too, but the only one for which a retry does not help.
+IMAGE_ERRORS = (UnreadableImage, UnsupportedImageFormat, InvalidGeneration, CaptionFailed, DeadlineExceeded)
 
 Saved = TypeVar("Saved")
 
 
 class Work:
-    """The body of the task. It may come twice, late, or to several workers: a chunk is done once."""
+    """The body of the task. A message may arrive twice, late, or at several workers; each chunk is done once."""
 
     def __init__(
         self, ledger: Ledger, blobs: Blobs, lease_renewer: LeaseRenewer, captioner: Captioner, max_megapixels: int
@@ -54,124 +54,126 @@ class Work:
         self._max_megapixels = max_megapixels
 
     def caption_chunk(self, job_id: str, number: int) -> None:
-        """Caption this chunk, or the next one in fair order. Raises DatabaseUnavailable: retry then."""
+        """Caption the next chunk in fair order, often this one. Raises DatabaseUnavailable: the caller retries."""
         claim = self._ledger.claim_next(ChunkId(job_id, number))
         if claim is None:
             return
         job_id, number = claim.chunk
-        with trace_context.within(claim.traceparent), self._lease_renewer.holding(claim) as is_gone:
+        with trace_context.within(claim.traceparent), self._lease_renewer.holding(claim) as is_lost:
             try:
-                self._caption(claim, is_gone)
+                self._caption(claim, is_lost)
                 log.info("Chunk %d of job %s is done", number, job_id)
-                self._forget(claim)
+                self._remove_images(claim)
             except ClientLeft:
-                log.info("Chunk %d of job %s was cancelled, or is another worker's", number, job_id)
+                log.info("Chunk %d of job %s was cancelled or claimed by another worker", number, job_id)
             except FileNotFoundError:
-                self._try_again(claim, "the image is not stored any more")
+                self._retry_or_fail(claim, "the image is not stored any more")
             except DatabaseUnavailable:
                 raise
-            except EngineLost:  # perhaps of one of these images
+            except EngineLost:  # one of these images may have killed it
                 log.exception("The captioner stopped at chunk %d of job %s", number, job_id)
-                self._ledger.give_back(claim, is_attempt=True)
+                self._ledger.release(claim, is_attempt=True)
             except Unavailable as error:
                 log.warning("Chunk %d of job %s is tried again later: %s", number, job_id, error)
-                self._ledger.give_back(claim, is_attempt=False)
-            except Exception:  # or the image would be tried again and again
+                self._ledger.release(claim, is_attempt=False)
+            except Exception:  # without a limit, the chunk would be tried forever
                 log.exception("Chunk %d of job %s failed", number, job_id)
-                self._try_again(claim, "the image could not be captioned")
+                self._retry_or_fail(claim, "the image could not be captioned")
 
-    def _try_again(self, claim: Claim, reason: str) -> None:
-        """Later, or never where it was tried often enough."""
-        if claim.attempts < LOST:
-            self._ledger.give_back(claim, is_attempt=True)
+    def _retry_or_fail(self, claim: Claim, reason: str) -> None:
+        """Release the claim for a retry. After MAX_ATTEMPTS, save `reason` as the error of each image."""
+        if claim.attempts < MAX_ATTEMPTS:
+            self._ledger.release(claim, is_attempt=True)
         else:
-            _patiently(lambda: self._ledger.save(claim, dict.fromkeys(claim.images, Outcome(error=reason))))
-            self._forget(claim)
+            _with_retries(lambda: self._ledger.save(claim, dict.fromkeys(claim.images, Outcome(error=reason))))
+            self._remove_images(claim)
 
-    def _forget(self, claim: Claim) -> None:
-        """The images of a chunk that is done take no room in the store; what stays is removed with the job."""
+    def _remove_images(self, claim: Claim) -> None:
+        """Remove the images of a completed chunk. If that fails, they are removed with the job."""
+        job_id, number = claim.chunk
         try:
-            self._blobs.remove(*claim.chunk)
+            self._blobs.remove(job_id, number)
         except BlobStoreUnavailable as error:
-            log.warning("The images of chunk %d of job %s stay: %s", claim.chunk.number, claim.chunk.job_id, error)
+            log.warning("The images of chunk %d of job %s could not be removed: %s", number, job_id, error)
 
-    def _caption(self, claim: Claim, is_gone: Callable[[], bool]) -> None:
+    def _caption(self, claim: Claim, is_lost: Callable[[], bool]) -> None:
         settings = GenerationSettings(**claim.config)
         images = self._blobs.read(*claim.chunk, claim.images)
-        if claim.attempts > TOGETHER:
-            self._caption_alone(claim, images, settings, is_gone)
+        if claim.attempts > MAX_BATCH_ATTEMPTS:
+            self._caption_one_by_one(claim, images, settings, is_lost)
         else:
-            self._caption_together(claim, images, settings, is_gone)
+            self._caption_batch(claim, images, settings, is_lost)
 
-    def _caption_together(
-        self, claim: Claim, files: Mapping[int, bytes], settings: GenerationSettings, is_gone: Callable[[], bool]
+    def _caption_batch(
+        self, claim: Claim, files: Mapping[int, bytes], settings: GenerationSettings, is_lost: Callable[[], bool]
     ) -> None:
-        """All in one batch. What can be told of an image by its header is; if another one fails, each is by itself."""
+        """Caption all images in one batch, except those that their header refuses. If that fails, one by one."""
         outcomes, images = {}, {}
         for number, data in files.items():
             try:
                 images[number] = EncodedImage(data, self._max_megapixels)
-            except REASONS as error:
+            except IMAGE_ERRORS as error:
                 outcomes[number] = Outcome(error=str(error))
         try:
-            captions = self._run(list(images.values()), settings, is_gone)
-        except REASONS:
+            captions = self._run(list(images.values()), settings, is_lost)
+        except IMAGE_ERRORS:
             self._save(claim, outcomes)
-            self._caption_alone(claim, {number: files[number] for number in images}, settings, is_gone)
+            self._caption_one_by_one(claim, {number: files[number] for number in images}, settings, is_lost)
             return
         outcomes |= {number: Outcome(captions=each) for number, each in zip(images, captions, strict=True)}
         self._save(claim, outcomes)
 
-    def _caption_alone(
-        self, claim: Claim, files: Mapping[int, bytes], settings: GenerationSettings, is_gone: Callable[[], bool]
+    def _caption_one_by_one(
+        self, claim: Claim, files: Mapping[int, bytes], settings: GenerationSettings, is_lost: Callable[[], bool]
     ) -> None:
-        """One after the other, each attempt counted before it is made: the worker may die of it."""
+        """Caption one image after the other. Each attempt is counted first, because the image may kill the worker."""
         for number, data in files.items():
-            attempts = self._ledger.try_alone(claim, number)
+            attempts = self._ledger.count_attempt(claim, number)
             if attempts is None:
-                raise ClientLeft("the claim is gone")
-            if attempts > ALONE:
-                self._save(claim, {number: Outcome(error=f"the worker died of it {ALONE} times")})
+                raise ClientLeft("the claim was lost")
+            if attempts > MAX_IMAGE_ATTEMPTS:
+                self._save(claim, {number: Outcome(error=f"the worker died of it {MAX_IMAGE_ATTEMPTS} times")})
                 continue
             try:
-                self._save(claim, {number: self._caption_one(data, settings, is_gone)})
+                self._save(claim, {number: self._caption_one(data, settings, is_lost)})
             except EngineLost:
                 raise
-            except Exception:  # whatever it was, the worker did not die of it
-                _patiently(partial(self._ledger.take_back, claim, number))
+            except Exception:  # the worker survived
+                _with_retries(partial(self._ledger.refund_attempt, claim, number))
                 raise
 
-    def _caption_one(self, data: bytes, settings: GenerationSettings, is_gone: Callable[[], bool]) -> Outcome:
+    def _caption_one(self, data: bytes, settings: GenerationSettings, is_lost: Callable[[], bool]) -> Outcome:
         try:
-            (captions,) = self._run([EncodedImage(data, self._max_megapixels)], settings, is_gone)
+            (captions,) = self._run([EncodedImage(data, self._max_megapixels)], settings, is_lost)
             return Outcome(captions=captions)
-        except REASONS as error:
+        except IMAGE_ERRORS as error:
             return Outcome(error=str(error))
 
     def _run(
-        self, images: Sequence[EncodedImage], settings: GenerationSettings, is_gone: Callable[[], bool]
+        self, images: Sequence[EncodedImage], settings: GenerationSettings, is_lost: Callable[[], bool]
     ) -> list[list[str]]:
         try:
-            counted = SizedIterable(len(images), lambda: self._decode(images, is_gone))
-            return self._captioner.caption(counted, settings, is_gone, deadline=math.inf)
+            pixels = SizedIterable(len(images), lambda: self._decode(images, is_lost))
+            return self._captioner.caption(pixels, settings, is_lost, deadline=math.inf)
         except FlaskappError:
             raise
         except Exception as error:
             log.exception("Images could not be captioned")
             raise CaptionFailed("the image could not be captioned") from error
 
-    def _decode(self, images: Sequence[EncodedImage], is_gone: Callable[[], bool]) -> Iterator[np.ndarray]:
+    def _decode(self, images: Sequence[EncodedImage], is_lost: Callable[[], bool]) -> Iterator[np.ndarray]:
         for image in images:
-            with image.decoded(self._captioner.input_side, has_left=is_gone) as picture:
+            with image.decoded(self._captioner.input_side, has_left=is_lost) as picture:
                 yield picture.flatten()
 
     def _save(self, claim: Claim, outcomes: Mapping[int, Outcome]) -> None:
-        if not _patiently(lambda: self._ledger.save(claim, outcomes)):
-            raise ClientLeft("the claim is gone")
+        if not _with_retries(lambda: self._ledger.save(claim, outcomes)):
+            raise ClientLeft("the claim was lost")
 
 
-def _patiently(save: Callable[[], Saved]) -> Saved:
-    for seconds in SAVE_AGAIN:
+def _with_retries(save: Callable[[], Saved]) -> Saved:
+    """Retry while the database is unavailable, up to the sum of SAVE_RETRY_DELAYS."""
+    for seconds in SAVE_RETRY_DELAYS:
         try:
             return save()
         except DatabaseUnavailable:

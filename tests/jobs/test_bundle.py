@@ -30,7 +30,7 @@ def test_files_come_as_they_are_in_their_order() -> None:
     bundle = unpack([NamedFile("b.png", b"2"), NamedFile("a.png", b"1"), NamedFile("b.png", b"3")], LIMITS)
     assert list(bundle) == [("b.png", b"2"), ("a.png", b"1"), ("b.png", b"3")]
     assert [[file.data for file in chunk] for chunk in bundle.chunks(2)] == [[b"2", b"1"], [b"3"]]
-    assert bundle.largest(2) == 2
+    assert bundle.largest_chunk(2) == 2
 
 
 def test_a_zip_is_its_files_without_folders_and_what_systems_add() -> None:

@@ -48,11 +48,11 @@ def test_a_message_that_was_spent_on_another_chunk_makes_none_seem_lost(
     ada = make_job(ledger, images=3, chunk_size=1, client="ada")
     bob = make_job(ledger, images=2, chunk_size=1, client="bob")
     messages = [*(ChunkId(ada, number) for number in range(3)), ChunkId(bob, 0), ChunkId(bob, 1)]
-    monkeypatch.setattr(ledgers, "GRACE", -1.0)
-    monkeypatch.setattr(ledgers, "OVERTAKEN", -1.0)
+    monkeypatch.setattr(ledgers, "DELIVERY_TIME", -1.0)
+    monkeypatch.setattr(ledgers, "REORDERING", -1.0)
     order_of(ledger, messages[:3])
-    assert set(ledger.lost(is_queue_empty=False)) <= set(messages[3:]), "those whose messages have not arrived"
-    left = ledger.lost(is_queue_empty=True)
+    assert set(ledger.lost_chunks(is_queue_empty=False)) <= set(messages[3:]), "those whose messages have not arrived"
+    left = ledger.lost_chunks(is_queue_empty=True)
     assert len(left) == 2
     order_of(ledger, left)
     assert (state(ledger, ada)[0], state(ledger, bob)[0]) == (DONE, DONE)

@@ -61,10 +61,10 @@ def test_a_claim_that_ran_out_is_anothers_and_the_first_saves_nothing(
     assert kept.attempts == 2
     assert not ledger.renew(lost)
     assert not ledger.save(lost, {0: Outcome(error="too late")})
-    assert ledger.try_alone(lost, 0) is None
-    assert (ledger.try_alone(kept, 0), ledger.try_alone(kept, 0)) == (1, 2)
-    ledger.take_back(kept, 0)
-    assert ledger.try_alone(kept, 0) == 2
+    assert ledger.count_attempt(lost, 0) is None
+    assert (ledger.count_attempt(kept, 0), ledger.count_attempt(kept, 0)) == (1, 2)
+    ledger.refund_attempt(kept, 0)
+    assert ledger.count_attempt(kept, 0) == 2
     assert ledger.renew(kept)
     assert ledger.save(kept, {0: CAPTIONS, 1: CAPTIONS})
     assert ledger.claim(ChunkId(job_id, 0)) is None
@@ -100,16 +100,16 @@ def test_a_job_that_is_done_is_not_cancelled(ledger: Ledger) -> None:
 
 def test_what_is_given_back_waits_longer_each_time_and_is_no_attempt(ledger: Ledger) -> None:
     job_id = make_job(ledger)
-    ledger.give_back(claimed(ledger, job_id), is_attempt=False)
+    ledger.release(claimed(ledger, job_id), is_attempt=False)
     assert ledger.claim(ChunkId(job_id, 0)) is None, "not before a second has passed"
-    assert ledger.lost(is_queue_empty=True) == []
+    assert ledger.lost_chunks(is_queue_empty=True) == []
     later = Ledger(ledger._database)
     with pytest.MonkeyPatch.context() as clock:
         now = time.time()
         clock.setattr(ledgers, "current_time", lambda _: now + 2)
         again = claimed(later, job_id)
         assert again.attempts == 1
-        later.give_back(again, is_attempt=True)
+        later.release(again, is_attempt=True)
         clock.setattr(ledgers, "current_time", lambda _: now + 3.5)
         assert later.claim(ChunkId(job_id, 0)) is None, "two seconds this time"
         clock.setattr(ledgers, "current_time", lambda _: now + 5)
@@ -121,13 +121,13 @@ def test_a_message_is_lost_if_none_waits_or_later_ones_have_arrived(
 ) -> None:
     job_id = make_job(ledger, images=4, chunk_size=2)
     chunks = [ChunkId(job_id, 0), ChunkId(job_id, 1)]
-    assert ledger.lost(is_queue_empty=True) == [], "they may be on their way"
-    monkeypatch.setattr(ledgers, "GRACE", -1.0)
-    assert ledger.lost(is_queue_empty=False) == [], "they wait among the others"
-    monkeypatch.setattr(ledgers, "OVERTAKEN", -1.0)
+    assert ledger.lost_chunks(is_queue_empty=True) == [], "they may be on their way"
+    monkeypatch.setattr(ledgers, "DELIVERY_TIME", -1.0)
+    assert ledger.lost_chunks(is_queue_empty=False) == [], "they wait among the others"
+    monkeypatch.setattr(ledgers, "REORDERING", -1.0)
     claimed(ledger, job_id, 1)
-    assert ledger.lost(is_queue_empty=False) == chunks[:1], "chunk 1 came later and has been taken"
-    assert ledger.lost(is_queue_empty=True) == chunks[:1]
+    assert ledger.lost_chunks(is_queue_empty=False) == chunks[:1], "chunk 1 came later and has been taken"
+    assert ledger.lost_chunks(is_queue_empty=True) == chunks[:1]
 
 
 @pytest.mark.postgresql
@@ -137,13 +137,13 @@ def test_one_worker_at_a_time_looks_through_all_jobs_and_the_others_do_not_wait_
     postgresql.empty()
     database = Database(postgresql.url)
     ledger = Ledger(database)
-    monkeypatch.setattr(ledgers, "GRACE", -1.0)
+    monkeypatch.setattr(ledgers, "DELIVERY_TIME", -1.0)
     job_id = make_job(ledger, 1)
     with database.session() as another:
-        another.execute(select(func.pg_advisory_xact_lock(ledgers.LOOKING)))
-        assert ledger.lost(is_queue_empty=True) == []
+        another.execute(select(func.pg_advisory_xact_lock(ledgers.SWEEP_LOCK)))
+        assert ledger.lost_chunks(is_queue_empty=True) == []
         ledger.finish()
-    assert ledger.lost(is_queue_empty=True) == [(job_id, 0)]
+    assert ledger.lost_chunks(is_queue_empty=True) == [(job_id, 0)]
     database.close()
 
 
@@ -154,12 +154,12 @@ def test_what_is_sent_again_cancelled_and_expired_at_once_waits_for_no_other_in_
     postgresql.empty()
     database = Database(postgresql.url)
     ledger = Ledger(database)
-    monkeypatch.setattr(ledgers, "GRACE", -1.0)
+    monkeypatch.setattr(ledgers, "DELIVERY_TIME", -1.0)
     job_id = make_job(ledger, images=3, chunk_size=1)
     first = select(Chunk).where(Chunk.job_id == job_id, Chunk.number == 0).with_for_update()
     with database.session() as another:
         another.execute(first)
-        assert ledger.lost(is_queue_empty=True) == [(job_id, 1), (job_id, 2)], "it waits for nobody"
+        assert ledger.lost_chunks(is_queue_empty=True) == [(job_id, 1), (job_id, 2)], "it waits for nobody"
     jobs = [make_job(ledger, images=200, chunk_size=1) for _ in range(3)]
     with database.session() as session:  # rows lie as they were last written
         session.execute(update(Chunk).where(Chunk.number % 2 == 0).values(sent_at=Chunk.sent_at - 60))
@@ -167,7 +167,7 @@ def test_what_is_sent_again_cancelled_and_expired_at_once_waits_for_no_other_in_
         calls: list[Callable[[], object]] = [
             *[partial(ledger.cancel, job) for job in jobs[:2]] * 2,
             *[partial(ledger.expire, -60)] * 2,
-            *[partial(ledger.lost, True)] * 2,
+            *[partial(ledger.lost_chunks, True)] * 2,
         ]
         for done in [pool.submit(call) for call in calls]:
             done.result()

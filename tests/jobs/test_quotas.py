@@ -16,7 +16,7 @@ __all__ = ["database", "database_url", "postgresql"]  # fixtures
 
 
 def test_jobs_that_have_not_ended_have_so_much_room_and_no_more(database: Database) -> None:
-    ledger = Ledger(database, Quotas(room=100))
+    ledger = Ledger(database, Quotas(total_bytes=100))
     large = ledger.open("", "key", "", {}, 1, size=1000).id
     with pytest.raises(TooBusy) as caught:
         ledger.open("", None, "", {}, 1, size=1)
@@ -31,7 +31,7 @@ def test_jobs_that_have_not_ended_have_so_much_room_and_no_more(database: Databa
 
 
 def test_jobs_that_arrive_at_once_do_not_exceed_the_room_together(database: Database) -> None:
-    ledger = Ledger(database, Quotas(room=100))
+    ledger = Ledger(database, Quotas(total_bytes=100))
     ledger.has_work()
 
     def submit(number: int) -> bool:

@@ -20,7 +20,7 @@ from flaskapp.jobs import ledger as ledgers
 from flaskapp.jobs import work as works
 from flaskapp.jobs.claims import ChunkId
 from flaskapp.jobs.queue import TASK
-from flaskapp.jobs.work import ALONE, LOST, TOGETHER
+from flaskapp.jobs.work import MAX_ATTEMPTS, MAX_BATCH_ATTEMPTS, MAX_IMAGE_ATTEMPTS
 from tests.api.test_caption import STAR
 from tests.conftest import ASSETS
 
@@ -78,11 +78,11 @@ def test_an_image_that_kills_its_worker_again_and_again_fails_alone(
     monkeypatch.setattr(works.EncodedImage, "decoded", decoded)
     job_id = submit(jobs, STAR_FILE, killer, STAR_FILE)
     with leases_that_run_out():
-        for _ in range(TOGETHER + ALONE):
+        for _ in range(MAX_BATCH_ATTEMPTS + MAX_IMAGE_ATTEMPTS):
             with pytest.raises(Died):
                 work(jobs, job_id)
         work(jobs, job_id)
-    assert outcomes(jobs, job_id) == [[STAR], f"the worker died of it {ALONE} times", [STAR]]
+    assert outcomes(jobs, job_id) == [[STAR], f"the worker died of it {MAX_IMAGE_ATTEMPTS} times", [STAR]]
     assert jobs.find(job_id, "").state == "done"
 
 
@@ -113,9 +113,9 @@ def test_an_image_that_kills_the_engine_again_and_again_fails_alone(
     monkeypatch.setattr(captioner, "caption", die_of_the_dot)
     job_id = submit(jobs, STAR_FILE, NamedFile("dot.png", dot()), STAR_FILE)
     let_leases_end(monkeypatch)
-    for _ in range(TOGETHER + ALONE + 1):
+    for _ in range(MAX_BATCH_ATTEMPTS + MAX_IMAGE_ATTEMPTS + 1):
         work(jobs, job_id)
-    assert outcomes(jobs, job_id) == [[STAR], f"the worker died of it {ALONE} times", [STAR]]
+    assert outcomes(jobs, job_id) == [[STAR], f"the worker died of it {MAX_IMAGE_ATTEMPTS} times", [STAR]]
 
 
 def dot() -> bytes:
@@ -154,11 +154,11 @@ def test_an_image_by_itself_is_not_failed_for_what_its_worker_outlived(
     def fail(*_: Any, **__: Any) -> None:
         raise error("not now")
 
-    monkeypatch.setattr(works, "TOGETHER", 0)
+    monkeypatch.setattr(works, "MAX_BATCH_ATTEMPTS", 0)
     let_leases_end(monkeypatch)
     with monkeypatch.context() as away:
         away.setattr(captioner, "caption", fail)
-        for _ in range(ALONE + 1):
+        for _ in range(MAX_IMAGE_ATTEMPTS + 1):
             with suppress(DatabaseUnavailable):
                 work(jobs, job_id)
     work(jobs, job_id)
@@ -175,7 +175,7 @@ def test_captions_outlive_a_database_that_is_away_for_a_moment(jobs: Jobs, monke
             raise DatabaseUnavailable("restarting")
         return save(*arguments)
 
-    monkeypatch.setattr(works, "SAVE_AGAIN", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(works, "SAVE_RETRY_DELAYS", (0.0, 0.0, 0.0))
     monkeypatch.setattr(jobs.ledger, "save", save_at_the_third_time)
     work(jobs, job_id)
     assert len(calls) == 3
@@ -219,7 +219,7 @@ def let_leases_end(patch: pytest.MonkeyPatch) -> None:
 def fails_in_the_end(jobs: Jobs, job_id: str) -> list[str] | str | None:
     with pytest.MonkeyPatch.context() as patch:
         let_leases_end(patch)
-        for _ in range(LOST - 1):
+        for _ in range(MAX_ATTEMPTS - 1):
             work(jobs, job_id)
             assert outcomes(jobs, job_id) == [None]
         work(jobs, job_id)
@@ -275,7 +275,7 @@ def test_a_file_of_the_store_is_whole_while_it_is_written_again(jobs: Jobs) -> N
 
 def test_lost_messages_are_sent_again_and_no_others(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     job_id = submit(jobs, STAR_FILE)
-    monkeypatch.setattr(ledgers, "GRACE", -1.0)
+    monkeypatch.setattr(ledgers, "DELIVERY_TIME", -1.0)
     jobs.lease_renewer.sweep()
     assert messages(jobs) == [(job_id, 0)], "it was there, and is no second time"
     assert jobs.queue.is_empty()

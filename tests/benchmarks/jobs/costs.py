@@ -15,7 +15,7 @@ from sqlalchemy import create_engine, func, select, text
 from flaskapp.database import Database
 from flaskapp.jobs.blobs import Blobs
 from flaskapp.jobs.claims import ChunkId, Outcome
-from flaskapp.jobs.ledger import LOOKING, Ledger
+from flaskapp.jobs.ledger import SWEEP_LOCK, Ledger
 from flaskapp.jobs.queue import QUEUE, Queue
 from tests.postgresql import PostgreSQL, started_postgresql
 from tests.redis_server import started_redis
@@ -109,7 +109,7 @@ def _keeping(postgresql: PostgreSQL, chunks: int) -> tuple[float, float, float]:
     with _cpu(postgresql) as to_sweep:
         _sweep(ledger, ASKED)
     with database.session() as another:
-        another.execute(select(func.pg_advisory_xact_lock(LOOKING)))
+        another.execute(select(func.pg_advisory_xact_lock(SWEEP_LOCK)))
         with _cpu(postgresql) as to_glance:
             _sweep(ledger, 10 * ASKED)
     database.close()
@@ -119,7 +119,7 @@ def _keeping(postgresql: PostgreSQL, chunks: int) -> tuple[float, float, float]:
 def _sweep(ledger: Ledger, times: int) -> None:
     for _ in range(times):
         ledger.finish()
-        ledger.lost(is_queue_empty=False)
+        ledger.lost_chunks(is_queue_empty=False)
 
 
 def _message() -> float:

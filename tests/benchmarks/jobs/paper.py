@@ -6,7 +6,7 @@ it cannot be measured here: that PostgreSQL has cores like these and a disk that
 
 from datetime import timedelta
 
-from flaskapp.jobs.lease_renewer import RENEW, SWEEP
+from flaskapp.jobs.lease_renewer import RENEWAL_INTERVAL, SWEEP_INTERVAL
 from tests.benchmarks.jobs import costs, throughput
 from tests.benchmarks.jobs.plan import Fleet, Shared, first_full, most_machines, seconds
 from tests.benchmarks.table import print_table
@@ -26,7 +26,7 @@ AT_STORE = "an object store instead of one file server, smaller images"
 
 
 def shared(measured: costs.Costs) -> list[Shared]:
-    of_renewer = measured.of_renewal / RENEW + measured.of_glance / SWEEP
+    of_renewer = measured.of_renewal / RENEWAL_INTERVAL + measured.of_glance / SWEEP_INTERVAL
     return [
         Shared("PostgreSQL", DATABASE_CORES - LOOKING, measured.of_chunk / CHUNK, of_renewer, AT_DATABASE),
         Shared("Redis", 1.0, measured.of_message / CHUNK, 0.0, AT_BROKER),
