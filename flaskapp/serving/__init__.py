@@ -1,1 +1,1 @@
-"""How gunicorn serves the application: what `gunicorn_conf` names. Nothing here knows what a request asks for."""
+"""Serves the application with gunicorn: configuration, workers, processes, logs. Knows no endpoint."""

@@ -1,4 +1,4 @@
-"""The line that gunicorn writes for each request: method, path, status and id, never the query string."""
+"""gunicorn's log line for each request: method, path, status and id, never the query string."""
 
 import logging
 import os
@@ -18,19 +18,19 @@ def _path(address: str) -> str:
 
 
 def _without_queries(environ: dict[str, Any]) -> dict[str, Any]:
-    """The environment without query strings: the deprecated login has the password there."""
+    """Remove query strings from the environment: the deprecated login has its password there."""
     addresses = {name: _path(environ[name]) for name in ("RAW_URI", "HTTP_REFERER") if name in environ}
     return environ | addresses | {"QUERY_STRING": ""}
 
 
 class AccessLogger(Logger):  # type: ignore[misc]
-    """gunicorn's own, without a copy of every header and variable of each request.
+    """gunicorn's logger, but it does not copy every header and variable of each request.
 
     To send metrics to statsd, add `--logger-class gunicorn.instrument.statsd.Statsd` to the command line.
     """
 
     def reopen_files(self) -> None:
-        """On SIGUSR1. The master gives new files to the workers' user, which gunicorn itself does at the start only.
+        """Reopen the log files on SIGUSR1. Makes the workers' user their owner, as gunicorn does only at the start.
 
         A worker that cannot open its file keeps the old one; with gunicorn's own method it would exit.
         """
@@ -50,7 +50,7 @@ class AccessLogger(Logger):  # type: ignore[misc]
                 os.chown(file, self.cfg.uid, self.cfg.gid)
 
     def atoms(self, resp: Any, req: Any, environ: dict[str, Any], request_time: timedelta) -> dict[str, Any]:
-        if self.cfg.access_log_format != FORMAT:  # a configured format may use any of them
+        if self.cfg.access_log_format != FORMAT:  # a configured format may use any atom
             atoms: dict[str, Any] = super().atoms(resp, req, _without_queries(environ), request_time)
             return atoms | {"{referer}i": _path(environ.get("HTTP_REFERER", "-"))}
         timings = environ.get(KEY)
@@ -58,7 +58,7 @@ class AccessLogger(Logger):  # type: ignore[misc]
             "h": environ.get("REMOTE_ADDR", "-"),
             "t": self.now(),
             "m": environ["REQUEST_METHOD"],
-            "U": _path(environ["RAW_URI"]),  # still percent-encoded: no line breaks in it
+            "U": _path(environ["RAW_URI"]),  # percent-encoded, so without line breaks
             "H": environ["SERVER_PROTOCOL"],
             "s": str(resp.status).partition(" ")[0],
             "b": resp.sent,

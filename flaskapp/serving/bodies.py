@@ -1,7 +1,7 @@
-"""Request bodies: how long their sender may be silent, how much of them lies in memory, and when they are broken.
+"""Limits for request bodies: time-outs, memory, and errors for truncated or malformed bodies.
 
-gunicorn's workers wait without a limit for a body, hand over one that is cut short as if it were whole, and leave it to
-the application to make an answer of a chunk that is none.
+gunicorn waits for a body without a time-out, treats a truncated body as complete, and raises its own error for a
+malformed chunk.
 """
 
 import io
@@ -21,30 +21,30 @@ from flaskapp.threads import within, yield_control
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-SILENCE = 9.0  # seconds in which a client must send or take something: it is over by the tenth
-SMALL = 2**17  # bytes: a body of no more than this always has room
+IDLE_TIMEOUT = 9.0  # seconds without progress in a read or write; the connection is closed within ten
+SMALL_BODY = 2**17  # bytes: bodies up to this size are not limited by memory
 RETRY_AFTER = 5  # seconds
-LINGER = 5.0  # seconds in which a client may send bytes that are dropped
-AT_ONCE = 2**16  # bytes that a client must take within SILENCE
-STEP = 2**14  # bytes that it must send within SILENCE: gunicorn waits until there are as many as it was asked for
+LINGER = 5.0  # seconds in which the rest of an unread body is discarded
+WRITE_SIZE = 2**16  # bytes that a client must receive within IDLE_TIMEOUT
+READ_SIZE = 2**14  # bytes that a client must send within IDLE_TIMEOUT: gunicorn's read blocks until it has them all
 
 
 class Bodies:
-    """WSGI middleware. It does nothing under servers that do not put `gunicorn.socket` into the environment."""
+    """WSGI middleware. Does nothing under servers that do not put `gunicorn.socket` into the environment."""
 
-    def __init__(self, app: "WSGIApplication", most: int) -> None:
-        """Bodies that are longer than SMALL have `most` bytes of memory together, in this process."""
+    def __init__(self, app: "WSGIApplication", max_bytes: int) -> None:
+        """Limit the bodies in this process that are longer than SMALL_BODY to `max_bytes` together."""
         self._app = app
-        self._room = Room(most)
+        self._memory = MemoryBudget(max_bytes)
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         sock = environ.get("gunicorn.socket")
         if sock is None:
             return self._app(environ, start_response)
-        sock.settimeout(SILENCE)  # for each part that is received, and each piece that is sent; gunicorn has none
+        sock.settimeout(IDLE_TIMEOUT)  # of each read and write; gunicorn sets none
         body: Body | None = None
         if "CONTENT_LENGTH" in environ or "HTTP_TRANSFER_ENCODING" in environ:
-            body = environ["wsgi.input"] = Body(environ, self._room)
+            body = environ["wsgi.input"] = Body(environ, self._memory)
         try:
             answer = self._app(environ, start_response)
         except BaseException:
@@ -56,91 +56,91 @@ class Bodies:
 
 
 def _in_pieces(answer: Iterable[bytes]) -> Iterator[bytes]:
-    """The time-out of a socket is that of a whole `sendall`."""
+    """Split an answer into pieces of WRITE_SIZE, because a socket's time-out is for a whole `sendall`."""
     for part in answer:
-        for start in range(0, len(part), AT_ONCE):
-            yield part[start : start + AT_ONCE] if len(part) > AT_ONCE else part
+        for start in range(0, len(part), WRITE_SIZE):
+            yield part[start : start + WRITE_SIZE] if len(part) > WRITE_SIZE else part
 
 
-class Room:
-    """Bytes that may be taken."""
+class MemoryBudget:
+    """A number of bytes that requests reserve and release."""
 
-    def __init__(self, most: int) -> None:
-        self._left = most
+    def __init__(self, size: int) -> None:
+        self._left = size
         self._lock = threading.Lock()
 
-    def take(self, size: int) -> bool:
-        """Whether there was room for so many."""
+    def reserve(self, size: int) -> bool:
+        """Reserve `size` bytes. Returns False, and reserves nothing, if fewer are left."""
         with self._lock:
             if size > self._left:
                 return False
             self._left -= size
             return True
 
-    def give_back(self, size: int) -> None:
+    def release(self, size: int) -> None:
         with self._lock:
             self._left += size
 
 
 class Body(io.RawIOBase):
-    """What `wsgi.input` gives, or TooBusy, or an error of the client's. `close` it when the request is answered."""
+    """The stream `wsgi.input` within limits. `close` it when the request is answered."""
 
-    def __init__(self, environ: "WSGIEnvironment", room: Room) -> None:
-        self._stream, self._room = environ["wsgi.input"], room
+    def __init__(self, environ: "WSGIEnvironment", memory: MemoryBudget) -> None:
+        self._stream, self._memory = environ["wsgi.input"], memory
         length = environ.get("CONTENT_LENGTH")
-        self._missing = int(length) if length else None  # bytes; not known of chunks
-        self._is_over = self._missing == 0
-        self._size = self._taken = 0  # bytes
+        self._left = int(length) if length else None  # bytes; unknown for chunked bodies
+        self._is_finished = self._left == 0
+        self._size = self._reserved = 0  # bytes
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any, /) -> int:
-        """As of io.RawIOBase. Raises TooBusy, RequestTimeout, ClientDisconnected, BadRequest."""
-        data = b"" if self._is_over else self._read(len(buffer))
-        self._find_room()
+        """Read as io.RawIOBase does. Raises TooBusy, RequestTimeout, ClientDisconnected or BadRequest."""
+        data = b"" if self._is_finished else self._read(len(buffer))
+        self._reserve_memory()
         buffer[: len(data)] = data
         return len(data)
 
     def _read(self, size: int) -> bytes:
-        size = min(size, STEP)
+        size = min(size, READ_SIZE)
         try:
-            with within(SILENCE):
+            with within(IDLE_TIMEOUT):
                 data: bytes = self._stream.read(size)
         except (OSError, ParseException) as error:
-            self._is_over = True
-            raise _refusal(error) from None
+            self._is_finished = True
+            raise _http_error(error) from None
         self._size += len(data)
-        self._is_over = len(data) < size
-        if self._missing is not None:
-            self._missing -= len(data)
-            if self._is_over and self._missing > 0:
+        self._is_finished = len(data) < size
+        if self._left is not None:
+            self._left -= len(data)
+            if self._is_finished and self._left > 0:
                 raise ClientDisconnected
-            self._is_over = self._missing == 0
-        yield_control()  # while there is more, gunicorn reads and parses on and on
+            self._is_finished = self._left == 0
+        yield_control()  # reading buffered data never yields to other requests
         return data
 
-    def _find_room(self) -> None:
-        if self._size <= SMALL:
+    def _reserve_memory(self) -> None:
+        if self._size <= SMALL_BODY:
             return
-        if not self._room.take(self._size - self._taken):
+        if not self._memory.reserve(self._size - self._reserved):
             raise TooBusy("too many large bodies at once", retry_after=RETRY_AFTER)
-        self._taken = self._size
+        self._reserved = self._size
 
     def close(self) -> None:
-        """Release its memory. What was not read is thrown away, or the client would see a reset and no answer."""
-        self._room.give_back(self._taken)
-        self._taken = 0
+        """Release the memory. Discard what was not read: otherwise the client sees a reset in place of the answer."""
+        self._memory.release(self._reserved)
+        self._reserved = 0
         with suppress(HTTPException, TimeoutError), within(LINGER):
             until = time.monotonic() + LINGER
-            while not self._is_over and time.monotonic() < until:
-                self._read(STEP)
-        if not self._is_over:
-            self._stream.failed = True  # of gunicorn's Body: the connection cannot be used again, and is closed
+            while not self._is_finished and time.monotonic() < until:
+                self._read(READ_SIZE)
+        if not self._is_finished:
+            self._stream.failed = True  # makes gunicorn close the connection
         super().close()
 
 
-def _refusal(error: Exception) -> HTTPException:
+def _http_error(error: Exception) -> HTTPException:
     if isinstance(error, TimeoutError):
         return RequestTimeout("the body did not come in time")
     return (

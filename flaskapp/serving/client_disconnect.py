@@ -9,56 +9,57 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-LEFT = select.POLLERR | select.POLLHUP
-SENDS_NO_MORE = getattr(select, "POLLRDHUP", 0)  # Linux only
-PATIENCE = 1.0  # seconds
+CLOSED = select.POLLERR | select.POLLHUP
+HALF_CLOSED = getattr(select, "POLLRDHUP", 0)  # Linux only
+PROBE_DELAY = 1.0  # seconds between the half-close and the probe
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 def watch(environ: Mapping[str, Any], *, is_answered: bool = False) -> Callable[[], bool]:
-    """A function that says whether the client has left. Any thread may call it.
+    """Return a function that tells whether the client has disconnected. Any thread may call it.
 
-    A client that only closes its sending half, as `nc -N` does, waits for its answer. The system tells no difference
-    between that and a connection that is closed, until something is sent: a closed one is reset then. What may be sent
-    before an answer, however often, is 100 Continue (RFC 9110, section 15.2), but not all clients expect it: it is sent
-    to those that closed their half a while ago. HTTP/1.0 does not know it: such a client has left then, as for nginx.
-    So has every client once its answer has begun (`is_answered`): 100 Continue would be a part of that answer.
+    A client that closes only its sending half, as `nc -N` does, still waits for the answer. The system cannot tell a
+    half-closed connection from a closed one until the server sends something, which resets a closed one. The probe is
+    100 Continue, which may precede an answer any number of times (RFC 9110, section 15.2). Not all clients expect it,
+    so only connections that have been half-closed for PROBE_DELAY get it. Two kinds of half-closed connections cannot
+    be probed, and count as closed, as in nginx: those of HTTP/1.0, which has no 100 Continue, and those whose answer
+    has begun (`is_answered`), because 100 Continue would become a part of it.
 
-    Asks the socket that gunicorn puts into the environment; under another server it says no.
+    Uses the socket that gunicorn puts into the environment. Under other servers, the function returns False.
     """
     sock = environ.get("gunicorn.socket")
     if sock is None:
         return lambda: False
-    knows_continue = environ["SERVER_PROTOCOL"] == "HTTP/1.1" and not is_answered
-    return Watch(sock.fileno(), knows_continue=knows_continue).has_left
+    can_probe = environ["SERVER_PROTOCOL"] == "HTTP/1.1" and not is_answered
+    return Watch(sock.fileno(), can_probe=can_probe).has_left
 
 
 class Watch:
-    def __init__(self, descriptor: int, *, knows_continue: bool) -> None:
-        self._descriptor, self._knows_continue = descriptor, knows_continue
+    def __init__(self, descriptor: int, *, can_probe: bool) -> None:
+        self._descriptor, self._can_probe = descriptor, can_probe
         self._poll = _poll()
-        self._poll.register(descriptor, SENDS_NO_MORE)
-        self._asks_at: float | None = None  # on the monotonic clock; once it was seen to send no more
+        self._poll.register(descriptor, HALF_CLOSED)
+        self._probe_at: float | None = None  # on the monotonic clock; None until the connection is half-closed
 
     def has_left(self) -> bool:
         events = self._poll.poll(0)
         if not events:
             return False
-        if events[0][1] & LEFT:
+        if events[0][1] & CLOSED:
             return True
-        if self._asks_at is None:
-            self._asks_at = time.monotonic() + PATIENCE
-        elif time.monotonic() >= self._asks_at:
-            if not self._knows_continue:
+        if self._probe_at is None:
+            self._probe_at = time.monotonic() + PROBE_DELAY
+        elif time.monotonic() >= self._probe_at:
+            if not self._can_probe:
                 return True
-            self._asks_at = math.inf
+            self._probe_at = math.inf
             with suppress(OSError):
                 os.write(self._descriptor, CONTINUE)
         return False
 
 
 def _poll() -> Any:
-    """gevent's own knows no POLLRDHUP, and gives way to other greenlets, which an answer at once need not."""
+    """Return the system's poll object. gevent's lacks POLLRDHUP, and switches greenlets even without a wait."""
     if "gevent.monkey" in sys.modules:
         from gevent.monkey import get_original
 

@@ -1,12 +1,12 @@
-"""Keeps a server's engine process running. `flaskapp.serving.engine_process` starts it beside gunicorn's master.
+"""The engine host: a process that restarts a server's engine process. `flaskapp.serving.engine_process` starts it.
 
-Standard input is the listening Unix socket, which the engine inherits: requests that come while a new engine is being
-started wait there. The lifeline is a socket whose other end the master and its web workers have: once the last of them
-has ended, however it did, the engine is stopped, and its socket removed.
+Standard input is the listening Unix socket, which the engine inherits. Requests wait in its backlog while an engine
+starts. The lifeline is a socket whose other end the master and its web workers hold. When the last of them has ended,
+even by a signal, the host stops the engine and removes the Unix socket.
 
-gunicorn's dirty workers could be the engine's home. But they are stopped at the same time as the web workers, whose
-last requests would find no engine, and a second server on the machine ends those of the first
-(`Arbiter._cleanup_orphaned_dirty_arbiter` in gunicorn 27.0.1).
+gunicorn's dirty workers do not fit: they stop at the same time as the web workers, so the last requests would have no
+engine, and a second server on the machine stops those of the first (`Arbiter._cleanup_orphaned_dirty_arbiter` in
+gunicorn 27.0.1).
 """
 
 import logging
@@ -22,21 +22,22 @@ import time
 log = logging.getLogger(__name__)
 
 COMMAND = (sys.executable, "-m", "flaskapp.captioner.engine_server")
-BAD_SETTING = 78  # exit status of an engine that would end the same way again
-SHORTEST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds before the next engine; doubled each time that one ends soon
-LONG = 60.0  # seconds of life after which an end is taken for an accident
-PATIENCE = 30.0  # seconds that an engine may take for its last batch
-TICK = 0.2  # seconds between two looks
+BAD_SETTING = 78  # exit status of an engine for which a restart does not help
+MIN_BACKOFF, MAX_BACKOFF = 0.5, 30.0  # seconds before the next engine starts; doubled each time
+STABLE_AFTER = 60.0  # seconds of an engine's life that reset the back-off
+STOP_TIMEOUT = 30.0  # seconds for an engine to finish its last batch
+POLL_INTERVAL = 0.2  # seconds
 
 
 def main() -> None:
     """`python -m flaskapp.serving.engine_host LIFELINE FOLDER ARGUMENT…`.
 
-    The lifeline's descriptor, the socket's folder, and the engine's arguments.
+    LIFELINE is a file descriptor, FOLDER contains the Unix socket, and the ARGUMENTs are the engine's.
     """
     descriptor, folder, *arguments = sys.argv[1:]
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # also the engine's: systemd sends it to all, while workers still ask
+    # The engine inherits this. systemd signals all processes, while web workers still need the engine.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     with socket.socket(fileno=int(descriptor)) as lifeline:
         if keep([*COMMAND, str(os.getpid()), *arguments], lifeline) == BAD_SETTING:
             lifeline.sendall(b"!")
@@ -44,17 +45,17 @@ def main() -> None:
 
 
 def keep(command: list[str], lifeline: socket.socket) -> int | None:
-    """Run one engine after the other until the other end of the lifeline is closed.
+    """Restart the engine whenever it ends, until the other end of the lifeline is closed.
 
-    Returns BAD_SETTING if another start would fail in the same way, else None.
+    Returns BAD_SETTING if a restart does not help, else None.
     """
-    pause = SHORTEST_PAUSE
+    backoff = MIN_BACKOFF
     while True:
-        began = time.monotonic()
+        started_at = time.monotonic()
         try:
             engine = subprocess.Popen(command)
         except OSError as error:
-            log.error("No engine process can be started: %s", error)
+            log.error("The engine process cannot be started: %s", error)
             status: int | None = 1
         else:
             try:
@@ -63,22 +64,22 @@ def keep(command: list[str], lifeline: socket.socket) -> int | None:
                 _stop(engine)
         if status is None or status == BAD_SETTING:
             return status
-        log.error("The engine process ended (%s); the next one starts in %g seconds", _how(status), pause)
-        if _has_ended(lifeline, pause):
+        log.error("The engine process ended (%s); the next one starts in %g seconds", _cause(status), backoff)
+        if _has_ended(lifeline, backoff):
             return None
-        pause = SHORTEST_PAUSE if time.monotonic() - began > LONG else min(2 * pause, LONGEST_PAUSE)
+        backoff = MIN_BACKOFF if time.monotonic() - started_at > STABLE_AFTER else min(2 * backoff, MAX_BACKOFF)
 
 
 def _wait(engine: subprocess.Popen[bytes], lifeline: socket.socket) -> int | None:
-    """The exit status of an engine that ended by itself. None: the server has ended."""
+    """Wait for the engine's end, and return its exit status; None if the server ended first."""
     while (status := engine.poll()) is None:
-        if _has_ended(lifeline, TICK):
+        if _has_ended(lifeline, POLL_INTERVAL):
             return None
     return status
 
 
 def _has_ended(lifeline: socket.socket, seconds: float) -> bool:
-    """Whether the other end of the lifeline is closed, now or within so many seconds."""
+    """Wait up to `seconds`, and return whether the other end of the lifeline is closed."""
     ready, _, _ = select.select([lifeline], [], [], seconds)
     return bool(ready)
 
@@ -87,13 +88,13 @@ def _stop(engine: subprocess.Popen[bytes]) -> None:
     if engine.poll() is None:
         engine.send_signal(signal.SIGUSR1)
         try:
-            engine.wait(PATIENCE)
+            engine.wait(STOP_TIMEOUT)
         except subprocess.TimeoutExpired:
             engine.kill()
             engine.wait()
 
 
-def _how(status: int) -> str:
+def _cause(status: int) -> str:
     return f"by {signal.Signals(-status).name}" if status < 0 else f"with exit status {status}"
 
 

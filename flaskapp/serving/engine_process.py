@@ -1,4 +1,4 @@
-"""gunicorn's master and its engine process. `flaskapp.serving.engine_host`, which runs between them, keeps it alive."""
+"""The engine process as gunicorn's master sees it. `flaskapp.serving.engine_host` runs between them."""
 
 import logging
 import os
@@ -21,18 +21,17 @@ from flaskapp.serving.privileges import Identity
 log = logging.getLogger(__name__)
 
 HOST = (sys.executable, "-m", "flaskapp.serving.engine_host")
-PATIENCE = 40.0  # seconds for the engine's end: more than its host gives it
-TICK = 0.2  # seconds between two looks
-LONGEST_PAUSE = 30.0  # seconds before the next host; doubled each time that one dies
+STOP_TIMEOUT = 40.0  # seconds; longer than the host's
+POLL_INTERVAL = 0.2  # seconds
+MAX_BACKOFF = 30.0  # seconds before the next host starts; doubled each time
 
 
 class EngineProcess:
-    """Started by the master before it forks the web workers, which find it at `address`, a Unix socket.
+    """An engine process, started before the master forks the web workers. They connect to `address`, a Unix socket.
 
-    It lives as long as the master or one of those workers does: they have the other end of its lifeline.
-    `device` is where its model runs, as CAPTIONER_DEVICE has it. `arguments` are those of `metrics.share`. `identity`
-    is the workers', which the engine takes as well.
-    `on_bad_setting` is called, in a thread, when the engine cannot use a setting.
+    The engine lives as long as the master or one of these workers, which hold the other end of its lifeline.
+    `device` is one of CAPTIONER_DEVICE. `arguments` are those of `metrics.share`. `identity` is the user of the web
+    workers, and of the engine. If the engine cannot use a setting, a thread calls `on_bad_setting`.
     """
 
     def __init__(
@@ -65,23 +64,26 @@ class EngineProcess:
         )
 
     def _watch(self) -> None:
-        """Start another host where one died. gunicorn takes exit statuses: what the host has to say comes this way."""
-        pause = TICK
+        """Restart the host when it dies, and receive its message of a bad setting.
+
+        The exit status cannot carry that message, because gunicorn's master reaps all child processes.
+        """
+        backoff = POLL_INTERVAL
         while not self._is_over.is_set():
-            if select.select([self._lifeline], [], [], TICK)[0]:
+            if select.select([self._lifeline], [], [], POLL_INTERVAL)[0]:
                 self._has_bad_setting = True
                 self._on_bad_setting()
                 return
-            if self._host.poll() is not None and not self._is_over.wait(pause):
-                pause = min(2 * pause, LONGEST_PAUSE)
-                log.error("The host of the engine process died; another one starts")
+            if self._host.poll() is not None and not self._is_over.wait(backoff):
+                backoff = min(2 * backoff, MAX_BACKOFF)
+                log.error("The host of the engine process died; the next one starts")
                 try:
                     self._start_host()
                 except OSError as error:
-                    log.error("No host of an engine process can be started: %s", error)
+                    log.error("The host of the engine process cannot be started: %s", error)
 
     def wait_until_loaded(self, seconds: float) -> bool:
-        """Wait, for a limited time, until the model is loaded or cannot be. Whether it is loaded."""
+        """Wait until the model is loaded or cannot be loaded. Returns whether it is loaded, False after `seconds`."""
         until = time.monotonic() + seconds
         while (problem := self.problem) in (LOADING, WARMING_UP) and time.monotonic() < until:
             if self._has_bad_setting:
@@ -91,11 +93,11 @@ class EngineProcess:
 
     @property
     def problem(self) -> str | None:
-        """As `Captioner.problem`."""
+        """See `Captioner.problem`."""
         return RemoteEngine(self.address).status.problem
 
     def release(self) -> None:
-        """Let it end with the last of the workers that have been forked."""
+        """Let the engine end with the last worker that has been forked so far."""
         self._is_over.set()
         self._listener.close()
         self._watcher.join()
@@ -104,15 +106,15 @@ class EngineProcess:
         leftovers.leave(self._folder)
 
     def end(self) -> None:
-        """Let it end now."""
+        """Tell the host to stop the engine now."""
         self._is_over.set()
         self._listener.close()
         with suppress(OSError):
-            self._lifeline.shutdown(socket.SHUT_WR)  # also for other processes that hold this end
+            self._lifeline.shutdown(socket.SHUT_WR)  # closes this end in all processes that hold it
 
     def stop(self) -> None:
-        """Stop it, and wait for its end."""
+        """Stop the engine, and wait for the end of its host."""
         self.end()
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + STOP_TIMEOUT
         while self._host.poll() is None and time.monotonic() < until:
-            time.sleep(TICK)
+            time.sleep(POLL_INTERVAL)

@@ -1,7 +1,6 @@
 """gunicorn's configuration for `flaskapp serve` and `gunicorn wsgi:app`. The command line takes precedence.
 
-The master imports little: gevent replaces parts of the standard library in each worker, before the application is
-imported there.
+The master imports little: gevent must patch the standard library in each worker before the application is imported.
 """
 
 import multiprocessing
@@ -12,27 +11,27 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from flaskapp import metrics, settings, shared_room, trace_context  # noqa: F401 - its file is for all workers
+from flaskapp import metrics, settings, shared_room, trace_context  # noqa: F401 - creates the file that all workers share
 from flaskapp.machine import usable_cores
 from flaskapp.serving import access_log, json_log
 from flaskapp.serving.bodies import Bodies
-from flaskapp.serving.kept_connections import HEAD
+from flaskapp.serving.kept_connections import HEAD_TIMEOUT
 from flaskapp.serving.metrics_files import metrics_files
 from flaskapp.serving.privileges import Identity
 from flaskapp.serving.processes import Processes
 from flaskapp.serving.worker import Worker
 
 worker_class = Worker
-workers = min(4, usable_cores())  # they wait most of the time; decoding has threads in each of them
-worker_connections = 800  # of each worker; often a process may have 1024 files
-timeout = 60  # seconds without a sign of life from a worker; no limit on a request
-graceful_timeout = 30  # seconds that requests in flight may take after SIGTERM
-keepalive = 75  # seconds without a request: longer than a load balancer keeps its end, most often 60 seconds
+workers = min(4, usable_cores())  # they mostly wait; each decodes images in threads
+worker_connections = 800  # per worker; many systems allow 1024 open files per process
+timeout = 60  # seconds without a heartbeat of a worker; not a limit on a request
+graceful_timeout = 30  # seconds for requests in flight after SIGTERM
+keepalive = 75  # seconds; longer than the idle time-out of most load balancers, 60 seconds
 
-worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # the sign of life is a file: not on a slow disk
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # for the heartbeat files: not on a slow disk
 control_socket_disable = True
-# No header of any client sets the application's variables or the scheme (TRUSTED_PROXIES is the application's own):
-# so it need not be looked up for each request whether its sender may.
+# No header of a client sets variables or the scheme; the application has its own TRUSTED_PROXIES. So gunicorn can skip
+# the check of each client's address.
 forwarder_headers = ""
 secure_scheme_headers: dict[str, str] = {}
 forwarded_allow_ips = "*"
@@ -45,30 +44,29 @@ with settings.exiting_on_error():
 
 
 def check_settings() -> None:
-    """What cannot be used is said once, and not by each worker."""
+    """Report bad settings once, not in each worker."""
     json_log.configure(log_format)
     settings.check()
 
 
-# In a process of its own: it imports the drivers of databases and brokers, which find out at their import whether they
-# run under gevent.
+# In a separate process: the check imports drivers of databases and brokers, which detect gevent when they are imported.
 checking = multiprocessing.get_context("fork").Process(target=check_settings)
 checking.start()
 checking.join()
 if checking.exitcode != 0:
     sys.exit(1)
 
-BODIES = 16  # of the largest size: bodies of requests have so much memory together, in each worker
+BUFFERED_BODIES = 16  # maximum buffered request bytes of a worker, in multiples of MAX_UPLOAD_MB
 
 
-def limit_silence(cfg: Any) -> None:
-    """Other workers apply the keep-alive time to new connections that send nothing, too: give these HEAD."""
+def limit_keepalive(cfg: Any) -> None:
+    """Use HEAD_TIMEOUT for other worker classes, which apply the keep-alive time also to new connections."""
     if not issubclass(cfg.worker_class, Worker) and cfg.keepalive == keepalive:
-        cfg.set("keepalive", round(HEAD))
+        cfg.set("keepalive", round(HEAD_TIMEOUT))
 
 
 def on_starting(server: Any) -> None:
-    limit_silence(server.cfg)
+    limit_keepalive(server.cfg)
     metrics_files.open(metrics.given_folder(), server.cfg.uid, server.cfg.gid)
 
 
@@ -76,7 +74,7 @@ def when_ready(server: Any) -> None:
     """Start the processes beside the web workers. Until an engine has loaded the model, `/readyz` answers 503."""
 
     def halt() -> None:
-        """The log has the reason."""
+        """Stop the server. The engine has logged the reason."""
         server.has_bad_setting = True
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -84,56 +82,56 @@ def when_ready(server: Any) -> None:
 
 
 def on_reload(server: Any) -> None:
-    limit_silence(server.cfg)
+    limit_keepalive(server.cfg)
     server.processes.reload()
 
 
 def pre_fork(server: Any, worker: Any) -> None:
     server.processes.keep()
-    taken = [each.metrics_place for each in server.WORKERS.values()]
-    worker.metrics_place = metrics_files.make_room(server.processes.metrics_places + taken)
+    taken = [each.metrics_slot for each in server.WORKERS.values()]
+    worker.metrics_slot = metrics_files.allocate(server.processes.metrics_slots + taken)
 
 
 def post_fork(server: Any, worker: Any) -> None:
-    """What the worker's application will need, which is not imported yet."""
-    metrics_files.enter(worker.metrics_place)
+    """Keep what the application needs once it is imported."""
+    metrics_files.use(worker.metrics_slot)
     worker.engines, worker.jobs = server.processes.addresses, server.processes.jobs
 
 
 def post_worker_init(worker: Any) -> None:
-    """Connect the application with the processes beside it. An application of others has none of this."""
+    """Connect the application with the other processes. Applications other than flaskapp lack its extensions."""
     from flaskapp.captioner import captioner
 
     captioner.connect(worker.engines)
     extensions = getattr(worker.wsgi, "extensions", {})
     if "jobs" in extensions and worker.jobs is not None:
 
-        def leave() -> None:
-            """Answer what is under way, and be replaced."""
+        def stop_worker() -> None:
+            """Finish the requests in flight, and let gunicorn replace this worker."""
             worker.alive = False
 
         extensions["is_stopping"] = lambda: not worker.alive
-        extensions["jobs"].on_wait = lambda: worker.jobs.ring(on_loss=leave)
+        extensions["jobs"].on_wait = lambda: worker.jobs.notify(on_loss=stop_worker)
     if worker.age == 1 and "accounts" in extensions:
         warn_of_logins(worker.wsgi.config, extensions["accounts"])
-    most = getattr(worker.wsgi, "config", {}).get("MAX_CONTENT_LENGTH") or 2**24
-    worker.wsgi = Bodies(worker.wsgi, most=BODIES * most)
+    max_upload = getattr(worker.wsgi, "config", {}).get("MAX_CONTENT_LENGTH") or 2**24
+    worker.wsgi = Bodies(worker.wsgi, max_bytes=BUFFERED_BODIES * max_upload)
 
 
 def warn_of_logins(config: Any, accounts: Any) -> None:
-    """In the first worker, not in the master, which may be root: an SQLite file would belong to root."""
+    """Warn in the first worker. The master may be root, which would then own the SQLite file."""
     from flaskapp.accounts import warn_of_unvetted
 
     threading.Thread(target=warn_of_unvetted, args=(config, accounts), daemon=True).start()
 
 
 def post_request(worker: Any, request: Any, environ: Any, response: Any) -> None:
-    """What the thread does next belongs to another trace."""
+    """End the trace of the request, because the thread continues with others."""
     trace_context.begin(None)
 
 
 def child_exit(server: Any, worker: Any) -> None:
-    metrics_files.leave(worker.metrics_place)
+    metrics_files.release(worker.metrics_slot)
 
 
 def worker_exit(server: Any, worker: Any) -> None:

@@ -1,4 +1,4 @@
-"""gunicorn's master and the process that captions jobs where there is no broker: `flaskapp.jobs.embedded`."""
+"""Runs the job supervisor, `flaskapp.jobs.embedded`, which captions jobs if there is no broker."""
 
 import logging
 import os
@@ -14,74 +14,75 @@ from flaskapp.serving.privileges import Identity
 log = logging.getLogger(__name__)
 
 COMMAND = (sys.executable, "-m", "flaskapp.jobs.embedded")
-PATIENCE = 8.0  # seconds for its end: more than it gives its worker
-TICK = 0.05  # seconds between two looks
+STOP_TIMEOUT = 8.0  # seconds; longer than the supervisor's for its worker
+POLL_INTERVAL = 0.05  # seconds
 
 
 class JobProcess:
-    """Started by the master. `keep` and `stop` are the master's, `ring` is a web worker's.
+    """The job supervisor. Web workers call `notify`, the master calls the other methods.
 
-    `engines` are the Unix sockets of the processes that caption, `arguments` are those of `metrics.share`, `identity`
-    is the web workers'.
+    `engines` are Unix sockets of engine processes, `arguments` are those of `metrics.share`, and `identity` is the user
+    of the web workers.
     """
 
     def __init__(self, engines: Sequence[str], arguments: Sequence[str], identity: Identity) -> None:
         self._command = [*COMMAND, str(os.getpid()), os.pathsep.join(engines), *arguments, str(identity)]
-        self._heard, self._bell = os.pipe()  # the master keeps both ends: the next process hears what the last did not
-        for end in (self._heard, self._bell):
+        # The master keeps both ends, so that notifications outlive a supervisor.
+        self._read_end, self._write_end = os.pipe()
+        for end in (self._read_end, self._write_end):
             os.set_blocking(end, False)
         self._start()
 
     def _start(self) -> None:
         self._process = subprocess.Popen(
             self._command,
-            stdin=self._heard,
+            stdin=self._read_end,
             start_new_session=True,  # a terminal's Ctrl-C is for the master
             env=child_environment(),
         )
 
     def keep(self) -> None:
-        """Start another where it died. Where that fails, the next call tries again."""
+        """Restart the supervisor if it died. If that fails, the next call tries again."""
         if self._process.poll() is not None:
-            log.error("The supervisor of caption jobs died; another begins")
+            log.error("The supervisor of caption jobs died; the next one starts")
             self._try_to_start()
 
     def _try_to_start(self) -> None:
-        """An error here would end gunicorn's master."""
+        """Start the supervisor. Log errors, which would end gunicorn's master."""
         try:
             self._start()
         except OSError as error:
-            log.error("No supervisor of caption jobs can be started: %s", error)
+            log.error("The supervisor of caption jobs cannot be started: %s", error)
 
     def restart(self, engines: Sequence[str]) -> None:
-        """Replace it by one with the code of now, which asks other engines. It reads the same pipe."""
+        """Replace the supervisor by one with the current code and other engines, which reads the same pipe."""
         self._end()
         self._command[len(COMMAND) + 1] = os.pathsep.join(engines)
         self._try_to_start()
 
-    def ring(self, on_loss: Callable[[], None]) -> None:
-        """Tell it that there is a job. Calls `on_loss` if no process reads the pipe: the master should `keep` then."""
-        with suppress(BlockingIOError):  # full: it has rung already
-            os.write(self._bell, b"!")
+    def notify(self, on_loss: Callable[[], None]) -> None:
+        """Notify the supervisor of a job. Calls `on_loss` if it died; the master restarts it with the next worker."""
+        with suppress(BlockingIOError):  # the pipe is full of notifications
+            os.write(self._write_end, b"!")
         try:
             os.kill(self._process.pid, 0)
         except ProcessLookupError:
-            log.error("The supervisor of caption jobs is gone: this web worker is replaced, and the supervisor with it")
+            log.error("The supervisor of caption jobs died: this web worker is replaced, and the supervisor with it")
             on_loss()
-        except PermissionError:  # it is there, and another user's
+        except PermissionError:  # it runs as another user
             pass
 
     def stop(self) -> None:
-        """Stop it and its worker, and wait for them for a limited time."""
+        """Stop the supervisor and its worker. Kill them after a time-out."""
         self._end()
-        for end in (self._heard, self._bell):
+        for end in (self._read_end, self._write_end):
             os.close(end)
 
     def _end(self) -> None:
         with suppress(ProcessLookupError):
             self._process.terminate()
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + STOP_TIMEOUT
         while self._process.poll() is None and time.monotonic() < until:
-            time.sleep(TICK)
-        self._process.kill()  # its worker goes with it
+            time.sleep(POLL_INTERVAL)
+        self._process.kill()  # the kernel kills its worker, too
         self._process.wait()

@@ -1,4 +1,4 @@
-"""What gunicorn and the application log: as JSON, an object a line (`LOG_FORMAT=json`), or as text."""
+"""Log formats for gunicorn and the application: text, or one JSON object per line (`LOG_FORMAT=json`)."""
 
 import json
 import logging
@@ -18,9 +18,9 @@ log = logging.getLogger(__name__)
 
 
 class JSONFormatter(logging.Formatter):
-    """A record as one line: time, level, logger, message, request and traceback.
+    """Formats a record as one line: time, level, logger, process, message, request, trace and traceback.
 
-    A record's `fields`, where it has them, stand in place of its message.
+    If a record has `fields`, they replace the message.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -41,12 +41,12 @@ class JSONFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """A record as a readable line, with the id of the distributed trace that it belongs to."""
+    """Formats a record as text, with the id of its distributed trace."""
 
     def __init__(self) -> None:
         super().__init__("%(levelname)s %(name)s: %(message)s")
 
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is of logging
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - overrides logging's method
         trace_id = trace_context.trace_id()
         return super().formatMessage(record) + (f" trace_id={trace_id}" if trace_id else "")
 
@@ -57,7 +57,7 @@ class JSONLogger(AccessLogger):
         _log_everything()
         loggers = [self.error_log] if self._has_own_format() else [self.error_log, self.access_log]
         for handler in [handler for logger in loggers for handler in logger.handlers]:
-            if isinstance(handler, logging.StreamHandler):  # syslog's lines begin in its own way
+            if isinstance(handler, logging.StreamHandler):  # not syslog, whose lines have their own beginning
                 handler.setFormatter(JSONFormatter())
 
     def access(self, resp: Any, req: Any, environ: dict[str, Any], request_time: timedelta) -> None:
@@ -71,7 +71,7 @@ class JSONLogger(AccessLogger):
 
 
 def _fields(resp: Any, environ: dict[str, Any], request_time: timedelta) -> dict[str, Any]:
-    """What is said of a request: never its query string, its credentials or its body."""
+    """Return the fields of a request's log line: never its query string, credentials or body."""
     timings: Timings = environ.get(KEY) or Timings()
     fields = {
         "method": environ["REQUEST_METHOD"],
@@ -89,12 +89,12 @@ def _fields(resp: Any, environ: dict[str, Any], request_time: timedelta) -> dict
 
 
 def configure(form: str) -> None:
-    """For a process that is not gunicorn's: `form` is the setting LOG_FORMAT."""
+    """Configure logging in a process that is not gunicorn's. `form` is the setting LOG_FORMAT."""
     if form == "json":
         from huggingface_hub.utils.tqdm import disable_progress_bars
 
         _log_everything()
-        disable_progress_bars()  # of a download: no lines
+        disable_progress_bars()  # of downloads: they are not JSON lines
     else:
         handler = logging.StreamHandler()
         handler.setFormatter(TextFormatter())
@@ -102,7 +102,7 @@ def configure(form: str) -> None:
 
 
 def _log_everything() -> None:
-    """What would be written past gunicorn's loggers: the application's lines, warnings, and uncaught errors."""
+    """Format what bypasses gunicorn's loggers: the application's records, warnings and uncaught errors."""
     handler = logging.StreamHandler()
     handler.setFormatter(JSONFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)

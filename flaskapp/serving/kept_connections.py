@@ -1,4 +1,4 @@
-"""Connections between two requests: the wait for the next one."""
+"""Keep-alive connections: the wait for the next request."""
 
 import ssl
 import time
@@ -10,24 +10,24 @@ import gevent
 from gevent.socket import wait_read
 from gunicorn.http.errors import ParseException
 
-HEAD = 5.0  # seconds in which the head of a request must have come
-POLL_INTERVAL = 1.0  # seconds between two checks whether this process stops
+HEAD_TIMEOUT = 5.0  # seconds in which a client must send the whole head of a request
+POLL_INTERVAL = 1.0  # seconds between checks whether this process stops
 READ_AT_ONCE = 2**16  # bytes
-LINGER = 2.0  # seconds after a stop in which idle connections may still send a request
+LINGER = 2.0  # seconds after the stop signal in which idle connections may still send a request
 
 
 class KeptConnections:
-    """The idle connections of a web worker that has `room` for connections."""
+    """The keep-alive connections of a web worker, which accepts up to `max_connections`."""
 
-    def __init__(self, room: int, is_stopping: Callable[[], bool]) -> None:
-        self._room, self._is_stopping = room, is_stopping
+    def __init__(self, max_connections: int, is_stopping: Callable[[], bool]) -> None:
+        self._max_connections, self._is_stopping = max_connections, is_stopping
         self._idle = 0
 
     def wait(self, request: Any, sock: Any, seconds: float) -> bool:
-        """Wait after a gunicorn request for the next one of its connection. Returns whether it came in time.
+        """Wait up to `seconds` for the next request of a connection. Returns whether it came in time.
 
-        Where more than half of the room is idle, that is no longer than HEAD, and so is the wait for the rest of a body
-        that the application has not read.
+        First reads the rest of the last request's body, for HEAD_TIMEOUT at most. While more than half of the possible
+        connections are idle, each waits for HEAD_TIMEOUT at most.
         """
         if not _drain(request.body):
             return False
@@ -37,7 +37,7 @@ class KeptConnections:
             return True
         self._idle += 1
         try:
-            return self._wait(sock, min(seconds, HEAD) if self._idle > self._room // 2 else seconds)
+            return self._wait(sock, min(seconds, HEAD_TIMEOUT) if self._idle > self._max_connections // 2 else seconds)
         finally:
             self._idle -= 1
 
@@ -53,16 +53,16 @@ class KeptConnections:
 
 
 def _drain(body: Any) -> bool:
-    """Read the rest of a request's body. Returns whether its end came, so that another request may follow."""
-    with suppress(ParseException, OSError), gevent.Timeout(HEAD, False):  # type: ignore[arg-type] # it is silent
+    """Read the rest of a request's body. Returns whether it is complete, so that another request may follow."""
+    with suppress(ParseException, OSError), gevent.Timeout(HEAD_TIMEOUT, False):  # type: ignore[arg-type] # False: raise nothing
         while body.read(READ_AT_ONCE):
             pass
-        return not body.failed  # if it did, gunicorn reads no more of it
+        return not body.failed  # set by Bodies: gunicorn reads no more of it
     return False
 
 
 def _is_readable(sock: Any, seconds: float) -> bool:
-    """Whether something comes within so many seconds. Works for descriptors beyond 1023, unlike `select`."""
+    """Wait up to `seconds` for data. Works for descriptors beyond 1023, unlike `select`."""
     try:
         wait_read(sock.fileno(), timeout=seconds, timeout_exc=TimeoutError())
     except TimeoutError:

@@ -1,4 +1,4 @@
-"""Folders that a server has for as long as it runs, and what is left of servers that were killed."""
+"""Folders that exist as long as a server runs. Removes the folders of servers that were killed."""
 
 import fcntl
 import os
@@ -8,16 +8,16 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-IN_MEMORY = Path("/dev/shm")  # there also where the file system is read-only
-YOUNG = 2.0  # seconds in which a new folder may not have its lock yet
+IN_MEMORY = Path("/dev/shm")  # writable even if the root file system is read-only
+LOCK_DELAY = 2.0  # seconds in which a new folder may not be locked yet
 
-_locks: dict[Path, int] = {}  # file descriptors, open as long as this process and those that it forks
+_locks: dict[Path, int] = {}  # open file descriptors, which forked processes inherit
 
 
 def make_folder(prefix: str) -> Path:
-    """A new folder in memory or among the temporary files, which is locked as long as this process or a fork lives.
+    """Create a folder in memory or for temporary files. It is locked until this process and its forks have ended.
 
-    Those of servers that are no more are removed before. Raises OSError where none can be made.
+    First removes the folders of servers that have ended. Raises OSError.
     """
     try:
         return _make_in(IN_MEMORY, prefix)
@@ -26,7 +26,7 @@ def make_folder(prefix: str) -> Path:
 
 
 def leave(folder: Path) -> None:
-    """It is no longer this process's: the processes that it has forked so far may still use it."""
+    """Release this process's lock on the folder. The processes that it has forked keep theirs."""
     os.close(_locks.pop(folder))
 
 
@@ -41,9 +41,9 @@ def _make_in(parent: Path, prefix: str) -> Path:
 
 
 def _remove_if_left(folder: Path) -> None:
-    """A process id would not tell: containers may share the memory and not their processes."""
-    with suppress(OSError):  # it is locked, gone, or another user's
-        if time.time() - folder.stat().st_mtime < YOUNG:
+    """Remove an unlocked folder. Process ids do not help: containers may share memory but not process ids."""
+    with suppress(OSError):  # locked, removed meanwhile, or of another user
+        if time.time() - folder.stat().st_mtime < LOCK_DELAY:
             return
         descriptor = os.open(folder, os.O_RDONLY)
         try:

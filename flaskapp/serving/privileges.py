@@ -1,4 +1,4 @@
-"""The user of the processes beside the web workers: the same as theirs, where root starts the server."""
+"""The user of a server's processes. If root starts the server, all of them run as the web workers' user."""
 
 import os
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Identity:
-    """Ids of a user, a group and supplementary groups. Its text is an argument of a process, which `parse` reads."""
+    """Ids of a user, its group and its supplementary groups. `str` and `parse` pass them on the command line."""
 
     user: int
     group: int
@@ -15,10 +15,10 @@ class Identity:
 
     @classmethod
     def of_workers(cls, cfg: Any) -> "Identity":
-        """By gunicorn's `--user`, `--group` and `--initgroups`."""
+        """Return the identity of gunicorn's `--user`, `--group` and `--initgroups`."""
         others: tuple[int, ...] = ()
         if cfg.initgroups:
-            import pwd  # where there is no such module, there are no such options
+            import pwd  # imported late: systems without it lack these options, too
 
             others = tuple(os.getgrouplist(pwd.getpwuid(cfg.uid).pw_name, cfg.gid))
         return cls(cfg.uid, cfg.gid, others)
@@ -36,7 +36,7 @@ class Identity:
         return os.geteuid() == self.user
 
     def take(self) -> None:
-        """Become this user, for good. Nothing changes where this process is it."""
+        """Become this user irrevocably. Does nothing if this process runs as this user."""
         if not self.is_ours:
             os.setgroups(self.others)
             os.setgid(self.group)

@@ -104,7 +104,7 @@ def test_a_job_survives_the_death_of_its_worker_and_of_the_whole_server(
     wait_until(lambda status: status["done"] >= IMAGES // 6, partial(status_of, job), 120)
     (worker,) = children(supervisor)
     os.kill(worker, signal.SIGKILL)
-    server.wait_for("The worker for caption jobs died")
+    server.wait_for("The worker of caption jobs died")
     wait_until(lambda status: status["done"] >= IMAGES // 2, partial(status_of, job), 120)
     (worker,) = children(supervisor)
     server.process.kill()
@@ -127,7 +127,7 @@ def test_a_worker_that_cannot_go_on_is_replaced_after_a_pause(
     messages.mkdir(parents=True)
     (messages / f"0.{QUEUE}.msg").write_text("{")  # Celery gives up at it, and returns
     finished(server)
-    server.wait_for("The worker for caption jobs died; the next begins in 2 seconds")
+    server.wait_for("The worker of caption jobs died; the next one starts in 2 seconds")
 
 
 @pytest.mark.slow
@@ -142,7 +142,7 @@ def test_the_supervisor_survives_signals_for_the_master_and_is_replaced_when_it_
     assert children(supervisor)
     os.kill(supervisor, signal.SIGKILL)
     finished(server)
-    server.wait_for("The supervisor of caption jobs died; another begins")
+    server.wait_for("The supervisor of caption jobs died; the next one starts")
     server.wait_for("Booting worker", times=2)
     assert server.stop() == 0
 
@@ -159,8 +159,8 @@ def test_work_is_found_while_old_jobs_cannot_be_removed(
 
     monkeypatch.setattr(jobs, "tidy", fail)
     supervisor = embedded.Supervisor(jobs, heard=0, master=0, engines=[], on_work=lambda: None)
-    supervisor._look()
-    assert supervisor._is_wanted
+    supervisor._poll()
+    assert supervisor._has_work
 
 
 @pytest.mark.parametrize("options", [(), ("--initgroups",)])
@@ -186,7 +186,7 @@ def deaf(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> JobProcess:
     """A process that does not end at SIGTERM, and a master with little patience."""
     is_deaf = tmp_path / "deaf"
     monkeypatch.setattr(job_process, "COMMAND", ("sh", "-c", f"trap '' TERM; touch {is_deaf}; exec sleep 60"))
-    monkeypatch.setattr(job_process, "PATIENCE", 0.2)
+    monkeypatch.setattr(job_process, "STOP_TIMEOUT", 0.2)
     process = JobProcess("", [], Identity(os.getuid(), os.getgid()))
     wait_until(bool, is_deaf.exists, 30)
     return process

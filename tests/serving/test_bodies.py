@@ -10,7 +10,7 @@ from gunicorn.http.errors import InvalidChunkSize
 from werkzeug.exceptions import BadRequest, ClientDisconnected, HTTPException, RequestTimeout
 
 from flaskapp.errors import TooBusy
-from flaskapp.serving.bodies import SMALL, Bodies
+from flaskapp.serving.bodies import SMALL_BODY, Bodies
 
 
 class Broken(io.BytesIO):
@@ -43,7 +43,7 @@ def reading(told: list[bytes]) -> Bodies:
         told.append(environ["wsgi.input"].read())
         return [b"answer"]
 
-    return Bodies(app, most=2 * SMALL)
+    return Bodies(app, max_bytes=2 * SMALL_BODY)
 
 
 def answer(app: Bodies, environ: dict[str, Any]) -> bytes:
@@ -80,13 +80,13 @@ def test_what_is_no_body_is_its_sender_s_error(
 
 def test_large_bodies_together_have_bounds_and_small_ones_always_have_room(sock: socket.socket) -> None:
     held: list[Any] = []
-    app = Bodies(lambda environ, _: [environ["wsgi.input"].read()], most=2 * SMALL)
-    large = 2 * SMALL
+    app = Bodies(lambda environ, _: [environ["wsgi.input"].read()], max_bytes=2 * SMALL_BODY)
+    large = 2 * SMALL_BODY
     held.append(app(environ(sock, io.BytesIO(bytes(large)), large), lambda *_: lambda _: None))
     with pytest.raises(TooBusy) as refused:
         answer(app, environ(sock, io.BytesIO(bytes(large)), large))
     assert refused.value.retry_after
-    assert answer(app, environ(sock, io.BytesIO(bytes(SMALL)), SMALL)) == bytes(SMALL)
+    assert answer(app, environ(sock, io.BytesIO(bytes(SMALL_BODY)), SMALL_BODY)) == bytes(SMALL_BODY)
     held.pop().close()
     assert answer(app, environ(sock, io.BytesIO(bytes(large)), large)) == bytes(large)
 

@@ -198,7 +198,7 @@ def test_hup_keeps_an_engine_that_serves_where_a_new_one_would_not(
     before = engines(server)
     (model / "config.json").unlink()
     server.process.send_signal(signal.SIGHUP)
-    server.wait_for("The new engine process has no model: the old one stays")
+    server.wait_for("The new engine process has no model: the old one is kept")
     wait_until(lambda: engines(server) == before and len(hosts(server)) == 1)
     assert caption(server).status_code == 200
 

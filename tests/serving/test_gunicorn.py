@@ -50,10 +50,10 @@ def test_the_hooks_tell_the_captioner_and_the_metrics_which_worker_begins_and_wh
     config = runpy.run_path(str(ROOT / "gunicorn.conf.py"))
     told: list[tuple[str, object]] = []
     monkeypatch.setattr(captioner, "connect", lambda addresses: told.append(("asks", addresses)))
-    monkeypatch.setattr(metrics_files, "enter", lambda place: told.append(("counts", place)))
-    monkeypatch.setattr(metrics_files, "leave", lambda place: told.append(("counted", place)))
+    monkeypatch.setattr(metrics_files, "use", lambda slot: told.append(("counts", slot)))
+    monkeypatch.setattr(metrics_files, "release", lambda slot: told.append(("counted", slot)))
     server = SimpleNamespace(processes=SimpleNamespace(addresses=["/socket"], jobs=None))
-    worker = SimpleNamespace(age=7, alive=True, metrics_place=2, wsgi=None)
+    worker = SimpleNamespace(age=7, alive=True, metrics_slot=2, wsgi=None)
     config["post_fork"](server, worker)
     config["post_worker_init"](worker)
     config["child_exit"](server, worker)

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from flaskapp.serving.kept_connections import HEAD
+from flaskapp.serving.kept_connections import HEAD_TIMEOUT
 from tests.conftest import Server, skip_unless_ci
 from tests.serving.connections import LAST, connected, head, read_all, read_one, statuses
 from tests.tls import Certificate, certificate
@@ -37,7 +37,7 @@ def waits(connection: socket.socket, seconds: float) -> bool:
 def test_a_connection_is_kept_for_longer_than_the_head_of_a_request_may_take(server: Server) -> None:
     with connected(server) as connection:
         assert ask(connection) == [200]
-        assert waits(connection, HEAD + 2)
+        assert waits(connection, HEAD_TIMEOUT + 2)
         assert ask(connection) == [200]
 
 
@@ -45,7 +45,7 @@ def test_the_head_of_a_later_request_has_to_come_as_soon_as_that_of_the_first(se
     with connected(server) as connection:
         assert ask(connection) == [200]
         connection.sendall(REQUEST[:-2])
-        assert not waits(connection, 4 * HEAD)
+        assert not waits(connection, 4 * HEAD_TIMEOUT)
 
 
 def test_where_most_connections_are_idle_the_next_are_let_go_sooner(start_server: Callable[..., Server]) -> None:
@@ -53,7 +53,7 @@ def test_where_most_connections_are_idle_the_next_are_let_go_sooner(start_server
     with connected(server) as first, connected(server) as second, connected(server) as third:
         for connection in (first, second, third):
             assert ask(connection) == [200]
-        assert not waits(third, 4 * HEAD)
+        assert not waits(third, 4 * HEAD_TIMEOUT)
         assert ask(first) == ask(second) == [200]
 
 
@@ -116,4 +116,4 @@ def test_connections_with_descriptors_beyond_1023_are_kept_as_well(start_server:
 def test_workers_of_threads_hold_no_silent_connection_for_as_long(start_server: Callable[..., Server]) -> None:
     server = start_server("--workers", "1", "--worker-class", "gthread", "--threads", "4")
     with connected(server) as connection:
-        assert not waits(connection, 6 * HEAD)
+        assert not waits(connection, 6 * HEAD_TIMEOUT)

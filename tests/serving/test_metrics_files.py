@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from flaskapp import metrics
 from flaskapp.serving import leftovers
-from flaskapp.serving.metrics_files import ROOM, MetricsFiles
+from flaskapp.serving.metrics_files import FILE_SIZES, MetricsFiles
 from tests.conftest import ASSETS, Server, skip_unless_ci
 from tests.serving.test_gunicorn import workers_of
 
@@ -42,9 +42,9 @@ def test_the_files_belong_to_the_user_of_the_workers() -> None:
     files = MetricsFiles()
     files.open(None, 65534, 65534)
     try:
-        place = files.make_room([])
+        slot = files.allocate([])
         assert files._folder is not None
-        for path in (files._folder, *(files._file(kind, place or 0) for kind in ROOM)):
+        for path in (files._folder, *(files._file(kind, slot or 0) for kind in FILE_SIZES)):
             assert (path.stat().st_uid, path.stat().st_gid) == (65534, 65534)
     finally:
         files.close()
@@ -53,11 +53,11 @@ def test_the_files_belong_to_the_user_of_the_workers() -> None:
 def test_a_torn_file_of_an_earlier_server_is_made_anew(tmp_path: Path) -> None:
     files = MetricsFiles()
     files.open(str(tmp_path), os.getuid(), os.getgid())
-    place = files.make_room([])
-    assert place is not None
-    files._file("counter", place).write_bytes(b"torn")
-    assert files.make_room([]) == place
-    assert metrics.damage_of(files._file("counter", place)) is None
+    slot = files.allocate([])
+    assert slot is not None
+    files._file("counter", slot).write_bytes(b"torn")
+    assert files.allocate([]) == slot
+    assert metrics.damage_of(files._file("counter", slot)) is None
 
 
 def ask(server: Server, times: int) -> None:
@@ -149,7 +149,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_as_many_series_as_there_may_be_fit_into_the_room_that_was_made(tmp_path: Path) -> None:
     files = MetricsFiles()
     files.open(str(tmp_path), os.getuid(), os.getgid())
-    files.enter(files.make_room([]))
+    files.use(files.allocate([]))
     longest = "/restric_items/<item_id>/of_a_rule_that_is_longer_than_any"
     for number in range(metrics.MAX_SERIES + 100):
         metrics.current.count_request("OPTIONS", f"{longest}/{number:03}", 503, 0.1)
@@ -158,16 +158,16 @@ def test_as_many_series_as_there_may_be_fit_into_the_room_that_was_made(tmp_path
     for decoder in ("fast", "generate"):
         metrics.current.set_decoder("an-organisation/" + "a-model-with-a-long-name" * 4, decoder)
     sizes = {path.name.rpartition("_")[0]: path.stat().st_size for path in tmp_path.iterdir()}
-    assert sizes == ROOM, "a file that grows may meet a full disk, and the worker dies of it"
+    assert sizes == FILE_SIZES, "a file that grows may meet a full disk, and the worker dies of it"
 
 
 @pytest.mark.usefixtures("in_this_process")
 def test_a_new_worker_goes_on_with_the_files_of_one_that_ended(tmp_path: Path) -> None:
     files = MetricsFiles()
     files.open(str(tmp_path), os.getuid(), os.getgid())
-    assert [files.make_room([]), files.make_room([0, None]), files.make_room([0, 2])] == [0, 1, 1]
+    assert [files.allocate([]), files.allocate([0, None]), files.allocate([0, 2])] == [0, 1, 1]
     for _ in range(2):
-        files.enter(files.make_room([1]))
+        files.use(files.allocate([1]))
         metrics.current.count_request("GET", "/", 200, 0.1)
         metrics.current.set_waiting(5, time.perf_counter() - 60)
         files.leave(0)
@@ -181,8 +181,8 @@ def test_a_new_worker_goes_on_with_the_files_of_one_that_ended(tmp_path: Path) -
 def test_the_oldest_wait_is_the_longest_of_all_processes(tmp_path: Path) -> None:
     files = MetricsFiles()
     files.open(str(tmp_path), os.getuid(), os.getgid())
-    for place, since in enumerate((None, time.perf_counter() - 60, time.perf_counter() - 5, None)):
-        files.enter(files.make_room(range(place)))
+    for slot, since in enumerate((None, time.perf_counter() - 60, time.perf_counter() - 5, None)):
+        files.use(files.allocate(range(slot)))
         metrics.current.set_waiting(1, since)
     (age,) = re.findall(r"^flaskapp_captioner_oldest_waiting_seconds (.+)$", metrics.current.render().decode(), re.M)
     assert 60 <= float(age) < 90
@@ -194,20 +194,20 @@ def test_without_room_for_one_there_are_no_metrics_of_any_and_the_log_says_why(
 ) -> None:
     files = MetricsFiles()
     files.open(str(tmp_path), os.getuid(), os.getgid())
-    assert files.make_room([]) == 0
+    assert files.allocate([]) == 0
     unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, unlimited[1]))
     try:
-        assert files.make_room([0]) is None
+        assert files.allocate([0]) is None
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
     assert "File too large" in caplog.text
-    for place in (None, 0):
-        files.enter(place)
+    for slot in (None, 0):
+        files.use(slot)
         metrics.current.count_request("GET", "/", 200, 0.1)
         with pytest.raises(metrics.MetricsUnavailable):
             metrics.current.render()
-    assert files.make_room([0]) == 1, "there is room again"
+    assert files.allocate([0]) == 1, "there is room again"
     assert b"flaskapp_http_requests_total" in metrics.current.render()
 
 
