@@ -1,4 +1,4 @@
-"""The commands `flask --app wsgi users`, `… tokens` and `… caption`, and `… db`, which are Flask-Migrate's."""
+"""The commands `users`, `tokens` and `caption` of `flask --app wsgi`, and Flask-Migrate's `db`."""
 
 import click
 from flask import Flask
@@ -11,7 +11,7 @@ from flaskapp.database import Database
 
 
 def init_app(app: Flask, database: Database) -> None:
-    """Add the commands. Those of Flask-Migrate only where a command runs: a server does without 25 MB of Alembic."""
+    """Add the commands. Without a running command, skip Flask-Migrate: Alembic would cost a server 25 MB."""
     for command in (users, tokens, caption):
         app.cli.add_command(command)
     if click.get_current_context(silent=True):

@@ -1,4 +1,4 @@
-"""`flask --app wsgi caption`: captions for files and folders."""
+"""`flask --app wsgi caption`: captions files and folders."""
 
 import logging
 import sys
@@ -18,34 +18,35 @@ from flaskapp.cli.captioners import FileCaptioner, LocalCaptioner, RemoteCaption
 from flaskapp.cli.generation_options import generation_options, given, settings_of
 from flaskapp.cli.image_paths import image_paths
 from flaskapp.cli.job_captioner import JobCaptioner
-from flaskapp.cli.manifest import Manifest, NoManifest
+from flaskapp.cli.manifest import Manifest, NotAManifest
 from flaskapp.cli.outcome import CAPTIONED, DONE_BEFORE, FAILED, Outcome, outcomes_by_file
 from flaskapp.cli.output import Output
 from flaskapp.cli.terminal import interrupts, printable, read_password
 from flaskapp.client import Client
 from flaskapp.client.transport import split
 
-RETRIES = 5  # of a request to a server that is busy: there is time
-INTERRUPTED = 130  # the exit code that shells expect
-
+RETRIES = 5  # retries of a request while the server is busy
+INTERRUPTED = 130  # exit code: 128 + SIGINT
 
 Outcomes = Callable[[Iterator[Path], Manifest, Callable[[int], object]], Generator[Outcome]]
 
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, metavar="FILES_OR_FOLDERS...", type=click.Path(path_type=Path))
-@click.option("--json", "format", flag_value="json", help="A line of JSON for each image.")
-@click.option("--csv", "format", flag_value="csv", help="A line of CSV for each image, after a line of titles.")
-@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write there, not to stdout.")
+@click.option("--json", "format", flag_value="json", help="Print a line of JSON for each image.")
+@click.option("--csv", "format", flag_value="csv", help="Print a line of CSV for each image, after a header.")
+@click.option(
+    "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the captions to this file, not to stdout."
+)
 @click.option(
     "--manifest",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Keep there what is done, to be skipped the next time.  [default: beside --output, else none]",
+    help="Record finished files here, and skip them on a rerun.  [default: beside --output, else none]",
 )
-@click.option("--url", help="Let the server at this address caption, not the model here.")
-@click.option("--job", is_flag=True, help="Send it the files as jobs, a few hundred at once, for when it has time.")
-@click.option("--username", help="A login at that server. Its password is asked for, or read from a pipe.")
-@click.option("--token", is_flag=True, help="Send it an API token, which is asked for, or read from a pipe.")
+@click.option("--url", help="Caption by the server at this address, not in this process.")
+@click.option("--job", is_flag=True, help="Send the files to the server as jobs of a few hundred images.")
+@click.option("--username", help="Log in to the server. Prompts for the password, or reads it from a pipe.")
+@click.option("--token", is_flag=True, help="Send an API token to the server. Prompts for it, or reads it from a pipe.")
 @generation_options
 @with_appcontext
 def caption(
@@ -59,12 +60,11 @@ def caption(
     token: bool,
     **options: Any,
 ) -> None:
-    """Caption images: files, and those in folders, by their names.
+    """Caption images: files, and the files in folders that are named like images.
 
-    What was captioned before is taken from the manifest, if the file has the same path, size and time, the settings
-    are the same, and so is the model: its folder, the sizes and times of its files, and the precision; with --url, the
-    server's address and the name of its model. Images that cannot be captioned are named on stderr, and make the exit
-    code 1.
+    Reuses captions from the manifest if the file has the same path, size and time, the settings are the same, and the
+    model is the same: its folder, the sizes and times of its files, and the precision; with --url, the server's
+    address and the name of its model. Names images that cannot be captioned on stderr, and then exits with 1.
     """
     config = given(options)
     settings = settings_of(config)
@@ -80,27 +80,27 @@ def caption(
         manifest = Path(f"{output}.manifest")
     if output and manifest and output.resolve() == manifest.resolve():
         raise click.UsageError("--manifest must be another file than --output")
-    with _complaints(), ExitStack() as stack:
+    with _write_errors(), ExitStack() as stack:
         captioner: FileCaptioner | JobCaptioner
         if url:
             server = stack.enter_context(_client(url, username, has_token=token))
             captioner = JobCaptioner(server, config) if job else RemoteCaptioner(server, config)
         else:
             captioner = stack.enter_context(closing(LocalCaptioner(current_app.config, settings)))
-        known = stack.enter_context(_manifest(manifest, captioner.identity))
+        finished = stack.enter_context(_open_manifest(manifest, captioner.identity))
         stream = stack.enter_context(_stream(output))
         if captioner.warning:
             click.echo(f"Warning: {printable(captioner.warning)}", err=True)
-        sys.exit(_caption(paths, _outcomes_of(captioner), known, Output(stream, format or "text")))
+        sys.exit(_caption(paths, _outcomes_of(captioner), finished, Output(stream, format or "text")))
 
 
 def _outcomes_of(captioner: FileCaptioner | JobCaptioner) -> Outcomes:
     return captioner.outcomes if isinstance(captioner, JobCaptioner) else partial(outcomes_by_file, captioner)
 
 
-def _caption(paths: tuple[Path, ...], outcomes_of: Outcomes, known: Manifest, lines: Output) -> int:
-    """Caption all, and return the exit code."""
-    kinds: Counter[str] = Counter()
+def _caption(paths: tuple[Path, ...], outcomes_of: Outcomes, manifest: Manifest, output: Output) -> int:
+    """Caption all files, and return the exit code."""
+    counts: Counter[str] = Counter()
     total = sum(1 for _ in image_paths(paths, lambda _: None)) if sys.stderr.isatty() else None
     with tqdm(total=total, unit="image", disable=None, file=sys.stderr) as bar:
         try:
@@ -111,37 +111,37 @@ def _caption(paths: tuple[Path, ...], outcomes_of: Outcomes, known: Manifest, li
                         bar.update(images)
 
                 def fail(name: object, reason: str) -> None:
-                    kinds[FAILED] += 1
+                    counts[FAILED] += 1
                     with interrupt.deferred(), bar.external_write_mode():
                         click.echo(f"{printable(name)}: {printable(reason)}", err=True)
 
                 files = image_paths(paths, lambda error: fail(error.filename, error.strerror or str(error)))
-                with closing(outcomes_of(files, known, advance)) as outcomes:
+                with closing(outcomes_of(files, manifest, advance)) as outcomes:
                     for outcome in outcomes:
                         interrupt.check()
                         if outcome.captioned is None:
                             fail(outcome.path, outcome.reason)
                             continue
-                        kinds[outcome.kind] += 1
+                        counts[outcome.kind] += 1
                         with interrupt.deferred(), bar.external_write_mode():
-                            lines.add(outcome.path, outcome.captioned)
+                            output.add(outcome.path, outcome.captioned)
         except KeyboardInterrupt:
-            kinds["interrupted"] = 1
-    lines.end()
-    click.echo(_summary(kinds), err=True)
-    return INTERRUPTED if kinds["interrupted"] else int(kinds[FAILED] > 0)
+            counts["interrupted"] = 1
+    output.end()
+    click.echo(_summary(counts), err=True)
+    return INTERRUPTED if counts["interrupted"] else int(counts[FAILED] > 0)
 
 
-def _summary(kinds: Counter[str]) -> str:
-    counts = [f"{kinds[kind]} {kind}" for kind in (CAPTIONED, DONE_BEFORE, FAILED) if kinds[kind]]
-    return ("interrupted: " if kinds["interrupted"] else "") + (", ".join(counts) or "no images")
+def _summary(counts: Counter[str]) -> str:
+    parts = [f"{counts[kind]} {kind}" for kind in (CAPTIONED, DONE_BEFORE, FAILED) if counts[kind]]
+    return ("interrupted: " if counts["interrupted"] else "") + (", ".join(parts) or "no images")
 
 
 def _client(url: str, username: str | None, *, has_token: bool) -> Client:
-    logging.getLogger("urllib3").setLevel(logging.ERROR)  # of a server that is gone one line says enough
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # without a warning for each retry
     try:
         if split(url).username:
-            raise click.UsageError("--url: a login is given by --username")
+            raise click.UsageError("--url: pass the login by --username")
     except ValueError as error:
         raise click.UsageError(f"--url: {error}") from None
     auth = (username, read_password()) if username else None
@@ -152,10 +152,10 @@ def _client(url: str, username: str | None, *, has_token: bool) -> Client:
         raise click.UsageError(f"--token: {error}") from None
 
 
-def _manifest(file: Path | None, recipe: Mapping[str, Any]) -> Manifest:
+def _open_manifest(file: Path | None, recipe: Mapping[str, Any]) -> Manifest:
     try:
         return Manifest(file, recipe)
-    except NoManifest as error:
+    except NotAManifest as error:
         raise click.UsageError(f"--manifest: {printable(file)}: {error}") from None
 
 
@@ -164,8 +164,8 @@ def _stream(output: Path | None) -> AbstractContextManager[IO[bytes]]:
 
 
 @contextmanager
-def _complaints() -> Iterator[None]:
-    """A file that cannot be written to as a line on stderr and exit code 1. A closed pipe is for click to end at."""
+def _write_errors() -> Iterator[None]:
+    """Turn an error of a written file into a message and exit code 1. click handles a closed pipe."""
     try:
         yield
     except BrokenPipeError:

@@ -1,4 +1,4 @@
-"""What captions the files of a command: the model in this process, or a server."""
+"""Captioners of files: the model in this process, or a server."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -9,7 +9,7 @@ import click
 import numpy as np
 
 from flaskapp.captioner import GenerationSettings, captioner
-from flaskapp.cli.generation_options import option
+from flaskapp.cli.generation_options import option_name
 from flaskapp.cli.terminal import printable
 from flaskapp.client import Client, ClientError, LoginRefused, RequestRefused, ServerUnreachable
 from flaskapp.errors import CaptionerUnavailable, InvalidGeneration, InvalidSetting, UnreadableImage
@@ -18,7 +18,7 @@ from flaskapp.machine import usable_cores
 from flaskapp.sized_iterable import SizedIterable
 
 REQUESTS_IN_FLIGHT = 16
-PATIENCE = 120.0  # seconds in which the hub is asked again for a model that it does not offer
+HUB_TIMEOUT = 120.0  # seconds of retries while the hub does not offer the model
 
 Answer = TypeVar("Answer")
 
@@ -26,37 +26,37 @@ Answer = TypeVar("Answer")
 class Captioned(NamedTuple):
     model: str
     captions: list[str]  # the best first
-    scores: list[dict[str, Any]] | None = None  # one for each caption, as a server gives them, if they were asked for
+    scores: list[dict[str, Any]] | None = None  # one per caption, as in the API; only if requested
 
 
 class FileCaptioner(Protocol):
-    """Takes `in_flight` files at once. Its `identity` decides the captions, with the file: model and settings."""
+    """Captions up to `in_flight` files at once. `identity`: all that decides a file's captions, model and settings."""
 
     in_flight: int
     identity: Mapping[str, Any]
-    warning: str | None  # that the embedded model substitutes for the default one
+    warning: str | None  # the embedded model substitutes for the default one
 
     def caption(self, path: Path) -> Captioned:
-        """Raises OSError, FlaskappError or ClientError for this file, ClickException if no other would fare better."""
+        """Caption a file. Raises OSError, FlaskappError or ClientError for it, ClickException if all would fail."""
 
     def stop(self) -> None:
-        """Let go of what is asked for."""
+        """End the calls of `caption` in other threads."""
 
 
 class LocalCaptioner:
-    """The model of this process. Files that threads ask for at the same time become its batches."""
+    """The model in this process. Concurrent calls become batches."""
 
     def __init__(self, config: Mapping[str, Any], settings: GenerationSettings) -> None:
-        """Loads the model. Raises ClickException if there is none, or if it cannot do the settings."""
+        """Load the model. Raises ClickException if there is none, or if it does not support the settings."""
         try:
             captioner.check_device()
-            captioner.load(patience=PATIENCE)
+            captioner.load(patience=HUB_TIMEOUT)
             generation = captioner.resolve(settings)
         except (InvalidSetting, CaptionerUnavailable) as error:
-            raise _hopeless(error) from error
+            raise _fatal(error) from error
         except InvalidGeneration as error:
-            raise click.ClickException(f"{option(error.field)}: {error}") from error
-        self.in_flight = 2 * config["CAPTIONER_MAX_BATCH"]  # one batch runs, the next one is decoded
+            raise click.ClickException(f"{option_name(error.field)}: {error}") from error
+        self.in_flight = 2 * config["CAPTIONER_MAX_BATCH"]  # one batch runs while the next one is decoded
         self.identity: Mapping[str, Any] = {
             "model": captioner.name,
             "version": captioner.version,
@@ -78,7 +78,7 @@ class LocalCaptioner:
         return Captioned(captioner.name, texts, scores if self._settings.scores else None)
 
     def _decode(self, path: Path) -> Iterator[np.ndarray]:
-        """The pixels of a file. Only those of a few files are in memory at once."""
+        """Yield the pixels of a file. Limits the number of files that are decoded at once."""
         with (
             self._decoding,
             EncodedImage(self._read(path), self._max_megapixels).decoded(captioner.input_side, patient=True) as picture,
@@ -96,15 +96,15 @@ class LocalCaptioner:
         self._stopped.set()
 
     def close(self) -> None:
-        """End the model's thread: if the process ended while it computes, it would be aborted."""
+        """Stop the model's thread, because a process that exits while it computes is aborted."""
         captioner.close()
 
 
 class Remote:
-    """A server, and what its errors mean to a command."""
+    """A server. Decides which of its errors concern one file and which end the command."""
 
     def __init__(self, client: Client, config: Mapping[str, Any]) -> None:
-        """Raises ClickException if there is no such server, or if it is not ready."""
+        """Check the server. Raises ClickException if it cannot be reached or is not ready."""
         self.client = client
         self.config: Any = config
         model = self._ask(client.ready)
@@ -113,29 +113,29 @@ class Remote:
         settings = {**(model.defaults or {}), **config}
         self.identity: Mapping[str, Any] = {"server": client.url, "model": model.name, "settings": settings}
 
-    def request(self, question: Callable[[], Answer]) -> Answer:
-        """Ask something about files. Raises ClientError for these, ClickException if no other would fare better."""
+    def request(self, send: Callable[[], Answer]) -> Answer:
+        """Send a request about files. Raises ClientError for these files, ClickException if all would fail."""
         try:
-            return question()
+            return send()
         except LoginRefused as error:
-            raise _hopeless(error) from error
+            raise _fatal(error) from error
         except ServerUnreachable:
-            self._ask(self.client.live)  # if it is gone, it is for all files
+            self._ask(self.client.live)  # a server that is down fails all files
             raise
         except RequestRefused as error:
             if "config" in (error.errors.get("multipart") or ()):
-                raise _hopeless(error) from error
+                raise _fatal(error) from error
             raise
 
-    def _ask(self, question: Callable[[], Answer]) -> Answer:
+    def _ask(self, send: Callable[[], Answer]) -> Answer:
         try:
-            return question()
+            return send()
         except ClientError as error:
-            raise _hopeless(error) from error
+            raise _fatal(error) from error
 
 
 class RemoteCaptioner(Remote):
-    """Requests that are under way at the same time become the server's batches."""
+    """A server that gets a request per file. Concurrent requests become its batches."""
 
     in_flight = REQUESTS_IN_FLIGHT
 
@@ -146,9 +146,9 @@ class RemoteCaptioner(Remote):
         return Captioned(answer.model, result.captions, scores)
 
     def stop(self) -> None:
-        """What was sent is waited for: its captions are kept."""
+        """Let the requests in flight finish, because their captions are kept."""
 
 
-def _hopeless(error: Exception) -> click.ClickException:
-    """For what is wrong with the model or the server, not with a file. A server may say anything."""
+def _fatal(error: Exception) -> click.ClickException:
+    """Return the exception for an error that concerns all files. A server's message may contain control characters."""
     return click.ClickException(printable(error))

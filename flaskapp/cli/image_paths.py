@@ -1,10 +1,10 @@
-"""The images that files and folders stand for."""
+"""Finds the images in files and folders."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-# Names decide what in a folder is tried: it is full of other things. A file that is named is tried whatever its name.
+# Suffixes of the files in folders. A file that is named on the command line may have any suffix.
 SUFFIXES = {
     ".jpg",
     ".jpeg",
@@ -23,9 +23,9 @@ SUFFIXES = {
 
 
 def image_paths(paths: Iterable[Path], on_error: Callable[[OSError], None]) -> Iterator[Path]:
-    """The files as they are named, the images of folders and of those in them by name. Nothing hidden is looked at.
+    """Yield files as they are, and the images of folders, recursively and sorted by name, without hidden ones.
 
-    `on_error` is called with folders that cannot be read.
+    Calls `on_error` for folders that cannot be read.
     """
     for path in paths:
         if _is_folder(path):

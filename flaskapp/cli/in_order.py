@@ -1,4 +1,4 @@
-"""Much work, some of it at a time, with results in the order of the work."""
+"""Runs work in threads, and yields the results in the order of the items."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
@@ -12,19 +12,20 @@ Result = TypeVar("Result")
 def in_order(
     work: Callable[[Item], Result], items: Iterable[Item], in_flight: int, stop: Callable[[], None]
 ) -> Generator[Result]:
-    """Call `work` with each item, in so many threads. No more than `in_flight` items are taken ahead of the results.
+    """Call `work` with each item in `in_flight` threads, and yield the results in order.
 
-    In the end, and when it is closed before, `stop` is called: it may make `work` that goes on come to an end.
+    Takes at most `in_flight` items more than it has yielded results. Calls `stop` at the end, or when closed earlier,
+    so that calls of `work` in progress can end early.
     """
     pool = ThreadPoolExecutor(in_flight)
-    flying: deque[Future[Result]] = deque()
+    futures: deque[Future[Result]] = deque()
     try:
         for item in items:
-            if len(flying) >= in_flight:
-                yield flying.popleft().result()
-            flying.append(pool.submit(work, item))
-        while flying:
-            yield flying.popleft().result()
+            if len(futures) >= in_flight:
+                yield futures.popleft().result()
+            futures.append(pool.submit(work, item))
+        while futures:
+            yield futures.popleft().result()
     finally:
         stop()
         pool.shutdown(cancel_futures=True)

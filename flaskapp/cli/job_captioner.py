@@ -1,4 +1,4 @@
-"""A server that captions the files of a command as jobs: many in one upload, captioned when it has time for them."""
+"""Captions files by jobs of a server, with many files in one upload."""
 
 import tempfile
 import threading
@@ -11,27 +11,29 @@ from typing import Any, BinaryIO, NamedTuple
 from flaskapp.cli.captioners import Captioned, Remote
 from flaskapp.cli.in_order import in_order
 from flaskapp.cli.manifest import Manifest, Version
-from flaskapp.cli.outcome import CAPTIONED, FAILED, Outcome, outcome_before
+from flaskapp.cli.outcome import CAPTIONED, FAILED, Outcome, earlier_outcome
 from flaskapp.client import Client, ClientError, Job, JobResult, RequestRefused
 
-IMAGES, BYTES = 400, 12 * 2**20  # of a job: uploads that the server's default bounds have room for
-FILES = 1000  # that are looked at for one job: most of them may be done before
-JOBS_IN_FLIGHT = 2  # one is captioned, the next one waits
-PAUSE = 1.0  # seconds between two looks how a job stands
-TOO_MUCH = (413, 422)  # what a server with tighter bounds says of an upload
+MAX_IMAGES, MAX_BYTES = 400, 12 * 2**20  # of a job: within the server's default limits
+MAX_FILES = 1000  # of a job's group of files, which includes files that are done already
+JOBS_IN_FLIGHT = 2  # the server captions one while the next one waits
+POLL_INTERVAL = 1.0  # seconds
+TOO_LARGE = (413, 422)  # status for an upload over the server's limits
 
 
-class Wanted(NamedTuple):
+class Pending(NamedTuple):
+    """A file to caption."""
+
     path: Path
     version: Version
 
 
 class Stopped(Exception):
-    """The job is not waited for any more."""
+    """The command stops waiting for a job."""
 
 
 class Progress:
-    """How many files of a job are done, told to a bar that several jobs share."""
+    """Reports the finished files of a job to a progress bar that several jobs share."""
 
     lock = threading.Lock()
 
@@ -40,110 +42,119 @@ class Progress:
         self._files = 0
 
     def reach(self, files: int) -> None:
+        """Set the number of finished files."""
         with self.lock:
             self._advance(files - self._files)
         self._files = files
 
 
 class JobCaptioner(Remote):
+    """A server that captions files as jobs."""
+
     def __init__(self, client: Client, config: Mapping[str, Any]) -> None:
-        """Raises ClickException if there is no such server, or if it is not ready."""
+        """Check the server. Raises ClickException if it cannot be reached or is not ready."""
         super().__init__(client, config)
         self._stopped = threading.Event()
 
-    def outcomes(self, files: Iterable[Path], known: Manifest, advance: Callable[[int], object]) -> Generator[Outcome]:
-        """What becomes of each file, in their order. `advance` is told of so many more that are done.
+    def outcomes(
+        self, files: Iterable[Path], manifest: Manifest, advance: Callable[[int], object]
+    ) -> Generator[Outcome]:
+        """Yield the outcome of each file in order. Calls `advance` with the number of newly finished files.
 
-        When it is closed before the end, its jobs are cancelled; what they had captioned is in the manifest.
+        When closed before the end, cancels its jobs, and adds what they have captioned to the manifest.
         """
 
-        def work(files: Sequence[Outcome | Wanted]) -> list[Outcome]:
-            wanted = [each for each in files if isinstance(each, Wanted)]
-            Progress(advance).reach(len(files) - len(wanted))
-            made = iter(self._caption(wanted, known, advance))
-            return [each if isinstance(each, Outcome) else next(made) for each in files]
+        def work(files: Sequence[Outcome | Pending]) -> list[Outcome]:
+            pending = [each for each in files if isinstance(each, Pending)]
+            Progress(advance).reach(len(files) - len(pending))
+            outcomes = iter(self._caption(pending, manifest, advance))
+            return [each if isinstance(each, Outcome) else next(outcomes) for each in files]
 
-        with closing(in_order(work, _in_jobs(files, known), JOBS_IN_FLIGHT, self._stopped.set)) as jobs:
+        with closing(in_order(work, _groups(files, manifest), JOBS_IN_FLIGHT, self._stopped.set)) as jobs:
             for outcomes in jobs:
                 yield from outcomes
 
-    def _caption(self, files: Sequence[Wanted], known: Manifest, advance: Callable[[int], object]) -> list[Outcome]:
-        """As one job, or as two where that is too much for the server."""
+    def _caption(self, files: Sequence[Pending], manifest: Manifest, advance: Callable[[int], object]) -> list[Outcome]:
+        """Caption files by one job, or by two with half of them each if the server refuses the upload as too large."""
         progress = Progress(advance)
         with tempfile.TemporaryFile() as archive:
             unread = _pack(files, archive)
             sent = [file for number, file in enumerate(files) if number not in unread]
             try:
-                made = iter(self._run(archive, sent, known, progress))
+                outcomes = iter(self._run(archive, sent, manifest, progress))
             except RequestRefused as error:
-                if error.status in TOO_MUCH and len(files) > 1:
+                if error.status in TOO_LARGE and len(files) > 1:
                     halves = files[: len(files) // 2], files[len(files) // 2 :]
-                    return [outcome for half in halves for outcome in self._caption(half, known, advance)]
-                made = _failed(sent, error)
+                    return [outcome for half in halves for outcome in self._caption(half, manifest, advance)]
+                outcomes = _failed(sent, error)
             except ClientError as error:
-                made = _failed(sent, error)
+                outcomes = _failed(sent, error)
         progress.reach(len(files))
         return [
-            Outcome(file.path, FAILED, reason=unread[number]) if number in unread else next(made)
+            Outcome(file.path, FAILED, reason=unread[number]) if number in unread else next(outcomes)
             for number, file in enumerate(files)
         ]
 
-    def _run(self, archive: BinaryIO, files: Sequence[Wanted], known: Manifest, progress: Progress) -> list[Outcome]:
-        """Raises ClientError."""
+    def _run(
+        self, archive: BinaryIO, files: Sequence[Pending], manifest: Manifest, progress: Progress
+    ) -> list[Outcome]:
+        """Run one job, and return the outcomes of its files. Raises ClientError."""
         if not files or self._stopped.is_set():
             return [Outcome(file.path, FAILED, reason="interrupted") for file in files]
         job = self.request(lambda: self.client.submit_job(archive, **self.config))
 
-        def look(job: Job) -> None:
+        def report(job: Job) -> None:
             progress.reach(job.done + job.failed)
             if self._stopped.is_set() and not job.has_ended:
                 raise Stopped
 
         try:
-            job = self.request(lambda: self.client.wait_for_job(job.id, on_progress=look, longest_pause=PAUSE))
+            job = self.request(
+                lambda: self.client.wait_for_job(job.id, on_progress=report, longest_pause=POLL_INTERVAL)
+            )
         except Stopped:
             self.client.cancel_job(job.id)
             job = self.client.job(job.id)
-        results = self.request(lambda: list(self.client.job_results(job.id, page_size=IMAGES)))
+        results = self.request(lambda: list(self.client.job_results(job.id, page_size=MAX_IMAGES)))
         if len(results) != len(files):
             raise ClientError(f"the server has {len(results)} results for {len(files)} images")
-        return [self._outcome(*pair, job, known) for pair in zip(files, results, strict=True)]
+        return [self._outcome(*pair, job, manifest) for pair in zip(files, results, strict=True)]
 
-    def _outcome(self, file: Wanted, result: JobResult, job: Job, known: Manifest) -> Outcome:
+    def _outcome(self, file: Pending, result: JobResult, job: Job, manifest: Manifest) -> Outcome:
         if result.captions is None:
             return Outcome(file.path, FAILED, reason=result.error or f"the job is {job.state}")
         captioned = Captioned(self.model, result.captions)
-        known.add(file.version, captioned)
+        manifest.add(file.version, captioned)
         return Outcome(file.path, CAPTIONED, captioned)
 
 
-def _failed(files: Iterable[Wanted], error: ClientError) -> Iterator[Outcome]:
+def _failed(files: Iterable[Pending], error: ClientError) -> Iterator[Outcome]:
     return (Outcome(file.path, FAILED, reason=str(error)) for file in files)
 
 
-def _in_jobs(files: Iterable[Path], known: Manifest) -> Iterator[list[Outcome | Wanted]]:
-    """As many files as make a job, with what became of those between them before."""
-    task: list[Outcome | Wanted] = []
+def _groups(files: Iterable[Path], manifest: Manifest) -> Iterator[list[Outcome | Pending]]:
+    """Group files into jobs. A group also holds the outcomes of files that were done before."""
+    group: list[Outcome | Pending] = []
     images = size = 0
     for path in files:
-        before = outcome_before(path, known)
+        before = earlier_outcome(path, manifest)
         if isinstance(before, Version):
-            if images and (images == IMAGES or size + before.size > BYTES):
-                yield task
-                task, images, size = [], 0, 0
+            if images and (images == MAX_IMAGES or size + before.size > MAX_BYTES):
+                yield group
+                group, images, size = [], 0, 0
             images, size = images + 1, size + before.size
-            task.append(Wanted(path, before))
+            group.append(Pending(path, before))
         else:
-            task.append(before)
-        if len(task) == FILES:
-            yield task
-            task, images, size = [], 0, 0
-    if task:
-        yield task
+            group.append(before)
+        if len(group) == MAX_FILES:
+            yield group
+            group, images, size = [], 0, 0
+    if group:
+        yield group
 
 
-def _pack(files: Iterable[Wanted], archive: BinaryIO) -> dict[int, str]:
-    """Write the files into a zip, by numbers for names. Returns why some, by their numbers, cannot be read."""
+def _pack(files: Iterable[Pending], archive: BinaryIO) -> dict[int, str]:
+    """Write the files into a zip, with numbers as names. Returns the errors of files that cannot be read, by number."""
     unread = {}
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as zip:
         for number, (path, _) in enumerate(files):

@@ -1,4 +1,4 @@
-"""What was captioned already, so that it need not be again: a line of JSON for each image."""
+"""The manifest: a file that records captions, one line of JSON per image, so that a rerun skips finished files."""
 
 import json
 import threading
@@ -11,11 +11,11 @@ from typing import IO, Any, NamedTuple, Self
 from flaskapp.cli.captioners import Captioned
 
 HEAD = '{"flaskapp": "captions", "version": 1}\n'
-MAX_HEAD = 1000  # characters that are read to tell a manifest from other files
+MAX_HEAD = 1000  # characters to read of the first line, in case the file is not a manifest
 
 
 class Version(NamedTuple):
-    """A file as it is now. One that was written to is another."""
+    """A file at its current version. Each write makes a new version."""
 
     path: str
     size: int  # bytes
@@ -28,22 +28,22 @@ class Version(NamedTuple):
         return cls(str(path.absolute()), stat.st_size, stat.st_mtime_ns)
 
 
-class NoManifest(Exception):
-    """The file is something else, and stays as it is."""
+class NotAManifest(Exception):
+    """The file is not a manifest. It is left unchanged."""
 
 
 class Manifest:
-    """Remembers captions by the version of the file and by `recipe`, what else decides them: model and settings.
+    """Captions by the version of a file, for one `recipe`: the model and the settings.
 
-    A line is written as soon as a caption is made. One that was cut short, when the process or the machine was stopped,
-    is passed over. With no file it remembers until it is closed. Threads may share it.
+    Writes each line at once, and skips lines that were cut off when the process or the machine stopped. Without a file,
+    keeps the captions in memory. Thread-safe.
     """
 
     def __init__(self, file: Path | None, recipe: Mapping[str, Any]) -> None:
-        """Raises OSError, or NoManifest."""
+        """Open and read the file. Raises OSError or NotAManifest."""
         self._recipe = dict(recipe)
         self._lock = threading.Lock()
-        self._known: dict[Version, Captioned] = {}
+        self._captions: dict[Version, Captioned] = {}
         self._lines: IO[str] | None = None
         if file is not None:
             with ExitStack() as stack:
@@ -62,12 +62,12 @@ class Manifest:
             self._lines.close()
 
     def get(self, version: Version) -> Captioned | None:
-        return self._known.get(version)
+        return self._captions.get(version)
 
     def add(self, version: Version, captioned: Captioned) -> None:
-        """Raises OSError if it cannot be written."""
+        """Record captions. Raises OSError if they cannot be written."""
         with self._lock:
-            self._known[version] = captioned
+            self._captions[version] = captioned
             if self._lines is not None:
                 entry = version._asdict() | captioned._asdict() | {"recipe": self._recipe}
                 self._lines.write(json.dumps(entry) + "\n")
@@ -77,16 +77,16 @@ class Manifest:
         lines.seek(0)
         line = head = lines.readline(MAX_HEAD)
         if head and head != HEAD:
-            raise NoManifest("it is not a list of captions")
+            raise NotAManifest("it is not a list of captions")
         for line in lines:
             with suppress(ValueError, LookupError, TypeError):
-                self._remember(json.loads(line))
+                self._load_entry(json.loads(line))
         if not head:
             lines.write(HEAD)
         elif not line.endswith("\n"):
             lines.write("\n")
 
-    def _remember(self, entry: Any) -> None:
+    def _load_entry(self, entry: Any) -> None:
         if entry["recipe"] == self._recipe:
             version = Version(entry["path"], entry["size"], entry["mtime_ns"])
-            self._known[version] = Captioned(entry["model"], entry["captions"], entry.get("scores"))
+            self._captions[version] = Captioned(entry["model"], entry["captions"], entry.get("scores"))

@@ -1,4 +1,4 @@
-"""What becomes of the files of a command, where each is captioned by itself."""
+"""The outcomes of a command's files, and the captioning of files one by one."""
 
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
@@ -15,7 +15,7 @@ CAPTIONED, DONE_BEFORE, FAILED = "captioned", "done before", "failed"
 
 
 class Outcome(NamedTuple):
-    """What became of a file: captions, made now or before, or the reason why there are none."""
+    """A file's captions, made now or before, or the reason why it has none."""
 
     path: Path
     kind: str  # CAPTIONED, DONE_BEFORE or FAILED
@@ -23,32 +23,35 @@ class Outcome(NamedTuple):
     reason: str = ""
 
 
-def outcome_before(path: Path, known: Manifest) -> Outcome | Version:
-    """What became of a file before, or that it cannot be read; else what it is now, to be captioned."""
+def earlier_outcome(path: Path, manifest: Manifest) -> Outcome | Version:
+    """Return the outcome of a file that is in the manifest or cannot be read, else its version, for the manifest."""
     try:
         version = Version.of(path)
     except OSError as error:
         return Outcome(path, FAILED, reason=error.strerror or str(error))
-    done = known.get(version)
-    return Outcome(path, DONE_BEFORE, done) if done else version
+    captioned = manifest.get(version)
+    return Outcome(path, DONE_BEFORE, captioned) if captioned else version
 
 
 def outcomes_by_file(
-    captioner: FileCaptioner, files: Iterable[Path], known: Manifest, advance: Callable[[int], object]
+    captioner: FileCaptioner, files: Iterable[Path], manifest: Manifest, advance: Callable[[int], object]
 ) -> Generator[Outcome]:
-    """Caption many files at once, in as many threads. What is captioned when it is closed is in the manifest."""
+    """Caption files in threads, and yield their outcomes in order.
+
+    Records the captions in the manifest. When closed before the end, also records those of the calls in progress.
+    """
 
     def caption(path: Path) -> Outcome:
-        before = outcome_before(path, known)
-        if isinstance(before, Outcome):
-            return before
+        version = earlier_outcome(path, manifest)
+        if isinstance(version, Outcome):
+            return version
         try:
             captioned = captioner.caption(path)
         except OSError as error:
             return Outcome(path, FAILED, reason=error.strerror or str(error))
         except (FlaskappError, ClientError) as error:
             return Outcome(path, FAILED, reason=str(error))
-        known.add(before, captioned)
+        manifest.add(version, captioned)
         return Outcome(path, CAPTIONED, captioned)
 
     with closing(in_order(caption, files, captioner.in_flight, captioner.stop)) as outcomes:

@@ -1,4 +1,4 @@
-"""Captions of files as lines: to be read, as JSON, or as CSV."""
+"""Writes captions as text, JSON lines or CSV."""
 
 import csv
 import io
@@ -12,7 +12,7 @@ from flaskapp.cli.terminal import printable
 
 
 class Format(NamedTuple):
-    head: Callable[[int], str]  # of so many captions an image
+    head: Callable[[int], str]  # the argument: captions per image
     lines: Callable[[Path, Captioned], str]
 
 
@@ -47,9 +47,9 @@ FORMATS = {
 
 
 class Output:
-    """Writes to a binary stream; each image's lines are there for others to read at once.
+    """Writes to a binary stream, and flushes it after each image.
 
-    The first image tells how many captions an image has: the model's defaults may decide that.
+    The header depends on the first image, because the model's defaults may decide the number of captions per image.
     """
 
     def __init__(self, stream: IO[bytes], format: str) -> None:
@@ -62,7 +62,7 @@ class Output:
         self._write(self._format.lines(path, captioned))
 
     def end(self) -> None:
-        """Write what there is without any image."""
+        """Write the header if there was no image."""
         self._add_head(1)
 
     def _add_head(self, captions: int) -> None:
@@ -71,5 +71,5 @@ class Output:
             self._has_head = True
 
     def _write(self, text: str) -> None:
-        self._stream.write(text.encode(errors="surrogateescape"))  # as it came: a path may be any bytes
+        self._stream.write(text.encode(errors="surrogateescape"))  # a path may contain any bytes
         self._stream.flush()

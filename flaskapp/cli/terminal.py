@@ -1,4 +1,4 @@
-"""What commands ask of the terminal, and show on it."""
+"""Input, output and Ctrl-C of commands."""
 
 import signal
 import sys
@@ -14,7 +14,7 @@ from flaskapp.errors import FlaskappError
 
 
 def read_password(*, prompt: str = "Password", confirm: bool = False) -> str:
-    """Never from an argument: all users see those in the list of processes."""
+    """Prompt for a password, or read it from a pipe. An argument would be visible to all users of the machine."""
     if sys.stdin.isatty():
         password: str = click.prompt(prompt, hide_input=True, confirmation_prompt=confirm, err=not confirm)
         return password
@@ -22,18 +22,18 @@ def read_password(*, prompt: str = "Password", confirm: bool = False) -> str:
 
 
 def printable(text: object) -> str:
-    """A text as it is, unless it would do something to the terminal."""
+    """Escape a text that contains control characters, which could manipulate the terminal."""
     return str(text) if str(text).isprintable() else ascii(str(text))
 
 
 def shown_time(seconds: float | None) -> str:
-    """Seconds since 1970 in ISO 8601, or `-` for None."""
+    """Format seconds since 1970 by ISO 8601, and None as `-`."""
     return "-" if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
 @contextmanager
-def complaints() -> Iterator[None]:
-    """Our own errors as a line on stderr and exit code 1."""
+def reported_errors() -> Iterator[None]:
+    """Turn a FlaskappError into a message on stderr and exit code 1."""
     try:
         yield
     except FlaskappError as error:
@@ -41,10 +41,10 @@ def complaints() -> Iterator[None]:
 
 
 class Interrupts:
-    """Ctrl-C as KeyboardInterrupt: at once, but at the end of what must not be interrupted.
+    """Raises KeyboardInterrupt on Ctrl-C, but after a block that must not be interrupted.
 
-    Python's own handler raises anywhere: in the middle of taking a lock, which is then released without being held, or
-    where it is passed over, as in `__del__`.
+    Python's own handler may raise while a lock is being acquired, so that a `with` block releases a lock that it does
+    not hold, or in `__del__`, where Python ignores exceptions.
     """
 
     def __init__(self) -> None:
@@ -52,15 +52,15 @@ class Interrupts:
         self._deferred = False
 
     def check(self) -> None:
-        """Raises KeyboardInterrupt if Ctrl-C was pressed."""
+        """Raise KeyboardInterrupt if Ctrl-C was pressed."""
         if self._pressed:
             raise KeyboardInterrupt
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Raises KeyboardInterrupt at its end if Ctrl-C was pressed meanwhile. It cannot be nested.
+        """Delay Ctrl-C until the end of the block. Cannot be nested.
 
-        Python interrupts the main thread alone: in others this does nothing.
+        Does nothing outside the main thread, the only one that Python interrupts.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -73,7 +73,7 @@ class Interrupts:
         self.check()
 
     def handle(self, _number: int, _frame: FrameType | None) -> None:
-        """A handler of SIGINT."""
+        """Handle SIGINT."""
         self._pressed = True
         if not self._deferred:
             raise KeyboardInterrupt
@@ -81,7 +81,7 @@ class Interrupts:
 
 @contextmanager
 def interrupts() -> Iterator[Interrupts]:
-    """Handle SIGINT by `Interrupts`. Only for the main thread."""
+    """Handle SIGINT by `Interrupts` during the block. Only for the main thread."""
     handled = Interrupts()
     before = signal.signal(signal.SIGINT, handled.handle)
     try:

@@ -10,7 +10,7 @@ from flask.cli import AppGroup
 from marshmallow import validate
 
 from flaskapp.api.fields import Text
-from flaskapp.cli.terminal import complaints, printable, shown_time
+from flaskapp.cli.terminal import printable, reported_errors, shown_time
 from flaskapp.tokens import MAX_NAME, Tokens
 
 MAX_DAYS = 36500
@@ -32,7 +32,7 @@ token_name = click.argument("name", callback=_check_name)
 
 
 class Expiry(click.ParamType[float]):
-    """A number of days from now, or a time in ISO 8601, as seconds since 1970."""
+    """A number of days from now, or a time in ISO 8601. Converts both to seconds since 1970."""
 
     name = "days or date"
 
@@ -56,17 +56,17 @@ class Expiry(click.ParamType[float]):
 @token_name
 @click.option("--expires", type=Expiry(), help="Days from now, or a date (its beginning, UTC).  [default: never]")
 def create(name: str, expires: float | None) -> None:
-    """Save a new token, and print it: this once, and nothing else on stdout."""
-    with complaints():
+    """Create a token, and print it to stdout. It cannot be shown again."""
+    with reported_errors():
         token = _tokens().create(name, expires)
-    click.echo(f"{printable(name)} is saved. This is its token, and cannot be shown again:", err=True)
+    click.echo(f"{printable(name)} is saved. Its token, which cannot be shown again:", err=True)
     click.echo(token)
 
 
 @tokens.command("list")
 def list_tokens() -> None:
-    """Print all tokens, one a line: name, time of creation and time of expiry, with tabs between them."""
-    with complaints():
+    """Print one token per line: name, time of creation and time of expiry, separated by tabs."""
+    with reported_errors():
         for token in _tokens().saved():
             click.echo(f"{printable(token.name)}\t{shown_time(token.created_at)}\t{shown_time(token.expires_at)}")
 
@@ -74,8 +74,8 @@ def list_tokens() -> None:
 @tokens.command()
 @token_name
 def revoke(name: str) -> None:
-    """Forget a token: it is refused from now on."""
-    with complaints():
+    """Remove a token. The server refuses it from now on."""
+    with reported_errors():
         _tokens().revoke(name)
     click.echo(f"{printable(name)} is revoked")
 

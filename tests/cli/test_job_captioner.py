@@ -44,7 +44,7 @@ def test_jobs_give_the_lines_and_the_manifest_that_requests_give(
 def test_many_files_are_several_jobs_in_their_order(
     run: Run, server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(job_captioner, "IMAGES", 4)
+    monkeypatch.setattr(job_captioner, "MAX_IMAGES", 4)
     names = ["star.png", "circle_and_diamond.png"] * 5
     for number, name in enumerate(names):
         shutil.copy(ASSETS / name, tmp_path / f"{number:02}.png")

@@ -51,7 +51,7 @@ def expiry_of(runner: FlaskCliRunner, name: str) -> str:
 def test_a_token_alone_is_on_stdout_so_that_it_can_be_piped(app: Flask, runner: FlaskCliRunner) -> None:
     result = runner.invoke(args=["tokens", "create", "ci"])
     assert re.fullmatch(r"flaskapp_[A-Za-z0-9_-]{43}\n", result.stdout)
-    assert result.stderr == "ci is saved. This is its token, and cannot be shown again:\n"
+    assert result.stderr == "ci is saved. Its token, which cannot be shown again:\n"
     assert lets_in(app, result.stdout.strip())
 
 
