@@ -1,4 +1,4 @@
-"""A client for a running flaskapp: `from flaskapp.client import Client` imports neither torch nor the application."""
+"""A client of a flaskapp server. Imports neither torch nor the application."""
 
 from flaskapp.client.answers import (
     Captions,

@@ -1,4 +1,4 @@
-"""What the methods of the client return."""
+"""The return types of the client's methods."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,16 +11,16 @@ class Status(NamedTuple):
 
 
 class Model(NamedTuple):
-    """The model that captions. A server of an earlier version tells the name and the note alone."""
+    """The model that captions. Servers of earlier versions send only its name and note."""
 
     name: str
-    note: str  # "OK", or that it substitutes for another
-    decoder: Literal["fast", "generate"] | None = None  # what decodes requests with the default settings
-    reason: str | None = None  # why it is not the fast decoder
+    note: str  # "OK", or a message that it substitutes for another model
+    decoder: Literal["fast", "generate"] | None = None  # for the default settings
+    reason: str | None = None  # why the decoder is not "fast"
     takes_prompt: bool | None = None
-    defaults: dict[str, Any] | None = None  # the settings of a request that gives none
-    precision: str | None = None  # what it computes in: "fp32", "bf16", "fp16" or "int8"
-    precision_reason: str | None = None  # why the server chose it, if it did
+    defaults: dict[str, Any] | None = None  # the generation settings of a request without any
+    precision: str | None = None  # "fp32", "bf16", "fp16" or "int8"
+    precision_reason: str | None = None  # why the server chose this precision; None if a setting did
 
 
 class Item(NamedTuple):
@@ -34,15 +34,15 @@ class EmailCheck(NamedTuple):
 
 
 class ResizedImage(NamedTuple):
-    content: bytes  # a whole image file
+    content: bytes  # an image file
     format: str  # "jpeg", "png" or "webp"
 
 
 class Score(NamedTuple):
-    """How likely a caption is to the model."""
+    """The likelihood of a caption, by the model."""
 
     log_probability: float | None  # the mean over its tokens
-    tokens: int  # that were generated, the end token included
+    tokens: int  # number of generated tokens, with the end token
 
 
 class ImageCaptions(NamedTuple):
@@ -50,7 +50,7 @@ class ImageCaptions(NamedTuple):
 
     input: str  # the file's name
     captions: list[str]
-    scores: list[Score] | None = None  # one for each caption, if they were asked for
+    scores: list[Score] | None = None  # one per caption, if requested
 
     @property
     def best(self) -> str:
@@ -58,11 +58,11 @@ class ImageCaptions(NamedTuple):
 
 
 class Captions(NamedTuple):
-    """The captions of the images of one request, in their order, and the model that wrote them."""
+    """The captions of a request's images, in order, and the model that wrote them."""
 
     model: str
     results: list[ImageCaptions]
-    warning: str | None = None  # that the embedded model substitutes for the default one
+    warning: str | None = None  # the embedded model substitutes for the default one
 
     @property
     def best(self) -> str:
@@ -71,14 +71,14 @@ class Captions(NamedTuple):
 
 
 class ImageError(NamedTuple):
-    """What is wrong with an image that the server could not read."""
+    """The error of an image that the server cannot read."""
 
     input: str  # the file's name
     error: str
 
 
 class PartialCaptions(NamedTuple):
-    """As Captions, with an ImageError in place of the captions of each image that could not be read."""
+    """Like Captions, but an image that the server cannot read has an ImageError in place of its captions."""
 
     model: str
     results: list[ImageCaptions | ImageError]
@@ -94,14 +94,14 @@ class PartialCaptions(NamedTuple):
 
 
 class Job(NamedTuple):
-    """How a caption job stands."""
+    """The status of a caption job."""
 
     id: str
     state: Literal["queued", "running", "done", "cancelled", "expired"]
     total: int  # images
     done: int  # with captions
     failed: int  # with an error
-    seconds_remaining: float | None  # at the pace so far; None while that is not known
+    seconds_remaining: float | None  # estimate from the pace so far; None before the first result
     created_at: datetime
     ended_at: datetime | None
 
@@ -112,7 +112,7 @@ class Job(NamedTuple):
 
 @dataclass(frozen=True)
 class JobResult:
-    """The captions of an image of a job, the best first, or its error; neither as long as there are none."""
+    """The captions of an image of a job, the best first, or its error. Both are None while the image is waiting."""
 
     index: int  # in the upload, from 0
     input: str  # the file's name
@@ -121,7 +121,7 @@ class JobResult:
 
 
 def texts(answer: Any) -> list[str]:
-    """Captions as a server gives them. Raises ValueError for what are none."""
+    """Check that an answer is a list of captions, and return it. Raises ValueError."""
     if not isinstance(answer, list) or not answer or not all(isinstance(each, str) for each in answer):
         raise ValueError("not captions")
     return answer

@@ -1,4 +1,4 @@
-"""The endpoints of the server as methods."""
+"""The client: a method per endpoint."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -27,15 +27,14 @@ from flaskapp.client.transport import Answer, Timeout, Transport, unexpected
 
 
 class Client(JobMethods):
-    """A client of the server at `url`, for `with` or until it is closed; threads may share it.
+    """A client of the server at `url`. Use it in a `with` statement, or call `close`. Thread-safe.
 
-    `auth` are a username and a password, or `token` is an API token. `timeout` are the seconds for connecting and then
-    for each silence of the server (one number for both). After a lost connection, 429 and 503 a request is sent again,
-    up to `retries` times and when the server's `Retry-After` says, unless that is in more than 30 seconds; a login
-    never is.
+    `auth` is a username and a password; `token` is an API token. `timeout` is a pair of seconds, to connect and between
+    two reads, or one number for both. A request is retried after a lost connection, 429 or 503, up to `retries` times,
+    at the time of the server's `Retry-After` unless that is more than 30 seconds away. A login is never retried.
 
-    It has a method for every endpoint of the course, for caption jobs and for the probes. `/image-to-text` is for
-    `huggingface_hub`'s own client. All methods raise ClientError, see `flaskapp.client.errors`.
+    There is a method for every endpoint of the course, for caption jobs and for the probes. For `/image-to-text`, use
+    `huggingface_hub`. All methods raise ClientError: see `flaskapp.client.errors`.
     """
 
     def __init__(
@@ -47,7 +46,7 @@ class Client(JobMethods):
         timeout: Timeout = (5, 60),
         retries: int = 3,
     ) -> None:
-        """Raises ValueError for a URL or a token that cannot be one, and for a token beside a login."""
+        """Raise ValueError for an invalid URL or token, or for both a login and a token."""
         self._transport = Transport(url, auth, token, timeout, retries)
         self._ask = self._transport.ask
 
@@ -57,7 +56,7 @@ class Client(JobMethods):
 
     @property
     def url(self) -> str:
-        """The server's address, without a login."""
+        """The server's address, without login."""
         return self._transport.url
 
     def __enter__(self) -> Self:
@@ -72,42 +71,42 @@ class Client(JobMethods):
         self._transport.close()
 
     def status(self) -> Status:
-        """Is it there?"""
+        """Return the answer of `/`."""
         return self._ask("GET", "/", lambda answer: Status(answer["message"], answer["status-code"]))
 
     def live(self) -> Status:
-        """Does it answer?"""
+        """Return the answer of `/livez`: the server process answers requests."""
         return self._ask("GET", "/livez", lambda answer: Status(answer["message"], answer["status-code"]))
 
     def ready(self) -> Model:
-        """The model that captions. Raises TooBusy, also at the last try, if it or the database is not ready."""
+        """Return the model that captions. Raises TooBusy if it or the database is not ready after all retries."""
         return self._ask("GET", "/readyz", lambda answer: _model(answer["model"]))
 
     def item(self, item_id: int, q: str | None = None) -> Item:
-        """Echo an integer of the path."""
+        """Return an integer in the path, and `q`."""
         return self._ask(
             "GET", f"/items/{item_id}", lambda answer: Item(answer["item_id"], answer.get("q")), params={"q": q}
         )
 
     def restricted_item(self, item_id: Literal["alexnet", "resnet", "lenet"]) -> str:
-        """Echo a name of the path that must be one of three."""
+        """Return a name in the path, which must be one of three."""
         return self._ask("GET", f"/restric_items/{quote(item_id, safe='')}", lambda answer: str(answer["item_id"]))
 
     def query_item(self, item_id: int) -> int:
-        """Echo an integer of the query."""
+        """Return an integer in the query."""
         return self._ask("GET", "/query_items", lambda answer: int(answer["item_id"]), params={"item_id": item_id})
 
     def login(self, username: str, password: str) -> str:
-        """Save a login, or check one that is saved: LoginRefused. It is sent once, whatever happens."""
+        """Save a login, or check a saved one. Raises LoginRefused. Never retries."""
         body = {"username": username, "password": password}
         return self._ask("POST", "/login/", str, json=body, once=True)
 
     def is_email(self, text: str) -> bool:
-        """Whether a text is an e-mail address."""
+        """Return whether a text is an e-mail address."""
         return self._ask("GET", "/text_model/", lambda answer: bool(answer["is_email"]), params={"data": text})
 
     def is_email_at(self, email: str, domain_match: Literal["gmail", "hotmail"]) -> EmailCheck:
-        """Whether a text is an e-mail address, and one at a provider."""
+        """Return whether a text is an e-mail address, and whether it is one of a provider."""
         body = {"email": email, "domain_match": domain_match}
         return self._ask(
             "POST", "/text_model/", lambda answer: EmailCheck(answer["is_email"], answer["is_domain_match"]), json=body
@@ -121,7 +120,7 @@ class Client(JobMethods):
         height: int = 28,
         format: Literal["jpeg", "png", "webp"] | None = None,
     ) -> ResizedImage:
-        """Resize an image to exactly so many pixels. `format` is the answer's; by default the image's own, or JPEG."""
+        """Resize an image to exactly `width` x `height` pixels. By default, keeps the format, or uses JPEG."""
         with Form([image]) as form:
             response = self._transport.send(
                 "POST",
@@ -136,17 +135,17 @@ class Client(JobMethods):
         return ResizedImage(response.content, subtype)
 
     def caption(self, image: ImageSource, **settings: Unpack[Generation]) -> Captions:
-        """Caption an image: a path, bytes, or a binary file, which is sent from where it stands."""
+        """Caption an image: a path, bytes, or a binary file, which is read from its current position."""
         return self.caption_many([image], **settings)
 
     def caption_many(self, images: Iterable[ImageSource], **settings: Unpack[Generation]) -> Captions:
-        """Caption several images in one request: if one is refused, all are. Files are read while they are sent."""
+        """Caption several images in one request. If one of them is refused, all are."""
         return self._caption(images, settings, _captions)
 
     def caption_partial(self, images: Iterable[ImageSource], **settings: Unpack[Generation]) -> PartialCaptions:
-        """As `caption_many`, but an image that the server cannot read fails alone: its result is an ImageError.
+        """Like `caption_many`, but the result of an image that the server cannot read is an ImageError.
 
-        Raises RequestRefused, as `caption_many`, for what is wrong with the whole request, such as the settings.
+        Raises RequestRefused for errors of the whole request, such as wrong settings.
         """
         return self._caption(images, settings, _partial_captions, partial="true")
 

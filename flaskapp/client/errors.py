@@ -1,12 +1,12 @@
-"""What the methods of the client raise. A file that cannot be opened is an OSError, as everywhere.
+"""The exceptions of the client's methods. They also raise OSError for a file that cannot be opened.
 
 ClientError
-├── ServerUnreachable      no connection, or one that was lost, also at the last try
+├── ServerUnreachable      no connection, or a lost connection, after all retries
 │   └── TimedOut           no answer in time
-├── UnexpectedAnswer       not an answer of this application: a proxy's page, a redirect, another server's JSON
-└── RequestRefused         the server says what is wrong: `status`, `message`, `errors`
+├── UnexpectedAnswer       not an answer of flaskapp: a proxy's page, a redirect, another server's JSON
+└── RequestRefused         an error of the server, with `status`, `message` and `errors`
     ├── LoginRefused       401: a wrong login or token, or none
-    └── TooBusy            429 or 503, also at the last try: again after `retry_after` seconds
+    └── TooBusy            429 or 503, after all retries; try again after `retry_after` seconds
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from typing import Any
 
 
 class ClientError(Exception):
-    """Base of all. No text of it holds a password or a token."""
+    """The base class. No message contains a password or a token."""
 
 
 class ServerUnreachable(ClientError):
@@ -37,7 +37,7 @@ class UnexpectedAnswer(ClientError):
 
 
 class RequestRefused(ClientError):
-    """`errors` names the part of the request and the field in it: `{"multipart": {"config": {"num_beams": […]}}}`."""
+    """`errors` are messages by part of the request and field: `{"multipart": {"config": {"num_beams": […]}}}`."""
 
     def __init__(
         self, status: int, message: str, errors: Mapping[str, Any] | None = None, retry_after: float | None = None
@@ -68,7 +68,7 @@ KINDS: Mapping[int, type[RequestRefused]] = {
 
 
 def refusal(status: int, payload: Mapping[str, Any], retry_after: float | None) -> RequestRefused:
-    """The error for the server's one shape of errors."""
+    """Create the exception for the server's error answer."""
     errors = payload.get("errors")
     errors = errors if isinstance(errors, Mapping) else None
     message = payload.get("message") or "; ".join(_sentences(errors)) or payload["status"]

@@ -1,10 +1,10 @@
-"""The generation settings that captions can be asked for with."""
+"""The generation settings of a request."""
 
 from typing import Literal, TypedDict
 
 
 class Generation(TypedDict, total=False):
-    """Names and meaning are those of transformers' `generate`; the server has the defaults and the bounds."""
+    """Names and meaning are those of transformers' `generate`. The server has the defaults and the limits."""
 
     prompt: str  # for models that take text
     max_length: int  # tokens, with the start, the prompt and the end
@@ -21,4 +21,4 @@ class Generation(TypedDict, total=False):
     top_k: int
     top_p: float
     seed: int | None
-    scores: bool  # whether `ImageCaptions.scores` is wanted; not for jobs
+    scores: bool  # also return `ImageCaptions.scores`; not for jobs

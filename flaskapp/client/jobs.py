@@ -1,4 +1,4 @@
-"""Caption jobs as methods: many images, taken at once by the server and captioned when there is time."""
+"""The client's methods for caption jobs: many images that the server captions in the background."""
 
 import itertools
 import json
@@ -16,11 +16,11 @@ from flaskapp.client.generation import Generation
 from flaskapp.client.multipart import Form, ImageSource, listed
 from flaskapp.client.transport import Transport
 
-SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds between two questions how a job stands
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds between status requests
 
 
 class JobMethods:
-    """The part of the client that is about jobs."""
+    """The methods for caption jobs."""
 
     _transport: Transport
 
@@ -32,10 +32,11 @@ class JobMethods:
         webhook: str | None = None,
         **settings: Unpack[Generation],
     ) -> Job:
-        """Hand in a job: images, or one zip of them. With the same key, the same content is the same job.
+        """Submit a job: images, or one zip of images.
 
-        By default each call has a key of its own: what is sent again after a lost connection makes no second job.
-        `webhook` is an https URL of a host that the server allows. It gets the status of the ended job.
+        A second call with the same `idempotency_key` and content returns the same job. By default each call has its own
+        key, so that a retry after a lost connection creates no second job. `webhook` is an https URL that gets the
+        status of the job when it has ended. The server must allow its host.
         """
         config = json.dumps(settings) if settings else None
         with Form(listed(images, or_single=True), config=config, webhook=webhook) as form:
@@ -43,13 +44,13 @@ class JobMethods:
             return self._transport.ask("POST", "/caption_jobs/", _job, expected=202, data=form, headers=headers)
 
     def job(self, job_id: str) -> Job:
-        """How a job stands. RequestRefused, with status 404, if there is none."""
+        """Return the status of a job. Raises RequestRefused with status 404 if it does not exist."""
         return self._transport.ask("GET", _path(job_id), _job)
 
     def list_jobs(self, *, page_size: int = 100) -> Iterator[Job]:
-        """Your jobs, the newest first. Pages are asked for as they are needed.
+        """Iterate over your jobs, newest first. Requests a page when it is needed.
 
-        Yours are those of your login or token; where the server wants none, those submitted from your address.
+        Your jobs are those of your login or token, or without logins those submitted from your address.
         """
         for page in itertools.count(1):
             query = {"page": page, "page_size": page_size}
@@ -59,7 +60,7 @@ class JobMethods:
                 return
 
     def job_results(self, job_id: str, *, page_size: int = 100) -> Iterator[JobResult]:
-        """What came of each image, in upload order. Pages are asked for as they are needed."""
+        """Iterate over the results of a job's images in upload order. Requests a page when it is needed."""
         page, results = 1, [JobResult(0, "")] * page_size
         while len(results) == page_size:
             query = {"page": page, "page_size": page_size}
@@ -68,16 +69,16 @@ class JobMethods:
             page += 1
 
     def cancel_job(self, job_id: str) -> None:
-        """End a job. What was captioned stays, and a job that has ended stays as it is."""
+        """Cancel a job, and keep its results. Does nothing if the job has ended."""
         self._transport.send("DELETE", _path(job_id), expected=204, params={"keep_results": "true"})
 
     def delete_job(self, job_id: str) -> None:
-        """Delete a job and its results; one that runs is cancelled first. RequestRefused, 404, if there is none."""
+        """Cancel and delete a job with its results. Raises RequestRefused with status 404 if it does not exist."""
         self.cancel_job(job_id)
         try:
             self._transport.send("DELETE", _path(job_id), expected=204)
         except RequestRefused as error:
-            if error.status != HTTPStatus.NOT_FOUND:  # of a request that was sent again: it is deleted
+            if error.status != HTTPStatus.NOT_FOUND:  # a retry finds that the first request has deleted it
                 raise
 
     def wait_for_job(
@@ -88,11 +89,11 @@ class JobMethods:
         longest_pause: float = LONGEST_PAUSE,
         timeout: float | None = None,
     ) -> Job:
-        """Ask how a job stands until it has ended, and return it: "done", "cancelled" or "expired".
+        """Poll a job until it has ended, and return its status: "done", "cancelled" or "expired".
 
-        The server's estimate and its `Retry-After` say when to ask, `longest_pause` seconds from the last time at most
-        if it is not busy. `on_progress` gets each answer; what it raises ends the waiting. After `timeout` seconds:
-        TimedOut. Waiting can be taken up again, by the id.
+        Polls after half of the server's estimate, and after `longest_pause` seconds at most unless the server is busy.
+        Calls `on_progress` with each status; an exception that it raises ends the wait. Raises TimedOut after `timeout`
+        seconds; call this again to continue waiting.
         """
         expires = time.monotonic() + timeout if timeout is not None else float("inf")
         pause = SHORTEST_PAUSE

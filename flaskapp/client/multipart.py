@@ -1,4 +1,4 @@
-"""Forms with images, read from the disk while they are sent."""
+"""Multipart forms with images, which are read while they are sent."""
 
 import io
 import os
@@ -13,13 +13,13 @@ from urllib3.filepost import choose_boundary
 
 from flaskapp.client.errors import ClientError
 
-ImageSource = str | os.PathLike[str] | bytes | BinaryIO  # a text is a path
+ImageSource = str | os.PathLike[str] | bytes | BinaryIO  # str: a path
 
-BLOCK = 2**16  # bytes that are read and sent at once
+BLOCK = 2**16  # bytes
 
 
 class Image:
-    """An image to send, from where its file stands. It can be read again for another try."""
+    """An image to send, from the current position of its file. Iterates over its blocks, again for each retry."""
 
     def __init__(self, file: BinaryIO) -> None:
         name = getattr(file, "name", None)
@@ -27,7 +27,7 @@ class Image:
         self._file = file if file.seekable() else io.BytesIO(file.read())
         self._start = self._file.tell()
         self.size = self._file.seek(0, os.SEEK_END) - self._start
-        self._file.seek(self._start)  # the same file may come twice
+        self._file.seek(self._start)  # the list may contain the same file twice
 
     def __iter__(self) -> Iterator[bytes]:
         self._file.seek(self._start)
@@ -37,7 +37,7 @@ class Image:
             yield block
 
     def _read(self, size: int) -> bytes:
-        """Not an OSError: amid a request it would pass for one of the connection."""
+        """Read a block. Raises ClientError, because requests takes an OSError for a lost connection."""
         try:
             block = self._file.read(size)
         except OSError as error:
@@ -49,7 +49,7 @@ class Image:
 
 @contextmanager
 def opened(source: ImageSource) -> Iterator[Image]:
-    """Raises OSError for a path that cannot be opened."""
+    """Open an image. Raises OSError for a path that cannot be opened."""
     if isinstance(source, str | os.PathLike):
         with Path(source).open("rb") as file:
             yield Image(file)
@@ -58,7 +58,7 @@ def opened(source: ImageSource) -> Iterator[Image]:
 
 
 def listed(images: ImageSource | Iterable[ImageSource], *, or_single: bool = False) -> list[ImageSource]:
-    """The images of a list. Raises TypeError for a single one, whose letters or lines are none."""
+    """Return the images as a list. Raises TypeError for a single image, whose characters or lines are no images."""
     if isinstance(images, str | bytes | os.PathLike) or hasattr(images, "read"):
         if not or_single:
             raise TypeError("a list of images is meant, not a single one")
@@ -67,9 +67,9 @@ def listed(images: ImageSource | Iterable[ImageSource], *, or_single: bool = Fal
 
 
 class Form:
-    """A `multipart/form-data` body of known length. It opens its images when it is made, for `with` to close them.
+    """A `multipart/form-data` body of known length. Opens its images at once; `with` closes them.
 
-    `texts` are its other fields by name; those that are None are left out.
+    `texts` are the other fields by name. Leaves out those that are None.
     """
 
     def __init__(self, images: Sequence[ImageSource], **texts: str | None) -> None:

@@ -1,4 +1,4 @@
-"""Requests to the server: how long they may take, which of them are tried again, and what its refusals mean."""
+"""HTTP requests to the server: time-outs, retries and errors."""
 
 import re
 from collections.abc import Callable
@@ -18,12 +18,12 @@ from flaskapp.client.errors import ClientError, ServerUnreachable, TimedOut, Une
 Answer = TypeVar("Answer")
 Timeout = float | tuple[float, float]
 
-LONGEST_WAIT = 30  # seconds: a server that says to come back later than that is not waited for
-CONNECTIONS = 32  # that are kept for threads to share
+MAX_RETRY_AFTER = 30  # seconds: no retry if `Retry-After` is longer
+CONNECTIONS = 32  # in the pool that threads share
 
 
 class Transport:
-    """Threads may share one."""
+    """Sends requests. Thread-safe."""
 
     def __init__(
         self, url: str, auth: tuple[str, str] | None, token: str | None, timeout: Timeout, retries: int
@@ -35,15 +35,15 @@ class Transport:
             raise ValueError("give a login or a token, not both")
         authorize = _authorization(self.auth, token)
         self._timeout = timeout
-        self._patient = _session(authorize, Patience(retries))
+        self._retrying = _session(authorize, RetryPolicy(retries))
         self._once = _session(authorize, Retry(0, read=False))
 
     def close(self) -> None:
-        self._patient.close()
+        self._retrying.close()
         self._once.close()
 
     def ask(self, method: str, path: str, read: Callable[[Any], Answer], **arguments: Any) -> Answer:
-        """What `read` makes of the JSON that the server answers."""
+        """Send a request, and return `read` of the JSON answer."""
         response = self.send(method, path, **arguments)
         try:
             return read(response.json())
@@ -53,10 +53,10 @@ class Transport:
     def send(
         self, method: str, path: str, *, once: bool = False, expected: int = 200, **arguments: Any
     ) -> requests.Response:
-        """The answer, if its status is `expected`. `once`: never send it twice, whatever happens. Or ClientError."""
-        session = self._once if once else self._patient
+        """Send a request, without retries if `once`. Raises ClientError for a status other than `expected`."""
+        session = self._once if once else self._retrying
         headers = arguments.pop("headers", {})
-        if once:  # an old connection may be closed at the very moment when it is used again
+        if once:  # the server may close a kept connection just when it is used again
             headers["Connection"] = "close"
         try:
             response = session.request(
@@ -64,35 +64,36 @@ class Transport:
                 self.url + path,
                 headers=headers,
                 timeout=self._timeout,
-                allow_redirects=False,  # it would send the body and the login to another address
+                allow_redirects=False,  # a redirect would send the body and the login to another address
                 **arguments,
             )
         except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
             if _is_timeout(error):
                 raise TimedOut(f"{self.url} did not answer in time") from error
             raise ServerUnreachable(f"{self.url} cannot be reached: {_reason(error)}") from error
-        except (requests.RequestException, HTTPError) as error:  # some of urllib3's come through requests as they are
+        except (requests.RequestException, HTTPError) as error:  # requests passes some errors of urllib3 on
             raise ClientError(f"{self.url} cannot be asked: {error}") from error
         if response.status_code != expected:
-            raise _refusal(response)
+            raise _error_of(response)
         return response
 
 
-class Patience(Retry):
-    """Tries again after a lost connection, 429 and 503, when `Retry-After` says; not after a timeout: the work goes on.
+class RetryPolicy(Retry):
+    """Retries after a lost connection, 429 and 503, at the time of `Retry-After`.
 
-    What the server answers at the last try, or with a `Retry-After` beyond LONGEST_WAIT, is its answer.
+    Does not retry after a time-out, because the server may still be working. The answer to the last retry is returned,
+    and so is one with a `Retry-After` beyond MAX_RETRY_AFTER.
     """
 
     def __init__(self, total: int, **options: Any) -> None:
-        ours: dict[str, Any] = {
-            "allowed_methods": None,  # any
+        defaults: dict[str, Any] = {
+            "allowed_methods": None,  # all methods
             "status_forcelist": (429, 503),
             "backoff_factor": 0.25,
             "backoff_jitter": 0.25,
             "raise_on_status": False,
         }
-        super().__init__(total, **ours | options)
+        super().__init__(total, **defaults | options)
 
     def get_retry_after(self, response: BaseHTTPResponse) -> float | None:
         try:
@@ -111,14 +112,14 @@ class Patience(Retry):
     ) -> Self:
         if isinstance(error, ReadTimeoutError):
             raise error
-        if response is not None and (self.get_retry_after(response) or 0) > LONGEST_WAIT:
+        if response is not None and (self.get_retry_after(response) or 0) > MAX_RETRY_AFTER:
             raise MaxRetryError(named["_pool"], url or "", None)
         return super().increment(method, url, response, error, *rest, **named)
 
 
 class BearerAuth(AuthBase):
     def __init__(self, token: str) -> None:
-        """Raises ValueError, which does not quote the token, for one that no header can hold."""
+        """Raise ValueError for a token that cannot be in a header. The message does not quote it."""
         if not re.fullmatch("[!-~]+", token):
             raise ValueError("the token must be ASCII without spaces")
         self._token = token
@@ -131,7 +132,7 @@ class BearerAuth(AuthBase):
 def _authorization(auth: tuple[str, str] | None, token: str | None) -> AuthBase | None:
     if token is not None:
         return BearerAuth(token)
-    # As bytes: in a text beyond Latin-1 the error would quote it.
+    # As bytes: the error for a str beyond Latin-1 would quote the password.
     return auth and HTTPBasicAuth(*(text.encode(errors="replace") for text in auth))
 
 
@@ -145,7 +146,7 @@ def _session(auth: AuthBase | None, retries: Retry) -> requests.Session:
 
 
 def split(url: str) -> SplitResult:
-    """Raises ValueError, which never quotes what may be a password."""
+    """Parse a URL. Raises ValueError, which never quotes the URL: it may contain a password."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -160,12 +161,12 @@ def _user_in(url: SplitResult) -> tuple[str, str] | None:
 
 
 def _is_timeout(error: requests.RequestException) -> bool:
-    """Also one amid the answer's body, which arrives as a lost connection."""
+    """Return whether an error is a time-out. In the middle of an answer, it arrives as a lost connection."""
     return isinstance(error, requests.Timeout) or any(isinstance(each, ReadTimeoutError) for each in error.args)
 
 
 def _reason(error: requests.RequestException) -> str:
-    """The innermost cause, without the addresses and objects that those around it name."""
+    """Return the innermost cause, without the addresses and object names of the outer errors."""
     inner: Any = error
     while True:
         deeper = getattr(inner, "reason", None) or next(
@@ -177,7 +178,7 @@ def _reason(error: requests.RequestException) -> str:
     return str(getattr(inner, "strerror", None) or inner)
 
 
-def _refusal(response: requests.Response) -> ClientError:
+def _error_of(response: requests.Response) -> ClientError:
     try:
         payload = response.json()
         retry_after = response.headers.get("Retry-After", "")
@@ -190,7 +191,7 @@ def _refusal(response: requests.Response) -> ClientError:
 
 
 def unexpected(response: requests.Response) -> UnexpectedAnswer:
-    """What to raise for an answer that this application does not give."""
+    """Create the exception for an answer that is not flaskapp's."""
     kind = response.headers.get("Content-Type", "no content type")
     where = f", to {response.headers['Location']}" if "Location" in response.headers else ""
     message = f"the answer {response.status_code} {response.reason} ({kind}){where} is not one of flaskapp's"
