@@ -1,6 +1,6 @@
-"""The schema, step by step (Alembic): each database is brought to it on first use, or by `flask --app wsgi db upgrade`.
+"""Migrations of the database schema (Alembic), applied on first use or by `flask --app wsgi db upgrade`.
 
-A step only adds. So the version before goes on beside this one, on a database that is ahead of it.
+A migration only adds tables, columns and indexes, so that the previous version can run on the new schema.
 """
 
 import logging
@@ -9,20 +9,20 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, inspect, text
 
 log = logging.getLogger(__name__)
-logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)  # or it writes a line at its import
+logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)  # it logs a line when it is imported
 
 FOLDER = Path(__file__).parent
 HEAD = "0008"
 
 
 def is_current(engine: Engine) -> bool:
-    """Whether nothing is to be done. Alembic itself is imported only where something is."""
+    """Return whether the schema is up to date. Does not import Alembic."""
     with engine.connect() as connection:
         return _revision(connection) == HEAD
 
 
 def upgrade(connection: Connection) -> None:
-    """Take the steps that are missing, in the transaction of this connection."""
+    """Apply the missing migrations in the transaction of this connection."""
     from alembic import command
     from alembic.config import Config
     from alembic.script import ScriptDirectory
@@ -32,7 +32,7 @@ def upgrade(connection: Connection) -> None:
     revision = _revision(connection)
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     if revision is not None and revision not in known:
-        log.info("The database has the schema of a later version, %s: it is used as it is", revision)
+        log.info("The database has the schema of a later version, %s, and is used without a migration", revision)
         return
     command.upgrade(config, HEAD)
 

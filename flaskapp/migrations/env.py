@@ -1,4 +1,4 @@
-"""What Alembic runs: with the connection that `upgrade` was given, or for `flask db` with one of the application."""
+"""Alembic's environment: uses the connection of `upgrade`, or for `flask db` one of the application."""
 
 from alembic import context
 from flask import current_app

@@ -1,4 +1,4 @@
-"""Saved logins. Databases of before there were migrations have this table already."""
+"""Saved logins. Databases older than the migrations already have this table."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""How much of the blob store a caption job takes. One that is known already counts for nothing."""
+"""Bytes of a caption job in the blob store. Existing jobs count as 0."""
 
 import sqlalchemy as sa
 from alembic import op

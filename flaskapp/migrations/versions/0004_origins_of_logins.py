@@ -1,4 +1,4 @@
-"""The origin of a login, and its time. Unknown for those that are saved already."""
+"""The origin and time of a login. Unknown for existing logins."""
 
 import sqlalchemy as sa
 from alembic import op

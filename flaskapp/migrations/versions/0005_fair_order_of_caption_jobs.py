@@ -1,4 +1,4 @@
-"""The client of a caption job without a login, and which chunks' messages have arrived."""
+"""The client of a caption job without a login, and whether a chunk's message has arrived."""
 
 import sqlalchemy as sa
 from alembic import op

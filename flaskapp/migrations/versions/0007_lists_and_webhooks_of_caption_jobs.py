@@ -1,4 +1,4 @@
-"""The order of a client's caption jobs, and their webhooks."""
+"""An index for the list of a client's caption jobs, and webhooks."""
 
 import sqlalchemy as sa
 from alembic import op

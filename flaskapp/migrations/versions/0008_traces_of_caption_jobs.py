@@ -1,4 +1,4 @@
-"""The distributed traces that caption jobs belong to."""
+"""The distributed trace of a caption job."""
 
 import sqlalchemy as sa
 from alembic import op
