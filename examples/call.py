@@ -12,7 +12,7 @@ CIRCLE_AND_DIAMOND = Path("tests/assets/circle_and_diamond.png")
 
 
 def files(*paths: Path) -> list[tuple[str, tuple[str, bytes]]]:
-    """The parts `data` of a form."""
+    """Return the files as form fields named `data`."""
     return [("data", (path.name, path.read_bytes())) for path in paths]
 
 

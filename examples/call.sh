@@ -4,7 +4,7 @@ set -eu
 url=${1:-http://localhost:8000}
 images=tests/assets
 
-value_of() {  # a member of the JSON object on stdin
+value_of() {  # print a member of the JSON object on stdin
     python3 -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1"
 }
 

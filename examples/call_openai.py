@@ -16,14 +16,14 @@ def message(data_url: str) -> dict[str, object]:
 star = base64.b64encode(Path("tests/assets/star.png").read_bytes()).decode()
 messages = [message(f"data:image/png;base64,{star}")]
 
-# The key is an API token of the server, or any text if the server requires no login
+# `api_key` is an API token of the server, or any text if the server requires no login
 with OpenAI(base_url=f"{URL}/v1", api_key="any") as client:
     model = client.models.list().data[0].id
 
     # One image
     print(client.chat.completions.create(model=model, messages=messages).choices[0].message.content)
 
-    # As a stream. After a beam search, the default, the caption comes at once; with a temperature, word by word
+    # As a stream. By default (beam search) the caption arrives at once; with a temperature, word by word
     for chunk in client.chat.completions.create(model=model, messages=messages, stream=True):
         print(chunk.choices[0].delta.content or "", end="")
     print()

@@ -1,4 +1,4 @@
-"""The course's application with flask-smorest: `flask --app examples.with_smorest run`. It writes /openapi.json."""
+"""The course's application with flask-smorest: `flask --app examples.with_smorest run`. Serves /openapi.json."""
 
 import json
 from io import BytesIO
@@ -90,7 +90,7 @@ class Config(ma.Schema):
 
 
 class NestedJSON(ma.fields.Nested):
-    """A part of a form that is text, and holds JSON."""
+    """A form field with JSON text."""
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
         try:
