@@ -31,7 +31,7 @@ def next_chunk(session: Session, announced: ChunkId, now: float) -> ChunkId | No
                 select(Chunk.number).where(*free).order_by(and_(*is_chunk(announced)).desc(), Chunk.number).limit(1)
             )
         number = session.scalar(chosen.with_for_update(skip_locked=True, of=Chunk))
-        if number is not None:  # None: other workers have claimed the others meanwhile
+        if number is not None:  # None: other workers have just claimed the free chunks
             return ChunkId(candidate.job_id, number)
     return None
 

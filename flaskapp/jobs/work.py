@@ -107,7 +107,7 @@ class Work:
     def _caption_batch(
         self, claim: Claim, files: Mapping[int, bytes], settings: GenerationSettings, is_lost: Callable[[], bool]
     ) -> None:
-        """Caption all images in one batch, except those that their header refuses. If that fails, one by one."""
+        """Caption in one batch all images with a valid header. If the batch fails, caption one by one."""
         outcomes, images = {}, {}
         for number, data in files.items():
             try:

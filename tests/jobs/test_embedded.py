@@ -158,7 +158,7 @@ def test_work_is_found_while_old_jobs_cannot_be_removed(
         raise DatabaseUnavailable("a lock is held for long")
 
     monkeypatch.setattr(jobs, "tidy", fail)
-    supervisor = embedded.Supervisor(jobs, heard=0, master=0, engines=[], on_work=lambda: None)
+    supervisor = embedded.Supervisor(jobs, notifications=0, master=0, engines=[], share_metrics=lambda: None)
     supervisor._poll()
     assert supervisor._has_work
 

@@ -93,7 +93,7 @@ def test_large_bodies_together_have_bounds_and_small_ones_always_have_room(sock:
 
 def test_what_is_not_read_is_thrown_away_so_that_the_answer_can_be_read(sock: socket.socket) -> None:
     stream = io.BytesIO(bytes(1_000_000))
-    assert answer(Bodies(lambda *_: [b"answer"], most=0), environ(sock, stream, 1_000_000)) == b"answer"
+    assert answer(Bodies(lambda *_: [b"answer"], max_bytes=0), environ(sock, stream, 1_000_000)) == b"answer"
     assert stream.tell() == 1_000_000
 
 
@@ -103,5 +103,5 @@ def test_other_servers_requests_are_left_alone() -> None:
 
 
 def answer_of_another(stream: io.BytesIO) -> bytes:
-    app = Bodies(lambda environ, _: [environ["wsgi.input"].read()], most=0)
+    app = Bodies(lambda environ, _: [environ["wsgi.input"].read()], max_bytes=0)
     return b"".join(app({"wsgi.input": stream, "CONTENT_LENGTH": "100"}, lambda *_: lambda _: None))
