@@ -93,7 +93,7 @@ def pre_fork(server: Any, worker: Any) -> None:
 
 
 def post_fork(server: Any, worker: Any) -> None:
-    """Keep what the application needs once it is imported."""
+    """Keep what the worker's application needs after its import."""
     metrics_files.use(worker.metrics_slot)
     worker.engines, worker.jobs = server.processes.addresses, server.processes.jobs
 

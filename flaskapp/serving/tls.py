@@ -1,4 +1,4 @@
-"""A time limit for TLS handshakes, which gunicorn's gevent worker lacks: a silent client would keep its place."""
+"""A time-out for TLS handshakes, which gunicorn's gevent worker lacks: a silent client would occupy a connection."""
 
 import ssl
 from collections.abc import Callable
@@ -14,13 +14,13 @@ MakeContext = Callable[[Any, Callable[[], ssl.SSLContext]], ssl.SSLContext]
 
 class LimitedSocket(gevent.ssl.SSLSocket):
     def do_handshake(self, block: bool = False) -> None:
-        """Raise ssl.SSLError if the handshake takes too long. `block` is unused, as in gevent's."""
+        """Raise ssl.SSLError after HANDSHAKE_TIMEOUT. `block` is unused, as in gevent."""
         with gevent.Timeout(HANDSHAKE_TIMEOUT, ssl.SSLError("the handshake took too long")):
             super().do_handshake()
 
 
 def with_handshake_timeout(make_context: MakeContext) -> MakeContext:
-    """Wrap gunicorn's setting `ssl_context`, so that its contexts make sockets with the time limit."""
+    """Wrap gunicorn's setting `ssl_context`, so that its contexts create sockets with the time-out."""
 
     def ssl_context(config: Any, default_factory: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
         context = make_context(config, default_factory)
