@@ -1,4 +1,4 @@
-"""A real browser, and pages that are watched for what goes wrong on them."""
+"""A real browser, whose pages record errors and requests."""
 
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -8,14 +8,14 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.conftest import Server
 
-expect.set_options(timeout=30_000)  # milliseconds; a machine may be busy with other things
+expect.set_options(timeout=30_000)  # milliseconds, generous for a busy machine
 
-# What Chromium writes to the console of any page that gets such an answer, or none: the page says it in words.
+# Chromium logs this for each failed request. The page shows such errors to the user.
 REFUSED = "Failed to load resource"
 
 
 class Watched:
-    """A page, and what went wrong on it."""
+    """A page with its errors and the hosts that it asked."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
@@ -27,7 +27,7 @@ class Watched:
 
     @property
     def bugs(self) -> list[str]:
-        """The problems but for answers that are errors."""
+        """Return the problems except failed requests."""
         return [problem for problem in self.problems if not problem.startswith(REFUSED)]
 
 
@@ -48,8 +48,8 @@ def watched(browser: Browser) -> Iterator[Watched]:
 
 @pytest.fixture
 def demo(watched: Watched, server: Server) -> Iterator[Page]:
-    """The page; when the test is over, nothing of it may have gone wrong, and nothing have gone elsewhere."""
+    """Yield the demo page. After the test, check that it had no error and asked no other host."""
     watched.page.goto(server.url + "/demo")
     yield watched.page
     assert watched.bugs == []
-    assert watched.hosts <= {urlsplit(server.url).netloc, ""}, "blob: has no host"
+    assert watched.hosts <= {urlsplit(server.url).netloc, ""}, "a blob: URL has no host"

@@ -1,4 +1,4 @@
-"""What the tests do on the demo page, and what they expect to see."""
+"""Actions and expectations on the demo page."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ ADA = {"username": "ada", "password": "correct horse"}
 
 
 def start_asking_for_logins(start_server: Callable[..., Server]) -> Server:
-    """A server that asks for a login, and knows Ada's."""
+    """Start a server that requires a login, with Ada's saved."""
     server = start_server("--workers", "1", FLASKAPP_REQUIRE_LOGIN="true", FLASKAPP_REGISTRATION="open")
     requests.post(server.url + "/login/", json=ADA, timeout=30).raise_for_status()
     return server
@@ -50,7 +50,7 @@ def shown_lines(shown: Locator) -> list[str]:
 
 
 def resize(page: Page, name: str) -> Locator:
-    """Ask for the resized picture, and wait for it."""
+    """Request the resized image and wait for it."""
     shown = card(page, name)
     shown.get_by_role("button", name=f"Resize {name}", exact=True).click()
     expect(shown.locator(".resized figcaption")).to_contain_text("resized")
@@ -58,9 +58,9 @@ def resize(page: Page, name: str) -> Locator:
 
 
 def wait_for(page: Page, is_so: Callable[[], bool]) -> None:
-    """Let the page go on until something is so."""
+    """Wait until a condition holds, while the page runs."""
     for _ in range(1000):
         if is_so():
             return
         page.wait_for_timeout(25)
-    raise AssertionError("it never came")
+    raise AssertionError("the condition did not hold in time")

@@ -24,7 +24,7 @@ def asset(name: str) -> tuple[io.BytesIO, str]:
 
 
 def caption(client: FlaskClient, *names: str, config: Any = None) -> TestResponse:
-    """Post assets, with a config as a text field: as it is if it is text, else as JSON."""
+    """Post assets with a config as a text field. A config that is no text is sent as JSON."""
     form: dict[str, Any] = {"data": [asset(name) for name in names]}
     if config is not None:
         form["config"] = config if isinstance(config, str) else json.dumps(config)
@@ -41,7 +41,7 @@ def test_an_image_gets_its_caption(client: FlaskClient) -> None:
     }
 
 
-def test_several_images_come_back_in_their_order(client: FlaskClient) -> None:
+def test_several_captions_have_the_order_of_their_images(client: FlaskClient) -> None:
     answer = caption(client, "circle_and_diamond.png", "star.png", "circle_and_diamond.png").get_json()
     assert answer["caption"] == CIRCLE_AND_DIAMOND
     assert [result["input"] for result in answer["results"]] == [
@@ -62,19 +62,19 @@ def test_the_config_arrives_as_a_json_part_with_a_file_name(client: FlaskClient)
     assert len(answer["results"][0]["captions"]) == 3
 
 
-def test_a_short_caption_is_the_beginning_of_a_long_one(client: FlaskClient) -> None:
+def test_max_length_truncates_a_caption(client: FlaskClient) -> None:
     answer = caption(client, "star.png", config={"max_length": 5, "num_beams": 1}).get_json()
     assert answer["caption"] == "a large pink star"
 
 
-def test_a_whole_number_may_be_written_with_a_point(client: FlaskClient) -> None:
+def test_an_integer_may_be_written_as_a_float(client: FlaskClient) -> None:
     assert (
         caption(client, "star.png", config='{"max_length": 5.0, "num_beams": 1.0}').get_json()["caption"]
         == "a large pink star"
     )
 
 
-def test_a_seed_makes_a_draw_repeatable(client: FlaskClient) -> None:
+def test_a_seed_makes_sampling_repeatable(client: FlaskClient) -> None:
     config = {"do_sample": True, "num_beams": 1, "temperature": 20, "top_k": 0, "seed": 7}
     assert caption(client, "star.png", config=config).data == caption(client, "star.png", config=config).data
 
@@ -106,7 +106,7 @@ def test_a_seed_makes_a_draw_repeatable(client: FlaskClient) -> None:
         ({"seed": -1}, "seed"),
     ],
 )
-def test_a_setting_that_cannot_be_obeyed_is_named(client: FlaskClient, config: dict[str, Any], field: str) -> None:
+def test_an_invalid_setting_is_named(client: FlaskClient, config: dict[str, Any], field: str) -> None:
     assert_error(caption(client, "star.png", config=config), 422, "multipart", "config", field)
 
 
@@ -123,7 +123,7 @@ PLAIN = ["", " \r\n", "\ufeff", "{}", "\ufeff{}", "null", " null "]
 
 
 @pytest.mark.parametrize("config", PLAIN)
-def test_a_config_in_which_nothing_is_set_is_as_none(client: FlaskClient, config: str) -> None:
+def test_a_config_without_settings_changes_nothing(client: FlaskClient, config: str) -> None:
     assert caption(client, "star.png", config=config).get_json()["caption"] == STAR
     file = io.BytesIO(config.encode()), "c.json", "application/json"
     answer = client.post("/caption/", data={"data": asset("star.png"), "config": file})
@@ -135,7 +135,7 @@ def test_a_setting_that_is_null_is_not_set(client: FlaskClient, name: str) -> No
     assert caption(client, "star.png", config={name: None}).data == caption(client, "star.png").data
 
 
-def test_a_byte_order_mark_before_a_config_is_no_part_of_it(client: FlaskClient) -> None:
+def test_a_byte_order_mark_before_a_config_is_ignored(client: FlaskClient) -> None:
     short = '\ufeff{"max_length": 5, "num_beams": 1}'
     assert caption(client, "star.png", config=short).get_json()["caption"] == "a large pink star"
     file = io.BytesIO(short.encode()), "c.json", "application/json"
@@ -143,7 +143,7 @@ def test_a_byte_order_mark_before_a_config_is_no_part_of_it(client: FlaskClient)
     assert answer.get_json()["caption"] == "a large pink star"
 
 
-def test_a_config_that_is_not_utf_8_is_told_its_encoding(client: FlaskClient) -> None:
+def test_a_config_in_another_encoding_gets_an_error_that_names_the_encoding(client: FlaskClient) -> None:
     file = io.BytesIO("{}".encode("utf-16")), "c.json", "application/json"
     answer = client.post("/caption/", data={"data": asset("star.png"), "config": file})
     assert_error(answer, 400)
@@ -151,40 +151,40 @@ def test_a_config_that_is_not_utf_8_is_told_its_encoding(client: FlaskClient) ->
 
 
 @pytest.mark.parametrize("setting", ["temperature", "top_p"])
-def test_what_a_draw_cannot_use_does_nothing_without_one(client: FlaskClient, setting: str) -> None:
+def test_invalid_sampling_settings_are_ignored_without_sampling(client: FlaskClient, setting: str) -> None:
     assert caption(client, "star.png", config={setting: 0}).data == caption(client, "star.png").data
 
 
 @pytest.mark.parametrize("names", [["data[]"] * 2, ["data[0]", "data[1]"]])
-def test_several_files_may_be_called_as_php_and_axios_call_them(client: FlaskClient, names: list[str]) -> None:
+def test_several_files_may_have_the_field_names_of_php_and_axios(client: FlaskClient, names: list[str]) -> None:
     form = MultiDict(zip(names, [asset("star.png"), asset("circle_and_diamond.png")], strict=True))
     results = client.post("/caption/", data=form).get_json()["results"]
     assert [result["captions"][0] for result in results] == [STAR, CIRCLE_AND_DIAMOND]
 
 
-def test_numbered_files_are_in_the_order_of_their_numbers(client: FlaskClient) -> None:
+def test_numbered_field_names_set_the_order(client: FlaskClient) -> None:
     form = {f"data[{number}]": (asset("star.png")[0], f"{number}.png") for number in reversed(range(11))}
     results = client.post("/caption/", data=form).get_json()["results"]
     assert [result["input"] for result in results] == [f"{number}.png" for number in range(11)]
 
 
 @pytest.mark.parametrize("names", [["data", "data[]"], ["data[]", "data[0]"], ["data[1]", "data[2]"], ["data[a]"]])
-def test_files_whose_order_is_not_clear_are_refused(client: FlaskClient, names: list[str]) -> None:
+def test_field_names_with_an_ambiguous_order_are_refused(client: FlaskClient, names: list[str]) -> None:
     form = {name: asset("star.png") for name in names}
     assert_error(client.post("/caption/", data=form), 422, "multipart", names[-1])
 
 
 @pytest.mark.parametrize("config", ["[]", "5", '"text"'])
-def test_a_config_that_is_no_object_is_named(client: FlaskClient, config: str) -> None:
+def test_a_config_must_be_an_object(client: FlaskClient, config: str) -> None:
     assert_error(caption(client, "star.png", config=config), 422, "multipart", "config")
 
 
-def test_a_config_that_comes_twice_is_named(client: FlaskClient) -> None:
+def test_a_second_config_is_refused(client: FlaskClient) -> None:
     form = {"data": asset("star.png"), "config": ["{}", "{}"]}
     assert_error(client.post("/caption/", data=form), 422, "multipart", "config")
 
 
-def test_one_bad_image_is_named_by_its_place(client: FlaskClient) -> None:
+def test_a_bad_image_is_named_by_its_index(client: FlaskClient) -> None:
     broken = io.BytesIO((ASSETS / "star.png").read_bytes()[:3000]), "broken.png"
     answer = client.post("/caption/", data={"data": [asset("star.png"), broken]})
     assert_error(answer, 422, "multipart", "data", "1")
@@ -197,7 +197,7 @@ def test_one_bad_image_is_named_by_its_place(client: FlaskClient) -> None:
     assert alone.get_json()["message"].startswith("this is SVG, which cannot be read here")
 
 
-def test_an_image_that_is_too_narrow_for_the_model_is_named_by_its_place(client: FlaskClient) -> None:
+def test_a_too_narrow_image_is_named_by_its_index(client: FlaskClient) -> None:
     answer = client.post("/caption/", data={"data": [asset("star.png"), narrow()]})
     assert_error(answer, 422, "multipart", "data", "1")
     answer = client.post("/caption/", data={"data": [asset("star.png"), narrow()], "partial": "true"})
@@ -221,7 +221,7 @@ def test_all_images_without_a_readable_header_are_named(client: FlaskClient) -> 
     assert answer.get_json()["errors"]["multipart"]["data"].keys() == {"0", "2"}
 
 
-def test_a_request_without_images_names_them(client: FlaskClient) -> None:
+def test_a_request_without_images_is_refused(client: FlaskClient) -> None:
     assert_error(client.post("/caption/", data={"config": "{}"}), 422, "multipart", "data")
     assert_error(client.post("/caption/"), 422, "multipart", "data")
     assert_error(client.post("/caption/", json={}), 422, "json", "data")
@@ -235,7 +235,7 @@ def test_too_many_images_are_refused_before_any_is_decoded(make_app: Callable[..
     assert "at most 2" in answer.text
 
 
-def test_without_a_model_the_answer_is_come_back_later_and_the_rest_works(
+def test_without_a_model_captions_are_unavailable_and_other_endpoints_work(
     make_app: Callable[..., Flask], tmp_path: Path
 ) -> None:
     client = make_app(CAPTIONER_MODEL=str(tmp_path / "nothing")).test_client()
@@ -245,13 +245,13 @@ def test_without_a_model_the_answer_is_come_back_later_and_the_rest_works(
     assert client.get("/").status_code == 200
 
 
-def test_a_config_in_a_text_field_without_a_name_is_read_over_http(server: Server) -> None:
+def test_a_config_without_a_file_name_is_read_over_http(server: Server) -> None:
     files = [("data", asset("star.png")[0]), ("config", (None, '{"num_beams": 2}'))]
     answer = requests.post(server.url + "/caption/", files=files, timeout=60)
     assert answer.json()["caption"] == STAR
 
 
-def test_a_config_has_a_largest_size(client: FlaskClient) -> None:
+def test_a_config_has_a_maximum_size(client: FlaskClient) -> None:
     assert_error(caption(client, "star.png", config='{"seed": ' + " " * 2**17 + "1}"), 413)
 
 

@@ -1,4 +1,4 @@
-"""CAPTIONER_CACHE_MB over HTTP, with the model in a process of its own."""
+"""CAPTIONER_CACHE_MB over HTTP, with the model in the engine process."""
 
 import base64
 import re
@@ -24,7 +24,7 @@ def count(server: Server, metric: str) -> float:
     return sum(map(float, re.findall(rf"^{metric}(?:\{{.*?\}})? (\S+)$", text, flags=re.MULTILINE)))
 
 
-def test_files_that_come_again_are_answered_from_the_cache_and_counted(start_server: Callable[..., Server]) -> None:
+def test_repeated_files_are_answered_from_the_cache_and_counted(start_server: Callable[..., Server]) -> None:
     server = start_server("--workers", "2", FLASKAPP_CAPTIONER_CACHE_MB="1")
     made, hits = "flaskapp_captioner_images_total", "flaskapp_captioner_cache_hits_total"
     first = caption(server)
@@ -33,13 +33,13 @@ def test_files_that_come_again_are_answered_from_the_cache_and_counted(start_ser
         answers = list(pool.map(lambda _: caption(server), range(8)))
     assert {answer.text for answer in answers} == {first.text}
     assert first.json()["caption"] == STAR
-    assert (count(server, made), count(server, hits)) == (before, 8), "whichever web worker is asked"
+    assert (count(server, made), count(server, hits)) == (before, 8), "all web workers share the cache"
     timing = answers[0].headers["Server-Timing"]
     assert timing.startswith("cache;dur="), timing
-    assert "decode" not in timing, "nor is the image decoded"
+    assert "decode" not in timing, "a hit decodes no image"
     others = [
         caption(server, "circle_and_diamond.png"),
-        caption(server, more=b"\0"),  # another file, though it shows the same
+        caption(server, more=b"\0"),  # another file with the same pixels
         caption(server, config='{"num_beams": 2}'),
         caption(server, config='{"do_sample": true, "num_beams": 1}'),
         caption(server, config='{"do_sample": true, "num_beams": 1}'),
@@ -48,7 +48,7 @@ def test_files_that_come_again_are_answered_from_the_cache_and_counted(start_ser
     assert (count(server, made), count(server, hits)) == (before + 5, 8)
 
 
-def test_an_image_that_cannot_be_read_is_never_known(make_app: Callable[..., Flask]) -> None:
+def test_an_unreadable_image_is_not_cached(make_app: Callable[..., Flask]) -> None:
     client = make_app(CAPTIONER_CACHE_MB=1).test_client()
     body = {"data": [base64.b64encode(file).decode() for file in (STAR_FILE, STAR_FILE[:400])]}
     for _ in range(2):
@@ -58,9 +58,9 @@ def test_an_image_that_cannot_be_read_is_never_known(make_app: Callable[..., Fla
         assert_error(client.post("/caption/", json=body), 422, "json", "data", "1")
 
 
-def test_without_the_setting_each_is_made(server: Server) -> None:
+def test_without_the_setting_nothing_is_cached(server: Server) -> None:
     made = "flaskapp_captioner_images_total"
     before = count(server, made)
     for _ in range(2):
         caption(server)
-    assert count(server, made) >= before + 2, "jobs of other tests may be made meanwhile"
+    assert count(server, made) >= before + 2, "jobs of other tests may add images"

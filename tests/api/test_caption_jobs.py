@@ -28,7 +28,7 @@ def submit(client: FlaskClient, *files: Any, config: Any = None, **options: Any)
 
 
 def work(client: FlaskClient) -> None:
-    """Be the worker: take the messages that wait, until there are none."""
+    """Process all queued messages, as a worker does."""
     queue = jobs_of(client).queue
     caption_chunk = queue.celery.tasks[TASK]
     with queue._connect() as connection, connection.SimpleQueue("flaskapp-captions") as messages:
@@ -45,11 +45,11 @@ def jobs_of(client: FlaskClient) -> Jobs:
 
 @pytest.fixture
 def small(make_app: Callable[..., Flask]) -> FlaskClient:
-    """With chunks of two images."""
+    """Return a client of an application whose chunks have two images."""
     return make_app(CAPTIONER_MAX_BATCH=2, MAX_JOB_IMAGES=7).test_client()
 
 
-def test_a_job_is_taken_shown_and_gives_its_results_in_upload_order(small: FlaskClient) -> None:
+def test_a_job_is_accepted_and_its_results_have_the_upload_order(small: FlaskClient) -> None:
     answer = submit(small, "star.png", "circle_and_diamond.png", "star.png")
     assert answer.status_code == 202
     job = answer.get_json()
@@ -70,7 +70,7 @@ def test_a_job_is_taken_shown_and_gives_its_results_in_upload_order(small: Flask
     ]
 
 
-def test_while_it_runs_an_estimate_is_told(small: FlaskClient) -> None:
+def test_a_running_job_has_an_estimate(small: FlaskClient) -> None:
     answer = submit(small, *["star.png"] * 3)
     small.application.extensions["jobs"].queue.celery.tasks[TASK](answer.get_json()["id"], 0)
     job = small.get(answer.headers["Location"]).get_json()
@@ -97,7 +97,7 @@ def test_a_bad_image_fails_alone_with_its_reason(client: FlaskClient) -> None:
     assert (job["state"], job["done"], job["failed"]) == ("done", 2, 3)
 
 
-def test_a_zip_is_unpacked_whatever_it_is_called(small: FlaskClient) -> None:
+def test_a_zip_is_unpacked_whatever_its_name(small: FlaskClient) -> None:
     star = asset("star.png")[0].getvalue()
     location = submit(small, (io.BytesIO(zip_of([star] * 3)), "photo.jpg")).headers["Location"]
     work(small)
@@ -105,7 +105,7 @@ def test_a_zip_is_unpacked_whatever_it_is_called(small: FlaskClient) -> None:
     assert [(result["input"], result["captions"]) for result in results] == [(f"{n}.png", [STAR]) for n in range(3)]
 
 
-def test_a_cancelled_job_ends_and_gives_what_it_has(small: FlaskClient) -> None:
+def test_a_cancelled_job_ends_and_keeps_its_results(small: FlaskClient) -> None:
     answer = submit(small, *["star.png"] * 3)
     small.application.extensions["jobs"].queue.celery.tasks[TASK](answer.get_json()["id"], 0)
     assert small.delete(answer.headers["Location"]).status_code == 204
@@ -122,7 +122,7 @@ def test_an_unknown_job_is_not_found(client: FlaskClient, path: str) -> None:
 
 
 @pytest.mark.parametrize("job_id", ["1", "x" * 36, "0B6EE9D2-6A4D-4BB6-9A5C-7F1D3C0A8E55"])
-def test_what_is_no_id_is_named(client: FlaskClient, job_id: str) -> None:
+def test_an_invalid_job_id_is_named(client: FlaskClient, job_id: str) -> None:
     assert_error(client.get(f"/caption_jobs/{job_id}"), 422, "path", "job_id")
 
 
@@ -139,11 +139,11 @@ def test_the_same_key_and_content_are_the_same_job(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("key", ["x" * 256, "schlüssel", "two words"])
-def test_a_key_that_cannot_be_kept_is_named(client: FlaskClient, key: str) -> None:
+def test_an_invalid_idempotency_key_is_named(client: FlaskClient, key: str) -> None:
     assert_error(submit(client, "star.png", headers={"Idempotency-Key": key}), 422, "headers", "Idempotency-Key")
 
 
-def test_a_submit_that_broke_off_is_finished_by_the_next_with_its_key(
+def test_a_retry_with_the_same_key_completes_an_interrupted_submit(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs, headers = jobs_of(client), {"Idempotency-Key": "my-pictures"}
@@ -161,7 +161,7 @@ def test_a_submit_that_broke_off_is_finished_by_the_next_with_its_key(
     assert client.get(answer.headers["Location"]).get_json()["state"] == "done"
 
 
-def test_what_is_wrong_with_an_upload_is_named(small: FlaskClient) -> None:
+def test_an_invalid_upload_is_refused_and_the_field_named(small: FlaskClient) -> None:
     assert_error(submit(small), 422, "multipart", "data")
     assert_error(small.post("/caption_jobs/"), 422, "multipart", "data")
     assert_error(small.post("/caption_jobs/", data={"data": "text"}), 422, "multipart", "data")
@@ -172,7 +172,7 @@ def test_what_is_wrong_with_an_upload_is_named(small: FlaskClient) -> None:
     assert_error(submit(small, "star.png", config={"max_length": 65}), 422, "multipart", "config", "max_length")
 
 
-def test_a_missing_broker_stops_new_jobs_and_nothing_else(make_app: Callable[..., Flask]) -> None:
+def test_an_unavailable_broker_refuses_new_jobs_only(make_app: Callable[..., Flask]) -> None:
     client = make_app(BROKER_URL=f"redis://:canary@127.0.0.1:{free_port()}").test_client()
     answer = submit(client, "star.png")
     assert_error(answer, 503)
@@ -182,7 +182,7 @@ def test_a_missing_broker_stops_new_jobs_and_nothing_else(make_app: Callable[...
     assert client.get("/").status_code == 200
 
 
-def test_a_full_or_missing_blob_store_is_unavailable(make_app: Callable[..., Flask], tmp_path: Path) -> None:
+def test_an_unwritable_blob_store_refuses_new_jobs(make_app: Callable[..., Flask], tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     client = make_app(BLOB_STORE=str(tmp_path / "file" / "blobs")).test_client()
     assert_error(submit(client, "star.png"), 503)
@@ -196,7 +196,7 @@ def closed(make_app: Callable[..., Flask]) -> FlaskClient:
     return app.test_client()
 
 
-def test_a_job_is_its_owners_alone(closed: FlaskClient) -> None:
+def test_only_its_owner_can_access_a_job(closed: FlaskClient) -> None:
     ada, bob = ("ada", "correct horse"), ("bob", "correct horse")
     assert_error(submit(closed, "star.png"), 401)
     headers = {"Idempotency-Key": "my-pictures"}
@@ -210,7 +210,7 @@ def test_a_job_is_its_owners_alone(closed: FlaskClient) -> None:
     assert closed.get(location, auth=ada).get_json()["state"] == "queued"
 
 
-def test_old_jobs_are_forgotten_with_their_images(make_app: Callable[..., Flask], tmp_path: Path) -> None:
+def test_expired_jobs_are_removed_with_their_images(make_app: Callable[..., Flask], tmp_path: Path) -> None:
     client = make_app(JOB_TTL=3600, BLOB_STORE=str(tmp_path / "blobs")).test_client()
     location = submit(client, "star.png").headers["Location"]
     jobs = jobs_of(client)
@@ -221,10 +221,10 @@ def test_old_jobs_are_forgotten_with_their_images(make_app: Callable[..., Flask]
     jobs.tidy()
     assert_error(client.get(location), 404)
     assert list((tmp_path / "blobs").iterdir()) == []
-    jobs.queue.celery.tasks[TASK](*ChunkId(location.rpartition("/")[2], 0))  # a message that comes too late
+    jobs.queue.celery.tasks[TASK](*ChunkId(location.rpartition("/")[2], 0))  # a late message
 
 
-def test_a_client_may_have_so_many_jobs_and_images_waiting_and_others_have_theirs(
+def test_each_client_has_its_own_limits_of_waiting_jobs_and_images(
     make_app: Callable[..., Flask],
 ) -> None:
     client = make_app(MAX_CLIENT_JOBS="2", MAX_CLIENT_JOB_IMAGES="3", TRUSTED_PROXIES="1").test_client()
@@ -242,7 +242,7 @@ def test_a_client_may_have_so_many_jobs_and_images_waiting_and_others_have_their
     assert send("10.0.0.2").status_code == 202
 
 
-def test_a_job_has_no_scores_and_says_so(client: FlaskClient) -> None:
+def test_a_job_refuses_the_scores_setting(client: FlaskClient) -> None:
     answer = submit(client, "star.png", config={"scores": True})
     assert_error(answer, 422, "multipart", "config", "scores")
     assert "Jobs have no scores; /caption/ has them." in answer.text
@@ -250,7 +250,7 @@ def test_a_job_has_no_scores_and_says_so(client: FlaskClient) -> None:
         assert submit(client, "star.png", config={"scores": scores}).status_code == 202
 
 
-def test_a_job_takes_the_settings_of_a_caption(client: FlaskClient) -> None:
+def test_a_job_accepts_generation_settings(client: FlaskClient) -> None:
     location = submit(client, "star.png", config={"max_new_tokens": 4, "num_beams": 1}).headers["Location"]
     work(client)
     (result,) = client.get(location + "/results").get_json()

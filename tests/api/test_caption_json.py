@@ -1,4 +1,4 @@
-"""`/caption/` by a JSON body, and the captions of some files where others cannot be read."""
+"""`/caption/` with a JSON body, and `partial`, which captions the readable files of a request."""
 
 import base64
 import io
@@ -25,7 +25,7 @@ def post(client: FlaskClient, **body: Any) -> TestResponse:
     return client.post("/caption/", json=body)
 
 
-def test_one_image_or_several_come_in_base64_or_as_data_urls(client: FlaskClient) -> None:
+def test_json_holds_images_as_base64_or_data_urls(client: FlaskClient) -> None:
     assert post(client, data=text("star.png")).get_json() == {
         "message": "OK", "status-code": 200, "model": "embedded", "caption": STAR,
         "results": [{"input": "", "captions": [STAR]}],
@@ -35,15 +35,15 @@ def test_one_image_or_several_come_in_base64_or_as_data_urls(client: FlaskClient
     assert [result["captions"] for result in several["results"]] == [[CIRCLE_AND_DIAMOND], [STAR]]
 
 
-def test_settings_are_an_object_and_null_means_that_nothing_is_said(client: FlaskClient) -> None:
+def test_config_is_an_object_and_null_means_unset(client: FlaskClient) -> None:
     config = {"num_beams": 4, "num_return_sequences": 2, "seed": None}
     answer = post(client, data=text("star.png"), config=config, prompt=None, partial=None).get_json()
     assert len(answer["results"][0]["captions"]) == 2
     assert post(client, data=text("star.png"), config=None).get_json()["caption"] == STAR
 
 
-def test_a_photograph_of_megabytes_is_no_long_json(server: Server) -> None:
-    noise = (ASSETS / "star.png").read_bytes() + bytes(5_000_000)  # what follows the end of a PNG does not matter
+def test_an_image_of_megabytes_in_json_is_accepted(server: Server) -> None:
+    noise = (ASSETS / "star.png").read_bytes() + bytes(5_000_000)  # decoders ignore bytes after the end of a PNG
     answer = requests.post(server.url + "/caption/", json={"data": text(noise)}, timeout=60)
     assert answer.json()["caption"] == STAR
 
@@ -72,21 +72,23 @@ def test_a_photograph_of_megabytes_is_no_long_json(server: Server) -> None:
         ({"data": text("star.png"), "image": "x"}, 422, ["image"]),
     ],
 )
-def test_what_is_wrong_is_named(client: FlaskClient, body: dict[str, Any], status: int, where: list[str]) -> None:
+def test_an_invalid_body_is_refused_and_the_field_named(
+    client: FlaskClient, body: dict[str, Any], status: int, where: list[str]
+) -> None:
     assert_error(post(client, **body), status, *(["json", *where] if where else []))
 
 
 @pytest.mark.parametrize(("body", "status"), [("[]", 422), ("5", 422), ("{", 400), ("", 400), ('{"data": NaN}', 400)])
-def test_what_is_no_object_is_refused(client: FlaskClient, body: str, status: int) -> None:
+def test_json_that_is_no_object_is_refused(client: FlaskClient, body: str, status: int) -> None:
     assert_error(client.post("/caption/", data=body, content_type="application/json"), status)
 
 
-def test_unless_it_is_asked_for_one_bad_file_refuses_them_all(client: FlaskClient) -> None:
+def test_without_partial_one_bad_file_fails_the_request(client: FlaskClient) -> None:
     data = [asset("star.png"), (io.BytesIO(TRUNCATED), "cut.png")]
     assert_error(client.post("/caption/", data={"data": data, "partial": "false"}), 422, "multipart", "data", "1")
 
 
-def test_a_bad_file_of_several_fails_alone_where_that_is_asked_for(client: FlaskClient) -> None:
+def test_with_partial_a_bad_file_fails_alone(client: FlaskClient) -> None:
     bad = {"empty.png": b"", "notes.txt": b"no image", "cut.png": TRUNCATED, "broken.gif": b"GIF89a\0"}
     data = [
         asset("circle_and_diamond.png"),
@@ -98,14 +100,14 @@ def test_a_bad_file_of_several_fails_alone_where_that_is_asked_for(client: Flask
     assert answer["caption"] == CIRCLE_AND_DIAMOND
     first, *refused, last = answer["results"]
     assert (first["captions"], last["captions"]) == ([CIRCLE_AND_DIAMOND], [STAR])
-    assert first["scores"] != last["scores"], "each has its own"
+    assert first["scores"] != last["scores"], "each answer has its own"
     assert [result["input"] for result in refused] == list(bad)
     assert all(result.keys() == {"input", "error"} for result in refused)
     assert refused[1]["error"] == NO_IMAGE
     assert "broken or cut short" in refused[2]["error"]
 
 
-def test_where_the_first_cannot_be_read_there_is_no_best_caption(client: FlaskClient) -> None:
+def test_with_an_unreadable_first_image_the_caption_is_null(client: FlaskClient) -> None:
     answer = post(client, data=[text(TRUNCATED), text("star.png")], partial=True).get_json()
     assert answer["caption"] is None
     assert answer["results"][1]["captions"] == [STAR]
@@ -114,12 +116,12 @@ def test_where_the_first_cannot_be_read_there_is_no_best_caption(client: FlaskCl
     assert [result.keys() for result in nothing.get_json()["results"]] == [{"input", "error"}] * 2
 
 
-def test_wrong_settings_are_refused_though_some_files_may_be_wrong(client: FlaskClient) -> None:
+def test_with_partial_invalid_settings_are_still_refused(client: FlaskClient) -> None:
     body = {"data": [text("star.png")], "partial": True}
     assert_error(post(client, **body, config={"max_new_tokens": 64}), 422, "json", "config", "max_new_tokens")
 
 
-def test_a_folder_s_images_are_one_request(server: Server) -> None:
+def test_images_of_a_folder_fit_in_one_request(server: Server) -> None:
     images = [base64.b64encode(file.read_bytes()).decode() for file in sorted(ASSETS.glob("*.png"))]
     answer = requests.post(server.url + "/caption/", json={"data": images, "config": {"num_beams": 4}}, timeout=60)
     assert len(answer.json()["results"]) == len(images)

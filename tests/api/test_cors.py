@@ -1,4 +1,4 @@
-"""What a browser is told when a page of another origin calls the server."""
+"""CORS headers for pages of other origins."""
 
 from collections.abc import Callable
 from typing import Any
@@ -40,7 +40,7 @@ def test_without_the_setting_there_are_no_headers(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("origin", [PAGE, "http://localhost:3000"])
-def test_a_listed_origin_reads_answers_and_their_headers(shared: FlaskClient, origin: str) -> None:
+def test_a_listed_origin_may_read_answers_and_their_headers(shared: FlaskClient, origin: str) -> None:
     answer = shared.get("/", headers={"Origin": origin})
     assert answer.status_code == 200
     told = cors(answer)
@@ -51,7 +51,7 @@ def test_a_listed_origin_reads_answers_and_their_headers(shared: FlaskClient, or
 
 
 @pytest.mark.parametrize("headers", [{}, {"Origin": OTHER}, {"Origin": "null"}, {"Origin": PAGE + ".evil.example"}])
-def test_other_origins_get_none_and_caches_keep_the_answers_apart(shared: FlaskClient, headers: dict[str, str]) -> None:
+def test_other_origins_get_no_headers_and_vary_separates_caches(shared: FlaskClient, headers: dict[str, str]) -> None:
     for answer in (shared.get("/", headers=headers), shared.options("/login/", headers=headers | PREFLIGHT)):
         assert cors(answer) == {}
         assert answer.headers.getlist("Vary") == ["Origin"]
@@ -70,12 +70,12 @@ def test_a_preflight_needs_no_login(shared: FlaskClient) -> None:
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_a_preflight_with_what_are_no_header_names_allows_none(shared: FlaskClient) -> None:
+def test_a_preflight_with_invalid_header_names_allows_no_headers(shared: FlaskClient) -> None:
     headers = {"Origin": PAGE, **PREFLIGHT, "Access-Control-Request-Headers": "a: b\x7f"}
     assert "Allow-Headers" not in cors(shared.options("/caption/", headers=headers))
 
 
-def test_options_without_a_preflight_is_answered_by_the_application(shared: FlaskClient) -> None:
+def test_options_without_preflight_headers_reaches_the_application(shared: FlaskClient) -> None:
     answer = shared.options("/items/5", headers={"Origin": PAGE})
     assert (answer.status_code, cors(answer)["Allow-Origin"]) == (200, PAGE)
     assert "GET" in answer.headers["Allow"]
@@ -104,7 +104,7 @@ def test_errors_have_the_headers_too(make_app: Callable[..., Flask]) -> None:
         assert cors(answer)["Allow-Origin"] == PAGE, status
 
 
-def test_a_star_allows_every_origin_but_never_with_credentials(make_app: Callable[..., Flask]) -> None:
+def test_a_star_allows_every_origin_without_credentials(make_app: Callable[..., Flask]) -> None:
     client = make_app(CORS_ORIGINS="*").test_client()
     for answer in (
         client.get("/", headers={"Origin": OTHER}),
@@ -128,9 +128,7 @@ CALL = """
 
 
 @pytest.mark.browser
-def test_a_page_of_a_listed_origin_reads_an_error_and_one_of_another_origin_does_not(
-    browser: Browser, start_server: Callable[..., Server]
-) -> None:
+def test_only_a_page_of_a_listed_origin_reads_an_error(browser: Browser, start_server: Callable[..., Server]) -> None:
     port = free_port()
     start_server(
         command=f"gunicorn --workers 1 --bind 127.0.0.1:{port} wsgi:app",
@@ -139,8 +137,8 @@ def test_a_page_of_a_listed_origin_reads_an_error_and_one_of_another_origin_does
     )
     read = {}
     for name in ("app", "evil"):
-        page = browser.new_page(bypass_csp=True)  # of the server's own answer, which is the page here
-        page.goto(f"http://{name}.localhost:{port}/")  # for a browser each is this machine
+        page = browser.new_page(bypass_csp=True)  # the page is the server's own answer, which has a policy
+        page.goto(f"http://{name}.localhost:{port}/")  # browsers resolve *.localhost to this machine
         read[name] = page.evaluate(CALL, f"http://127.0.0.1:{port}")
         page.close()
     assert read == {"app": [401, MESSAGE, True], "evil": [0, "Failed to fetch", False]}

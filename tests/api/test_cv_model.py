@@ -43,7 +43,7 @@ def test_h_is_the_height_and_w_the_width(client: FlaskClient) -> None:
      ("JPEG", "png", "PNG", "png"), ("BMP", "webp", "WEBP", "webp"), ("TIFF", None, "JPEG", "jpg"),
      ("AVIF", None, "JPEG", "jpg"), ("HEIF", None, "JPEG", "jpg")],
 )  # fmt: skip
-def test_the_answer_s_format_is_the_one_asked_for_or_the_upload_s_own(
+def test_the_answer_has_the_requested_format_or_the_upload_s(
     client: FlaskClient, upload: str, asked: str | None, format: str, ending: str
 ) -> None:
     answer = resize(client, to_bytes(quarters(), upload), **({"format": asked} if asked else {}))
@@ -53,8 +53,12 @@ def test_the_answer_s_format_is_the_one_asked_for_or_the_upload_s_own(
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
-@pytest.mark.parametrize(("width", "height"), [(60, 40), (2400, 1600), (4000, 3999)])  # the large ones are read reduced
-def test_the_size_of_the_upload_is_told_upright(client: FlaskClient, orientation: int, width: int, height: int) -> None:
+@pytest.mark.parametrize(
+    ("width", "height"), [(60, 40), (2400, 1600), (4000, 3999)]
+)  # the large ones are decoded at a smaller scale
+def test_the_upload_size_headers_apply_the_orientation(
+    client: FlaskClient, orientation: int, width: int, height: int
+) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     body = io.BytesIO()
@@ -65,7 +69,7 @@ def test_the_size_of_the_upload_is_told_upright(client: FlaskClient, orientation
 
 
 @pytest.mark.parametrize("name", ["photo.txt", "../../x.png", "a\r\nb.png", "a\0b.png", "a" * 5000, "ä.png"])
-def test_the_content_decides_and_the_name_does_not_matter(client: FlaskClient, name: str) -> None:
+def test_the_content_decides_the_format_and_not_the_name(client: FlaskClient, name: str) -> None:
     answer = resize(client, to_bytes(quarters(), "PNG"), name)
     assert answer.status_code == 200
     assert answer.headers["Content-Disposition"] == "attachment; filename=image_resize.png"
@@ -73,7 +77,7 @@ def test_the_content_decides_and_the_name_does_not_matter(client: FlaskClient, n
 
 @pytest.mark.parametrize("side", ["h", "w"])
 @pytest.mark.parametrize("pixels", ["0", "-1", "4097", "1e9", "NaN", "", "28.0", "9" * 5000])
-def test_a_side_that_cannot_be_made_is_named(client: FlaskClient, side: str, pixels: str) -> None:
+def test_an_invalid_side_is_named(client: FlaskClient, side: str, pixels: str) -> None:
     assert_error(resize(client, to_bytes(quarters(), "PNG"), **{side: pixels}), 422, "query", side)
 
 
@@ -87,20 +91,20 @@ def test_an_unknown_format_is_named(client: FlaskClient) -> None:
     assert_error(resize(client, to_bytes(quarters(), "PNG"), format="tiff"), 422, "query", "format")
 
 
-def test_an_image_that_cannot_be_read_is_named(client: FlaskClient) -> None:
+def test_an_unreadable_image_is_named(client: FlaskClient) -> None:
     whole = to_bytes(quarters(), "PNG")
     assert_error(resize(client, whole[: len(whole) // 2]), 422, "multipart", "data")
     assert_error(resize(client, b""), 422, "multipart", "data")
     assert_error(resize(client, b"<svg/>"), 415)
 
 
-def test_an_image_of_too_many_pixels_is_named(make_app: Callable[..., Flask]) -> None:
+def test_an_image_with_too_many_pixels_is_named(make_app: Callable[..., Flask]) -> None:
     client = make_app(MAX_MEGAPIXELS=1).test_client()
     assert resize(client, to_bytes(Image.new("1", (1000, 1000)), "PNG")).status_code == 200
     assert_error(resize(client, to_bytes(Image.new("1", (1001, 1000)), "PNG")), 422, "multipart", "data")
 
 
-def test_a_request_without_its_file_names_it(client: FlaskClient) -> None:
+def test_a_request_without_a_file_is_refused(client: FlaskClient) -> None:
     assert_error(client.post("/cv_model/"), 422, "multipart", "data")
     assert_error(client.post("/cv_model/", data={"data": "text"}), 422, "multipart", "data")
     assert_error(client.post("/cv_model/", data=b"x", content_type="multipart/form-data"), 400)
@@ -115,14 +119,14 @@ def test_two_files_or_an_unknown_part_are_refused(client: FlaskClient) -> None:
     assert_error(client.post("/cv_model/", data=unknown), 422, "multipart", "image")
 
 
-def test_a_body_of_too_many_bytes_is_refused(make_app: Callable[..., Flask]) -> None:
+def test_a_too_large_body_is_refused(make_app: Callable[..., Flask]) -> None:
     client = make_app(MAX_UPLOAD_MB=1).test_client()
     answer = resize(client, b"\x89PNG\r\n\x1a\n" + bytes(2**20))
     assert_error(answer, 413)
     assert answer.get_json()["message"] == "the body is larger than 1 MiB, the most that this server takes"
 
 
-def test_concurrent_users_get_their_own_image(server: Server) -> None:
+def test_concurrent_clients_get_their_own_images(server: Server) -> None:
     def send(shade: int) -> tuple[int, Any]:
         data = to_bytes(Image.new("RGB", (50, 50), (shade, 0, 255 - shade)), "PNG")
         answer = requests.post(server.url + "/cv_model/", files={"data": data}, timeout=30)

@@ -1,4 +1,4 @@
-"""What people do on the demo page, in a real browser."""
+"""Use of the demo page in a real browser."""
 
 import base64
 import re
@@ -37,7 +37,7 @@ def test_a_sample_gets_its_caption(demo: Page) -> None:
 
 
 @pytest.mark.browser
-def test_several_images_come_at_once_and_a_broken_one_fails_alone_in_words(demo: Page, tmp_path: Path) -> None:
+def test_a_broken_image_among_several_fails_alone_with_a_message(demo: Page, tmp_path: Path) -> None:
     broken, drawing = tmp_path / "broken.png", tmp_path / "drawing.svg"
     broken.write_bytes((ASSETS / "star.png").read_bytes()[:3000])
     drawing.write_text("<svg/>")
@@ -53,7 +53,7 @@ def test_several_images_come_at_once_and_a_broken_one_fails_alone_in_words(demo:
 
 
 @pytest.mark.browser
-def test_a_few_images_are_on_their_way_at_a_time_and_the_bar_moves(demo: Page, tmp_path: Path) -> None:
+def test_four_images_are_sent_at_a_time_and_the_progress_bar_moves(demo: Page, tmp_path: Path) -> None:
     held: list[Route] = []
     demo.route("**/caption/", lambda route: held.append(route))
     paths = [tmp_path / f"{number}.png" for number in range(6)]
@@ -77,7 +77,7 @@ def test_a_few_images_are_on_their_way_at_a_time_and_the_bar_moves(demo: Page, t
 
 
 @pytest.mark.browser
-def test_the_settings_go_with_the_request_and_alternatives_are_listed(demo: Page) -> None:
+def test_the_settings_are_sent_and_alternatives_listed(demo: Page) -> None:
     demo.get_by_label("Captions, slider").fill("3")
     expect(demo.locator("#num_return_sequences")).to_have_value("3")
     choose(demo, ASSETS / "star.png")
@@ -108,7 +108,7 @@ SEND = """([type, name, data]) => {
 
 @pytest.mark.browser
 @pytest.mark.parametrize("way", ["paste", "drop"])
-def test_an_image_can_be_pasted_and_dropped_anywhere(demo: Page, way: str) -> None:
+def test_an_image_can_be_pasted_or_dropped_anywhere(demo: Page, way: str) -> None:
     data = base64.b64encode((ASSETS / "star.png").read_bytes()).decode()
     demo.evaluate(SEND, [way, "image.png", data])
     expect_caption(demo, "image.png", STAR)

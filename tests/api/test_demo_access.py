@@ -1,4 +1,4 @@
-"""The demo page by keyboard, by name, on a phone and with many images."""
+"""Accessibility of the demo page: keyboard, labels, small screens, many images."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from tests.conftest import ASSETS
 
 
 @pytest.mark.browser
-def test_of_many_images_only_those_near_the_screen_are_decoded(demo: Page, tmp_path: Path) -> None:
+def test_only_images_near_the_viewport_are_decoded(demo: Page, tmp_path: Path) -> None:
     demo.route("**/caption/", lambda route: None)
     paths = [tmp_path / f"{number}.png" for number in range(40)]
     for path in paths:
@@ -32,8 +32,8 @@ def test_of_many_images_only_those_near_the_screen_are_decoded(demo: Page, tmp_p
 
 
 @pytest.mark.browser
-def test_the_keyboard_alone_is_enough(demo: Page) -> None:
-    with demo.expect_file_chooser() as chooser:  # from here on the browser has to tell, which it must learn in time
+def test_the_page_can_be_used_by_keyboard_alone(demo: Page) -> None:
+    with demo.expect_file_chooser() as chooser:  # enables interception before Enter is pressed
         walk_to(demo, "#drop")
         demo.keyboard.press("Enter")
     chooser.value.set_files(ASSETS / "star.png")
@@ -54,11 +54,11 @@ def test_the_keyboard_alone_is_enough(demo: Page) -> None:
     walk_to(demo, "[data-sample]")
     demo.keyboard.press("Space")
     expect_caption(demo, SAMPLES[0].name, SAMPLES[0].scene.caption)
-    walk_to(demo, "nav a")  # past the end, and round: nothing holds the focus
+    walk_to(demo, "nav a")  # past the end and around: there is no focus trap
 
 
 def walk_to(page: Page, selector: str) -> None:
-    """Press Tab until an element has the focus; each on the way must show that it has it."""
+    """Press Tab until an element has the focus. Check that each element on the way shows its focus."""
     look = """selector => {
         const focused = document.activeElement;
         const isShown = focused === document.body || getComputedStyle(focused).outlineStyle !== "none";
@@ -70,11 +70,11 @@ def walk_to(page: Page, selector: str) -> None:
         assert is_shown
         if is_there:
             return
-    raise AssertionError(f"no way leads to {selector}")
+    raise AssertionError(f"Tab does not reach {selector}")
 
 
 @pytest.mark.browser
-def test_everything_that_can_be_worked_has_a_name(demo: Page) -> None:
+def test_every_control_has_an_accessible_name(demo: Page) -> None:
     choose(demo, ASSETS / "star.png")
     expect_caption(demo, "star.png", STAR)
     nameless = demo.locator("button, input, select, a, progress, summary").evaluate_all(
@@ -86,7 +86,7 @@ def test_everything_that_can_be_worked_has_a_name(demo: Page) -> None:
 
 @pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_phone_shows_all_of_it_without_scrolling_sideways(demo: Page, tmp_path: Path, scheme: str) -> None:
+def test_a_phone_shows_the_page_without_horizontal_scrolling(demo: Page, tmp_path: Path, scheme: str) -> None:
     long = tmp_path / ("a_photograph_of_a_star_" * 8 + ".png")
     long.write_bytes((ASSETS / "star.png").read_bytes())
     demo.emulate_media(color_scheme=scheme)

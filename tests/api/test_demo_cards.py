@@ -1,4 +1,4 @@
-"""What a card of the demo page has beside its caption: a copy, the time, the resized picture, the first frame."""
+"""Parts of a card besides its caption: the copy button, times, the resized image, the first frame."""
 
 import re
 from pathlib import Path
@@ -16,7 +16,7 @@ TIMES = "\N{MULTIPLICATION SIGN}"
 
 
 @pytest.mark.browser
-def test_the_caption_is_copied_by_its_button_which_says_so(demo: Page) -> None:
+def test_the_copy_button_copies_the_caption_and_confirms_it(demo: Page) -> None:
     demo.context.grant_permissions(["clipboard-read", "clipboard-write"])
     choose(demo, ASSETS / "star.png")
     button = demo.get_by_role("button", name="Copy the caption of star.png")
@@ -29,7 +29,7 @@ def test_the_caption_is_copied_by_its_button_which_says_so(demo: Page) -> None:
 
 
 @pytest.mark.browser
-def test_the_caption_is_copied_where_a_page_of_plain_http_has_no_clipboard(watched: Watched, server: Server) -> None:
+def test_the_caption_is_copied_over_plain_http_without_the_clipboard_api(watched: Watched, server: Server) -> None:
     page = watched.page
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.add_init_script("window.clipboard = navigator.clipboard; delete Navigator.prototype.clipboard")
@@ -42,7 +42,7 @@ def test_the_caption_is_copied_where_a_page_of_plain_http_has_no_clipboard(watch
 
 
 @pytest.mark.browser
-def test_there_is_nothing_to_copy_before_there_is_a_caption(demo: Page) -> None:
+def test_a_card_without_a_caption_has_no_copy_button(demo: Page) -> None:
     demo.route("**/caption/", lambda route: None)
     choose(demo, ASSETS / "star.png")
     expect(demo.locator(".caption")).to_have_text("Looking…")
@@ -50,7 +50,7 @@ def test_there_is_nothing_to_copy_before_there_is_a_caption(demo: Page) -> None:
 
 
 @pytest.mark.browser
-def test_the_time_of_the_request_and_of_the_model_is_shown(demo: Page) -> None:
+def test_the_times_of_the_request_and_the_model_are_shown(demo: Page) -> None:
     choose(demo, ASSETS / "star.png")
     time = demo.locator("[data-part=time]")
     expect(time).to_have_text(re.compile(r"^Took \d+\.\d\d s, \d+\.\d\d s of that in the model$"))
@@ -63,7 +63,7 @@ def test_the_time_of_the_request_and_of_the_model_is_shown(demo: Page) -> None:
 
 
 @pytest.mark.browser
-def test_the_picture_is_resized_only_if_that_is_asked_for_and_to_the_size_in_the_settings(demo: Page) -> None:
+def test_an_image_is_resized_only_on_request_to_the_size_in_the_settings(demo: Page) -> None:
     sent: list[str] = []
     demo.on("request", lambda request: sent.append(request.url))
     choose(demo, ASSETS / "star.png")
@@ -94,7 +94,7 @@ COLOUR = """canvas => [...canvas.getContext("2d").getImageData(30, 20, 1, 1).dat
 
 @pytest.mark.browser
 @pytest.mark.parametrize("ending", ["gif", "webp", "png", "avif"])
-def test_of_an_animation_the_card_shows_the_frame_that_is_captioned(demo: Page, tmp_path: Path, ending: str) -> None:
+def test_a_card_shows_the_captioned_frame_of_an_animation(demo: Page, tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"moving.{ending}"
     FRAMES[0].save(path, save_all=True, append_images=FRAMES[1:], duration=20, loop=0)
     choose(demo, path)
@@ -110,7 +110,7 @@ def test_of_an_animation_the_card_shows_the_frame_that_is_captioned(demo: Page, 
 
 
 @pytest.mark.browser
-def test_a_picture_without_an_animation_stays_an_image(demo: Page) -> None:
+def test_a_still_image_is_shown_unchanged(demo: Page) -> None:
     choose(demo, ASSETS / "star.png")
     expect_caption(demo, "star.png", STAR)
     original: Locator = demo.get_by_role("img", name=STAR)
@@ -121,7 +121,7 @@ def test_a_picture_without_an_animation_stays_an_image(demo: Page) -> None:
 @pytest.mark.browser
 @pytest.mark.parametrize("ending", ["tiff", "heic"])
 @pytest.mark.parametrize("as_job", [False, True])
-def test_a_picture_that_the_browser_cannot_show_is_shown_as_it_is_captioned(
+def test_a_format_unknown_to_the_browser_is_shown_as_the_server_decodes_it(
     demo: Page, tmp_path: Path, ending: str, as_job: bool
 ) -> None:
     path = tmp_path / f"pages.{ending}"
@@ -144,9 +144,9 @@ def test_a_picture_that_the_browser_cannot_show_is_shown_as_it_is_captioned(
 
 
 @pytest.mark.browser
-def test_it_is_shown_upright(demo: Page, tmp_path: Path) -> None:
+def test_an_image_decoded_by_the_server_is_shown_upright(demo: Page, tmp_path: Path) -> None:
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by 90 degrees
+    exif[0x0112] = 6  # rotate by 90 degrees
     FRAMES[0].save(tmp_path / "turned.tiff", exif=exif)
     choose(demo, tmp_path / "turned.tiff")
     about = card(demo, "turned.tiff").locator("[data-part=about-original]")
@@ -154,7 +154,7 @@ def test_it_is_shown_upright(demo: Page, tmp_path: Path) -> None:
 
 
 @pytest.mark.browser
-def test_a_picture_that_the_server_cannot_show_either_leaves_its_place_empty(demo: Page, tmp_path: Path) -> None:
+def test_an_image_that_the_server_cannot_decode_leaves_its_place_empty(demo: Page, tmp_path: Path) -> None:
     sent: list[str] = []
     demo.on("request", lambda request: sent.append(request.url))
     (tmp_path / "broken.tiff").write_bytes(b"II*\0" + b"x" * 100)

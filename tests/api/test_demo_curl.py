@@ -24,7 +24,7 @@ AWKWARD = 'it\'s; a "star", 5$ \\ `é`.png'
 
 @pytest.mark.browser
 @pytest.mark.parametrize("name", ["star.png", AWKWARD, "-"])
-def test_the_curl_lines_do_what_the_page_did(demo: Page, tmp_path: Path, name: str) -> None:
+def test_the_curl_lines_repeat_the_page_s_requests(demo: Page, tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes((ASSETS / "star.png").read_bytes())
     demo.locator("#num_return_sequences").fill("2")
     demo.locator("#w").fill("40")
@@ -41,7 +41,7 @@ def test_the_curl_lines_do_what_the_page_did(demo: Page, tmp_path: Path, name: s
 
 
 @pytest.mark.browser
-def test_the_curl_lines_of_a_sample_need_no_file(demo: Page, tmp_path: Path) -> None:
+def test_the_curl_lines_of_a_sample_download_it(demo: Page, tmp_path: Path) -> None:
     name, scene = SAMPLES[0]
     demo.get_by_role("button", name=scene.caption).click()
     expect_caption(demo, name, scene.caption)
@@ -60,7 +60,7 @@ def run_in_bash(line: str, folder: Path) -> str:
 
 
 @pytest.mark.browser
-def test_a_line_can_be_copied(demo: Page) -> None:
+def test_a_curl_line_can_be_copied(demo: Page) -> None:
     demo.context.grant_permissions(["clipboard-read", "clipboard-write"])
     choose(demo, ASSETS / "star.png")
     (line,) = shown_lines(card(demo, "star.png"))

@@ -1,4 +1,4 @@
-"""What the demo page does when something goes wrong: it says so in words, and goes on when it can."""
+"""Failures on the demo page: it shows a message and continues where it can."""
 
 import re
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from tests.conftest import ASSETS, Server
 
 
 @pytest.mark.browser
-def test_a_setting_that_cannot_be_obeyed_is_marked_with_the_server_s_words(demo: Page) -> None:
+def test_an_invalid_setting_shows_the_server_s_message(demo: Page) -> None:
     demo.locator("#num_return_sequences").fill("9")
     demo.get_by_text("More", exact=True).click()
     demo.locator("#temperature").wait_for(state="hidden")
@@ -32,7 +32,7 @@ def test_a_setting_that_cannot_be_obeyed_is_marked_with_the_server_s_words(demo:
 
 
 @pytest.mark.browser
-def test_while_the_server_is_busy_the_page_waits_as_long_as_it_is_told_to(demo: Page) -> None:
+def test_the_page_waits_for_the_retry_after_of_a_busy_server(demo: Page) -> None:
     answers: list[str] = []
 
     def busy_once(route: Route) -> None:
@@ -65,7 +65,7 @@ ANSWERS = [
 
 
 @pytest.mark.browser
-def test_an_error_is_shown_in_words_and_can_be_tried_again_if_it_may_pass(demo: Page, tmp_path: Path) -> None:
+def test_an_error_has_a_message_and_a_temporary_one_can_be_retried(demo: Page, tmp_path: Path) -> None:
     demo.route("**/caption/", answer_by_name)
     paths = [tmp_path / f"answer-{number}.png" for number in range(len(ANSWERS))]
     for path in paths:
@@ -87,7 +87,7 @@ def answer_by_name(route: Route) -> None:
 
 
 @pytest.mark.browser
-def test_a_bug_of_the_page_fails_one_image_and_leaves_the_page_usable(watched: Watched, server: Server) -> None:
+def test_a_bug_in_the_page_fails_one_image_and_leaves_the_page_usable(watched: Watched, server: Server) -> None:
     page = watched.page
     page.add_init_script("AbortSignal.any = () => { throw new RangeError('a bug') }")
     page.goto(server.url + "/demo")
@@ -95,11 +95,11 @@ def test_a_bug_of_the_page_fails_one_image_and_leaves_the_page_usable(watched: W
     expect(page.locator(".problem p")).to_have_text("Something went wrong in this page.")
     expect_status(page, "0 images captioned, 1 failed.")
     expect(page.locator("#cancel")).to_be_hidden()
-    assert any("a bug" in problem for problem in watched.bugs), "it is not hidden from developers"
+    assert any("a bug" in problem for problem in watched.bugs), "the console shows the bug"
 
 
 @pytest.mark.browser
-def test_the_focus_does_not_get_lost_with_a_button_that_goes(demo: Page) -> None:
+def test_the_focus_moves_on_when_its_button_disappears(demo: Page) -> None:
     demo.route("**/caption/", lambda route: None)
     choose(demo, ASSETS / "star.png", ASSETS / "circle_and_diamond.png")
     demo.locator("#cancel").press("Enter")
@@ -114,7 +114,7 @@ def test_the_focus_does_not_get_lost_with_a_button_that_goes(demo: Page) -> None
 
 
 @pytest.mark.browser
-def test_what_is_removed_on_its_way_is_given_up(demo: Page) -> None:
+def test_removing_a_running_image_aborts_its_request(demo: Page) -> None:
     demo.route("**/caption/", lambda route: None)
     choose(demo, ASSETS / "star.png", ASSETS / "circle_and_diamond.png")
     expect(demo.locator(".card[data-state=running]")).to_have_count(2)
@@ -125,7 +125,7 @@ def test_what_is_removed_on_its_way_is_given_up(demo: Page) -> None:
 
 
 @pytest.mark.browser
-def test_a_resize_that_fails_says_so_and_the_caption_stays(demo: Page) -> None:
+def test_a_failed_resize_shows_an_error_and_keeps_the_caption(demo: Page) -> None:
     choose(demo, ASSETS / "star.png")
     expect_caption(demo, "star.png", STAR)
     demo.locator("#w").fill("0")
@@ -139,7 +139,7 @@ def test_a_resize_that_fails_says_so_and_the_caption_stays(demo: Page) -> None:
 
 
 @pytest.mark.browser
-def test_what_was_cancelled_can_be_taken_up_again(demo: Page) -> None:
+def test_cancelled_images_can_be_retried(demo: Page) -> None:
     demo.route("**/caption/", lambda route: None)
     choose(demo, ASSETS / "star.png", ASSETS / "circle_and_diamond.png")
     expect(demo.locator(".card[data-state=running]")).to_have_count(2)
@@ -154,7 +154,7 @@ def test_what_was_cancelled_can_be_taken_up_again(demo: Page) -> None:
 
 
 @pytest.mark.browser
-def test_without_a_model_images_are_resized_and_without_a_server_it_says_so(
+def test_without_a_model_images_are_resized_and_without_a_server_an_error_is_shown(
     watched: Watched, start_server: Callable[..., Server], tmp_path: Path
 ) -> None:
     model = {"FLASKAPP_CAPTIONER_MODEL": str(tmp_path / "nothing"), "FLASKAPP_MAX_UPLOAD_MB": "1"}
@@ -172,7 +172,7 @@ def test_without_a_model_images_are_resized_and_without_a_server_it_says_so(
     choose(page, large)
     words = "The file has 1.0 MB; the server takes 1 MB at most."
     expect(card(page, "large.bmp").locator(".problem p")).to_have_text(words)
-    assert [url for url in sent if url.startswith("http")] == [], "it was not sent in vain"
+    assert [url for url in sent if url.startswith("http")] == [], "a too large file is not sent"
     server.stop()
     choose(page, ASSETS / "circle_and_diamond.png")
     shown = card(page, "circle_and_diamond.png").locator(".problem")

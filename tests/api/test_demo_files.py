@@ -14,7 +14,7 @@ from flaskapp.api.caption import CaptionConfig
 from flaskapp.api.demo.samples import FOLDER, SAMPLES, draw_all
 
 
-def test_the_page_loads_nothing_from_elsewhere_by_its_policy(client: FlaskClient) -> None:
+def test_the_content_security_policy_allows_no_other_host(client: FlaskClient) -> None:
     (policy,) = client.get("/demo").headers.getlist("Content-Security-Policy")
     assert policy == (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
@@ -33,7 +33,7 @@ def test_the_page_loads_nothing_from_elsewhere_by_its_policy(client: FlaskClient
         ("/demo/static/samples/two_crosses.png", {"image/png"}),
     ],
 )
-def test_its_files_have_their_types_and_are_sent_once(client: FlaskClient, path: str, types: set[str]) -> None:
+def test_files_have_their_content_types_and_are_cached(client: FlaskClient, path: str, types: set[str]) -> None:
     answer = client.get(path, buffered=True)
     assert answer.status_code == 200
     assert answer.mimetype in types
@@ -47,7 +47,7 @@ def test_no_other_file_is_served(client: FlaskClient, path: str) -> None:
     assert client.get("/demo/static/" + path).status_code == 404
 
 
-def test_every_setting_of_a_caption_has_its_control_with_the_bounds_of_its_schema(client: FlaskClient) -> None:
+def test_every_generation_setting_has_a_control_with_the_bounds_of_its_schema(client: FlaskClient) -> None:
     page = client.get("/demo").text
     names = re.findall(r'id="\w+" name="(\w+)"', page)
     assert sorted(names) == sorted([*CaptionConfig().fields, "w", "h"])
@@ -67,7 +67,7 @@ def test_every_sample_gets_exactly_its_caption(client: FlaskClient, name: str, s
     assert client.post("/caption/", data={"data": data}).get_json()["caption"] == scene.caption
 
 
-def test_the_samples_are_what_the_code_draws(tmp_path: Path) -> None:
+def test_the_sample_files_equal_what_the_code_draws(tmp_path: Path) -> None:
     draw_all(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {path.name for path in FOLDER.iterdir()}
     for drawn in tmp_path.iterdir():

@@ -41,14 +41,14 @@ def words(page: Page) -> Locator:
 
 
 def posts(page: Page) -> list[Request]:
-    """What the page posts from now on."""
+    """Return a list that collects the page's POST requests from now on."""
     sent: list[Request] = []
     page.on("request", lambda request: sent.append(request) if request.method == "POST" else None)
     return sent
 
 
 @pytest.mark.browser
-def test_many_images_are_one_job_whose_results_come_page_by_page(demo: Page, tmp_path: Path) -> None:
+def test_many_images_become_one_job_with_paged_results(demo: Page, tmp_path: Path) -> None:
     broken, bundle = tmp_path / "broken.png", tmp_path / "pictures.zip"
     broken.write_bytes((ASSETS / "star.png").read_bytes()[:3000])
     bundle.write_bytes(b"PK\x03\x04")
@@ -79,7 +79,7 @@ def save(page: Page, format: str, name: str) -> str:
 
 
 @pytest.mark.browser
-def test_a_job_shows_how_it_stands_and_can_be_cancelled(demo: Page, tmp_path: Path) -> None:
+def test_a_job_shows_its_progress_and_can_be_cancelled(demo: Page, tmp_path: Path) -> None:
     told = [
         {"state": "queued", "total": 150, "done": 0, "failed": 0, "seconds_remaining": None},
         {"state": "running", "total": 150, "done": 99, "failed": 1, "seconds_remaining": 100.5},
@@ -121,7 +121,7 @@ LOSE_ONE_ANSWER = """() => {
 
 
 @pytest.mark.browser
-def test_a_job_whose_answer_got_lost_is_found_again(watched: Watched, server: Server) -> None:
+def test_a_job_with_a_lost_answer_is_found_by_its_idempotency_key(watched: Watched, server: Server) -> None:
     page = watched.page
     page.add_init_script("delete Crypto.prototype.randomUUID")  # as on a page of plain http
     page.goto(server.url + "/demo")
@@ -140,9 +140,7 @@ def test_a_job_whose_answer_got_lost_is_found_again(watched: Watched, server: Se
 
 
 @pytest.mark.browser
-def test_a_job_that_cannot_be_taken_is_refused_in_words(
-    watched: Watched, start_server: Callable[..., Server], tmp_path: Path
-) -> None:
+def test_a_refused_job_shows_a_message(watched: Watched, start_server: Callable[..., Server], tmp_path: Path) -> None:
     broker = {"FLASKAPP_BROKER_URL": f"redis://127.0.0.1:{free_port()}"}
     server = start_server("--workers", "1", **broker, FLASKAPP_MAX_JOB_IMAGES="2", FLASKAPP_MAX_JOB_MB="1")
     page = watched.page
@@ -160,7 +158,7 @@ def test_a_job_that_cannot_be_taken_is_refused_in_words(
     choose(page, large)
     expect(words(page)).to_contain_text("These images have 1.0 MB together; a job has 1 MB at most.")
     page.get_by_role("button", name="Remove the job").click()
-    assert sent == [], "nothing was sent in vain"
+    assert sent == [], "too large jobs are not sent"
     choose(page, ASSETS / "star.png")
     expect(words(page)).to_contain_text("Try again in")
     page.get_by_role("button", name="Cancel job").press("Enter")
@@ -173,7 +171,7 @@ def test_a_job_that_cannot_be_taken_is_refused_in_words(
 
 
 @pytest.mark.browser
-def test_a_job_waits_for_a_login_and_goes_on_with_it(
+def test_a_job_waits_for_a_login_and_then_starts(
     watched: Watched, start_server: Callable[..., Server], tmp_path: Path
 ) -> None:
     server = start_asking_for_logins(start_server)

@@ -1,4 +1,4 @@
-"""What the demo page does where the server wants a login."""
+"""The demo page of a server that requires a login."""
 
 import os
 import subprocess
@@ -31,7 +31,7 @@ WITH_TOKEN = 'curl -H "Authorization: Bearer $TOKEN" -F data=@star.png '
 
 
 @pytest.mark.browser
-def test_where_a_login_is_wanted_the_page_asks_for_it_and_goes_on(
+def test_the_page_asks_for_a_required_login_and_continues(
     watched: Watched, start_server: Callable[..., Server]
 ) -> None:
     settings = {"FLASKAPP_REQUIRE_LOGIN": "true", "FLASKAPP_REGISTRATION": "open"}
@@ -59,7 +59,7 @@ def test_where_a_login_is_wanted_the_page_asks_for_it_and_goes_on(
 
 
 @pytest.mark.browser
-def test_a_login_that_stops_being_right_is_sent_no_more_and_typing_goes_on(
+def test_a_login_that_became_invalid_is_not_sent_again_and_typing_is_not_interrupted(
     watched: Watched, start_server: Callable[..., Server], tmp_path: Path
 ) -> None:
     server = start_asking_for_logins(start_server)
@@ -78,7 +78,7 @@ def test_a_login_that_stops_being_right_is_sent_no_more_and_typing_goes_on(
     for route in held:
         route.fulfill(status=401, json={"message": "log in with a saved username and its password"})
     expect_status(page, "0 images captioned, 12 failed.")
-    assert len(held) == 4, "those that waited were not sent"
+    assert len(held) == 4, "the waiting images were not sent"
     expect(page.locator("#login .said")).to_have_text("This login is not right any more. Log in again.")
     expect(page.get_by_label("Password")).to_be_focused()
     page.unroute("**/caption/")
@@ -88,7 +88,7 @@ def test_a_login_that_stops_being_right_is_sent_no_more_and_typing_goes_on(
 
 
 @pytest.mark.browser
-def test_an_api_token_opens_the_page_and_is_not_printed_in_the_curl_lines(
+def test_an_api_token_logs_in_and_is_not_in_the_curl_lines(
     watched: Watched, start_server: Callable[..., Server], tmp_path: Path
 ) -> None:
     url = f"sqlite:///{tmp_path / 'server.db'}"

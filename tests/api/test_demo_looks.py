@@ -11,7 +11,7 @@ from tests.api.demo_page import card, choose, expect_caption, expect_status, wai
 from tests.conftest import ASSETS
 
 SCHEMES = pytest.mark.parametrize("scheme", ["light", "dark"])
-# Of a style that may be half transparent, and what is behind it.
+# The colours of a possibly transparent text and of the panel behind it.
 COLOURS = """element => {
   const numbers = (text) => text.match(/[\\d.]+/g).slice(0, 3).map(Number);
   const of = (each, property) => numbers(getComputedStyle(each)[property]);
@@ -29,7 +29,7 @@ FAINTEST = """element => {
 
 
 def contrast(one: Sequence[float], other: Sequence[float]) -> float:
-    """The contrast ratio of two colours in sRGB, by WCAG 2."""
+    """Return the contrast ratio of two sRGB colours by WCAG 2."""
     lighter, darker = sorted((_luminance(one), _luminance(other)), reverse=True)
     return (lighter + 0.05) / (darker + 0.05)
 
@@ -40,13 +40,13 @@ def _luminance(colour: Sequence[float]) -> float:
     return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
-def test_black_on_white_has_the_contrast_that_wcag_says() -> None:
+def test_black_on_white_has_a_contrast_of_21() -> None:
     assert contrast([0, 0, 0], [255, 255, 255]) == pytest.approx(21)
 
 
 @pytest.mark.browser
 @SCHEMES
-def test_looking_can_be_read_also_when_it_is_faintest(demo: Page, scheme: str) -> None:
+def test_the_pulsing_text_is_readable_at_its_faintest(demo: Page, scheme: str) -> None:
     demo.emulate_media(color_scheme=scheme)
     demo.route("**/caption/", lambda route: None)
     choose(demo, ASSETS / "star.png")
@@ -54,7 +54,7 @@ def test_looking_can_be_read_also_when_it_is_faintest(demo: Page, scheme: str) -
     expect(caption).to_have_text("Looking…")
     caption.evaluate(FAINTEST)
     seen = caption.evaluate(COLOURS)
-    assert seen["opacity"] < 0.7, "it is the faintest moment"
+    assert seen["opacity"] < 0.7, "the animation is at its faintest"
     mixed = [
         seen["opacity"] * text + (1 - seen["opacity"]) * panel
         for text, panel in zip(seen["text"], seen["panel"], strict=True)
@@ -64,7 +64,7 @@ def test_looking_can_be_read_also_when_it_is_faintest(demo: Page, scheme: str) -
 
 @pytest.mark.browser
 @SCHEMES
-def test_checkboxes_can_be_seen(demo: Page, scheme: str) -> None:
+def test_checkboxes_have_enough_contrast(demo: Page, scheme: str) -> None:
     demo.emulate_media(color_scheme=scheme)
     demo.get_by_text("More", exact=True).click()
     for box in (demo.get_by_label("Caption them as one job"), demo.get_by_label("Draw at random")):
@@ -78,7 +78,7 @@ def test_checkboxes_can_be_seen(demo: Page, scheme: str) -> None:
 
 
 @pytest.mark.browser
-def test_on_a_phone_the_results_come_above_the_samples_on_the_screen_and_by_tab(demo: Page) -> None:
+def test_a_phone_has_the_results_above_the_samples_on_screen_and_in_tab_order(demo: Page) -> None:
     name, scene = SAMPLES[0]
     demo.get_by_role("button", name=scene.caption).click()
     expect_caption(demo, name, scene.caption)
@@ -96,7 +96,7 @@ def test_on_a_phone_the_results_come_above_the_samples_on_the_screen_and_by_tab(
 
 
 def are_ordered(page: Page, *selectors: str) -> bool:
-    """Whether these stand below each other in this order, in the page and in the document."""
+    """Return whether the elements have this order on the screen and in the document."""
     order = """selectors => {
       const all = selectors.map((selector) => document.querySelector(selector));
       return all.map((each) => [each.getBoundingClientRect().top,

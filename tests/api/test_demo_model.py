@@ -1,4 +1,4 @@
-"""The demo page and the model that serves: its defaults, its prompt, its scores, and what it stands in for."""
+"""The demo page and the loaded model: defaults, prompt, scores, and the warning of the embedded substitute."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +19,7 @@ OWN_DEFAULTS = (
 
 
 def expect_no_config(page: Page) -> None:
-    """What the page shows is the default: it sends no settings."""
+    """Check that the page shows the defaults and sends no settings."""
     assert "config" not in shown_lines(card(page, "star.png"))[0]
 
 
@@ -32,7 +32,7 @@ def expect_own_defaults(page: Page) -> None:
     expect(page.locator("#temperature")).to_have_value("0.01")
 
 
-def test_the_page_is_made_with_the_defaults_of_the_model_that_is_loaded(make_app: Callable[..., Flask]) -> None:
+def test_the_page_is_rendered_with_the_loaded_model_s_defaults(make_app: Callable[..., Flask]) -> None:
     client = make_app(CAPTIONER_DEFAULTS={"num_beams": 3}).test_client()
     captioner.close()
     captioner._reset()
@@ -47,9 +47,7 @@ def defaulting(start_server: Callable[..., Server]) -> Server:
 
 
 @pytest.mark.browser
-def test_the_controls_start_from_the_defaults_and_only_what_differs_is_sent(
-    watched: Watched, defaulting: Server
-) -> None:
+def test_the_controls_start_with_the_defaults_and_only_changes_are_sent(watched: Watched, defaulting: Server) -> None:
     page = watched.page
     page.goto(defaulting.url + "/demo")
     expect_own_defaults(page)
@@ -74,7 +72,7 @@ def test_the_controls_start_from_the_defaults_and_only_what_differs_is_sent(
 
 @pytest.fixture(scope="module")
 def unloaded(start_server: Callable[..., Server]) -> Iterator[Server]:
-    """The development server, which loads the model with the first request that wants it."""
+    """The development server, which loads the model at the first request for it."""
     server = start_server(
         command="flask --app wsgi run --port {port}", ready="Running on", FLASKAPP_CAPTIONER_DEFAULTS=OWN_DEFAULTS
     )
@@ -83,9 +81,7 @@ def unloaded(start_server: Callable[..., Server]) -> Iterator[Server]:
 
 
 @pytest.mark.browser
-def test_where_no_model_is_loaded_the_defaults_come_later_and_what_was_changed_stays(
-    watched: Watched, unloaded: Server
-) -> None:
+def test_defaults_that_arrive_late_keep_changed_settings(watched: Watched, unloaded: Server) -> None:
     page = watched.page
     held = []
     page.route("**/readyz", lambda route: held.append(route))
@@ -109,7 +105,7 @@ def test_where_no_model_is_loaded_the_defaults_come_later_and_what_was_changed_s
 
 
 @pytest.mark.browser
-def test_a_prompt_is_asked_for_where_the_model_takes_text(
+def test_the_page_has_a_prompt_field_if_the_model_takes_text(
     watched: Watched, start_server: Callable[..., Server], tmp_path: Path
 ) -> None:
     server = start_server("--workers", "1", FLASKAPP_CAPTIONER_MODEL=str(write_blip(tmp_path / "blip")))
@@ -128,13 +124,13 @@ def test_a_prompt_is_asked_for_where_the_model_takes_text(
 
 
 @pytest.mark.browser
-def test_no_prompt_is_asked_for_where_the_model_takes_none(demo: Page) -> None:
+def test_the_page_has_no_prompt_field_if_the_model_takes_no_text(demo: Page) -> None:
     expect(demo.locator("#max_length")).to_be_visible()
     expect(demo.locator("#prompt")).to_be_hidden()
 
 
 @pytest.mark.browser
-def test_scores_are_shown_with_each_caption_if_they_are_asked_for(demo: Page) -> None:
+def test_requested_scores_are_shown_with_each_caption(demo: Page) -> None:
     choose(demo, ASSETS / "star.png")
     expect_caption(demo, "star.png", STAR)
     expect(demo.locator(".card [data-part=score]")).to_be_hidden()
@@ -151,7 +147,7 @@ def test_scores_are_shown_with_each_caption_if_they_are_asked_for(demo: Page) ->
 
 
 @pytest.mark.browser
-def test_a_job_leaves_the_scores_out_instead_of_being_refused(demo: Page) -> None:
+def test_a_job_is_sent_without_the_scores_setting(demo: Page) -> None:
     demo.get_by_text("More", exact=True).click()
     demo.get_by_label("Show scores").check()
     demo.get_by_label("Caption them as one job").check()
@@ -160,7 +156,7 @@ def test_a_job_leaves_the_scores_out_instead_of_being_refused(demo: Page) -> Non
 
 
 @pytest.mark.browser
-def test_each_card_warns_while_the_embedded_model_substitutes(
+def test_each_card_warns_of_the_embedded_substitute(
     watched: Watched, start_server: Callable[..., Server], tmp_path: Path
 ) -> None:
     server = start_server("--workers", "1", FLASKAPP_CAPTIONER_MODEL="", HF_HOME=str(tmp_path), HF_HUB_OFFLINE="1")

@@ -1,4 +1,4 @@
-"""Swagger UI and ReDoc in a real browser that reaches nothing but this server."""
+"""Swagger UI and ReDoc in a real browser that reaches only this server."""
 
 import re
 from collections.abc import Callable
@@ -16,10 +16,10 @@ from flaskapp.tokens import Tokens
 from tests.api.conftest import Watched
 from tests.conftest import ASSETS, Server
 
-TALL = {"width": 1280, "height": 8000}  # Swagger UI makes only what is near the screen: this one has all
+TALL = {"width": 1280, "height": 8000}  # Swagger UI renders only what is near the viewport
 
 
-def test_the_pages_load_nothing_from_elsewhere_by_their_policy(client: FlaskClient) -> None:
+def test_the_content_security_policy_allows_no_other_host(client: FlaskClient) -> None:
     for path in ("/swagger-ui", "/redoc"):
         policy = client.get(path).headers["Content-Security-Policy"]
         assert "default-src 'none'" in policy
@@ -27,7 +27,7 @@ def test_the_pages_load_nothing_from_elsewhere_by_their_policy(client: FlaskClie
         assert "http" not in policy
 
 
-def test_docs_leads_to_swagger_ui(client: FlaskClient) -> None:
+def test_docs_redirects_to_swagger_ui(client: FlaskClient) -> None:
     answer = client.get("/docs")
     assert (answer.status_code, answer.headers["Location"]) == (302, "swagger-ui")
 
@@ -36,7 +36,7 @@ def test_a_path_that_climbs_out_of_the_assets_is_not_found(client: FlaskClient) 
     assert client.get("/docs/assets/../../__init__.py").status_code == 404
 
 
-def test_of_the_package_with_the_assets_only_what_the_pages_load_is_served(client: FlaskClient) -> None:
+def test_only_the_assets_that_the_pages_load_are_served(client: FlaskClient) -> None:
     for name in ("redoc.js", "swagger_bundle.js", "swagger_style.css"):
         with client.get(f"/docs/assets/{name}") as answer:
             assert answer.status_code == 200
@@ -53,7 +53,7 @@ def open_operation(watched: Watched, server: Server, name: str) -> Locator:
 
 
 def execute(operation: Locator) -> Locator:
-    """Press Execute, wait for the answer 200, and return what Swagger UI shows of it."""
+    """Press Execute, wait for the answer 200 and return the row that shows it."""
     operation.locator("button.execute").click()
     row = operation.locator(".live-responses-table tbody tr").first
     expect(row.locator(".response-col_status")).to_contain_text("200", timeout=30_000)
@@ -61,7 +61,7 @@ def execute(operation: Locator) -> Locator:
 
 
 @pytest.mark.browser
-def test_swagger_ui_resizes_an_image_that_is_tried_out(watched: Watched, server: Server, tmp_path: Path) -> None:
+def test_swagger_ui_tries_out_a_resize(watched: Watched, server: Server, tmp_path: Path) -> None:
     operation = open_operation(watched, server, "cv_model")
     operation.locator("tr[data-param-name=w] input").fill("40")
     operation.locator("input[type=file]").set_input_files(ASSETS / "star.png")
@@ -77,7 +77,7 @@ def test_swagger_ui_resizes_an_image_that_is_tried_out(watched: Watched, server:
 
 
 @pytest.mark.browser
-def test_swagger_ui_captions_an_image_with_the_config_as_it_stands_there(watched: Watched, server: Server) -> None:
+def test_swagger_ui_captions_an_image_with_the_prefilled_config(watched: Watched, server: Server) -> None:
     operation = open_operation(watched, server, "caption")
     operation.locator("input[type=file]").first.set_input_files(ASSETS / "star.png")
     expect(execute(operation)).to_contain_text('"caption": "a large pink star on a yellow background"')
@@ -85,7 +85,7 @@ def test_swagger_ui_captions_an_image_with_the_config_as_it_stands_there(watched
 
 
 @pytest.mark.browser
-def test_swagger_ui_captions_an_image_with_a_config_that_is_typed_in(watched: Watched, server: Server) -> None:
+def test_swagger_ui_captions_an_image_with_a_typed_config(watched: Watched, server: Server) -> None:
     operation = open_operation(watched, server, "caption")
     operation.locator("input[type=file]").first.set_input_files(ASSETS / "star.png")
     operation.locator("textarea").first.fill('{"max_length": 4, "num_beams": 2}')
@@ -95,7 +95,7 @@ def test_swagger_ui_captions_an_image_with_a_config_that_is_typed_in(watched: Wa
 
 
 def authorize(watched: Watched, fields: dict[str, str]) -> None:
-    """Fill in the fields of one way to log in."""
+    """Fill in the fields of one login scheme."""
     watched.page.locator("button.authorize").first.click()
     dialog = watched.page.locator(".dialog-ux")
     form = dialog.locator("form", has=watched.page.get_by_label(next(iter(fields)), exact=True))
@@ -106,9 +106,9 @@ def authorize(watched: Watched, fields: dict[str, str]) -> None:
 
 
 @pytest.mark.browser
-def test_swagger_ui_logs_in_by_its_button(watched: Watched, start_server: Callable[..., Server]) -> None:
+def test_swagger_ui_logs_in_with_its_authorize_button(watched: Watched, start_server: Callable[..., Server]) -> None:
     server = start_server("--workers", "1", FLASKAPP_REQUIRE_LOGIN="true", FLASKAPP_REGISTRATION="open")
-    ada = {"username": "ada", "password": "pässwort"}  # it has no way to send what is not Latin-1
+    ada = {"username": "ada", "password": "pässwort"}  # Swagger UI can only send Latin-1
     assert requests.post(server.url + "/login/", json=ada, timeout=30).status_code == 200
     operation = open_operation(watched, server, "text_model")
     authorize(watched, {"auth-basic-username": ada["username"], "auth-basic-password": ada["password"]})
@@ -117,7 +117,7 @@ def test_swagger_ui_logs_in_by_its_button(watched: Watched, start_server: Callab
 
 
 @pytest.mark.browser
-def test_swagger_ui_takes_a_token_by_the_same_button(
+def test_swagger_ui_takes_a_token_with_its_authorize_button(
     watched: Watched, start_server: Callable[..., Server], tmp_path: Path
 ) -> None:
     url = f"sqlite:///{tmp_path / 'server.db'}"
@@ -132,13 +132,13 @@ def test_swagger_ui_takes_a_token_by_the_same_button(
 
 
 def shown_tag(watched: Watched, name: str) -> Locator:
-    """The heading of a tag."""
+    """Return the heading of a tag."""
     watched.page.set_viewport_size(TALL)
     return watched.page.locator(f"#operations-tag-{name}")
 
 
 @pytest.mark.browser
-def test_swagger_ui_begins_with_captions_and_closes_what_operators_need(watched: Watched, server: Server) -> None:
+def test_swagger_ui_starts_with_captions_and_collapses_operators_tags(watched: Watched, server: Server) -> None:
     watched.page.goto(server.url + "/swagger-ui")
     for name, is_open in (("caption", True), ("cv_model", True), ("probes", False), ("metrics", False)):
         expect(shown_tag(watched, name)).to_have_attribute("data-is-open", str(is_open).lower())
@@ -153,14 +153,14 @@ def test_swagger_ui_begins_with_captions_and_closes_what_operators_need(watched:
 
 
 @pytest.mark.browser
-def test_a_link_to_a_closed_tag_of_swagger_ui_opens_it(watched: Watched, server: Server) -> None:
+def test_a_link_to_a_collapsed_tag_of_swagger_ui_opens_it(watched: Watched, server: Server) -> None:
     watched.page.goto(server.url + "/swagger-ui#/metrics")
     expect(shown_tag(watched, "metrics")).to_have_attribute("data-is-open", "true")
     expect(shown_tag(watched, "probes")).to_have_attribute("data-is-open", "false")
 
 
 @pytest.mark.browser
-def test_swagger_ui_is_dark_where_the_browser_wants_that(watched: Watched, server: Server) -> None:
+def test_swagger_ui_follows_the_dark_colour_scheme(watched: Watched, server: Server) -> None:
     page = watched.page
     page.emulate_media(color_scheme="dark")
     page.goto(server.url + "/swagger-ui")
@@ -173,7 +173,7 @@ def test_swagger_ui_is_dark_where_the_browser_wants_that(watched: Watched, serve
     assert watched.problems == []
 
 
-def test_answers_have_the_order_of_their_schema(client: FlaskClient) -> None:
+def test_an_answer_has_its_members_in_the_order_of_the_schema(client: FlaskClient) -> None:
     answer = client.post("/caption/", data={"data": (ASSETS / "star.png").open("rb"), "config": '{"scores": true}'})
     properties = client.get("/openapi.json").get_json()["components"]["schemas"]["CaptionAnswer"]["properties"]
     assert list(answer.get_json()) == [name for name in properties if name != "warning"]
@@ -181,7 +181,7 @@ def test_answers_have_the_order_of_their_schema(client: FlaskClient) -> None:
 
 
 @pytest.mark.browser
-def test_redoc_shows_every_resource_and_loads_nothing_of_its_maker(watched: Watched, server: Server) -> None:
+def test_redoc_shows_every_resource_and_its_logo_is_blocked(watched: Watched, server: Server) -> None:
     page = watched.page
     page.goto(server.url + "/redoc")
     for resource in ("status", "items", "login", "text_model", "cv_model", "caption"):
@@ -189,11 +189,11 @@ def test_redoc_shows_every_resource_and_loads_nothing_of_its_maker(watched: Watc
     expect(page.get_by_role("link", name="openapi.json")).to_have_attribute("href", server.url + "/openapi.json")
     expect(page.get_by_role("main").get_by_text(server.url, exact=True)).to_be_visible()
     assert all("redoc/logo-mini" in problem and "blocked" in problem for problem in watched.problems)
-    assert watched.hosts <= {urlsplit(server.url).netloc, "cdn.redoc.ly", ""}, "data: has no host"
+    assert watched.hosts <= {urlsplit(server.url).netloc, "cdn.redoc.ly", ""}, "a data: URL has no host"
 
 
 @pytest.mark.browser
-def test_redoc_is_dark_where_the_browser_wants_that(watched: Watched, server: Server) -> None:
+def test_redoc_follows_the_dark_colour_scheme(watched: Watched, server: Server) -> None:
     for scheme, is_dark in (("dark", True), ("light", False)):
         watched.page.emulate_media(color_scheme=scheme)
         watched.page.goto(server.url + "/redoc")
@@ -202,7 +202,7 @@ def test_redoc_is_dark_where_the_browser_wants_that(watched: Watched, server: Se
 
 
 def is_dark_text(watched: Watched) -> bool:
-    """Whether the text of the title is nearer to black than to white."""
+    """Return whether the title's text is nearer to black than to white."""
     heading = watched.page.get_by_role("heading", name="flaskapp")
     red, *_ = map(int, re.findall(r"\d+", heading.evaluate("each => getComputedStyle(each).color")))
     return red < 128

@@ -1,4 +1,4 @@
-"""Each error of an operation in the OpenAPI document has an example that the operation really answers."""
+"""The example of each documented error is the operation's real answer."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -21,7 +21,7 @@ XML = {"data": b"<data/>", "content_type": "text/xml"}
 IMAGES = [base64_of("star.png")]
 JOB = "0b6ee9d2-6a4d-4bb6-9a5c-7f1d3c0a8e55"
 
-# A request, and the path in the document of its operation. The answer is the example, word by word.
+# A request and the documented path of its operation. The answer equals the documented example.
 REQUESTS: list[tuple[int, str, str, str, dict[str, Any]]] = [
     (422, "get", "/items/{item_id}", "/items/%3F", {}),
     (422, "get", "/restric_items/{item_id}", "/restric_items/%3F", {}),
@@ -63,7 +63,7 @@ REQUESTS: list[tuple[int, str, str, str, dict[str, Any]]] = [
 
 
 def errors(spec: dict[str, Any]) -> Iterator[tuple[str, str, int, dict[str, Any]]]:
-    """The method, path, status and content of every documented error but the probes', whose schema has examples."""
+    """Yield method, path, status and content of each documented error, except the probes', whose schema has them."""
     for path, item in spec["paths"].items():
         for method, operation in item.items():
             for status, response in operation["responses"].items() if method != "parameters" else ():
@@ -82,7 +82,7 @@ def spec(client: FlaskClient) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("status", "method", "path", "address", "request_"), REQUESTS)
-def test_a_wrong_request_gets_the_very_example(
+def test_a_wrong_request_gets_the_documented_example(
     client: FlaskClient,
     spec: dict[str, Any],
     status: int,
@@ -97,7 +97,9 @@ def test_a_wrong_request_gets_the_very_example(
 
 
 @pytest.mark.parametrize("login", [False, True])
-def test_every_error_has_an_example_of_its_schema_and_status(make_app: Callable[..., Flask], login: bool) -> None:
+def test_every_error_has_an_example_that_fits_its_schema_and_status(
+    make_app: Callable[..., Flask], login: bool
+) -> None:
     spec = make_app(REQUIRE_LOGIN=login).test_client().get("/openapi.json").get_json()
     found = list(errors(spec))
     assert len(found) > 80
@@ -119,7 +121,7 @@ def test_no_example_names_a_field_that_the_operation_lacks(spec: dict[str, Any])
 
 
 def names_in(shown: Any) -> set[str]:
-    """The fields that an example names, in any of the shapes."""
+    """Return the fields that an example names, in any of the error shapes."""
     if "errors" in shown:
         return {name for named in shown["errors"].values() for name in named}
     error = shown.get("error")
@@ -129,7 +131,7 @@ def names_in(shown: Any) -> set[str]:
 
 
 def fields(spec: dict[str, Any], path: str, method: str) -> set[str]:
-    """The names of an operation's parameters, and of the members of its bodies."""
+    """Return the names of an operation's parameters and of its bodies' members."""
     item = spec["paths"][path]
     names = {each["name"] for each in [*item.get("parameters", []), *item[method].get("parameters", [])]}
     for media in item[method].get("requestBody", {}).get("content", {}).values():
@@ -140,7 +142,7 @@ def fields(spec: dict[str, Any], path: str, method: str) -> set[str]:
     return names
 
 
-def test_a_body_that_is_too_large_gets_the_example(make_app: Callable[..., Flask]) -> None:
+def test_a_too_large_body_gets_the_example(make_app: Callable[..., Flask]) -> None:
     client = make_app(MAX_UPLOAD_MB=1).test_client()
     spec = client.get("/openapi.json").get_json()
     for path in ("/caption/", "/cv_model/", "/image-to-text", "/v1/chat/completions", "/api/generate"):
@@ -149,7 +151,7 @@ def test_a_body_that_is_too_large_gets_the_example(make_app: Callable[..., Flask
     assert answer.status_code == 413
 
 
-def test_what_the_server_s_state_refuses_gets_the_example(
+def test_an_error_of_the_server_s_state_gets_the_example(
     make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = make_app(RATE_LIMIT_IMAGES="60 per hour", RATE_LIMIT_LOGIN="1/hour", REGISTRATION="closed")
@@ -176,7 +178,7 @@ def test_what_the_server_s_state_refuses_gets_the_example(
 
 
 @pytest.mark.parametrize("path", ["/caption/", "/text_model/", "/v1/chat/completions", "/api/generate"])
-def test_what_a_missing_login_gets_is_the_example(make_app: Callable[..., Flask], path: str) -> None:
+def test_a_missing_login_gets_the_example(make_app: Callable[..., Flask], path: str) -> None:
     client = make_app(REQUIRE_LOGIN=True).test_client()
     answer = client.post(path)
     assert answer.get_json() == example(client.get("/openapi.json").get_json(), "post", path, 401)

@@ -1,4 +1,4 @@
-"""Forms as clients write them, by hand or by old libraries: read, or refused with what is wrong."""
+"""Forms as clients and old libraries write them: each is read, or refused with the reason."""
 
 import codecs
 import gzip
@@ -23,7 +23,7 @@ UPLOADS = ["/caption/", "/cv_model/", "/caption_jobs/"]
 
 
 def form(*parts: tuple[bytes, bytes]) -> bytes:
-    """A body of parts, each of its header lines and its content."""
+    """Return a multipart body. A part is a pair of header lines and content."""
     body = b"".join(b"--" + BOUNDARY + b"\r\n" + head + b"\r\n\r\n" + content + b"\r\n" for head, content in parts)
     return body + b"--" + BOUNDARY + b"--\r\n"
 
@@ -33,7 +33,7 @@ def post(client: FlaskClient, body: bytes, path: str = "/caption/", content_type
 
 
 def assert_refused(answer: TestResponse, status: int, *words: str) -> None:
-    """Check that the message has these words."""
+    """Check the error's status, and that its message has these words."""
     assert_error(answer, status)
     message = answer.get_json()["message"]
     assert all(word in message for word in words), message
@@ -50,7 +50,7 @@ def assert_refused(answer: TestResponse, status: int, *words: str) -> None:
         ("multipart/form-data; boundary=another", ["boundary"]),
     ],
 )
-def test_a_form_whose_boundary_cannot_be_found_is_refused_for_that(
+def test_a_form_with_a_missing_or_wrong_boundary_is_refused(
     client: FlaskClient, content_type: str, words: list[str]
 ) -> None:
     for path in UPLOADS:
@@ -58,17 +58,17 @@ def test_a_form_whose_boundary_cannot_be_found_is_refused_for_that(
 
 
 @pytest.mark.parametrize("size", [5, 40, 100, 3000, -4, -8, -25])
-def test_a_form_that_is_cut_short_is_refused_wherever_it_is_cut(client: FlaskClient, size: int) -> None:
-    """In the boundary, the headers, the content and the last boundary."""
+def test_a_truncated_form_is_refused(client: FlaskClient, size: int) -> None:
+    """Truncate it in the boundary, the headers, the content and the last boundary."""
     assert_refused(post(client, form((FILE, IMAGE))[:size]), 400, "form")
 
 
-def test_a_form_that_is_cut_short_before_its_first_byte_is_refused(server: Server) -> None:
+def test_an_empty_form_is_refused(server: Server) -> None:
     answer = requests.post(server.url + "/caption/", data=b"", headers={"Content-Type": TYPE}, timeout=10)
     assert_error(answer, 400)
 
 
-def test_a_form_that_is_cut_short_tells_in_which_part(client: FlaskClient) -> None:
+def test_a_truncated_form_gets_an_error_that_names_the_part(client: FlaskClient) -> None:
     body = form((FILE, IMAGE), (FILE, IMAGE))
     assert_refused(post(client, body[: len(body) // 2 - 500]), 400, "part 1", "last boundary")
     assert_refused(post(client, body[: len(body) * 3 // 4]), 400, "part 2", "last boundary")
@@ -91,14 +91,14 @@ def test_a_form_that_is_cut_short_tells_in_which_part(client: FlaskClient) -> No
         (FILE + b"\r\nX-A: " + b"a" * 9000, ["headers of more than 8192 bytes"]),
     ],
 )
-def test_a_part_that_no_header_names_is_refused(client: FlaskClient, head: bytes, words: list[str]) -> None:
+def test_a_part_without_a_name_is_refused(client: FlaskClient, head: bytes, words: list[str]) -> None:
     for path in UPLOADS:
         assert_refused(post(client, form((head, IMAGE)), path), 400, "Part 1 of the form", *words)
         assert_refused(post(client, form((FILE, IMAGE), (head, IMAGE)), path), 400, "Part 2 of the form", *words)
 
 
 def test_curl_with_a_part_without_a_name_gets_no_500(server: Server) -> None:
-    """`curl -F '=x'`: its part has a name of no characters."""
+    """`curl -F '=x'` sends a part with an empty name."""
     answer = requests.post(server.url + "/caption/", files=[("", (None, "x"))], timeout=10)
     assert_error(answer, 400)
 
@@ -116,13 +116,13 @@ def test_a_file_name_may_be_in_latin_1_or_utf_8(client: FlaskClient, name: bytes
     assert answer.get_json()["results"][0]["input"] == expected
 
 
-def test_a_file_name_may_be_encoded_as_rfc_5987_has_it(client: FlaskClient) -> None:
+def test_a_file_name_may_be_encoded_by_rfc_5987(client: FlaskClient) -> None:
     head = b"Content-Disposition: form-data; name=data; filename*=UTF-8''K%C3%B6ln.png"
     assert post(client, form((head, IMAGE))).get_json()["results"][0]["input"] == "K\u00f6ln.png"
 
 
 @pytest.mark.parametrize("coding", ["gzip", "br", "GZIP", "deflate, gzip", "made-up"])
-def test_a_compressed_body_is_refused_and_the_answer_says_what_is_taken(client: FlaskClient, coding: str) -> None:
+def test_a_compressed_body_is_refused_with_accept_encoding(client: FlaskClient, coding: str) -> None:
     uploads = [(path, form((FILE, IMAGE)), TYPE) for path in UPLOADS]
     others = [
         ("/login/", b"username=ada&password=x", "application/x-www-form-urlencoded"),
@@ -140,38 +140,38 @@ def test_a_compressed_body_is_refused_and_the_answer_says_what_is_taken(client: 
 
 
 @pytest.mark.parametrize("coding", ["gzip", "gzip, chunked"])
-def test_a_body_that_is_compressed_for_the_way_is_refused(client: FlaskClient, coding: str) -> None:
-    """gunicorn passes it on as it came."""
+def test_a_body_with_a_compressing_transfer_encoding_is_refused(client: FlaskClient, coding: str) -> None:
+    """gunicorn passes such a body on compressed."""
     for path in UPLOADS:
         headers = {"Transfer-Encoding": coding, "Content-Type": TYPE}
         answer = client.post(path, data=gzip.compress(form((FILE, IMAGE))), headers=headers)
         assert_refused(answer, 415, "Transfer-Encoding", coding)
 
 
-def test_a_body_that_is_said_to_be_as_it_is_is_read(client: FlaskClient) -> None:
+def test_a_body_with_the_content_encoding_identity_is_read(client: FlaskClient) -> None:
     headers = {"Content-Encoding": "identity", "Content-Type": TYPE}
     assert client.post("/caption/", data=form((FILE, IMAGE)), headers=headers).get_json()["caption"] == STAR
 
 
 @pytest.mark.parametrize("header", [b"Content-Transfer-Encoding: base64", b"Content-Encoding: gzip"])
-def test_a_part_in_a_coding_is_refused(client: FlaskClient, header: bytes) -> None:
+def test_a_part_with_a_transfer_encoding_is_refused(client: FlaskClient, header: bytes) -> None:
     assert_refused(post(client, form((FILE + b"\r\n" + header, IMAGE))), 415, "Part 1", "Encoding")
 
 
-def test_a_part_in_a_coding_that_changes_nothing_is_read(client: FlaskClient) -> None:
+def test_a_part_with_a_neutral_transfer_encoding_is_read(client: FlaskClient) -> None:
     body = form((FILE + b"\r\nContent-Transfer-Encoding: Binary", IMAGE))
     assert post(client, body).get_json()["caption"] == STAR
 
 
 @pytest.mark.parametrize("size", [3000, 400_000, 600_000, 5_000_000])
-def test_an_image_in_a_text_part_is_no_file_however_large_it_is(client: FlaskClient, size: int) -> None:
+def test_an_image_in_a_text_part_is_no_file_whatever_its_size(client: FlaskClient, size: int) -> None:
     head = b'Content-Disposition: form-data; name="data"'
     answer = post(client, form((head, IMAGE.ljust(size, b"\0"))))
     assert_error(answer, 422, "multipart", "data")
     assert "no filename" in answer.text
 
 
-def test_a_text_that_is_not_utf_8_is_refused_by_the_name_of_its_part(client: FlaskClient) -> None:
+def test_a_text_part_that_is_not_utf_8_is_refused_and_named(client: FlaskClient) -> None:
     body = form(
         (b'Content-Disposition: form-data; name="username"', b"ada"),
         (b'Content-Disposition: form-data; name="password"', "p\u00e4ss".encode("latin-1")),
@@ -184,7 +184,7 @@ def test_a_text_that_is_not_utf_8_is_refused_by_the_name_of_its_part(client: Fla
     )
 
 
-def test_a_text_may_be_in_latin_1_if_its_header_says_so(client: FlaskClient) -> None:
+def test_a_text_part_may_be_in_latin_1_if_its_header_says_so(client: FlaskClient) -> None:
     name = b'Content-Disposition: form-data; name="username"', b"ada"
     password = b'Content-Disposition: form-data; name="password"'
     latin_1 = password + b"\r\nContent-Type: text/plain; charset=ISO-8859-1", "p\u00e4ss".encode("latin-1")
@@ -192,13 +192,13 @@ def test_a_text_may_be_in_latin_1_if_its_header_says_so(client: FlaskClient) -> 
     assert post(client, form(name, (password, "p\u00e4ss".encode())), "/login/").status_code == 200
 
 
-def test_an_urlencoded_form_that_is_not_utf_8_is_refused_for_that(client: FlaskClient) -> None:
+def test_an_urlencoded_form_that_is_not_utf_8_is_refused(client: FlaskClient) -> None:
     urlencoded = "application/x-www-form-urlencoded"
     assert_refused(post(client, b"username=ada&password=p\xe4ss", "/login/", urlencoded), 400, "UTF-8")
     assert_refused(post(client, IMAGE, "/caption/", urlencoded), 400, "UTF-8", "multipart/form-data")
 
 
-def test_a_byte_order_mark_before_a_text_is_no_part_of_it(client: FlaskClient) -> None:
+def test_a_byte_order_mark_before_a_text_part_is_ignored(client: FlaskClient) -> None:
     login = {"username": "ada", "password": "secret"}
     assert client.post("/login/", json=login).status_code == 200
     wrong = b"username=ada&password=wrong"
@@ -209,17 +209,17 @@ def test_a_byte_order_mark_before_a_text_is_no_part_of_it(client: FlaskClient) -
         assert post(client, mark + wrong, "/login/", "application/x-www-form-urlencoded").status_code == 401
 
 
-def test_an_urlencoded_form_has_a_largest_number_of_fields(client: FlaskClient) -> None:
+def test_an_urlencoded_form_has_a_maximum_number_of_fields(client: FlaskClient) -> None:
     body = b"a=&" * 2**20
     assert_refused(post(client, body, "/login/", "application/x-www-form-urlencoded"), 413, "1000 fields")
 
 
-def test_a_body_without_a_content_type_is_no_form(client: FlaskClient) -> None:
+def test_a_body_without_a_content_type_is_refused(client: FlaskClient) -> None:
     for path in UPLOADS:
         assert_refused(post(client, IMAGE, path, None), 415, "multipart/form-data")
 
 
-def test_each_413_names_the_limit_and_what_it_is_of(client: FlaskClient) -> None:
+def test_each_413_names_its_limit(client: FlaskClient) -> None:
     assert_refused(post(client, form((FILE, bytes(17 * 2**20)))), 413, "body", "16 MiB")
     assert_refused(post(client, form(*[(FILE, b"x")] * 1001)), 413, "1000 parts")
     config = b'Content-Disposition: form-data; name="config"'
@@ -227,13 +227,13 @@ def test_each_413_names_the_limit_and_what_it_is_of(client: FlaskClient) -> None
         assert_refused(post(client, form((FILE, IMAGE), (head, b"{" + b" " * 600_000))), 413, "JSON", "131072 bytes")
 
 
-def test_a_file_input_in_which_nothing_was_chosen_is_no_file(client: FlaskClient) -> None:
+def test_a_file_input_without_a_chosen_file_is_ignored(client: FlaskClient) -> None:
     empty = FILE.replace(b"star.png", b"") + b"\r\nContent-Type: application/octet-stream", b""
     assert post(client, form((FILE, IMAGE), empty)).get_json()["caption"] == STAR
     assert_error(post(client, form(empty)), 422, "multipart", "data")
 
 
-# Where the body is cut into the pieces that are parsed.
+# The parser reads the body in pieces of this size.
 
 
 def parse(stream: IO[bytes]) -> list[tuple[str | None, bytes]]:
@@ -243,8 +243,8 @@ def parse(stream: IO[bytes]) -> list[tuple[str | None, bytes]]:
     return texts + [(file.filename, file.read()) for file in files.values()]
 
 
-class Dribbling(io.BytesIO):
-    """Gives a few bytes at a time, as a socket may."""
+class FewBytes(io.BytesIO):
+    """Return at most three bytes at each read, as a slow socket may."""
 
     def read(self, size: int | None = -1) -> bytes:
         return super().read(min(3, size or 3))
@@ -265,10 +265,10 @@ def variants() -> Iterator[tuple[str, bytes]]:
 
 
 @pytest.mark.parametrize(("name", "body"), list(variants()))
-def test_a_form_is_the_same_wherever_a_piece_of_it_ends(name: str, body: bytes) -> None:
+def test_a_form_is_parsed_the_same_wherever_its_pieces_end(name: str, body: bytes) -> None:
     expected = parse(io.BytesIO(body))
     assert len(expected) == 2
-    assert parse(Dribbling(body)) == expected, name
-    preamble = b"\r\n".rjust(CHUNK_SIZE - len(body) - 4, b" ")
+    assert parse(FewBytes(body)) == expected, name
+    preamble = b"\r\n".rjust(PIECE - len(body) - 4, b" ")
     for padding in range(len(body) + 8):
         assert parse(io.BytesIO(b" " * padding + preamble + body)) == expected, f"{name}, {padding}"

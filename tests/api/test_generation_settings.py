@@ -1,4 +1,4 @@
-"""Generation settings over HTTP: whose defaults, lengths, prompts, scores, and what stands in for a model."""
+"""Generation settings over HTTP: defaults, lengths, prompts, scores, and the warning of the embedded substitute."""
 
 import json
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def git(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def with_own_defaults(tmp_path: Path) -> Path:
-    """A checkpoint whose authors saved a generation configuration."""
+    """Return a checkpoint with a saved generation configuration."""
     folder = write_like_the_hub(tmp_path / "tiny", make_model(small_vit()))
     (folder / "generation_config.json").write_text(
         json.dumps({"max_new_tokens": 6, "num_beams": 3, "num_return_sequences": 2, "decoder_start_token_id": 0})
@@ -49,7 +49,7 @@ def test_the_embedded_model_has_the_course_s_defaults(client: FlaskClient) -> No
     assert captions(client, **config) == captions(client, max_length=16, num_beams=8, **config)
 
 
-def test_another_model_has_its_own_defaults_and_a_request_changes_them_one_by_one(
+def test_a_checkpoint_s_own_defaults_hold_for_settings_that_a_request_leaves_out(
     make_app: Callable[..., Flask], with_own_defaults: Path
 ) -> None:
     client = make_app(CAPTIONER_MODEL=str(with_own_defaults)).test_client()
@@ -71,30 +71,30 @@ def test_the_server_s_defaults_take_precedence_over_the_model_s(
     assert len(captions(client, num_return_sequences=1)) == 1
 
 
-def test_new_tokens_are_counted_without_the_start_and_take_precedence_over_the_length(client: FlaskClient) -> None:
+def test_max_new_tokens_excludes_the_start_token_and_takes_precedence_over_max_length(client: FlaskClient) -> None:
     assert captions(client, num_beams=1, max_new_tokens=4) == ["a large pink star"]
     assert captions(client, num_beams=1, max_new_tokens=4, max_length=9) == ["a large pink star"]
     assert captions(client, num_beams=1, max_length=5) == ["a large pink star"]
 
 
-def test_more_new_tokens_than_the_model_has_positions_are_refused(client: FlaskClient) -> None:
+def test_max_new_tokens_beyond_the_model_s_positions_is_refused(client: FlaskClient) -> None:
     answer = caption(client, "star.png", config={"max_new_tokens": 64})
     assert_error(answer, 422, "multipart", "config", "max_new_tokens")
     assert "not be more than 63" in answer.text
 
 
-def test_scores_are_in_the_answer_if_they_are_asked_for(client: FlaskClient) -> None:
+def test_an_answer_has_scores_on_request(client: FlaskClient) -> None:
     plain = caption(client, "star.png", config={"num_return_sequences": 3}).get_json()
     scored = caption(client, "star.png", config={"num_return_sequences": 3, "scores": True}).get_json()
     scores = scored["results"][0].pop("scores")
-    assert scored == plain, "nothing else changes"
+    assert scored == plain, "scores do not change the captions"
     assert [score.keys() for score in scores] == [{"log_probability", "tokens"}] * 3
     means = [score["log_probability"] for score in scores]
-    assert means == sorted(means, reverse=True), "beam search orders by the mean"
-    assert -0.5 < means[0] < 0, "the model is sure of the first"
+    assert means == sorted(means, reverse=True), "beam search orders by the mean log-probability"
+    assert -0.5 < means[0] < 0, "the first caption is nearly certain"
 
 
-def test_the_tokens_of_a_score_are_those_that_were_generated(client: FlaskClient) -> None:
+def test_a_score_counts_the_generated_tokens(client: FlaskClient) -> None:
     config = {"num_beams": 1, "max_new_tokens": 4, "scores": True}
     (score,) = caption(client, "star.png", config=config).get_json()["results"][0]["scores"]
     assert score["tokens"] == 4
@@ -109,7 +109,7 @@ def test_hugging_face_s_clients_get_scores_beside_each_text(client: FlaskClient)
     assert (output["generated_text"], output["tokens"]) == ("a large pink star", 4)
 
 
-def test_a_model_that_takes_no_text_says_so_where_the_prompt_is(client: FlaskClient) -> None:
+def test_a_prompt_for_a_model_that_takes_no_text_is_refused_and_named(client: FlaskClient) -> None:
     answer = caption(client, "star.png", config={"prompt": "a photograph of"})
     assert_error(answer, 422, "multipart", "config", "prompt")
     assert answer.get_json()["errors"]["multipart"]["config"]["prompt"] == [MODEL_TAKES_NO_TEXT]
@@ -120,7 +120,7 @@ def test_a_model_that_takes_no_text_says_so_where_the_prompt_is(client: FlaskCli
     assert answer.get_json()["errors"]["query"]["prompt"] == [MODEL_TAKES_NO_TEXT]
 
 
-def test_another_setting_is_named_in_the_config_though_a_prompt_is_beside_it(
+def test_an_invalid_setting_beside_a_prompt_field_is_named_in_the_config(
     make_app: Callable[..., Flask], blip: Path
 ) -> None:
     client = make_app(CAPTIONER_MODEL=str(blip)).test_client()
@@ -128,13 +128,13 @@ def test_another_setting_is_named_in_the_config_though_a_prompt_is_beside_it(
     assert_error(client.post("/caption/", data=form), 422, "multipart", "config", "num_return_sequences")
 
 
-def test_an_empty_prompt_is_none(client: FlaskClient) -> None:
+def test_an_empty_prompt_is_ignored(client: FlaskClient) -> None:
     answer = client.post("/caption/", data={"data": asset("star.png"), "prompt": "", "config": '{"prompt": ""}'})
     assert answer.get_json()["caption"] == STAR
 
 
 @pytest.mark.parametrize("model", ["blip", "git"])
-def test_a_caption_goes_on_from_its_prompt(
+def test_a_caption_continues_its_prompt(
     make_app: Callable[..., Flask], request: pytest.FixtureRequest, model: str
 ) -> None:
     client = make_app(CAPTIONER_MODEL=str(request.getfixturevalue(model))).test_client()
@@ -158,7 +158,7 @@ def test_a_caption_goes_on_from_its_prompt(
         ("a red star " * 30, "Must have at most 62 tokens, for this model."),
     ],
 )
-def test_a_prompt_that_cannot_be_used_is_refused(
+def test_an_unusable_prompt_is_refused(
     make_app: Callable[..., Flask], blip: Path, prompt: str | list[str], complaint: str
 ) -> None:
     client = make_app(CAPTIONER_MODEL=str(blip)).test_client()
@@ -194,7 +194,7 @@ def model_of(client: FlaskClient) -> dict[str, Any]:
     return model
 
 
-def test_the_probe_tells_the_decoder_and_the_defaults(
+def test_readyz_shows_the_decoder_and_the_defaults(
     make_app: Callable[..., Flask], blip: Path, git: Path, with_own_defaults: Path
 ) -> None:
     model = model_of(make_app(CAPTIONER_MODEL=str(blip)).test_client())
@@ -211,13 +211,13 @@ def test_the_probe_tells_the_decoder_and_the_defaults(
     assert model["reason"] == "its generation configuration asks for renormalize_logits=True"
 
 
-def test_the_server_s_defaults_are_those_that_the_probe_tells(make_app: Callable[..., Flask]) -> None:
+def test_readyz_shows_the_server_s_defaults(make_app: Callable[..., Flask]) -> None:
     model = model_of(make_app(CAPTIONER_DEFAULTS={"num_beams": 2, "max_new_tokens": 9}).test_client())
     assert (model["defaults"]["num_beams"], model["defaults"]["max_length"]) == (2, 10)
 
 
 @pytest.mark.parametrize(("model", "decoder"), [("blip", "fast"), ("git", "generate")])
-def test_metrics_tell_the_decoder_of_the_model_and_of_each_image(
+def test_metrics_show_the_decoder_of_the_model_and_of_each_image(
     make_app: Callable[..., Flask], request: pytest.FixtureRequest, model: str, decoder: str
 ) -> None:
     client = make_app(CAPTIONER_MODEL=str(request.getfixturevalue(model))).test_client()

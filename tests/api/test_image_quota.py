@@ -1,4 +1,4 @@
-"""RATE_LIMIT_IMAGES: how many images one client may have captioned in a time."""
+"""RATE_LIMIT_IMAGES: the quota of captioned images of each client."""
 
 import io
 import math
@@ -36,7 +36,7 @@ def image_to_text(client: FlaskClient, **options: Any) -> TestResponse:
 
 
 def balance(answer: Any) -> tuple[int, int]:
-    """The images of the quota and those left."""
+    """Return the quota's images and the remaining ones, from the headers."""
     return int(answer.headers["X-RateLimit-Limit"]), int(answer.headers["X-RateLimit-Remaining"])
 
 
@@ -48,7 +48,7 @@ def assert_refused(answer: TestResponse, message: str) -> None:
     assert abs(reset - time.time() - int(answer.headers["Retry-After"])) <= 2
 
 
-def test_images_count_and_not_requests_on_every_endpoint_together(make_app: Callable[..., Flask]) -> None:
+def test_all_endpoints_together_count_images_and_not_requests(make_app: Callable[..., Flask]) -> None:
     client = make_app(RATE_LIMIT_IMAGES="10 per hour").test_client()
     answers = [caption(client, 3), image_to_text(client), submit(client, *["star.png"] * 2), caption(client)]
     assert [answer.status_code for answer in answers] == [200, 200, 202, 200]
@@ -58,7 +58,7 @@ def test_images_count_and_not_requests_on_every_endpoint_together(make_app: Call
     )
 
 
-def test_a_request_that_is_refused_uses_up_nothing(make_app: Callable[..., Flask]) -> None:
+def test_a_refused_request_does_not_count(make_app: Callable[..., Flask]) -> None:
     client = make_app(RATE_LIMIT_IMAGES="3 per hour").test_client()
     assert balance(caption(client, 2)) == (3, 1)
     for _ in range(3):
@@ -72,7 +72,7 @@ def test_a_request_that_is_refused_uses_up_nothing(make_app: Callable[..., Flask
     assert answer.get_json()["error"] == answer.get_json()["message"]
 
 
-def test_input_that_is_not_valid_is_not_counted(make_app: Callable[..., Flask]) -> None:
+def test_invalid_input_does_not_count(make_app: Callable[..., Flask]) -> None:
     client = make_app(RATE_LIMIT_IMAGES="1 per hour").test_client()
     assert client.post("/caption/", data={"data": asset("star.png"), "config": "{"}).status_code == 400
     assert client.post("/image-to-text", data=b"no image").status_code >= 400
@@ -80,7 +80,7 @@ def test_input_that_is_not_valid_is_not_counted(make_app: Callable[..., Flask]) 
     assert caption(client).status_code == 200
 
 
-def test_a_job_counts_the_images_of_its_archive_once(make_app: Callable[..., Flask]) -> None:
+def test_a_job_counts_the_images_of_its_zip_once(make_app: Callable[..., Flask]) -> None:
     client = make_app(RATE_LIMIT_IMAGES="5 per hour").test_client()
     star = (ASSETS / "star.png").read_bytes()
 
@@ -96,27 +96,27 @@ def test_a_job_counts_the_images_of_its_archive_once(make_app: Callable[..., Fla
     assert balance(send(2, "two")) == (5, 0)
 
 
-def test_a_job_that_another_quota_refuses_is_not_counted(make_app: Callable[..., Flask]) -> None:
+def test_a_job_refused_by_another_limit_does_not_count(make_app: Callable[..., Flask]) -> None:
     client = make_app(RATE_LIMIT_IMAGES="5 per hour", MAX_CLIENT_JOBS=1).test_client()
     assert balance(submit(client, "star.png")) == (5, 4)
     assert_error(submit(client, "star.png"), 429)
     assert balance(caption(client)) == (5, 3)
 
 
-def test_a_job_that_the_quota_refuses_does_not_exist(make_app: Callable[..., Flask]) -> None:
+def test_a_job_refused_by_the_quota_is_not_created(make_app: Callable[..., Flask]) -> None:
     client = make_app(RATE_LIMIT_IMAGES="1 per hour", MAX_CLIENT_JOBS=1).test_client()
     assert_error(submit(client, *["star.png"] * 2), 429)
     assert submit(client, "star.png").status_code == 202
 
 
-def test_addresses_count_apart(make_app: Callable[..., Flask]) -> None:
+def test_each_address_has_its_own_quota(make_app: Callable[..., Flask]) -> None:
     client = make_app(RATE_LIMIT_IMAGES="1 per hour").test_client()
     addresses = ["10.0.0.1", "10.0.0.1", "10.0.0.2"]
     answers = [caption(client, environ_base={"REMOTE_ADDR": address}) for address in addresses]
     assert [answer.status_code for answer in answers] == [200, 429, 200]
 
 
-def test_each_login_and_each_token_has_a_quota_of_its_own_from_every_address(make_app: Callable[..., Flask]) -> None:
+def test_each_login_and_each_token_has_its_own_quota_across_addresses(make_app: Callable[..., Flask]) -> None:
     app = make_app(RATE_LIMIT_IMAGES="1 per hour", REQUIRE_LOGIN=True)
     client = app.test_client()
     ways: list[dict[str, Any]] = []
@@ -133,7 +133,7 @@ def test_each_login_and_each_token_has_a_quota_of_its_own_from_every_address(mak
     assert not [name for name in HEADERS if name in answer.headers]
 
 
-def test_of_several_rates_each_holds_and_the_tightest_is_told(make_app: Callable[..., Flask]) -> None:
+def test_of_several_rates_each_holds_and_the_headers_show_the_tightest(make_app: Callable[..., Flask]) -> None:
     client = make_app(RATE_LIMIT_IMAGES="3/hour;4/day").test_client()
     assert balance(caption(client, 2)) == (3, 1)
     answer = caption(client, 2)
@@ -141,20 +141,20 @@ def test_of_several_rates_each_holds_and_the_tightest_is_told(make_app: Callable
     assert balance(answer) == (3, 1)
 
 
-def test_without_the_setting_nothing_is_counted_or_told(client: FlaskClient) -> None:
+def test_without_the_setting_there_are_no_quota_headers(client: FlaskClient) -> None:
     answer = caption(client)
     assert answer.status_code == 200
     assert not [name for name in HEADERS if name in answer.headers]
 
 
-def test_while_the_storage_is_down_requests_are_answered_and_counted_here(make_app: Callable[..., Flask]) -> None:
+def test_without_the_storage_the_worker_counts_by_itself(make_app: Callable[..., Flask]) -> None:
     url = f"redis://:canary@127.0.0.1:{free_port()}"
     client = make_app(RATE_LIMIT_IMAGES="2 per hour", RATE_LIMIT_STORAGE_URL=url).test_client()
     assert [caption(client).status_code for _ in range(3)] == [200, 200, 429]
 
 
 @pytest.mark.redis
-def test_two_servers_count_together_in_redis(make_app: Callable[..., Flask], redis: RedisServer) -> None:
+def test_two_servers_share_a_quota_in_redis(make_app: Callable[..., Flask], redis: RedisServer) -> None:
     settings = {"RATE_LIMIT_IMAGES": "5 per hour", "RATE_LIMIT_STORAGE_URL": redis.url}
     one, other = (make_app(**settings).test_client() for _ in range(2))
     answers = [caption(one, 3), caption(other, 3), caption(other, 2)]
@@ -162,7 +162,7 @@ def test_two_servers_count_together_in_redis(make_app: Callable[..., Flask], red
     assert [balance(answer) for answer in answers] == [(5, 2), (5, 2), (5, 0)]
 
 
-def test_all_workers_count_together_and_admit_no_more_than_the_quota(start_server: Callable[..., Server]) -> None:
+def test_all_workers_share_the_quota(start_server: Callable[..., Server]) -> None:
     server = start_server("--workers", "2", FLASKAPP_RATE_LIMIT_IMAGES="8 per hour")
     star = (ASSETS / "star.png").read_bytes()
 

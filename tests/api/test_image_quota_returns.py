@@ -1,4 +1,4 @@
-"""RATE_LIMIT_IMAGES: images that get no caption through the server's fault, or that cannot be read, do not count."""
+"""RATE_LIMIT_IMAGES refunds unreadable images, and images that get no caption by the server's fault."""
 
 import base64
 import io
@@ -20,7 +20,7 @@ from tests.redis_server import RedisServer, redis
 __all__ = ["redis"]  # a fixture
 
 STAR = (ASSETS / "star.png").read_bytes()
-BROKEN = STAR[:3000]  # its header can be read: that it is cut short is found by the decoder
+BROKEN = STAR[:3000]  # the header is whole, the decoder finds the truncation
 QUOTA = {"RATE_LIMIT_IMAGES": "9 per hour"}
 
 
@@ -67,7 +67,7 @@ SEVERAL = [form, chat, streamed_chat, generate, streamed_generate, infer, photop
 
 
 @pytest.mark.parametrize("ask", [*SEVERAL, image_to_text])
-def test_an_image_that_cannot_be_read_is_given_back(make_app: Callable[..., Flask], ask: Callable[..., Any]) -> None:
+def test_an_unreadable_image_is_refunded(make_app: Callable[..., Flask], ask: Callable[..., Any]) -> None:
     client = make_app(**QUOTA).test_client()
     refused = ask(client, BROKEN)
     assert refused.status_code in (400, 422)
@@ -76,7 +76,7 @@ def test_an_image_that_cannot_be_read_is_given_back(make_app: Callable[..., Flas
 
 
 @pytest.mark.parametrize("ask", [*SEVERAL, image_to_text])
-def test_images_that_find_the_server_busy_are_given_back(
+def test_images_refused_by_a_busy_server_are_refunded(
     make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch, ask: Callable[..., Any]
 ) -> None:
     client = make_app(**QUOTA).test_client()
@@ -88,13 +88,13 @@ def test_images_that_find_the_server_busy_are_given_back(
     assert balance(ask(client, STAR)) == (9, 8)
 
 
-def test_a_request_is_refused_as_a_whole_and_given_back_as_a_whole(make_app: Callable[..., Flask]) -> None:
+def test_a_refused_request_is_refunded_as_a_whole(make_app: Callable[..., Flask]) -> None:
     client = make_app(**QUOTA).test_client()
     refused = form(client, STAR, BROKEN, STAR)
     assert (refused.status_code, balance(refused)) == (422, (9, 9))
 
 
-def test_with_partial_the_captioned_images_count_and_the_others_do_not(make_app: Callable[..., Flask]) -> None:
+def test_with_partial_only_captioned_images_count(make_app: Callable[..., Flask]) -> None:
     client = make_app(**QUOTA).test_client()
     files = [(io.BytesIO(data), "x.png") for data in (STAR, BROKEN, b"no image", STAR)]
     answer = client.post("/caption/", data={"data": files, "partial": "true"})
@@ -102,21 +102,21 @@ def test_with_partial_the_captioned_images_count_and_the_others_do_not(make_app:
     assert balance(answer) == (9, 7)
 
 
-def test_a_job_whose_images_cannot_be_stored_is_given_back(make_app: Callable[..., Flask], tmp_path: Path) -> None:
+def test_a_job_whose_images_cannot_be_stored_is_refunded(make_app: Callable[..., Flask], tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     client = make_app(BLOB_STORE=str(tmp_path / "file" / "blobs"), **QUOTA).test_client()
     refused = submit(client, "star.png", "star.png")
     assert (refused.status_code, balance(refused)) == (503, (9, 9))
 
 
-def test_all_of_several_rates_get_their_images_back(make_app: Callable[..., Flask]) -> None:
+def test_all_of_several_rates_are_refunded(make_app: Callable[..., Flask]) -> None:
     client = make_app(RATE_LIMIT_IMAGES="2/hour;3/day").test_client()
     assert [form(client, BROKEN).status_code for _ in range(4)] == [422] * 4
     assert balance(form(client, STAR, STAR)) == (2, 0)
 
 
 @pytest.mark.redis
-def test_redis_gives_back_too(make_app: Callable[..., Flask], redis: RedisServer) -> None:
+def test_images_are_refunded_in_redis(make_app: Callable[..., Flask], redis: RedisServer) -> None:
     client = make_app(RATE_LIMIT_STORAGE_URL=redis.url, **QUOTA).test_client()
     assert balance(form(client, STAR, STAR)) == (9, 7)
     assert balance(form(client, BROKEN, STAR)) == (9, 7)

@@ -1,4 +1,4 @@
-"""`/image-to-text`: the image as bytes or in JSON, and the settings of its captions."""
+"""`/image-to-text`: the image as bytes or in JSON, and its generation settings."""
 
 import base64
 import json
@@ -35,7 +35,7 @@ def post_json(client: FlaskClient, **members: Any) -> TestResponse:
 
 
 def assert_refused(response: TestResponse | requests.Response, status: int, *where: str) -> str:
-    """Check the shape of all errors, and the one member that is this route's own. Returns it."""
+    """Check the error's shape and return `error`, a member of this route alone."""
     body = json.loads(response.text)
     error = body.pop("error")
     assert isinstance(error, str)
@@ -47,7 +47,7 @@ def assert_refused(response: TestResponse | requests.Response, status: int, *whe
     "content_type", [None, "image/png", "image/jpeg", "application/octet-stream", "text/html",
                      "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"]
 )  # fmt: skip
-def test_the_body_is_the_image_whatever_its_type_is_said_to_be(client: FlaskClient, content_type: str | None) -> None:
+def test_the_body_is_the_image_with_any_content_type(client: FlaskClient, content_type: str | None) -> None:
     assert post(client, content_type=content_type).get_json() == [{"generated_text": STAR}]
 
 
@@ -73,13 +73,13 @@ def test_json_holds_the_image_in_base64(client: FlaskClient, inputs: str) -> Non
     assert post_json(client, inputs=inputs).get_json() == [{"generated_text": STAR}]
 
 
-def test_the_example_of_the_document_is_an_image(client: FlaskClient) -> None:
+def test_the_documented_example_is_an_image(client: FlaskClient) -> None:
     assert post_json(client, inputs=SQUARE).get_json() == [
         {"generated_text": "a large red square on a white background"}
     ]
 
 
-def test_each_sequence_is_an_entry_the_best_first(client: FlaskClient) -> None:
+def test_each_sequence_is_an_entry_and_the_best_is_first(client: FlaskClient) -> None:
     answer = post(client, "num_return_sequences=3").get_json()
     assert len(answer) == 3
     assert answer[0] == {"generated_text": STAR}
@@ -99,7 +99,7 @@ def test_settings_come_in_the_query(client: FlaskClient, query: str) -> None:
     "parameters",
     [
         {"max_length": 5},
-        {"max_new_tokens": 4},  # the fifth is the token that every caption starts with
+        {"max_new_tokens": 4},  # the fifth is the start token
         {"max_new_tokens": 4, "max_length": 9},
         {"generation_parameters": {"max_length": 5}},
         {"generation_parameters": {"max_new_tokens": 4}, "max_new_tokens": 9},
@@ -128,7 +128,7 @@ def test_settings_in_json_replace_those_in_the_query(client: FlaskClient) -> Non
      ("max_new_tokens=64", "max_new_tokens"), ("num_return_sequences=9", "num_return_sequences"),
      ("max_length=65", "max_length"), ("num_beams=[]", "num_beams")],
 )  # fmt: skip
-def test_a_setting_in_the_query_that_cannot_be_obeyed_is_named(client: FlaskClient, query: str, field: str) -> None:
+def test_an_invalid_setting_in_the_query_is_named(client: FlaskClient, query: str, field: str) -> None:
     assert assert_refused(post(client, query), 422, "query", field).startswith(f"query: {field}: ")
 
 
@@ -148,13 +148,11 @@ def test_a_setting_in_the_query_that_cannot_be_obeyed_is_named(client: FlaskClie
         ([], []),
     ],
 )
-def test_a_setting_in_json_that_cannot_be_obeyed_is_named(
-    client: FlaskClient, parameters: Any, where: list[str]
-) -> None:
+def test_an_invalid_setting_in_json_is_named(client: FlaskClient, parameters: Any, where: list[str]) -> None:
     assert_refused(post_json(client, inputs=BASE64, parameters=parameters), 422, "json", "parameters", *where)
 
 
-def test_an_image_that_cannot_be_read_is_named_by_how_it_came(client: FlaskClient) -> None:
+def test_an_unreadable_image_is_named_by_its_place_in_the_request(client: FlaskClient) -> None:
     for broken in (b"", IMAGE[:20], IMAGE[:3000]):
         assert assert_refused(post(client, data=broken), 422, "body").startswith("body: The ")
         assert_refused(post_json(client, inputs=base64.b64encode(broken).decode()), 422, "json", "inputs")
@@ -185,14 +183,14 @@ def test_an_image_that_cannot_be_read_is_named_by_how_it_came(client: FlaskClien
         {"a": BASE64},
     ],
 )
-def test_inputs_that_are_no_base64_are_named(client: FlaskClient, inputs: Any) -> None:
+def test_invalid_base64_is_named(client: FlaskClient, inputs: Any) -> None:
     assert_refused(post_json(client, inputs=inputs), 422, "json", "inputs")
 
 
 @pytest.mark.parametrize(
     "address", ["http://{}/cat.jpg", "HTTPS://{}/cat.jpg", "ftp://{}/a", "file:///etc/passwd", "s3://a/b"]
 )
-def test_an_address_is_refused_as_one_and_not_fetched(client: FlaskClient, address: str) -> None:
+def test_a_url_is_refused_and_not_fetched(client: FlaskClient, address: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(0)
         text = address.format(f"127.0.0.1:{listener.getsockname()[1]}")
@@ -201,18 +199,18 @@ def test_an_address_is_refused_as_one_and_not_fetched(client: FlaskClient, addre
             listener.accept()
 
 
-def test_a_data_url_of_percent_signs_is_refused_before_it_takes_memory(client: FlaskClient) -> None:
+def test_a_data_url_with_too_many_percent_signs_is_refused(client: FlaskClient) -> None:
     error = assert_refused(post_json(client, inputs="data:image/png," + "%41" * 600_000), 422, "json", "inputs")
     assert error == "json: inputs: The data URL has more than 524288 percent signs: send base64."
 
 
-def test_a_number_of_thousands_of_digits_is_refused_in_words_for_clients(client: FlaskClient) -> None:
+def test_a_number_with_thousands_of_digits_is_refused_with_a_message(client: FlaskClient) -> None:
     body = b'{"inputs": %s}' % (b"9" * 5000)
     error = assert_refused(post(client, data=body, content_type="application/json"), 400)
     assert error == "This is not JSON: a number has more than 1000 digits."
 
 
-def test_settings_that_are_null_are_not_set(client: FlaskClient) -> None:
+def test_null_settings_are_unset(client: FlaskClient) -> None:
     for parameters in (None, {"num_beams": None}, {"max_new_tokens": None, "generate_kwargs": None}):
         answer = post_json(client, inputs=BASE64, parameters=parameters)
         assert answer.get_json() == [{"generated_text": STAR}], parameters
@@ -221,12 +219,12 @@ def test_settings_that_are_null_are_not_set(client: FlaskClient) -> None:
     assert post_json(client, inputs=BASE64, parameters=short).get_json() == [{"generated_text": "a large pink star"}]
 
 
-def test_a_temperature_of_0_without_a_draw_does_nothing(client: FlaskClient) -> None:
+def test_a_temperature_of_0_without_sampling_is_ignored(client: FlaskClient) -> None:
     assert post(client, "temperature=0&top_p=0").get_json() == [{"generated_text": STAR}]
     assert post_json(client, inputs=BASE64, parameters={"temperature": 0}).get_json() == [{"generated_text": STAR}]
 
 
-def test_a_byte_order_mark_before_json_is_no_part_of_it(client: FlaskClient) -> None:
+def test_a_byte_order_mark_before_json_is_ignored(client: FlaskClient) -> None:
     body = "\ufeff" + json.dumps({"inputs": BASE64})
     answer = client.post("/image-to-text", data=body.encode(), content_type="application/json")
     assert answer.get_json() == [{"generated_text": STAR}]
@@ -235,7 +233,7 @@ def test_a_byte_order_mark_before_json_is_no_part_of_it(client: FlaskClient) -> 
 @pytest.mark.parametrize(
     "body", ["{", "", "[" * 9999, '{"inputs": NaN}', '{"inputs": "", "inputs": ""}', b"\xff", IMAGE]
 )
-def test_what_is_said_to_be_json_must_be_some(client: FlaskClient, body: bytes | str) -> None:
+def test_a_malformed_json_body_is_refused(client: FlaskClient, body: bytes | str) -> None:
     assert_refused(client.post("/image-to-text", data=body, content_type="application/json"), 400)
 
 
@@ -250,7 +248,7 @@ def test_unknown_members_are_named(client: FlaskClient) -> None:
 
 
 def large_bmp(megabytes: int) -> bytes:
-    """A white BMP of about that size, less than a megapixel a megabyte."""
+    """Return a white BMP of about this size, with less than a megapixel per megabyte."""
     side = 512
     rows = megabytes * 2**20 // (4 * side)
     head = b"BM" + (54).to_bytes(4, "little").rjust(12, b"\0")
@@ -258,19 +256,19 @@ def large_bmp(megabytes: int) -> bytes:
     return head + sizes + bytes([1, 0, 32, 0]) + bytes(24) + b"\xff" * (4 * side * rows)
 
 
-def test_an_image_in_json_is_bounded_as_one_in_bytes(make_app: Callable[..., Flask]) -> None:
+def test_an_image_in_json_has_the_same_size_limit_as_one_in_bytes(make_app: Callable[..., Flask]) -> None:
     client = make_app(MAX_UPLOAD_MB=4).test_client()
     assert post_json(client, inputs=base64.b64encode(large_bmp(2)).decode()).status_code == 200
     assert_refused(post_json(client, inputs=base64.b64encode(large_bmp(4)).decode()), 413)
     assert_refused(post(client, data=large_bmp(5)), 413)
 
 
-def test_json_that_is_long_in_other_ways_is_refused_before_it_is_parsed(client: FlaskClient) -> None:
+def test_large_json_without_a_large_image_is_refused(client: FlaskClient) -> None:
     for inputs in ([[]] * 10**6, [0] * 10**6, [{}] * 10**6):
         assert_refused(post_json(client, inputs=inputs), 413)
 
 
-def test_without_a_model_it_says_so(make_app: Callable[..., Flask], tmp_path: Path) -> None:
+def test_without_a_model_captions_are_unavailable(make_app: Callable[..., Flask], tmp_path: Path) -> None:
     answer = post(make_app(CAPTIONER_MODEL=str(tmp_path / "nothing")).test_client())
     assert assert_refused(answer, 503) == "there is no captioning model: it could not be loaded"
     assert int(answer.headers["Retry-After"]) > 0

@@ -1,4 +1,4 @@
-"""`/image-to-text` by the real client of Hugging Face."""
+"""`/image-to-text`, called by Hugging Face's own client."""
 
 import base64
 from collections.abc import Callable, Iterator
@@ -21,19 +21,19 @@ def ask(url: str, image: bytes | Path = STAR_FILE, **options: Any) -> str:
 
 
 def refusal(url: str, image: bytes | Path = STAR_FILE, **options: Any) -> str:
-    """What a refused client sees."""
+    """Return the error that the client raises."""
     with pytest.raises(HfHubHTTPError) as caught:
         ask(url, image, **options)
     return str(caught.value)
 
 
-def test_the_real_client_gets_captions(server: Server) -> None:
+def test_hugging_face_s_client_gets_captions(server: Server) -> None:
     url = server.url + "/image-to-text"
     assert ask(url) == ask(url, IMAGE) == ask(url + "?num_beams=4") == STAR
     assert ask(url + "?num_beams=1&max_length=5") == "a large pink star"
 
 
-def test_the_real_client_shows_what_was_wrong(server: Server) -> None:
+def test_hugging_face_s_client_shows_the_error(server: Server) -> None:
     url = server.url + "/image-to-text"
     assert "send JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC or AVIF" in refusal(url, b"<svg/>")
     assert "body: The png image is broken or cut short." in refusal(url, IMAGE[:3000])
@@ -42,7 +42,9 @@ def test_the_real_client_shows_what_was_wrong(server: Server) -> None:
     assert "413 REQUEST ENTITY TOO LARGE" in refusal(url, bytes(17 * 2**20))
 
 
-def test_the_real_client_shows_that_there_is_no_model(start_server: Callable[..., Server], tmp_path: Path) -> None:
+def test_hugging_face_s_client_shows_that_there_is_no_model(
+    start_server: Callable[..., Server], tmp_path: Path
+) -> None:
     server = start_server("--workers", "1", FLASKAPP_CAPTIONER_MODEL=str(tmp_path / "nothing"))
     assert "there is no captioning model" in refusal(server.url + "/image-to-text")
 
@@ -55,7 +57,7 @@ def locked(start_server: Callable[..., Server]) -> Iterator[Server]:
     server.stop()
 
 
-def test_the_real_client_logs_in_by_a_header_and_its_token_harms_nothing(server: Server, locked: Server) -> None:
+def test_hugging_face_s_client_logs_in_with_a_header_and_may_send_a_token(server: Server, locked: Server) -> None:
     login = "Basic " + base64.b64encode(b"ada:secret").decode()
     assert ask(locked.url + "/image-to-text", headers={"Authorization": login}) == STAR
     assert "the API token is unknown" in refusal(locked.url + "/image-to-text", token="hf_canary")

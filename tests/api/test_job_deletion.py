@@ -1,4 +1,4 @@
-"""DELETE: a job that runs is cancelled, and one that has ended is deleted with all that was stored for it."""
+"""DELETE cancels a running job, and deletes an ended job with everything stored for it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +21,7 @@ TABLES = ("caption_jobs", "caption_job_chunks", "caption_job_images")
 
 @pytest.fixture
 def client(make_app: Callable[..., Flask], tmp_path: Path) -> FlaskClient:
-    """With chunks of two images, and its blobs in a folder of the test."""
+    """Return a client of an application with chunks of two images and a blob store in the test's folder."""
     return make_app(CAPTIONER_MAX_BATCH=2, BLOB_STORE=str(tmp_path / "blobs")).test_client()
 
 
@@ -30,12 +30,12 @@ def rows(client: FlaskClient) -> list[int]:
         return [session.execute(text(f"SELECT count(*) FROM {table}")).scalar_one() for table in TABLES]
 
 
-def test_a_job_that_is_done_is_deleted_with_its_results(client: FlaskClient, tmp_path: Path) -> None:
+def test_a_done_job_is_deleted_with_its_results(client: FlaskClient, tmp_path: Path) -> None:
     job, other = (submit(client, "star.png", "star.png", "star.png").headers["Location"] for _ in range(2))
     work(client)
     stray = tmp_path / "blobs" / job.rpartition("/")[2]
     stray.mkdir(exist_ok=True)
-    (stray / "0").touch()  # what the store could not remove when the chunk was done
+    (stray / "0").touch()  # a blob that could not be removed after its chunk
     assert rows(client) == [2, 4, 6]
     assert client.delete(job).status_code == 204
     assert rows(client) == [1, 2, 3]
@@ -46,7 +46,7 @@ def test_a_job_that_is_done_is_deleted_with_its_results(client: FlaskClient, tmp
     assert client.get(other).get_json()["done"] == 3
 
 
-def test_a_job_that_runs_is_cancelled_first_and_deleted_by_the_next_call(client: FlaskClient) -> None:
+def test_a_running_job_is_cancelled_first_and_deleted_by_the_next_call(client: FlaskClient) -> None:
     job = submit(client, "star.png", "star.png", "star.png").headers["Location"]
     assert client.delete(job).status_code == 204
     assert client.get(job).get_json()["state"] == "cancelled"
@@ -55,8 +55,8 @@ def test_a_job_that_runs_is_cancelled_first_and_deleted_by_the_next_call(client:
     assert_error(client.get(job), 404)
 
 
-def test_with_keep_results_a_job_is_cancelled_at_most(client: FlaskClient) -> None:
-    """A cancellation may come too late, or twice: it must not cost the captions."""
+def test_with_keep_results_a_job_is_cancelled_but_not_deleted(client: FlaskClient) -> None:
+    """A late or repeated cancellation must not delete captions."""
     job = submit(client, "star.png").headers["Location"]
     work(client)
     for _ in range(2):
@@ -84,7 +84,7 @@ def test_while_the_blob_store_fails_nothing_is_deleted(client: FlaskClient, monk
     assert client.delete(job).status_code == 204
 
 
-def test_the_key_of_a_deleted_job_makes_a_new_one(client: FlaskClient) -> None:
+def test_the_idempotency_key_of_a_deleted_job_creates_a_new_one(client: FlaskClient) -> None:
     headers = {"Idempotency-Key": "my-pictures"}
     first = submit(client, "star.png", headers=headers).headers["Location"]
     work(client)
@@ -94,7 +94,7 @@ def test_the_key_of_a_deleted_job_makes_a_new_one(client: FlaskClient) -> None:
     assert again.headers["Location"] != first
 
 
-def test_a_worker_that_still_has_a_chunk_of_a_deleted_job_saves_nothing(client: FlaskClient) -> None:
+def test_a_worker_with_a_chunk_of_a_deleted_job_saves_nothing(client: FlaskClient) -> None:
     job = submit(client, "star.png").headers["Location"]
     ledger = jobs_of(client).ledger
     claim = ledger.claim(ChunkId(job.rpartition("/")[2], 0))
@@ -105,7 +105,7 @@ def test_a_worker_that_still_has_a_chunk_of_a_deleted_job_saves_nothing(client: 
     assert rows(client) == [0, 0, 0]
 
 
-def test_a_job_that_is_deleted_while_it_is_uploaded_leaves_no_image(
+def test_a_job_deleted_during_its_upload_leaves_no_image(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     jobs = jobs_of(client)
@@ -123,6 +123,6 @@ def test_a_job_that_is_deleted_while_it_is_uploaded_leaves_no_image(
     assert rows(client) == [0, 0, 0]
 
 
-def test_a_job_that_is_not_there_cannot_be_deleted(client: FlaskClient) -> None:
+def test_deleting_an_unknown_job_is_not_found(client: FlaskClient) -> None:
     for query in ("", "?keep_results=true"):
         assert_error(client.delete(NOBODYS + query), 404)

@@ -9,13 +9,13 @@ from tests.conftest import assert_error
 
 @pytest.fixture
 def job(client: FlaskClient) -> str:
-    """The address of a job that is done."""
+    """Return the location of a done job."""
     location = submit(client, "star.png").headers["Location"]
     work(client)
     return location
 
 
-def test_a_byte_order_mark_begins_the_csv_only_if_it_is_wanted(client: FlaskClient, job: str) -> None:
+def test_the_csv_has_a_byte_order_mark_only_on_request(client: FlaskClient, job: str) -> None:
     plain = client.get(job + "/results?format=csv").data
     assert plain.startswith(b"index,")
     assert client.get(job + "/results?format=csv&bom=true").data == b"\xef\xbb\xbf" + plain
@@ -25,7 +25,7 @@ def test_a_byte_order_mark_begins_the_csv_only_if_it_is_wanted(client: FlaskClie
 
 
 @pytest.mark.parametrize("format", ["csv", "jsonl"])
-def test_a_download_has_a_name_only_if_it_is_wanted(client: FlaskClient, job: str, format: str) -> None:
+def test_a_download_has_a_file_name_only_on_request(client: FlaskClient, job: str, format: str) -> None:
     shown = client.get(f"{job}/results?format={format}")
     assert "Content-Disposition" not in shown.headers
     saved = client.get(f"{job}/results?format={format}&download=true")
@@ -36,5 +36,5 @@ def test_a_download_has_a_name_only_if_it_is_wanted(client: FlaskClient, job: st
 
 @pytest.mark.parametrize("field", ["bom", "download"])
 @pytest.mark.parametrize("value", ["1", "True", "yes", ""])
-def test_what_is_neither_true_nor_false_is_named(client: FlaskClient, field: str, value: str) -> None:
+def test_a_value_other_than_true_or_false_is_named(client: FlaskClient, field: str, value: str) -> None:
     assert_error(client.get(f"{NOBODYS}/results?format=csv&{field}={value}"), 422, "query", field)

@@ -31,7 +31,7 @@ class Event(NamedTuple):
 
 
 def parsed(text: str) -> Event | None:
-    """An event, or None for a comment, from the lines before its empty line."""
+    """Return the event of a block of lines, or None for a comment."""
     if text.startswith(":"):
         return None
     fields = dict(line.split(": ", 1) for line in text.splitlines())
@@ -53,7 +53,7 @@ def client(make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch) -> F
 
 @contextmanager
 def followed(client: FlaskClient, job: str) -> Iterator[Callable[[], str]]:
-    """A function that waits for the next part of a job's stream; "" at its end."""
+    """Yield a function that waits for the next part of a job's stream and returns "" at its end."""
     answer = client.get(job + "/events", buffered=False)
     assert answer.status_code == 200, answer.text
     parts = answer.iter_encoded()
@@ -74,7 +74,7 @@ def test_each_change_is_an_event_with_the_job_s_status_until_it_ends(client: Fla
             ids = []
             saver = threading.Thread(target=ledger.save, args=(claim, {number: outcome}))
             saver.start()
-            while expected not in ids:  # the states between may be seen, too
+            while expected not in ids:  # intermediate states may appear
                 event = parsed(receive())
                 assert event is not None
                 ids.append(event.id)
@@ -84,18 +84,18 @@ def test_each_change_is_an_event_with_the_job_s_status_until_it_ends(client: Fla
         assert receive() == ""
 
 
-def test_a_job_that_has_ended_is_one_event_and_none_for_who_has_it(client: FlaskClient) -> None:
+def test_an_ended_job_is_one_event_and_a_reconnection_after_it_gets_204(client: FlaskClient) -> None:
     job = submit(client, "star.png").headers["Location"]
     work(client)
     (event,) = all_events(client, job)
     assert event == Event("done-1-0", client.get(job).get_json())
     again = client.get(job + "/events", headers={"Last-Event-ID": "done-1-0"})
-    assert (again.status_code, again.data) == (204, b""), "an EventSource does not connect again"
+    assert (again.status_code, again.data) == (204, b""), "204 stops an EventSource from reconnecting"
     assert client.get(job + "/events", headers={"Last-Event-ID": "running-0-0"}).status_code == 200
 
 
 @pytest.mark.parametrize("deletions", [1, 2])
-def test_a_job_that_is_cancelled_or_deleted_ends_its_stream(client: FlaskClient, deletions: int) -> None:
+def test_a_cancelled_or_deleted_job_ends_its_stream(client: FlaskClient, deletions: int) -> None:
     job = submit(client, "star.png").headers["Location"]
     with followed(client, job) as receive:
         receive()
@@ -105,9 +105,7 @@ def test_a_job_that_is_cancelled_or_deleted_ends_its_stream(client: FlaskClient,
         assert [part.splitlines()[0] for part in rest] == ["id: cancelled-0-0"] * (deletions == 1)
 
 
-def test_without_a_change_a_comment_keeps_the_connection_open(
-    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_comments_keep_an_idle_stream_open(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "HEARTBEAT_INTERVAL", 0.02)
     job = submit(client, "star.png").headers["Location"]
     with followed(client, job) as receive:
@@ -115,7 +113,7 @@ def test_without_a_change_a_comment_keeps_the_connection_open(
         assert [receive() for _ in range(3)] == [":"] * 3
 
 
-def test_a_stream_outlives_a_database_that_is_unavailable_for_a_while(
+def test_a_stream_survives_a_temporarily_unavailable_database(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = submit(client, "star.png").headers["Location"]
@@ -137,13 +135,13 @@ def test_a_stream_outlives_a_database_that_is_unavailable_for_a_while(
     assert failures < 0
 
 
-def test_what_is_wrong_is_told_before_the_stream(client: FlaskClient, make_app: Callable[..., Flask]) -> None:
+def test_errors_are_answered_before_the_stream_starts(client: FlaskClient, make_app: Callable[..., Flask]) -> None:
     assert_error(client.get(NOBODYS + "/events"), 404)
     assert_error(client.get("/caption_jobs/1/events"), 422, "path", "job_id")
     assert_error(make_app(REQUIRE_LOGIN=True).test_client().get(NOBODYS + "/events"), 401)
 
 
-def test_the_streams_of_a_process_are_limited_and_free_again_when_they_end(
+def test_the_streams_of_a_process_are_limited_and_released_at_their_end(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(events, "_free_streams", threading.BoundedSemaphore(1))
@@ -167,7 +165,7 @@ def streamed(url: str) -> list[Event | None]:
         return [parsed(part) for part in answer.iter_lines(decode_unicode=True, delimiter="\n\n") if part]
 
 
-def test_the_server_streams_a_job_to_many_and_to_its_end(server: Server) -> None:
+def test_the_server_streams_a_job_to_several_clients_until_its_end(server: Server) -> None:
     job = submit_to(server.url, [scene(0)[0]] * 40)
     with ThreadPoolExecutor(30) as pool:
         streams = list(pool.map(streamed, [job] * 30))
@@ -182,7 +180,7 @@ def test_the_server_streams_a_job_to_many_and_to_its_end(server: Server) -> None
 
 
 @pytest.mark.parametrize("arguments", [(), ("--worker-class", "gthread", "--threads", "4")])
-def test_a_client_that_disconnects_ends_its_stream_and_a_server_that_stops_ends_all(
+def test_a_disconnected_client_ends_its_stream_and_a_stopping_server_ends_all(
     start_server: Callable[..., Server], arguments: tuple[str, ...]
 ) -> None:
     server = start_server("--workers", "1", *arguments)
@@ -193,7 +191,7 @@ def test_a_client_that_disconnects_ends_its_stream_and_a_server_that_stops_ends_
         received = b""
         while b"data: " not in received:
             received += connection.recv(4096)
-    server.wait_for(f"GET {path}")  # the line of the access log, when the stream has ended
+    server.wait_for(f"GET {path}")  # logged when the stream has ended
     assert status_of(job)["state"] in ("queued", "running")  # type: ignore[index]
     with ThreadPoolExecutor(1) as pool, requests.get(job + "/events", stream=True, timeout=60) as answer:
         lines = answer.iter_lines()
@@ -204,8 +202,8 @@ def test_a_client_that_disconnects_ends_its_stream_and_a_server_that_stops_ends_
     assert server.process.wait(25) == 0
 
 
-def test_a_client_that_closes_its_sending_half_gets_nothing_but_events(server: Server) -> None:
-    """`client_disconnect` asks such a client by 100 Continue, which would be a part of the stream."""
+def test_a_client_that_closes_its_sending_half_gets_only_events(server: Server) -> None:
+    """`client_disconnect` probes such clients with 100 Continue, which would corrupt a stream."""
     job = submit_to(server.url, [scene(0)[0]] * 200)
     with connected(server) as connection:
         connection.sendall(f"GET {urlsplit(job).path}/events HTTP/1.1\r\nHost: x\r\n\r\n".encode())

@@ -22,12 +22,12 @@ def ids(answer: TestResponse) -> list[str]:
 
 
 def submit_many(client: FlaskClient, number: int, **options: Any) -> list[str]:
-    """The ids of new jobs, the last one first."""
+    """Submit jobs and return their ids, the newest first."""
     return [submit(client, "star.png", **options).get_json()["id"] for _ in range(number)][::-1]
 
 
 def links(answer: TestResponse) -> dict[str, str]:
-    """The addresses of other pages by their relations, resolved as clients resolve them."""
+    """Return the URLs of the Link header by relation, resolved as clients do."""
     found = {}
     for link in answer.headers["Link"].split(", "):
         address, relation = link.split("; ")
@@ -35,7 +35,7 @@ def links(answer: TestResponse) -> dict[str, str]:
     return found
 
 
-def test_jobs_are_listed_newest_first_as_each_is_told(client: FlaskClient) -> None:
+def test_jobs_are_listed_newest_first_with_their_statuses(client: FlaskClient) -> None:
     assert client.get(PATH).get_json() == []
     newest, oldest = submit_many(client, 2)
     submit(client, "star.png", "circle_and_diamond.png")
@@ -48,7 +48,7 @@ def test_jobs_are_listed_newest_first_as_each_is_told(client: FlaskClient) -> No
     ]  # fmt: skip
 
 
-def test_the_pages_are_linked_and_have_each_job_once(client: FlaskClient) -> None:
+def test_linked_pages_have_each_job_once(client: FlaskClient) -> None:
     expected = submit_many(client, 5)
     address, seen = PATH + "?page_size=2", []
     while address:
@@ -65,7 +65,7 @@ def test_the_pages_are_linked_and_have_each_job_once(client: FlaskClient) -> Non
 
 
 @pytest.mark.parametrize("query", ["page=4&page_size=2", "page=1000000000&page_size=100"])
-def test_a_page_beyond_the_last_is_empty_and_leads_back(client: FlaskClient, query: str) -> None:
+def test_a_page_beyond_the_last_is_empty_and_links_back(client: FlaskClient, query: str) -> None:
     submit_many(client, 3)
     page = client.get(f"{PATH}?{query}")
     assert ids(page) == []
@@ -77,11 +77,11 @@ def test_a_page_beyond_the_last_is_empty_and_leads_back(client: FlaskClient, que
     ("query", "field"),
     [("page=0", "page"), ("page=x", "page"), ("page_size=101", "page_size"), ("page_size=0", "page_size")],
 )
-def test_a_page_that_cannot_be_is_named(client: FlaskClient, query: str, field: str) -> None:
+def test_an_invalid_page_is_named(client: FlaskClient, query: str, field: str) -> None:
     assert_error(client.get(f"{PATH}?{query}"), 422, "query", field)
 
 
-def test_a_login_sees_its_own_jobs_alone(make_app: Callable[..., Flask]) -> None:
+def test_a_login_sees_only_its_own_jobs(make_app: Callable[..., Flask]) -> None:
     app = make_app(REQUIRE_LOGIN=True)
     for name in ("ada", "bob"):
         app.extensions["accounts"].add(name, "correct horse")
@@ -92,7 +92,7 @@ def test_a_login_sees_its_own_jobs_alone(make_app: Callable[..., Flask]) -> None
         assert ids(client.get(PATH, auth=(name, "correct horse"))) == expected
 
 
-def test_without_logins_an_address_sees_its_own_jobs_alone(make_app: Callable[..., Flask]) -> None:
+def test_without_logins_an_address_sees_only_its_own_jobs(make_app: Callable[..., Flask]) -> None:
     client = make_app(TRUSTED_PROXIES=1).test_client()
     theirs = {
         address: submit_many(client, 2, headers={"X-Forwarded-For": address}) for address in ("192.0.2.1", "192.0.2.2")
@@ -103,8 +103,8 @@ def test_without_logins_an_address_sees_its_own_jobs_alone(make_app: Callable[..
 
 
 @pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "X-Real-IP"])
-def test_behind_a_proxy_that_is_not_trusted_nobody_sees_any_job(client: FlaskClient, header: str) -> None:
-    """All clients have the proxy's address: each would see the jobs of all."""
+def test_behind_an_untrusted_proxy_no_jobs_are_listed(client: FlaskClient, header: str) -> None:
+    """All clients have the proxy's address, so each would see all jobs."""
     submit_many(client, 1)
     answer = client.get(PATH, headers={header: "192.0.2.1"})
     assert_error(answer, 403)
@@ -112,7 +112,7 @@ def test_behind_a_proxy_that_is_not_trusted_nobody_sees_any_job(client: FlaskCli
 
 
 def test_a_client_without_an_address_sees_no_job(client: FlaskClient) -> None:
-    """As all clients of a Unix socket."""
+    """Clients of a Unix socket have no address."""
     nowhere = {"REMOTE_ADDR": ""}
     submit(client, "star.png", environ_overrides=nowhere)
     assert_error(client.get(PATH, environ_overrides=nowhere), 403)

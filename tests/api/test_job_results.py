@@ -1,4 +1,4 @@
-"""The results of a job: in pages, and all at once as JSONL or CSV."""
+"""The results of a job: as pages, JSONL or CSV."""
 
 import csv
 import io
@@ -18,7 +18,7 @@ from tests.conftest import assert_error
 __all__ = ["small"]  # a fixture
 
 
-def test_results_come_in_pages_or_all_at_once(small: FlaskClient) -> None:
+def test_results_are_pages_jsonl_or_csv(small: FlaskClient) -> None:
     location = submit(small, *["star.png"] * 5, config={"num_return_sequences": 2}).headers["Location"]
     work(small)
     page = small.get(location + "/results?page=2&page_size=2")
@@ -38,17 +38,15 @@ def test_results_come_in_pages_or_all_at_once(small: FlaskClient) -> None:
     assert all(row["caption_2"] and not row["error"] for row in rows)
 
 
-def test_a_page_beyond_the_last_is_empty_and_asks_no_database(
-    small: FlaskClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_page_beyond_the_last_is_empty_without_a_query(small: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     location = submit(small, "star.png").headers["Location"]
     monkeypatch.setattr(jobs_of(small).ledger, "images", None)
-    for query in ("page=2&page_size=1", "page=1000000000&page_size=1000"):  # whose first row is no INTEGER
+    for query in ("page=2&page_size=1", "page=1000000000&page_size=1000"):  # the second one's first row exceeds INTEGER
         assert small.get(f"{location}/results?{query}").get_json() == []
 
 
 @pytest.mark.parametrize("format", ["jsonl", "csv"])
-def test_a_stream_that_cannot_begin_is_an_error_and_one_that_cannot_go_on_breaks_off(
+def test_a_failure_before_the_first_row_is_an_error_and_a_later_one_truncates_the_stream(
     small: FlaskClient, monkeypatch: pytest.MonkeyPatch, format: str
 ) -> None:
     location = submit(small, *["star.png"] * 3).headers["Location"]
@@ -75,7 +73,7 @@ def test_a_stream_that_cannot_begin_is_an_error_and_one_that_cannot_go_on_breaks
         assert small.get(f"{location}/results?format={format}").text
 
 
-def test_a_name_that_is_a_formula_is_none_in_a_spreadsheet(client: FlaskClient) -> None:
+def test_a_file_name_like_a_formula_is_escaped_in_csv(client: FlaskClient) -> None:
     location = submit(client, (asset("star.png")[0], "=1+1.png")).headers["Location"]
     assert "0,'=1+1.png,," in client.get(location + "/results?format=csv").text
     assert client.get(location + "/results").get_json()[0]["input"] == "=1+1.png"
@@ -86,12 +84,12 @@ def test_a_name_that_is_a_formula_is_none_in_a_spreadsheet(client: FlaskClient) 
     [("page=0", "page"), ("page=1_0", "page"), ("page_size=1001", "page_size"), ("page=9999999999", "page"),
      ("format=xml", "format")],
 )  # fmt: skip
-def test_a_page_that_cannot_be_is_named(client: FlaskClient, query: str, field: str) -> None:
+def test_an_invalid_page_is_named(client: FlaskClient, query: str, field: str) -> None:
     assert_error(client.get(f"{NOBODYS}/results?{query}"), 422, "query", field)
 
 
 @pytest.mark.parametrize(("config", "columns"), [(None, 2), ({"num_return_sequences": 3}, 3), ({"num_beams": 1}, 1)])
-def test_the_table_has_as_many_columns_as_an_image_has_captions_by_the_server_s_defaults(
+def test_csv_has_as_many_caption_columns_as_an_image_has_captions(
     make_app: Callable[..., Flask], config: dict[str, int] | None, columns: int
 ) -> None:
     client = make_app(CAPTIONER_DEFAULTS={"num_return_sequences": 2}).test_client()

@@ -12,7 +12,7 @@ ADA = {"username": "ada", "password": "correct horse"}
 
 
 @pytest.mark.parametrize("way", ["json", "data", "query_string"])
-def test_a_login_arrives_as_json_as_a_form_or_in_the_query(client: FlaskClient, way: str) -> None:
+def test_a_login_is_accepted_as_json_as_a_form_or_in_the_query(client: FlaskClient, way: str) -> None:
     arguments: dict[str, Any] = {way: ADA}
     answer = client.post("/login/", **arguments)
     assert (answer.status_code, answer.get_json()) == (200, "login saved")
@@ -20,7 +20,7 @@ def test_a_login_arrives_as_json_as_a_form_or_in_the_query(client: FlaskClient, 
     assert_error(client.post("/login/", json=ADA | {"password": "wrong"}), 401)
 
 
-def test_an_empty_form_leaves_the_query_to_count(client: FlaskClient) -> None:
+def test_with_an_empty_form_the_query_counts(client: FlaskClient) -> None:
     content_type = "application/x-www-form-urlencoded"  # what `curl -d ""` says
     assert client.post("/login/", query_string=ADA, data="", content_type=content_type).status_code == 200
 
@@ -39,31 +39,33 @@ def test_an_empty_form_leaves_the_query_to_count(client: FlaskClient) -> None:
         ({"admin": True}, "admin"),
     ],
 )
-def test_what_cannot_be_saved_is_refused_by_name(client: FlaskClient, change: dict[str, Any], field: str) -> None:
+def test_an_invalid_login_is_refused_and_the_field_named(
+    client: FlaskClient, change: dict[str, Any], field: str
+) -> None:
     assert_error(client.post("/login/", json=ADA | change), 422, "json", field)
 
 
 @pytest.mark.parametrize(("way", "source"), [("json", "json"), ("data", "form"), ("query_string", "query")])
-def test_what_is_wrong_is_named_by_where_it_came_from(client: FlaskClient, way: str, source: str) -> None:
+def test_an_invalid_field_is_named_with_its_place(client: FlaskClient, way: str, source: str) -> None:
     arguments: dict[str, Any] = {way: {"username": "ada"}}
     assert_error(client.post("/login/", **arguments), 422, source, "password")
 
 
-def test_a_login_without_anything_names_both_fields(client: FlaskClient) -> None:
+def test_an_empty_login_names_both_fields(client: FlaskClient) -> None:
     assert_error(client.post("/login/"), 422, "json", "username")
     assert_error(client.post("/login/", json={}), 422, "json", "password")
 
 
-def test_text_that_is_neither_json_nor_a_form_is_an_unsupported_media_type(client: FlaskClient) -> None:
+def test_plain_text_is_an_unsupported_media_type(client: FlaskClient) -> None:
     assert_error(client.post("/login/", data="ada", content_type="text/plain"), 415)
 
 
-def test_a_password_never_comes_back(client: FlaskClient) -> None:
+def test_no_answer_contains_the_password(client: FlaskClient) -> None:
     canary = "canary" * 200
     assert "canary" not in client.post("/login/", json={"username": "ada", "password": canary}).text
 
 
-def test_without_a_database_the_answer_is_come_back_later(make_app: Callable[..., Flask], tmp_path: Path) -> None:
+def test_without_a_database_logins_are_unavailable(make_app: Callable[..., Flask], tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     client = make_app(DATABASE_URL=f"sqlite:///{tmp_path}/file/no.db").test_client()
     answer = client.post("/login/", json=ADA)

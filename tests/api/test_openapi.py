@@ -1,4 +1,4 @@
-"""The OpenAPI document: valid, complete, and true."""
+"""The OpenAPI document is valid, complete and correct."""
 
 import json
 import re
@@ -25,12 +25,12 @@ def spec(client: FlaskClient) -> dict[str, Any]:
 
 
 def resolve(spec: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    schema = schema.get("anyOf", [schema])[0]  # the other is null
+    schema = schema.get("anyOf", [schema])[0]  # the other one is null
     return spec["components"]["schemas"][schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
 
 
 def example_of(spec: dict[str, Any], schema: dict[str, Any]) -> Any:
-    """The example that a reader puts together from the examples of a schema's members."""
+    """Return the example that the examples of a schema's members form."""
     schema = resolve(spec, schema)
     if "examples" in schema:
         return schema["examples"][0]
@@ -40,16 +40,16 @@ def example_of(spec: dict[str, Any], schema: dict[str, Any]) -> Any:
     return {name: example_of(spec, member) for name, member in schema["properties"].items()}
 
 
-def test_it_is_valid_openapi_3_1(spec: dict[str, Any]) -> None:
+def test_the_document_is_valid_openapi_3_1(spec: dict[str, Any]) -> None:
     assert spec["openapi"] == "3.1.0"
     validate(spec)
 
 
-def test_it_is_valid_where_a_login_is_required(make_app: Callable[..., Flask]) -> None:
+def test_the_document_with_required_logins_is_valid(make_app: Callable[..., Flask]) -> None:
     validate(make_app(REQUIRE_LOGIN=True).test_client().get("/openapi.json").get_json())
 
 
-def test_it_documents_every_route_of_the_application(client: FlaskClient, spec: dict[str, Any]) -> None:
+def test_the_document_has_every_route(client: FlaskClient, spec: dict[str, Any]) -> None:
     documented = {(path, method) for path, item in spec["paths"].items() for method in item if method != "parameters"}
     served = {
         (re.sub("<(?:path:|model:)?([a-z_]+)>", r"{\1}", rule.rule), method.lower())
@@ -60,7 +60,7 @@ def test_it_documents_every_route_of_the_application(client: FlaskClient, spec: 
     assert documented == served
 
 
-def test_every_schema_has_an_example_that_it_allows(spec: dict[str, Any]) -> None:
+def test_every_schema_has_a_valid_example(spec: dict[str, Any]) -> None:
     for name, schema in spec["components"]["schemas"].items():
         if name in ("ResizeForm", "CaptionForm", "JobForm"):  # files have no example
             continue
@@ -70,7 +70,7 @@ def test_every_schema_has_an_example_that_it_allows(spec: dict[str, Any]) -> Non
 
 
 def parameters(spec: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """Those of every operation, with its method and path."""
+    """Yield each parameter with its operation's method and path."""
     return [
         (f"{method} {path}: {parameter['name']}", parameter)
         for path, item in spec["paths"].items()
@@ -80,7 +80,7 @@ def parameters(spec: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     ]
 
 
-def test_every_parameter_has_a_description_and_all_but_the_deprecated_an_example(spec: dict[str, Any]) -> None:
+def test_every_parameter_has_a_description_and_unless_deprecated_an_example(spec: dict[str, Any]) -> None:
     for where, parameter in parameters(spec):
         assert parameter.get("description"), where
         assert parameter.get("deprecated") or parameter["schema"].get("examples"), where
@@ -111,21 +111,21 @@ def test_the_resized_image_is_documented_as_binary(spec: dict[str, Any]) -> None
     assert all(media["schema"] == {"type": "string", "format": "binary"} for media in content.values())
 
 
-def test_the_body_of_a_hugging_face_client_is_an_image_or_json(spec: dict[str, Any]) -> None:
+def test_the_body_of_image_to_text_is_an_image_or_json(spec: dict[str, Any]) -> None:
     content = spec["paths"]["/image-to-text"]["post"]["requestBody"]["content"]
     assert content.pop("application/json")["schema"] == {"$ref": "#/components/schemas/ImageToTextInput"}
     assert content.keys() == {"image/*", "application/octet-stream"}
     assert all(media["schema"] == {"type": "string", "format": "binary"} for media in content.values())
 
 
-def test_the_settings_in_a_query_are_those_of_a_config(spec: dict[str, Any]) -> None:
+def test_query_settings_equal_config_settings(spec: dict[str, Any]) -> None:
     query = {p["name"]: p["schema"] for p in spec["paths"]["/image-to-text"]["post"]["parameters"]}
     config = spec["components"]["schemas"]["CaptionConfig"]["properties"]
     assert query.keys() == config.keys()
     assert all(query[name]["type"] == config[name]["type"] for name in config if name != "early_stopping")
 
 
-def test_no_setting_has_a_documented_default_since_it_is_the_model_s(spec: dict[str, Any]) -> None:
+def test_no_setting_has_a_documented_default(spec: dict[str, Any]) -> None:
     settings = spec["components"]["schemas"]["CaptionConfig"]
     assert "/readyz" in settings["properties"]["max_length"]["description"]
     assert settings["additionalProperties"] is False
@@ -134,7 +134,7 @@ def test_no_setting_has_a_documented_default_since_it_is_the_model_s(spec: dict[
         assert "default" not in spec["components"]["schemas"][form]["properties"]["config"]
 
 
-def test_the_example_settings_suit_every_model_and_the_probe_s_are_of_the_same_names(
+def test_the_example_settings_are_accepted_and_include_the_names_of_readyz(
     client: FlaskClient, spec: dict[str, Any]
 ) -> None:
     settings = spec["components"]["schemas"]["CaptionConfig"]
@@ -145,14 +145,14 @@ def test_the_example_settings_suit_every_model_and_the_probe_s_are_of_the_same_n
     assert defaults.keys() < settings["properties"].keys()
 
 
-def test_jobs_take_the_settings_of_captions_without_scores(spec: dict[str, Any]) -> None:
+def test_jobs_accept_the_settings_of_captions_except_scores(spec: dict[str, Any]) -> None:
     schemas = spec["components"]["schemas"]
     job, caption = schemas["JobConfig"]["properties"], schemas["CaptionConfig"]["properties"]
     assert job.keys() == caption.keys()
     assert job["scores"]["enum"] == [False, None]
 
 
-def test_what_is_not_in_every_answer_is_not_required(spec: dict[str, Any]) -> None:
+def test_optional_members_are_not_required(spec: dict[str, Any]) -> None:
     schemas = spec["components"]["schemas"]
     assert schemas["ImageToTextOutput"]["required"] == ["generated_text"]
     assert set(schemas["ImageCaptions"]["required"]) == {"input"}
@@ -165,14 +165,14 @@ def test_bounds_that_are_settings_are_documented(spec: dict[str, Any]) -> None:
     assert (sides["h"]["minimum"], sides["h"]["maximum"], sides["h"]["default"]) == (1, 4096, 28)
 
 
-def test_the_one_character_that_no_text_may_have_is_documented(client: FlaskClient, spec: dict[str, Any]) -> None:
+def test_the_forbidden_null_character_is_documented(client: FlaskClient, spec: dict[str, Any]) -> None:
     q = next(p["schema"] for p in spec["paths"]["/items/{item_id}"]["get"]["parameters"] if p["name"] == "q")
     for text in ("tea", "", "two\nlines", "\0", "tea\0", "\U0001f600"):
         is_accepted = client.get("/items/5", query_string={"q": text}).status_code == 200
         assert Draft202012Validator(q).is_valid(text) == is_accepted == ("\0" not in text)
 
 
-def test_the_login_may_come_as_json_as_a_form_or_by_a_deprecated_query(spec: dict[str, Any]) -> None:
+def test_a_login_is_documented_as_json_as_a_form_and_as_a_deprecated_query(spec: dict[str, Any]) -> None:
     login = spec["paths"]["/login/"]["post"]
     assert login["requestBody"]["content"].keys() == {"application/json", "application/x-www-form-urlencoded"}
     assert {(p["name"], p["deprecated"]) for p in login["parameters"]} == {("username", True), ("password", True)}
@@ -202,14 +202,14 @@ def test_every_error_is_documented(spec: dict[str, Any], path: str, method: str,
 
 
 @pytest.mark.parametrize("path", ["/readyz", "/healthz", "/v2/health/ready"])
-def test_what_is_not_ready_is_documented_in_the_shape_of_errors_and_more(spec: dict[str, Any], path: str) -> None:
+def test_the_503_of_readyz_is_documented_with_its_extra_members(spec: dict[str, Any], path: str) -> None:
     answer = spec["paths"][path]["get"]["responses"]["503"]
     schema = resolve(spec, answer["content"]["application/json"]["schema"])
     assert set(schema["required"]) == {"code", "status", "message", "model", "database"}
     assert "Retry-After" in answer["headers"]
 
 
-def test_an_address_that_is_too_long_is_refused_as_documented(server: Server) -> None:
+def test_a_too_long_url_is_refused_as_documented(server: Server) -> None:
     spec = requests.get(server.url + "/openapi.json", timeout=10).json()
     answer = requests.get(server.url + "/query_items", params={"item_id": "5" * 5000}, timeout=10)
     assert answer.status_code == 414

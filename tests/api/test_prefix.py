@@ -1,4 +1,4 @@
-"""The server under `/captions/`: by SCRIPT_NAME, or behind an nginx that strips the prefix, and tells it or not."""
+"""The server under `/captions/`: by SCRIPT_NAME, or behind an nginx that strips the prefix, and may send a header."""
 
 import shutil
 import subprocess
@@ -64,7 +64,7 @@ def start_nginx(folder: Path, web: Server, more: str) -> tuple[subprocess.Popen[
 def base(
     request: pytest.FixtureRequest, start_server: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
-    """The address of `/` for a client, without its last slash."""
+    """Yield the URL of `/` as clients see it, without its last slash."""
     if request.param == "SCRIPT_NAME":
         server = start_server("--workers", "1", SCRIPT_NAME=PREFIX)
         server.wait_for("The model is ready")
@@ -77,7 +77,7 @@ def base(
 
 
 class Links(HTMLParser):
-    """What a page loads, and where it leads."""
+    """Collects the URLs that a page loads or links to."""
 
     def __init__(self, url: str) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ def test_every_route_is_under_the_prefix(base: str, path: str) -> None:
 
 
 @pytest.mark.parametrize("page", ["/demo", "/demo/", "/swagger-ui", "/swagger-ui/", "/redoc", "/redoc/"])
-def test_every_address_in_a_page_is_under_the_prefix(base: str, page: str) -> None:
+def test_every_url_in_a_page_is_under_the_prefix(base: str, page: str) -> None:
     links = Links(base + page)
     links.feed(requests.get(base + page, timeout=30).text)
     assert len(links.found) >= 4
@@ -105,13 +105,13 @@ def test_every_address_in_a_page_is_under_the_prefix(base: str, page: str) -> No
 
 
 @pytest.mark.parametrize("path", ["/openapi.json", "/openapi.json/"])
-def test_the_document_s_server_is_the_prefix(base: str, path: str) -> None:
+def test_the_server_in_the_openapi_document_is_the_prefix(base: str, path: str) -> None:
     (server,) = requests.get(base + path, timeout=30).json()["servers"]
     assert urljoin(base + path, server["url"]).rstrip("/") == base
 
 
 @pytest.mark.parametrize("path", ["/docs", "/docs/"])
-def test_docs_leads_to_swagger_ui_under_the_prefix(base: str, path: str) -> None:
+def test_docs_redirects_to_swagger_ui_under_the_prefix(base: str, path: str) -> None:
     answer = requests.get(base + path, timeout=30)
     assert (answer.url, answer.status_code) == (base + "/swagger-ui", 200)
 
@@ -148,14 +148,14 @@ def test_the_demo_page_works_under_the_prefix(watched: Watched, base: str) -> No
     assert watched.bugs == []
 
 
-def test_what_is_outside_of_the_prefix_is_not_found(start_server: Callable[..., Server]) -> None:
+def test_paths_outside_the_prefix_are_not_found(start_server: Callable[..., Server]) -> None:
     server = start_server("--workers", "1", SCRIPT_NAME=PREFIX)
     for path in ("/livez", "/captionsx/livez", "/captionslivez", "/captions//livez"):
         assert_error(requests.get(server.url + path, timeout=30), 404)
     server.stop()
 
 
-def test_a_prefix_is_believed_only_from_a_trusted_proxy(make_app: Callable[..., Flask]) -> None:
+def test_a_prefix_header_counts_only_from_a_trusted_proxy(make_app: Callable[..., Flask]) -> None:
     headers = {"X-Forwarded-Prefix": "/captions/"}
     for proxies, server in {0: "./", 1: "/captions"}.items():
         client = make_app(TRUSTED_PROXIES=proxies).test_client()
@@ -166,13 +166,13 @@ def test_a_prefix_is_believed_only_from_a_trusted_proxy(make_app: Callable[..., 
     "prefix",
     ["//evil.example", "https://evil.example", "/\\evil.example", "evil", "/a//b", "/../a", "/a b", "/%2F", "", "/"],
 )
-def test_a_prefix_that_is_none_is_ignored(make_app: Callable[..., Flask], prefix: str) -> None:
+def test_an_invalid_prefix_is_ignored(make_app: Callable[..., Flask], prefix: str) -> None:
     client = make_app(TRUSTED_PROXIES=1).test_client()
     answer = client.get("/openapi.json", headers={"X-Forwarded-Prefix": prefix})
     assert answer.get_json()["servers"] == [{"url": "./"}]
 
 
-def test_of_several_prefixes_the_nearest_proxy_s_counts(make_app: Callable[..., Flask]) -> None:
+def test_the_prefix_of_the_nearest_proxy_counts(make_app: Callable[..., Flask]) -> None:
     client = make_app(TRUSTED_PROXIES=2).test_client()
     answer = client.get("/openapi.json", headers={"X-Forwarded-Prefix": "//evil.example, /captions"})
     assert answer.get_json()["servers"] == [{"url": "/captions"}]

@@ -25,20 +25,20 @@ COURSE_S = {
 
 @pytest.fixture
 def nothing_loaded(client: FlaskClient) -> FlaskClient:
-    """As under `flask run`, where no model is loaded at the start."""
+    """Return a client of an application without a loaded model, as under `flask run`."""
     captioner.close()
     captioner._reset()
     return client
 
 
 @pytest.mark.parametrize("path", LIVE)
-def test_a_process_that_answers_is_alive(nothing_loaded: FlaskClient, path: str) -> None:
+def test_a_running_process_is_alive(nothing_loaded: FlaskClient, path: str) -> None:
     assert nothing_loaded.get(path).get_json() == {"message": "OK", "status-code": 200}
-    assert captioner.name == "none", "being alive loads nothing"
+    assert captioner.name == "none", "the liveness probe loads no model"
 
 
 @pytest.mark.parametrize("path", READY)
-def test_it_is_ready_with_its_model_and_its_database(client: FlaskClient, path: str) -> None:
+def test_the_server_is_ready_with_its_model_and_database(client: FlaskClient, path: str) -> None:
     captioner.load()
     captioner.warm_up()
     assert client.get(path).get_json() == {
@@ -50,7 +50,7 @@ def test_it_is_ready_with_its_model_and_its_database(client: FlaskClient, path: 
     }
 
 
-def test_it_tells_the_precision_that_auto_chose_and_why(make_app: Callable[..., Flask]) -> None:
+def test_readyz_shows_the_precision_chosen_by_auto_and_the_reason(make_app: Callable[..., Flask]) -> None:
     client = make_app(CAPTIONER_PRECISION="auto").test_client()
     captioner.load()
     captioner.warm_up()
@@ -59,7 +59,7 @@ def test_it_tells_the_precision_that_auto_chose_and_why(make_app: Callable[..., 
     assert model["precision_reason"].startswith("the CPU has")
 
 
-def test_where_nothing_is_loaded_the_first_probe_begins_to(nothing_loaded: FlaskClient) -> None:
+def test_the_first_readiness_probe_starts_loading_the_model(nothing_loaded: FlaskClient) -> None:
     answer = nothing_loaded.get("/readyz")
     assert answer.status_code == 503
     assert int(answer.headers["Retry-After"]) > 0
@@ -74,7 +74,9 @@ def test_where_nothing_is_loaded_the_first_probe_begins_to(nothing_loaded: Flask
     assert nothing_loaded.get("/readyz").status_code == 200
 
 
-def test_a_model_that_cannot_be_loaded_is_said_without_its_path(make_app: Callable[..., Flask], tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_loaded_is_reported_without_its_path(
+    make_app: Callable[..., Flask], tmp_path: Path
+) -> None:
     client = make_app(CAPTIONER_MODEL=str(tmp_path / "nothing")).test_client()
     client.get("/readyz")
     assert_error(client.post("/caption/", data={"data": asset("star.png")}), 503)
@@ -85,7 +87,7 @@ def test_a_model_that_cannot_be_loaded_is_said_without_its_path(make_app: Callab
     assert client.get("/livez").status_code == 200
 
 
-def test_the_embedded_model_says_that_it_stands_in_for_another(
+def test_readyz_warns_of_the_embedded_substitute(
     make_app: Callable[..., Flask], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -100,7 +102,7 @@ def test_the_embedded_model_says_that_it_stands_in_for_another(
     assert "nlpconnect/vit-gpt2-image-captioning could not be downloaded" in model["message"]
 
 
-def test_a_named_model_whose_hub_cannot_be_reached_is_not_ready_and_nothing_replaces_it(
+def test_a_named_model_is_not_replaced_while_the_hub_is_unreachable(
     make_app: Callable[..., Flask], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -122,7 +124,7 @@ def test_a_named_model_whose_hub_cannot_be_reached_is_not_ready_and_nothing_repl
     assert int(refused.headers["Retry-After"]) >= 1
 
 
-def test_a_database_that_cannot_be_opened_is_said_without_its_url(
+def test_a_database_that_cannot_be_opened_is_reported_without_its_url(
     make_app: Callable[..., Flask], tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
@@ -139,24 +141,24 @@ def test_a_database_that_cannot_be_opened_is_said_without_its_url(
     assert str(tmp_path) not in answer.text
 
 
-def test_a_database_that_does_not_answer_keeps_no_probe(client: FlaskClient, tmp_path: Path) -> None:
+def test_a_hanging_database_does_not_delay_probes(client: FlaskClient, tmp_path: Path) -> None:
     captioner.load()
     captioner.warm_up()
     assert client.post("/login/", json={"username": "ada", "password": "correct horse"}).status_code == 200
     client.application.extensions["accounts"].close()
     locked = sqlite3.connect(tmp_path / "test.db", isolation_level=None)
-    locked.execute("PRAGMA locking_mode = EXCLUSIVE")  # or readers would not wait
+    locked.execute("PRAGMA locking_mode = EXCLUSIVE")  # makes readers wait, too
     locked.execute("BEGIN EXCLUSIVE")
     began = time.monotonic()
     answers = [client.get("/readyz") for _ in range(5)]
-    assert time.monotonic() - began < 3, "the database itself is waited for for four seconds"
+    assert time.monotonic() - began < 3, "a query of the database would wait for four seconds"
     locked.close()
     assert {answer.status_code for answer in answers} == {503}
     assert answers[0].get_json()["database"]["message"] == "the database does not answer within a second"
 
 
 @pytest.mark.parametrize("path", [*LIVE, *READY, "/metrics"])
-def test_who_only_asks_how_it_is_needs_no_login(make_app: Callable[..., Flask], path: str) -> None:
+def test_probes_need_no_login(make_app: Callable[..., Flask], path: str) -> None:
     client = make_app(REQUIRE_LOGIN=True).test_client()
     captioner.load()
     captioner.warm_up()

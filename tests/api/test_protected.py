@@ -1,4 +1,4 @@
-"""REQUIRE_LOGIN: which clients may use the model endpoints, and what the others learn."""
+"""REQUIRE_LOGIN: authentication of the model endpoints, and their refusals."""
 
 import base64
 import io
@@ -37,15 +37,15 @@ def client(app: Flask) -> FlaskClient:
 
 @pytest.fixture
 def hashes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The passwords that were hashed, in their order."""
+    """Return a list that collects the hashed passwords."""
     seen: list[str] = []
     is_hash_of = passwords.is_hash_of
 
-    def seeing(known_hash: str, password: str) -> bool:
+    def record(known_hash: str, password: str) -> bool:
         seen.append(password)
         return is_hash_of(known_hash, password)
 
-    monkeypatch.setattr(passwords, "is_hash_of", seeing)
+    monkeypatch.setattr(passwords, "is_hash_of", record)
     return seen
 
 
@@ -70,7 +70,7 @@ CALLS: list[Callable[..., TestResponse]] = [
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_a_model_wants_a_login(client: FlaskClient, call: Callable[..., TestResponse]) -> None:
+def test_model_endpoints_require_a_login(client: FlaskClient, call: Callable[..., TestResponse]) -> None:
     assert call(client, auth=ADA).status_code == 200
     for answer in (call(client), call(client, auth=("ada", "wrong")), call(client, auth=("bob", "correct horse"))):
         assert answer.status_code == 401
@@ -85,11 +85,11 @@ def test_a_refusal_has_the_shape_of_all_errors(client: FlaskClient) -> None:
 
 @pytest.mark.parametrize("path", ["/", "/items/5", "/restric_items/lenet", "/query_items?item_id=5", "/swagger-ui",
                                   "/openapi.json"])  # fmt: skip
-def test_the_rest_wants_none(client: FlaskClient, path: str) -> None:
+def test_other_endpoints_require_no_login(client: FlaskClient, path: str) -> None:
     assert client.get(path).status_code == 200
 
 
-def test_without_the_setting_nobody_is_asked(make_app: Callable[..., Flask]) -> None:
+def test_without_the_setting_no_login_is_required(make_app: Callable[..., Flask]) -> None:
     client = make_app().test_client()
     assert check(client).status_code == 200
     assert check(client, "ada", "wrong").status_code == 200
@@ -101,40 +101,40 @@ def test_without_the_setting_nobody_is_asked(make_app: Callable[..., Flask]) -> 
      "Basic " + base64.b64encode(b":").decode(), "Basic " + base64.b64encode(b"\xff\xfe:\xff").decode(),
      "Basic " + base64.b64encode(b"a\0:secret").decode(), "Digest username=ada", ""],
 )  # fmt: skip
-def test_a_header_that_holds_no_login_is_refused(client: FlaskClient, header: str) -> None:
+def test_a_malformed_authorization_header_is_refused(client: FlaskClient, header: str) -> None:
     answer = client.get("/text_model/?data=a", headers={"Authorization": header})
     assert_error(answer, 401)
     assert answer.headers.getlist("WWW-Authenticate") == CHALLENGES
 
 
 @pytest.mark.parametrize("password", ["x" * 64, "x" * 1024, "пароль 密码 🔑", "a:b:c", " "])
-def test_a_password_arrives_whole(app: Flask, client: FlaskClient, password: str) -> None:
+def test_passwords_are_compared_completely(app: Flask, client: FlaskClient, password: str) -> None:
     app.extensions["accounts"].add("grace", password)
     assert check(client, "grace", password).status_code == 200
     assert check(client, "grace", password[:-1] + "?").status_code == 401
 
 
 @pytest.mark.parametrize("auth", [("ada", "x" * 1025), ("a" * 151, "secret"), ("", "secret")])
-def test_what_cannot_be_saved_is_refused_without_a_hash(
+def test_an_invalid_login_is_refused_without_hashing(
     client: FlaskClient, hashes: list[str], auth: tuple[str, str]
 ) -> None:
     assert_error(check(client, *auth), 401)
     assert hashes == []
 
 
-def test_a_login_that_was_right_is_not_hashed_again_and_a_wrong_one_is(client: FlaskClient, hashes: list[str]) -> None:
+def test_a_right_login_is_cached_and_a_wrong_one_is_not(client: FlaskClient, hashes: list[str]) -> None:
     answers = [check(client, *ADA), check(client, *ADA), check(client, "ada", "no"), check(client, "ada", "no")]
     assert [answer.status_code for answer in answers] == [200, 200, 401, 401]
     assert hashes == ["correct horse", "no", "no"]
 
 
-def test_who_is_removed_is_out_when_the_memory_of_him_ends(
+def test_a_removed_login_works_until_its_cache_entry_expires(
     app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = time.monotonic()
     monkeypatch.setattr(app.extensions["accounts"], "_login_cache", login_cache.LoginCache(lambda: now))
     assert check(client, *ADA).status_code == 200
-    elsewhere = Accounts(Database(app.config["DATABASE_URL"]))  # what `flask users` is
+    elsewhere = Accounts(Database(app.config["DATABASE_URL"]))  # as `flask users` opens it
     elsewhere.remove("ada")
     elsewhere.close()
     assert check(client, *ADA).status_code == 200
@@ -142,7 +142,7 @@ def test_who_is_removed_is_out_when_the_memory_of_him_ends(
     assert check(client, *ADA).status_code == 401
 
 
-def test_while_the_database_is_away_strangers_wait_and_those_remembered_go_on(app: Flask, client: FlaskClient) -> None:
+def test_without_the_database_only_cached_logins_work(app: Flask, client: FlaskClient) -> None:
     assert check(client, *ADA).status_code == 200
     app.extensions["accounts"].close()
     Path(app.config["DATABASE_URL"].removeprefix("sqlite:///")).write_text("these are no tables " * 100)
@@ -152,7 +152,7 @@ def test_while_the_database_is_away_strangers_wait_and_those_remembered_go_on(ap
     assert check(client, *ADA).status_code == 200
 
 
-def test_registration_is_closed_with_it(app: Flask, client: FlaskClient) -> None:
+def test_require_login_closes_registration(app: Flask, client: FlaskClient) -> None:
     def login(username: str, password: str) -> TestResponse:
         return client.post("/login/", json={"username": username, "password": password})
 
@@ -169,7 +169,9 @@ def test_registration_is_closed_with_it(app: Flask, client: FlaskClient) -> None
     [("false", "", True), ("false", "open", True), ("false", "closed", False),
      ("true", "", False), ("true", "open", True), ("true", "closed", False)],
 )  # fmt: skip
-def test_who_may_register(make_app: Callable[..., Flask], require_login: str, registration: str, saves: bool) -> None:
+def test_registration_follows_its_setting(
+    make_app: Callable[..., Flask], require_login: str, registration: str, saves: bool
+) -> None:
     app = make_app(REQUIRE_LOGIN=require_login, REGISTRATION=registration)
     answer = app.test_client().post("/login/", json={"username": "bob", "password": "secret"})
     assert answer.status_code == (200 if saves else 401)
@@ -183,7 +185,7 @@ TRIES: list[Callable[[FlaskClient, str], TestResponse]] = [
 
 
 @pytest.mark.parametrize("attempt", TRIES, ids=["login", "basic"])
-def test_known_and_unknown_names_cannot_be_told_apart(
+def test_known_and_unknown_names_are_indistinguishable(
     client: FlaskClient, attempt: Callable[[FlaskClient, str], TestResponse]
 ) -> None:
     times: dict[str, list[float]] = {"ada": [], "bob": []}
@@ -193,17 +195,19 @@ def test_known_and_unknown_names_cannot_be_told_apart(
             start = time.perf_counter()
             answer = attempt(client, name)
             taken.append(time.perf_counter() - start)
-            del answer.headers["X-Request-ID"]  # each has its own
+            del answer.headers["X-Request-ID"]  # different in each answer
             answers.add((answer.status_code, answer.data, str(answer.headers)))
     assert len(answers) == 1
     known, unknown = (statistics.median(taken) for taken in times.values())
-    assert 2 / 3 < known / unknown < 3 / 2, "without a hash for an unknown name it would be 20"
+    assert 2 / 3 < known / unknown < 3 / 2, "the ratio would be 20 if unknown names were not hashed"
 
 
-OTHER_APIS = ("/v1/", "/v2", "/api/")  # whose errors have shapes of their own
+OTHER_APIS = ("/v1/", "/v2", "/api/")  # APIs with their own error shapes
 
 
-def test_the_document_says_so_and_only_then(client: FlaskClient, make_app: Callable[..., Flask]) -> None:
+def test_the_openapi_document_has_security_schemes_only_with_required_logins(
+    client: FlaskClient, make_app: Callable[..., Flask]
+) -> None:
     spec = client.get("/openapi.json").get_json()
     schemes = spec["components"]["securitySchemes"]
     assert {name: (each["type"], each["scheme"]) for name, each in schemes.items()} == {

@@ -30,7 +30,7 @@ def guesses(client: FlaskClient, times: int, username: str = "ada") -> list[int]
     return [client.get("/text_model/?data=a", auth=(username, "wrong")).status_code for _ in range(times)]
 
 
-def test_one_login_too_many_is_told_when_to_come_back(make_app: Callable[..., Flask]) -> None:
+def test_a_login_beyond_the_limit_gets_a_retry_after(make_app: Callable[..., Flask]) -> None:
     client = make_app(RATE_LIMIT_LOGIN="2/minute").test_client()
     assert logins(client, 3) == [200, 200, 429]
     answer = client.post("/login", json=ADA)
@@ -40,7 +40,7 @@ def test_one_login_too_many_is_told_when_to_come_back(make_app: Callable[..., Fl
     assert client.get("/items/5").status_code == 200
 
 
-def test_a_wrong_login_and_one_that_is_not_even_understood_count_too(make_app: Callable[..., Flask]) -> None:
+def test_wrong_and_malformed_logins_count(make_app: Callable[..., Flask]) -> None:
     client = make_app(RATE_LIMIT_LOGIN="3/minute").test_client()
     answers = [client.post("/login/", data=data, content_type="application/json") for data in ("", "{", "{}", "")]
     assert [answer.status_code for answer in answers] == [422, 400, 422, 429]
@@ -51,7 +51,7 @@ def test_the_limits_can_be_switched_off(make_app: Callable[..., Flask]) -> None:
     assert set(logins(client, 40) + guesses(client, 40)) == {401}
 
 
-def test_after_some_wrong_guesses_even_a_right_one_is_not_heard(make_app: Callable[..., Flask]) -> None:
+def test_after_too_many_wrong_guesses_even_a_right_one_is_refused(make_app: Callable[..., Flask]) -> None:
     app = make_app(REQUIRE_LOGIN=True, RATE_LIMIT_FAILURES="3/minute")
     app.extensions["accounts"].add("ada", "correct horse")
     client = app.test_client()
@@ -61,7 +61,7 @@ def test_after_some_wrong_guesses_even_a_right_one_is_not_heard(make_app: Callab
     assert int(answer.headers["Retry-After"]) > 0
 
 
-def test_wrong_passwords_count_together_wherever_they_are_tried(make_app: Callable[..., Flask]) -> None:
+def test_wrong_passwords_count_together_on_all_endpoints(make_app: Callable[..., Flask]) -> None:
     client = make_app(REQUIRE_LOGIN=True, RATE_LIMIT_FAILURES="4/minute").test_client()
     assert logins(client, 2) + guesses(client, 2) == [401] * 4
     assert logins(client, 1) + guesses(client, 1) == [429] * 2
@@ -78,11 +78,11 @@ def test_only_wrong_logins_count(make_app: Callable[..., Flask]) -> None:
 
     assert [check("ada", "correct horse"), check("grace", "correct horse"), check(), check()] == [200, 200, 401, 401]
     assert guesses(client, 2) == [401, 429]
-    assert check("ada", "correct horse") == 429, "or a guesser at this address would see a right guess"
+    assert check("ada", "correct horse") == 429, "otherwise the counter would reveal a right guess"
     assert check() == 401
 
 
-def test_addresses_count_apart_and_a_spoofed_header_changes_nothing(make_app: Callable[..., Flask]) -> None:
+def test_addresses_are_limited_separately_and_a_spoofed_header_is_ignored(make_app: Callable[..., Flask]) -> None:
     client = make_app(RATE_LIMIT_LOGIN="1/minute").test_client()
     for address in ("10.0.0.1", "10.0.0.2"):
         environ = {"REMOTE_ADDR": address}
@@ -91,7 +91,7 @@ def test_addresses_count_apart_and_a_spoofed_header_changes_nothing(make_app: Ca
             assert logins(client, 1, environ_base=environ, headers={header: "10.9.9.9"}) == [429]
 
 
-def test_behind_trusted_proxies_what_the_last_of_them_saw_counts(make_app: Callable[..., Flask]) -> None:
+def test_behind_trusted_proxies_the_address_seen_by_the_last_one_counts(make_app: Callable[..., Flask]) -> None:
     client = make_app(RATE_LIMIT_LOGIN="1/minute", TRUSTED_PROXIES="1").test_client()
 
     def forwarded(header: str) -> int:
@@ -104,9 +104,7 @@ def test_behind_trusted_proxies_what_the_last_of_them_saw_counts(make_app: Calla
 @pytest.mark.parametrize(
     "pattern", ["203.0.113.7:{}", '"203.0.113.7:{}"', "[2001:db8::1]:{}", "[2001:db8::{}]", "junk{}"]
 )
-def test_a_forwarded_address_with_another_port_each_time_is_limited(
-    make_app: Callable[..., Flask], pattern: str
-) -> None:
+def test_a_forwarded_address_is_limited_whatever_its_port(make_app: Callable[..., Flask], pattern: str) -> None:
     app = make_app(RATE_LIMIT_LOGIN="off", RATE_LIMIT_FAILURES="3/minute", TRUSTED_PROXIES="1", REQUIRE_LOGIN=True)
     client = app.test_client()
     headers = [
@@ -128,7 +126,7 @@ def with_ada(make_app: Callable[..., Flask], **settings: Any) -> FlaskClient:
     return app.test_client()
 
 
-def test_a_right_guess_is_refused_after_too_many_wrong_ones_even_while_its_owner_is_active(
+def test_a_right_guess_after_too_many_wrong_ones_is_refused_while_the_owner_is_active(
     make_app: Callable[..., Flask],
 ) -> None:
     client = with_ada(make_app, RATE_LIMIT_FAILURES="2/minute")
@@ -137,16 +135,16 @@ def test_a_right_guess_is_refused_after_too_many_wrong_ones_even_while_its_owner
     assert asked_from(client, "10.0.0.1", ADA_BASIC) == 200
 
 
-def test_guesses_from_many_addresses_are_limited_by_the_name_and_its_owner_stays_logged_in(
+def test_guesses_from_many_addresses_are_limited_by_username_and_the_owner_stays_logged_in(
     make_app: Callable[..., Flask],
 ) -> None:
     client = with_ada(make_app, RATE_LIMIT_USERNAME="3/minute")
     assert asked_from(client, "10.0.0.1", ADA_BASIC) == 200
     guessed = [asked_from(client, f"10.0.1.{number}", WRONG) for number in range(5)]
     assert guessed == [401, 401, 401, 429, 429]
-    assert asked_from(client, "10.0.1.9", ADA_BASIC) == 429, "the right one, from a new address"
-    assert asked_from(client, "10.0.1.9", ("bob", "wrong")) == 401, "each name has a limit of its own"
-    client.application.extensions["accounts"]._login_cache._logins.clear()  # as after a minute
+    assert asked_from(client, "10.0.1.9", ADA_BASIC) == 429, "the right password from a new address"
+    assert asked_from(client, "10.0.1.9", ("bob", "wrong")) == 401, "each username has its own limit"
+    client.application.extensions["accounts"]._login_cache._logins.clear()  # as it expires after a minute
     assert asked_from(client, "10.0.0.1", ADA_BASIC) == 200
     answer = client.post("/login/", json=ADA, environ_base={"REMOTE_ADDR": "10.0.1.10"})
     assert_error(answer, 429)
@@ -155,13 +153,13 @@ def test_guesses_from_many_addresses_are_limited_by_the_name_and_its_owner_stays
     assert logins(client, 1, environ_base={"REMOTE_ADDR": "10.0.0.1"}) == [200]
 
 
-def test_a_name_in_another_case_or_width_counts_as_the_same(make_app: Callable[..., Flask]) -> None:
+def test_usernames_are_limited_regardless_of_case_and_width(make_app: Callable[..., Flask]) -> None:
     client = with_ada(make_app, RATE_LIMIT_USERNAME="2/minute")
     names = ["ada", "ADA", "\uff21da"]
     assert [asked_from(client, f"10.0.1.{n}", (name, "wrong")) for n, name in enumerate(names)] == [401, 401, 429]
 
 
-def test_the_limit_of_a_name_holds_where_registration_is_open(make_app: Callable[..., Flask]) -> None:
+def test_the_username_limit_holds_with_open_registration(make_app: Callable[..., Flask]) -> None:
     client = make_app(RATE_LIMIT_USERNAME="2/minute").test_client()
     assert logins(client, 1) == [200]
     wrong = {"username": "ada", "password": "wrong"}
@@ -173,7 +171,7 @@ def test_the_limit_of_a_name_holds_where_registration_is_open(make_app: Callable
 
 
 @pytest.mark.redis
-def test_two_servers_count_a_name_together_and_share_the_clients_that_they_know(
+def test_two_servers_share_username_limits_and_known_clients(
     make_app: Callable[..., Flask], redis: RedisServer
 ) -> None:
     one, other = (
@@ -187,7 +185,7 @@ def test_two_servers_count_a_name_together_and_share_the_clients_that_they_know(
     assert asked_from(other, "10.0.0.1", grace) == 200
 
 
-def test_a_name_is_limited_while_the_storage_is_down(make_app: Callable[..., Flask]) -> None:
+def test_a_username_is_limited_without_the_storage(make_app: Callable[..., Flask]) -> None:
     settings = {"RATE_LIMIT_STORAGE_URL": f"redis://127.0.0.1:{free_port()}", "RATE_LIMIT_FAILURES": "off"}
     client = with_ada(make_app, RATE_LIMIT_USERNAME="2/minute", **settings)
     assert [asked_from(client, f"10.0.1.{number}", WRONG) for number in range(3)] == [401, 401, 429]
@@ -198,19 +196,19 @@ def test_a_name_is_limited_while_the_storage_is_down(make_app: Callable[..., Fla
     [("10.0.0.1", "10.0.0.1"), ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"), ("2001:db8:1:2::9", "2001:db8:1:2::/64"),
      ("::ffff:10.0.0.1", "10.0.0.1"), ("fe80::1%eth0", "fe80::/64"), ("", "unknown"), ("me", "unknown")],
 )  # fmt: skip
-def test_a_client_counts_by_its_address_of_ipv6_by_its_network(client: FlaskClient, remote: str, counted: str) -> None:
+def test_clients_are_limited_by_ipv4_address_or_ipv6_network(client: FlaskClient, remote: str, counted: str) -> None:
     with client.application.test_request_context(environ_base={"REMOTE_ADDR": remote}):
         assert client_address() == counted
 
 
 @pytest.mark.parametrize(("failures", "username"), [("30/minute", "100/hour"), ("off", "off")])
-def test_the_limit_of_a_name_is_off_with_that_of_an_address(
+def test_switching_off_the_address_limit_switches_off_the_username_limit(
     make_app: Callable[..., Flask], failures: str, username: str
 ) -> None:
     assert make_app(RATE_LIMIT_FAILURES=failures).config["RATE_LIMIT_USERNAME"] == username
 
 
-def test_a_light_request_does_not_pass_the_limiter(make_app: Callable[..., Flask]) -> None:
+def test_light_requests_bypass_the_limiter(make_app: Callable[..., Flask]) -> None:
     app = make_app()
     assert [hook.__name__ for hook in app.before_request_funcs[None]] == ["reject_ambiguous_paths"]
     assert not app.teardown_request_funcs[None]
@@ -218,7 +216,7 @@ def test_a_light_request_does_not_pass_the_limiter(make_app: Callable[..., Flask
     assert hooks == ["flaskapp.api.metrics", "flaskapp.api.response_headers"]
 
 
-def test_while_the_storage_is_down_a_worker_counts_for_itself(
+def test_without_the_storage_a_worker_counts_by_itself(
     make_app: Callable[..., Flask], caplog: pytest.LogCaptureFixture
 ) -> None:
     url = f"redis://:canary@127.0.0.1:{free_port()}"
@@ -232,7 +230,7 @@ def test_while_the_storage_is_down_a_worker_counts_for_itself(
 
 
 @pytest.mark.redis
-def test_two_servers_count_together_in_redis(make_app: Callable[..., Flask], redis: RedisServer) -> None:
+def test_two_servers_share_limits_in_redis(make_app: Callable[..., Flask], redis: RedisServer) -> None:
     settings: dict[str, Any] = {"RATE_LIMIT_STORAGE_URL": redis.url, "REQUIRE_LOGIN": True, "REGISTRATION": "open"}
     one, other = (
         make_app(RATE_LIMIT_LOGIN="3/minute", RATE_LIMIT_FAILURES="3/minute", **settings).test_client()
@@ -243,7 +241,7 @@ def test_two_servers_count_together_in_redis(make_app: Callable[..., Flask], red
 
 
 def burst(server: Server, times: int) -> Counter[int]:
-    """So many logins with one name, half with another password, each from an address that it makes up."""
+    """Send logins with one name and two passwords, each with a forged address. Return the count of each status."""
 
     def login(number: int) -> int:
         form = {"username": "ada", "password": f"password {number % 2}"}
@@ -263,7 +261,7 @@ def names(database: Path) -> list[str]:
     return found
 
 
-def test_a_thousand_logins_at_once_make_one_row_and_all_workers_count_together(
+def test_a_thousand_concurrent_logins_create_one_row_and_share_a_limit(
     start_server: Callable[..., Server], tmp_path: Path
 ) -> None:
     limits = {"FLASKAPP_RATE_LIMIT_LOGIN": "30/minute", "FLASKAPP_RATE_LIMIT_FAILURES": "off"}
@@ -275,16 +273,18 @@ def test_a_thousand_logins_at_once_make_one_row_and_all_workers_count_together(
     assert requests.get(server.url, timeout=30).status_code == 200
 
 
-def test_wrong_passwords_are_counted_in_all_workers_together(start_server: Callable[..., Server]) -> None:
+def test_all_workers_share_the_limit_of_wrong_passwords(start_server: Callable[..., Server]) -> None:
     server = start_server("--workers", "3", FLASKAPP_REQUIRE_LOGIN="true", FLASKAPP_RATE_LIMIT_FAILURES="6/minute")
     server.wait_for("Booting worker", times=3)
     url = server.url + "/text_model/?data=a"
     statuses = Counter(requests.get(url, auth=("ada", "wrong"), timeout=60).status_code for _ in range(12))
-    assert statuses == {401: 6, 429: 6}, "each guess came by a connection of its own, to any worker"
+    assert statuses == {401: 6, 429: 6}, "each guess has its own connection and so any worker"
 
 
 @pytest.mark.slow
-def test_many_logins_at_once_without_a_limit_make_one_row(start_server: Callable[..., Server], tmp_path: Path) -> None:
+def test_many_concurrent_logins_without_a_limit_create_one_row(
+    start_server: Callable[..., Server], tmp_path: Path
+) -> None:
     database = f"sqlite:///{tmp_path / 'burst.db'}"
     limits = {"FLASKAPP_RATE_LIMIT_LOGIN": "off", "FLASKAPP_RATE_LIMIT_FAILURES": "off"}
     server = start_server(FLASKAPP_DATABASE_URL=database, **limits)

@@ -1,4 +1,4 @@
-"""What an answer tells of its request."""
+"""Request ids, Server-Timing and metrics of requests."""
 
 import io
 import re
@@ -22,12 +22,12 @@ def fresh_metrics(monkeypatch: pytest.MonkeyPatch) -> Metrics:
 
 
 @pytest.mark.parametrize("path", ["/", "/items/foo", "/nowhere", "/caption/"])
-def test_every_answer_has_the_id_that_its_request_came_with(client: FlaskClient, path: str) -> None:
+def test_every_answer_has_its_request_s_id(client: FlaskClient, path: str) -> None:
     answer = client.get(path, headers={"X-Request-ID": "abc-123"})
     assert answer.headers.getlist("X-Request-ID") == ["abc-123"]
 
 
-def test_a_request_without_an_id_gets_one_even_if_it_meets_a_bug(client: FlaskClient) -> None:
+def test_a_request_without_an_id_gets_one_even_in_a_500(client: FlaskClient) -> None:
     client.application.add_url_rule("/bug", view_func=lambda: 1 // 0)
     answer = client.get("/bug")
     assert answer.status_code == 500
@@ -35,11 +35,11 @@ def test_a_request_without_an_id_gets_one_even_if_it_meets_a_bug(client: FlaskCl
 
 
 def parts_of(timing: str) -> dict[str, float]:
-    """Milliseconds by the names of the parts."""
+    """Return milliseconds by the names of the parts."""
     return {name: float(ms) for name, ms in re.findall(r"(\w+);dur=([0-9.]+)(?:, |$)", timing)}
 
 
-def test_a_caption_says_where_its_time_went(client: FlaskClient) -> None:
+def test_a_caption_has_a_server_timing_header(client: FlaskClient) -> None:
     answer = client.post("/caption/", data={"data": [asset("star.png"), asset("star.png")]})
     parts = parts_of(answer.headers["Server-Timing"])
     assert list(parts) == ["decode", "queue", "model"]
@@ -47,18 +47,16 @@ def test_a_caption_says_where_its_time_went(client: FlaskClient) -> None:
     assert parts["model"] > 0
 
 
-def test_a_resize_says_where_its_time_went(client: FlaskClient) -> None:
+def test_a_resize_has_a_server_timing_header(client: FlaskClient) -> None:
     answer = client.post("/cv_model/", data={"data": asset("star.png")})
     assert list(parts_of(answer.headers["Server-Timing"])) == ["decode", "resize"]
 
 
-def test_what_takes_no_time_says_nothing_of_it(client: FlaskClient) -> None:
+def test_a_light_answer_has_no_server_timing_header(client: FlaskClient) -> None:
     assert "Server-Timing" not in client.get("/items/5").headers
 
 
-def test_requests_are_counted_by_their_rule_and_never_by_their_path(
-    client: FlaskClient, fresh_metrics: Metrics
-) -> None:
+def test_requests_are_counted_by_route_and_not_by_path(client: FlaskClient, fresh_metrics: Metrics) -> None:
     for path in ("/items/5", "/items/6/", "/items/foo", "/nowhere", "/elsewhere?q=1"):
         client.get(path)
     client.post("/items/5")
@@ -74,14 +72,12 @@ def test_captions_their_tokens_and_batches_are_counted(client: FlaskClient, fres
     form = {"data": [asset("star.png"), asset("star.png")], "config": '{"num_return_sequences": 2, "max_length": 5}'}
     assert client.post("/caption/", data=form).status_code == 200
     assert read(fresh_metrics, "captions_total") == {("embedded",): 4}
-    assert read(fresh_metrics, "captioner_tokens_total") == {(): 4 * 4}, "the start is no token of theirs"
+    assert read(fresh_metrics, "captioner_tokens_total") == {(): 4 * 4}, "the start token does not count"
     assert read(fresh_metrics, "captioner_batch_images_sum") == {(): 2}
     assert read(fresh_metrics, "captioner_waiting_images") == {(): 0}
 
 
-def test_what_is_refused_is_counted_by_the_name_of_its_error(
-    make_app: Callable[..., Flask], fresh_metrics: Metrics
-) -> None:
+def test_refusals_are_counted_by_the_name_of_the_error(make_app: Callable[..., Flask], fresh_metrics: Metrics) -> None:
     client = make_app(RATE_LIMIT_LOGIN="1/minute").test_client()
     for _ in range(3):
         client.post("/login/", json={"username": "ada", "password": "correct horse"})
@@ -89,7 +85,7 @@ def test_what_is_refused_is_counted_by_the_name_of_its_error(
     assert read(fresh_metrics, "errors_total")[("TooManyAttempts",)] == 2
 
 
-def test_metrics_are_served_as_prometheus_reads_them(client: FlaskClient) -> None:
+def test_metrics_are_served_in_the_prometheus_format(client: FlaskClient) -> None:
     client.get("/items/5")
     answer = client.get("/metrics")
     assert answer.content_type.startswith("text/plain; version=")

@@ -12,12 +12,12 @@ EXPECTED = {
 
 
 @pytest.mark.parametrize("path", ["/", "/items/5", "/items/foo", "/nowhere", "/caption/", "/openapi.json", "/docs"])
-def test_every_answer_has_them_once(client: FlaskClient, path: str) -> None:
+def test_every_answer_has_the_security_headers_once(client: FlaskClient, path: str) -> None:
     headers = client.get(path).headers
     assert {name: headers.getlist(name) for name in EXPECTED} == {name: [value] for name, value in EXPECTED.items()}
 
 
-def test_a_bug_a_refused_login_and_one_too_many_have_them_too(make_app: Callable[..., Flask]) -> None:
+def test_error_answers_have_the_security_headers(make_app: Callable[..., Flask]) -> None:
     app = make_app(REQUIRE_LOGIN=True, RATE_LIMIT_LOGIN="1/minute")
     app.add_url_rule("/bug", view_func=lambda: 1 // 0)
     client = app.test_client()
@@ -29,7 +29,7 @@ def test_a_bug_a_refused_login_and_one_too_many_have_them_too(make_app: Callable
 
 
 @pytest.mark.parametrize("path", ["/swagger-ui", "/redoc"])
-def test_a_page_keeps_a_policy_of_its_own(client: FlaskClient, path: str) -> None:
+def test_a_page_keeps_its_own_content_security_policy(client: FlaskClient, path: str) -> None:
     headers = client.get(path).headers
     assert headers["X-Content-Type-Options"] == "nosniff"
     (policy,) = headers.getlist("Content-Security-Policy")

@@ -22,12 +22,12 @@ def test_a_trailing_slash_never_matters(client: FlaskClient, path: str) -> None:
     other = route.removesuffix("/") if route.endswith("/") else route + "/"
     answers = [client.get(each + question_mark + query) for each in (route, other)]
     assert [answer.status_code for answer in answers] == [200, 200]
-    assert answers[0].data == answers[1].data.replace(b"../", b""), "but for addresses that are relative"
+    assert answers[0].data == answers[1].data.replace(b"../", b""), "equal except for relative URLs"
 
 
 @pytest.mark.parametrize("path", ["/login", "/text_model", "/cv_model", "/caption"])
-def test_a_trailing_slash_never_matters_to_a_post(client: FlaskClient, path: str) -> None:
-    """Nothing is sent, so that each says what it misses; a redirect or a 404 would not."""
+def test_a_trailing_slash_never_matters_for_post(client: FlaskClient, path: str) -> None:
+    """Without input each answers which field is missing; a redirect or a 404 would not."""
     assert [client.post(each).status_code for each in (path, path + "/")] == [422, 422]
 
 
@@ -42,7 +42,7 @@ EXAMPLES = {
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE"])
-def test_a_trailing_slash_never_matters_to_any_method_of_any_route(client: FlaskClient, method: str) -> None:
+def test_a_trailing_slash_never_matters_for_any_method_of_any_route(client: FlaskClient, method: str) -> None:
     rules = [rule for rule in client.application.url_map.iter_rules() if rule.rule != "/"]
     assert len(rules) > 20
     for rule in rules:
@@ -56,7 +56,7 @@ def test_a_trailing_slash_never_matters_to_any_method_of_any_route(client: Flask
 
 
 def _is_taken(client: FlaskClient, path: str, method: str) -> bool:
-    """Whether another rule has that path and method."""
+    """Return whether another rule has this path and method."""
     return any(rule.rule == path and method in (rule.methods or ()) for rule in client.application.url_map.iter_rules())
 
 
@@ -67,7 +67,7 @@ def test_head_works_wherever_get_does(client: FlaskClient, path: str) -> None:
     assert answer.content_length == client.get(path).content_length
 
 
-def test_an_unknown_path_and_a_wrong_method_have_the_shape_of_all_errors(client: FlaskClient) -> None:
+def test_an_unknown_path_and_a_wrong_method_have_the_shape_of_errors(client: FlaskClient) -> None:
     assert_error(client.get("/nowhere"), 404)
     assert_error(client.get("/items/5/6"), 404)
     assert_error(client.post("/"), 405)
@@ -82,31 +82,31 @@ def test_an_unknown_path_and_a_wrong_method_have_the_shape_of_all_errors(client:
      ("GET", "/caption/", "this address takes POST"),
      ("PUT", "/text_model/", "this address takes GET, HEAD and POST")],
 )  # fmt: skip
-def test_an_unknown_path_and_a_wrong_method_say_so_in_words(
+def test_an_unknown_path_and_a_wrong_method_have_messages(
     client: FlaskClient, method: str, path: str, message: str
 ) -> None:
     assert client.open(path, method=method).get_json()["message"] == message
 
 
 @pytest.mark.parametrize(("path", "methods"), [("/", {"GET", "HEAD", "OPTIONS"}), ("/caption/", {"POST", "OPTIONS"})])
-def test_a_wrong_method_is_told_the_right_ones(client: FlaskClient, path: str, methods: set[str]) -> None:
+def test_a_wrong_method_gets_an_allow_header(client: FlaskClient, path: str, methods: set[str]) -> None:
     answer = client.open(path, method="TRACE")
     assert_error(answer, 405)
     assert set(answer.headers["Allow"].split(", ")) == methods
 
 
-def test_a_bug_is_a_500_that_tells_nothing(client: FlaskClient) -> None:
+def test_a_bug_is_a_500_without_details(client: FlaskClient) -> None:
     client.application.add_url_rule("/bug", view_func=lambda: 1 // 0)
     answer = client.get("/bug")
     assert_error(answer, 500)
     assert "ZeroDivisionError" not in answer.text
 
 
-# What a client may write instead of a path.
+# Odd request targets.
 
 
 def ask(server: Server, target: bytes, method: bytes = b"GET") -> tuple[int, str]:
-    """The status of an answer, and where it leads to."""
+    """Return the status and the Location of an answer."""
     address = urlsplit(server.url)
     request = method + b" " + target + b" HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n"
     with socket.create_connection((address.hostname or "", address.port or 0), timeout=30) as sock:
@@ -134,7 +134,7 @@ TARGETS = [
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: repr(target[:20]))
-def test_an_odd_request_target_is_no_server_error_and_leads_nowhere_else(server: Server, target: bytes) -> None:
+def test_an_odd_request_target_causes_no_server_error_and_no_redirect_elsewhere(server: Server, target: bytes) -> None:
     for method in (b"GET", b"HEAD", b"OPTIONS", b"POST", b"CONNECT"):
         status, location = ask(server, target, method)
         assert status in (200, 302, 400, 404, 405, 414, 422, 501), (method, status)
@@ -147,5 +147,5 @@ def test_an_odd_request_target_is_no_server_error_and_leads_nowhere_else(server:
      (b"/items//5", 404), (b"/caption//", 404), (b"/%00", 404), (b"/items/5%2F6", 404), (b"//x", 404),
      (b"http://evil.example/livez", 200), (b"/" + b"a" * 5000, 414)],
 )  # fmt: skip
-def test_an_odd_request_target_gets_its_status(server: Server, target: bytes, status: int) -> None:
+def test_an_odd_request_target_gets_the_right_status(server: Server, target: bytes, status: int) -> None:
     assert ask(server, target)[0] == status

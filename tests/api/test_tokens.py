@@ -1,4 +1,4 @@
-"""API tokens over HTTP: the requests that they authorize, the jobs that they own, and what a refusal says."""
+"""API tokens over HTTP: authorized requests, owned jobs and refusals."""
 
 import base64
 import time
@@ -54,7 +54,7 @@ def check(client: FlaskClient, token: str, scheme: str = "Bearer", address: str 
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_a_token_opens_every_protected_endpoint_beside_logins(
+def test_a_token_authorizes_every_protected_endpoint_beside_logins(
     client: FlaskClient, token: str, call: Callable[..., TestResponse]
 ) -> None:
     assert call(client, headers=bearer(token)).status_code == 200
@@ -69,7 +69,7 @@ def test_the_scheme_may_have_any_case(client: FlaskClient, token: str, scheme: s
     assert check(client, token, scheme).status_code == 200
 
 
-def test_a_refused_token_gets_the_shape_of_all_errors(client: FlaskClient) -> None:
+def test_a_refused_token_gets_the_shape_of_errors(client: FlaskClient) -> None:
     answer = check(client, "canary")
     assert_error(answer, 401)
     assert answer.get_json()["message"] == "the API token is unknown, revoked or expired"
@@ -82,13 +82,15 @@ def test_a_refused_token_gets_the_shape_of_all_errors(client: FlaskClient) -> No
      "Bearer " + "x" * 100_000, "Bearer " + "flaskapp_" * 5000, "Bearer 'a' OR 1=1", "bearer !", "Token flaskapp_a",
      "Bearer " + base64.b64encode(b"ada:correct horse").decode(), "Bearer\tflaskapp_a", "Bearer  a  b"],
 )  # fmt: skip
-def test_a_header_that_holds_no_token_is_refused(client: FlaskClient, header: str) -> None:
+def test_a_malformed_bearer_header_is_refused(client: FlaskClient, header: str) -> None:
     answer = client.get("/text_model/?data=a", headers={"Authorization": header})
     assert_error(answer, 401)
     assert answer.headers.getlist("WWW-Authenticate") == CHALLENGES
 
 
-def test_a_real_server_takes_a_token_and_refuses_odd_ones(start_server: Callable[..., Server], tmp_path: Path) -> None:
+def test_a_real_server_accepts_a_token_and_refuses_odd_ones(
+    start_server: Callable[..., Server], tmp_path: Path
+) -> None:
     database = f"sqlite:///{tmp_path / 'server.db'}"
     server = start_server("--workers", "1", FLASKAPP_REQUIRE_LOGIN="true", FLASKAPP_DATABASE_URL=database)
     opened = Database(database)
@@ -122,12 +124,12 @@ def test_a_revoked_or_expired_token_is_refused_at_once(
     assert check(client, short).status_code == 401
 
 
-def test_without_the_setting_any_header_is_ignored(make_app: Callable[..., Flask]) -> None:
+def test_without_the_setting_the_authorization_header_is_ignored(make_app: Callable[..., Flask]) -> None:
     client = make_app(RATE_LIMIT_FAILURES="1/minute").test_client()
     assert [check(client, each).status_code for each in ("sk-none", "", "\xff")] == [200] * 3
 
 
-def test_a_token_costs_one_read_by_an_index_and_no_argon2(
+def test_a_token_costs_one_indexed_query_and_no_password_hash(
     app: Flask, client: FlaskClient, token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(passwords, "is_hash_of", None)
@@ -142,7 +144,7 @@ def test_a_token_costs_one_read_by_an_index_and_no_argon2(
     assert "USING INDEX" in plan[-1]
 
 
-def test_while_the_database_is_away_a_token_is_told_to_come_back(app: Flask, client: FlaskClient, token: str) -> None:
+def test_without_the_database_a_token_gets_a_503(app: Flask, client: FlaskClient, token: str) -> None:
     assert check(client, token).status_code == 200
     app.extensions["accounts"].close()
     Path(app.config["DATABASE_URL"].removeprefix("sqlite:///")).write_text("these are no tables " * 100)
@@ -151,7 +153,7 @@ def test_while_the_database_is_away_a_token_is_told_to_come_back(app: Flask, cli
     assert int(answer.headers["Retry-After"]) > 0
 
 
-def test_wrong_tokens_count_with_wrong_passwords_by_address(make_app: Callable[..., Flask]) -> None:
+def test_wrong_tokens_and_wrong_passwords_count_together_by_address(make_app: Callable[..., Flask]) -> None:
     app = make_app(REQUIRE_LOGIN=True, RATE_LIMIT_FAILURES="3/minute")
     client, token = app.test_client(), new_token(app, "ci")
     assert [check(client, each).status_code for each in (token, "wrong", token, "wrong")] == [200, 401, 200, 401]
@@ -160,16 +162,16 @@ def test_wrong_tokens_count_with_wrong_passwords_by_address(make_app: Callable[.
     refused = check(client, "wrong")
     assert_error(refused, 429)
     assert int(refused.headers["Retry-After"]) > 0
-    assert check(client, token).status_code == 429, "or a guesser at this address would see a right guess"
+    assert check(client, token).status_code == 429, "otherwise the counter would reveal a right guess"
     assert check(client, token, address="10.0.0.2").status_code == 200
 
 
-def test_a_request_without_a_token_is_no_attempt(make_app: Callable[..., Flask]) -> None:
+def test_a_request_without_a_token_does_not_count(make_app: Callable[..., Flask]) -> None:
     client = make_app(REQUIRE_LOGIN=True, RATE_LIMIT_FAILURES="1/minute").test_client()
     assert [check(client, "").status_code for _ in range(3)] == [401] * 3
 
 
-def test_a_job_of_a_token_is_its_own_alone(app: Flask, client: FlaskClient, token: str) -> None:
+def test_only_its_token_can_access_a_job(app: Flask, client: FlaskClient, token: str) -> None:
     app.extensions["accounts"].add("ci", "secret")
     app.extensions["accounts"].add("token:ci", "secret")
     other = new_token(app, "other")
@@ -190,6 +192,6 @@ def test_a_new_token_of_the_same_name_owns_the_jobs_of_the_old_one(app: Flask, c
 
 
 @pytest.mark.parametrize("length", [1, tokens.MAX_NAME])
-def test_a_token_of_any_name_may_own_jobs(app: Flask, client: FlaskClient, length: int) -> None:
+def test_a_token_with_a_long_name_may_own_jobs(app: Flask, client: FlaskClient, length: int) -> None:
     named = new_token(app, "ü" * length)
     assert submit(client, "star.png", headers=bearer(named)).status_code == 202

@@ -1,4 +1,4 @@
-"""Images of the embedded model's world, as clients of other APIs send them."""
+"""Images that the embedded model knows, as clients of other APIs send them."""
 
 import base64
 

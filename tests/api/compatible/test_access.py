@@ -1,4 +1,4 @@
-"""Logins, API tokens and quotas on the APIs of other servers: their clients send a key, and show a refusal."""
+"""Logins, API tokens and quotas on the compatible APIs: clients send an API key and show the refusal."""
 
 import subprocess
 import sys
@@ -37,26 +37,26 @@ def key(app: Flask) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("path", CAPTIONS)
-def test_a_token_opens_what_is_closed_without_one(app: Flask, key: dict[str, str], path: str) -> None:
+def test_an_endpoint_requires_a_valid_token(app: Flask, key: dict[str, str], path: str) -> None:
     client = app.test_client()
     for headers in ({}, {"Authorization": "Bearer wrong"}):
         refused = client.post(path, json=CAPTIONS[path], headers=headers)
         assert refused.status_code == 401
         assert refused.headers.getlist("WWW-Authenticate")
-        assert "error" in refused.get_json(), "in the shape of its API"
+        assert "error" in refused.get_json(), "the error has the API's own shape"
     answer = client.post(path, json=CAPTIONS[path], headers=key)
     assert answer.status_code == 200
     assert STAR in answer.text
 
 
 @pytest.mark.parametrize("path", OTHERS)
-def test_what_tells_of_the_model_is_closed_as_well(app: Flask, key: dict[str, str], path: str) -> None:
+def test_the_model_endpoints_require_a_token(app: Flask, key: dict[str, str], path: str) -> None:
     client = app.test_client()
     assert client.get(path).status_code == 401
     assert client.get(path, headers=key).status_code == 200
 
 
-def test_where_no_login_is_wanted_any_key_will_do(client: FlaskClient) -> None:
+def test_without_require_login_any_key_is_accepted(client: FlaskClient) -> None:
     headers = {"Authorization": "Bearer anything"}
     assert (
         client.post("/v1/chat/completions", json=CAPTIONS["/v1/chat/completions"], headers=headers).status_code == 200
@@ -64,7 +64,7 @@ def test_where_no_login_is_wanted_any_key_will_do(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("path", CAPTIONS)
-def test_images_count_for_the_quota(make_app: Callable[..., Flask], path: str) -> None:
+def test_images_count_towards_the_quota(make_app: Callable[..., Flask], path: str) -> None:
     client = make_app(RATE_LIMIT_IMAGES="1 per hour").test_client()
     answers = [client.post(path, json=CAPTIONS[path]) for _ in range(2)]
     assert [answer.status_code for answer in answers] == [200, 429]
@@ -73,7 +73,7 @@ def test_images_count_for_the_quota(make_app: Callable[..., Flask], path: str) -
 
 
 @pytest.mark.slow
-def test_openai_s_client_takes_the_token_as_its_key_and_names_what_is_refused(
+def test_the_openai_client_sends_a_token_as_its_key_and_shows_the_refusal(
     start_server: Callable[..., Server], tmp_path: Path
 ) -> None:
     database = {"FLASKAPP_DATABASE_URL": f"sqlite:///{tmp_path / 'test.db'}"}

@@ -1,4 +1,4 @@
-"""Ollama's API, asked by Ollama's own client and by curl as its documentation shows it."""
+"""Ollama's API, called by Ollama's own client and by curl as its documentation shows it."""
 
 import json
 import subprocess
@@ -33,7 +33,7 @@ def test_an_image_gets_its_caption(ollama_client: ollama.Client) -> None:
     assert 0 < answer.eval_duration <= answer.total_duration < 60e9
 
 
-def test_a_stream_has_the_same_words_and_the_numbers_at_its_end(ollama_client: ollama.Client) -> None:
+def test_a_stream_has_the_same_text_and_ends_with_the_counts(ollama_client: ollama.Client) -> None:
     *parts, last = ollama_client.generate("moondream", images=[ASSETS / "star.png"], stream=True)
     assert "".join(part.response for part in [*parts, last]) == STAR
     assert [part.done for part in parts] == [False] * len(parts)
@@ -41,15 +41,15 @@ def test_a_stream_has_the_same_words_and_the_numbers_at_its_end(ollama_client: o
     assert last.eval_count
 
 
-def test_without_a_search_the_words_come_as_they_are_made(ollama_client: ollama.Client) -> None:
+def test_without_beam_search_the_words_are_streamed_one_by_one(ollama_client: ollama.Client) -> None:
     options = {"temperature": 0.01, "seed": 1}
     parts = list(ollama_client.generate("any", images=[file("star.png")], options=options, stream=True))
     assert "".join(part.response for part in parts) == STAR
-    assert len(parts) > 4, "more than the words at once and the end"
+    assert len(parts) > 4, "more than one part with the whole text and the end"
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_of_a_chat_the_last_images_are_described(ollama_client: ollama.Client, stream: bool) -> None:
+def test_a_chat_describes_its_last_images(ollama_client: ollama.Client, stream: bool) -> None:
     messages = [
         {"role": "system", "content": "You describe images."},
         {"role": "user", "content": "What is this?", "images": [file("star.png")]},
@@ -63,7 +63,7 @@ def test_of_a_chat_the_last_images_are_described(ollama_client: ollama.Client, s
     assert text == f"{CIRCLE_AND_DIAMOND}\n{STAR}"
 
 
-def test_options_bound_the_length_and_draw(ollama_client: ollama.Client) -> None:
+def test_options_set_the_length_and_sampling(ollama_client: ollama.Client) -> None:
     cut = ollama_client.generate("any", images=[file("star.png")], options={"num_predict": 3})
     assert (cut.done_reason, cut.eval_count) == ("length", 3)
     unbounded = ollama_client.generate("any", images=[file("star.png")], options={"num_predict": -1, "num_ctx": 4096})
@@ -89,8 +89,8 @@ def test_the_one_model_is_listed_shown_and_loaded(ollama_client: ollama.Client) 
     assert caught.value.status_code == 404
 
 
-def test_curl_asks_as_ollama_s_documentation_shows_it(server: Server) -> None:
-    """Without a content type: curl's own is that of a form."""
+def test_the_curl_call_of_ollama_s_documentation_works(server: Server) -> None:
+    """The call sets no content type, so curl sends that of a form."""
     asked = {"model": "llava", "prompt": "What is in it?", "stream": False}
     body = json.dumps(asked | {"images": [base64_of("star.png")]})
     said = subprocess.run(
@@ -102,7 +102,7 @@ def test_curl_asks_as_ollama_s_documentation_shows_it(server: Server) -> None:
 
 
 @pytest.mark.slow
-def test_the_text_goes_to_a_model_that_takes_one(make_app: Callable[..., Flask], tmp_path: Path) -> None:
+def test_the_prompt_reaches_a_model_that_takes_text(make_app: Callable[..., Flask], tmp_path: Path) -> None:
     client = make_app(CAPTIONER_MODEL=str(write_blip(tmp_path))).test_client()
     body = {"images": [base64_of("star.png")], "stream": False}
     answers = [
@@ -138,9 +138,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("path", "body", "sentence"), WRONG)
-def test_what_is_wrong_is_said_in_ollama_s_shape(
-    client: FlaskClient, path: str, body: dict[str, Any], sentence: str
-) -> None:
+def test_errors_have_ollama_s_shape(client: FlaskClient, path: str, body: dict[str, Any], sentence: str) -> None:
     answer = client.post(path, json=body)
     assert answer.status_code == 400
     assert answer.get_json().keys() == {"error"}

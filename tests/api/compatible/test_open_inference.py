@@ -1,4 +1,4 @@
-"""The Open Inference Protocol, spoken by Triton's own client and by hand."""
+"""The Open Inference Protocol, called by Triton's own client and by hand."""
 
 import base64
 import json
@@ -51,7 +51,7 @@ def test_the_server_and_its_model_are_live_ready_and_described(triton_client: tr
 def test_images_get_their_captions(
     triton_client: triton.InferenceServerClient, binary_input: bool, binary_output: bool | None
 ) -> None:
-    """In JSON the images are in base64; by the binary extension they are bytes. Without outputs Triton's is binary."""
+    """JSON holds images in base64, the binary extension holds bytes. By default Triton's outputs are binary."""
     elements = [file(name) if binary_input else base64.b64encode(file(name)) for name in NAMES]
     outputs = None if binary_output is None else [triton.InferRequestedOutput("caption", binary_data=binary_output)]
     answer = triton_client.infer(
@@ -63,7 +63,7 @@ def test_images_get_their_captions(
     assert answer.get_response()["model_name"] == "embedded"
 
 
-def test_parameters_are_the_generation_settings(triton_client: triton.InferenceServerClient) -> None:
+def test_parameters_set_the_generation(triton_client: triton.InferenceServerClient) -> None:
     answer = triton_client.infer(
         "embedded", [images(file("star.png"))], parameters={"num_beams": 4, "num_return_sequences": 2}
     )
@@ -79,14 +79,14 @@ def tensor(**changes: Any) -> dict[str, Any]:
     return {"inputs": [{name: value for name, value in whole.items() if value is not None}]}
 
 
-def test_the_example_of_the_specification_s_shape_is_answered(client: FlaskClient) -> None:
+def test_a_request_like_the_specification_s_example_is_answered(client: FlaskClient) -> None:
     answer = client.post(PATH, json=tensor(parameters={"content_type": "base64"}) | {"id": "42"}).get_json()
     assert answer.pop("model_version")
     output = {"name": "caption", "shape": [1], "datatype": "BYTES", "data": [STAR]}
     assert answer == {"id": "42", "model_name": "embedded", "outputs": [output]}
 
 
-def test_elements_may_lie_in_lists_of_their_shape(client: FlaskClient) -> None:
+def test_data_may_be_nested_lists(client: FlaskClient) -> None:
     answer = client.post(PATH, json=tensor(shape=[1, 1], data=[[base64_of("star.png")]]))
     assert answer.get_json()["outputs"][0]["data"] == [STAR]
 
@@ -108,7 +108,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_what_is_wrong_is_said_in_the_protocol_s_shape(client: FlaskClient, case: str) -> None:
+def test_errors_have_the_protocol_s_shape(client: FlaskClient, case: str) -> None:
     body, sentence = WRONG[case]
     answer = client.post(PATH, json=body)
     assert answer.status_code == 400
@@ -126,7 +126,7 @@ def element(content: bytes) -> bytes:
     return struct.pack("<I", len(content)) + content
 
 
-def test_raw_bytes_that_do_not_fit_are_refused(client: FlaskClient) -> None:
+def test_raw_bytes_of_the_wrong_length_are_refused(client: FlaskClient) -> None:
     raw = element(file("star.png"))
     assert post_raw(client, raw, len(raw)).get_json()["outputs"][0]["data"] == [STAR]
     for wrong in (
@@ -145,14 +145,14 @@ def test_raw_bytes_that_do_not_fit_are_refused(client: FlaskClient) -> None:
         assert wrong.get_json()["error"]
 
 
-def test_raw_bytes_of_thousands_of_elements_are_refused_before_they_are_taken_apart(client: FlaskClient) -> None:
+def test_raw_bytes_of_too_many_elements_are_refused(client: FlaskClient) -> None:
     wrong = post_raw(client, element(b"") * 10_001, 4 * 10_001)
     assert wrong.status_code == 400
     assert wrong.get_json()["error"] == "The inputs have more than 10000 elements."
 
 
 @pytest.mark.parametrize("side", [10**900, 10**400, -1])
-def test_a_shape_of_large_numbers_is_refused_before_they_are_multiplied(client: FlaskClient, side: int) -> None:
+def test_a_shape_with_large_numbers_is_refused_before_they_are_multiplied(client: FlaskClient, side: int) -> None:
     """The product of 9,000 numbers of 900 digits takes minutes."""
     start = time.process_time()
     wrong = client.post(PATH, json=tensor(shape=[side] * 9000))
@@ -161,7 +161,7 @@ def test_a_shape_of_large_numbers_is_refused_before_they_are_multiplied(client: 
     assert wrong.get_json()["error"].startswith("inputs.0.shape.0: Must be greater than or equal to 0")
 
 
-def test_another_model_is_not_found(server: Server) -> None:
+def test_an_unknown_model_is_not_found(server: Server) -> None:
     for answer in (
         requests.get(server.url + "/v2/models/some/other", timeout=30),
         requests.get(server.url + "/v2/models/some/other/ready", timeout=30),

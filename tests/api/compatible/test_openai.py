@@ -1,4 +1,4 @@
-"""OpenAI's chat completions and models, asked for by OpenAI's own client and by others that speak its API."""
+"""OpenAI's chat completions and models, called by OpenAI's own client and by other clients of its API."""
 
 import base64
 import io
@@ -29,7 +29,7 @@ def openai_client(server: Server) -> Iterator[openai.OpenAI]:
 
 
 def user(*parts: Any) -> dict[str, Any]:
-    """A message of the user: strings are texts, of other things each is a part."""
+    """Return a user's message: strings become its text parts, other values are its parts."""
     content = [{"type": "text", "text": part} if isinstance(part, str) else part for part in parts]
     return {"role": "user", "content": content}
 
@@ -72,7 +72,7 @@ def test_several_images_of_a_message_get_a_line_each(openai_client: openai.OpenA
     assert answer.choices[0].message.content == f"{STAR}\n{CIRCLE_AND_DIAMOND}"
 
 
-def test_of_a_conversation_the_last_images_are_described(openai_client: openai.OpenAI) -> None:
+def test_a_conversation_describes_its_last_images(openai_client: openai.OpenAI) -> None:
     answer = ask(
         openai_client,
         {"role": "system", "content": "You describe images."},
@@ -95,18 +95,18 @@ def test_several_choices_are_the_best_captions(openai_client: openai.OpenAI, ser
 
 
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
-def test_a_caption_that_is_cut_says_so(openai_client: openai.OpenAI, name: str) -> None:
+def test_a_truncated_caption_has_the_finish_reason_length(openai_client: openai.OpenAI, name: str) -> None:
     answer = ask(openai_client, user(image()), **{name: 3})
     assert answer.choices[0].finish_reason == "length"
     assert answer.usage.completion_tokens == 3
     assert STAR.startswith(answer.choices[0].message.content)
 
 
-def test_more_tokens_than_the_model_has_positions_are_as_many_as_it_has(openai_client: openai.OpenAI) -> None:
+def test_max_tokens_is_capped_at_the_model_s_positions(openai_client: openai.OpenAI) -> None:
     assert ask(openai_client, user(image()), max_tokens=100_000).choices[0].message.content == STAR
 
 
-def test_a_temperature_draws_and_a_seed_makes_it_repeatable(openai_client: openai.OpenAI) -> None:
+def test_a_temperature_samples_and_a_seed_makes_it_repeatable(openai_client: openai.OpenAI) -> None:
     drawn = {
         seed: {ask(openai_client, user(image()), temperature=5, seed=seed).choices[0].message.content for _ in range(2)}
         for seed in (1, 2, -3, 10**30)
@@ -127,24 +127,26 @@ def test_a_temperature_draws_and_a_seed_makes_it_repeatable(openai_client: opena
     ids=["base64 alone", "without padding", "no type", "another type"],
 )
 @pytest.mark.parametrize("wrap", [lambda url: url, lambda url: {"url": url}], ids=["bare", "in an object"])
-def test_an_image_may_be_spelt_as_clients_spell_it(client: FlaskClient, url: str, wrap: Callable[[str], Any]) -> None:
+def test_an_image_url_has_every_form_that_clients_send(
+    client: FlaskClient, url: str, wrap: Callable[[str], Any]
+) -> None:
     assert content(post(client, user({"type": "image_url", "image_url": wrap(url)}))) == STAR
 
 
-def test_members_that_this_server_does_not_know_are_ignored(client: FlaskClient) -> None:
+def test_unknown_members_are_ignored(client: FlaskClient) -> None:
     others = {"tools": [], "response_format": {"type": "text"}, "stop": ["\n"], "user": "ada", "logit_bias": None}
     answer = post(client, user(image()) | {"name": "ada"}, stream_options={"include_obfuscation": False}, **others)
     assert content(answer) == STAR
 
 
-def test_json_is_json_whatever_content_type_it_has(client: FlaskClient) -> None:
+def test_json_is_read_with_any_content_type(client: FlaskClient) -> None:
     body = json.dumps({"messages": [user(image())]})
     answer = client.post("/v1/chat/completions", data=body, content_type="application/x-www-form-urlencoded")
     assert content(answer) == STAR
 
 
 @pytest.mark.slow
-def test_the_text_goes_to_a_model_that_takes_one(make_app: Callable[..., Flask], tmp_path: Path) -> None:
+def test_the_prompt_reaches_a_model_that_takes_text(make_app: Callable[..., Flask], tmp_path: Path) -> None:
     client = make_app(CAPTIONER_MODEL=str(write_blip(tmp_path))).test_client()
     prompt = "a photograph of"
     answer = post(client, user(prompt, image()))
@@ -160,7 +162,7 @@ def test_the_text_goes_to_a_model_that_takes_one(make_app: Callable[..., Flask],
     assert too_long.get_json()["error"]["param"] == "prompt"
 
 
-def test_the_one_model_is_listed_and_another_one_is_not_found(openai_client: openai.OpenAI) -> None:
+def test_the_model_is_listed_and_an_unknown_one_is_not_found(openai_client: openai.OpenAI) -> None:
     (model,) = openai_client.models.list().data
     assert (model.id, model.object) == ("embedded", "model")
     assert openai_client.models.retrieve("embedded") == model
@@ -204,7 +206,7 @@ WRONG: dict[str, tuple[dict[str, Any], str | None]] = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_what_is_wrong_is_said_in_openai_s_shape(openai_client: openai.OpenAI, case: str) -> None:
+def test_errors_have_openai_s_shape(openai_client: openai.OpenAI, case: str) -> None:
     body, param = WRONG[case]
     with pytest.raises(openai.BadRequestError) as caught:
         openai_client.chat.completions.create(**{"model": "any", "messages": openai.omit} | body)
@@ -215,14 +217,14 @@ def test_what_is_wrong_is_said_in_openai_s_shape(openai_client: openai.OpenAI, c
     assert len(error.body["message"]) > 10
 
 
-def test_an_image_that_breaks_off_is_named(client: FlaskClient) -> None:
+def test_a_truncated_image_is_named(client: FlaskClient) -> None:
     cut = base64_of("star.png")[:400]
     answer = post(client, user(image(), {"type": "image_url", "image_url": {"url": cut}}))
     assert answer.status_code == 400
     assert answer.get_json()["error"]["param"] == "messages.0.content.1.image_url.url"
 
 
-def test_an_image_that_is_too_narrow_for_the_model_is_named(client: FlaskClient) -> None:
+def test_a_too_narrow_image_is_named(client: FlaskClient) -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (1, 1000)).save(buffer, "PNG")
     narrow = {"type": "image_url", "image_url": {"url": base64.b64encode(buffer.getvalue()).decode()}}
@@ -232,15 +234,13 @@ def test_an_image_that_is_too_narrow_for_the_model_is_named(client: FlaskClient)
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b"5", b'{"messages": NaN}', b"\xff", b"", b"9" * 5000])
-def test_what_is_no_request_at_all_is_a_bad_request(client: FlaskClient, body: bytes) -> None:
+def test_a_body_that_is_no_json_object_is_a_bad_request(client: FlaskClient, body: bytes) -> None:
     answer = client.post("/v1/chat/completions", data=body)
     assert answer.status_code == 400
     assert answer.get_json()["error"]["type"] == "invalid_request_error"
 
 
-def test_a_server_without_a_model_is_a_server_error_that_says_when_to_try_again(
-    make_app: Callable[..., Flask], tmp_path: Path
-) -> None:
+def test_without_a_model_the_error_has_a_retry_after(make_app: Callable[..., Flask], tmp_path: Path) -> None:
     client = make_app(CAPTIONER_MODEL=str(tmp_path / "missing")).test_client()
     answer = post(client, user(image()))
     assert answer.status_code == 503
@@ -249,7 +249,7 @@ def test_a_server_without_a_model_is_a_server_error_that_says_when_to_try_again(
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_hugging_face_s_client_speaks_to_it(server: Server, stream: bool) -> None:
+def test_hugging_face_s_client_works(server: Server, stream: bool) -> None:
     client = InferenceClient(base_url=server.url + "/v1", api_key="none is needed", timeout=60)
     messages = [user("Describe this image in one sentence.", image())]
     answer = client.chat_completion(messages, max_tokens=30, stream=stream)
@@ -260,7 +260,7 @@ def test_hugging_face_s_client_speaks_to_it(server: Server, stream: bool) -> Non
     assert text == STAR
 
 
-def test_the_llm_command_speaks_to_it_once_it_is_told_the_address(server: Server, tmp_path: Path) -> None:
+def test_the_llm_command_works(server: Server, tmp_path: Path) -> None:
     (tmp_path / "extra-openai-models.yaml").write_text(
         f"- model_id: flaskapp\n  model_name: embedded\n  api_base: {server.url}/v1\n  vision: true\n"
     )

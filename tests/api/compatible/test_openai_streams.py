@@ -1,4 +1,4 @@
-"""Answers by server-sent events: the words as they are made, and what ends a stream."""
+"""Streamed answers: words are sent as they are generated, and how a stream ends."""
 
 import json
 import threading
@@ -20,7 +20,7 @@ from tests.conftest import Server
 __all__ = ["openai_client"]  # a fixture
 
 
-def test_a_stream_has_the_same_words_the_reason_and_the_usage(openai_client: openai.OpenAI) -> None:
+def test_a_stream_has_the_same_text_the_finish_reason_and_the_usage(openai_client: openai.OpenAI) -> None:
     whole = ask(openai_client, user(image()), n=2)
     chunks = list(ask(openai_client, user(image()), n=2, stream=True, stream_options={"include_usage": True}))
     assert {chunk.object for chunk in chunks} == {"chat.completion.chunk"}
@@ -37,7 +37,7 @@ def test_a_stream_has_the_same_words_the_reason_and_the_usage(openai_client: ope
         assert (set(others), last_reason) == ({None}, whole.choices[index].finish_reason)
 
 
-def test_without_a_search_the_words_come_as_they_are_made(openai_client: openai.OpenAI) -> None:
+def test_without_beam_search_the_words_are_streamed_one_by_one(openai_client: openai.OpenAI) -> None:
     drawn: dict[str, Any] = {"temperature": 0.01, "seed": 1}
     whole = ask(openai_client, user(image()), **drawn).choices[0].message.content
     chunks = list(ask(openai_client, user(image()), stream=True, **drawn))
@@ -47,8 +47,8 @@ def test_without_a_search_the_words_come_as_they_are_made(openai_client: openai.
     assert len(deltas) > 3, deltas
 
 
-def test_a_client_that_leaves_a_stream_ends_the_work(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The model is one that never comes to an end: only that its client has left can end it."""
+def test_a_client_that_disconnects_ends_the_generation(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This model generates until its client disconnects."""
     has_ended = threading.Event()
 
     def describe(_: Any, __: Any, has_left: Callable[[], bool], *, on_text: Callable[[str], None], **___: Any) -> None:
@@ -65,7 +65,7 @@ def test_a_client_that_leaves_a_stream_ends_the_work(client: FlaskClient, monkey
     assert has_ended.wait(30)
 
 
-def test_words_that_change_their_beginning_end_the_stream_with_an_error(
+def test_a_caption_that_does_not_begin_with_the_sent_words_ends_the_stream_with_an_error(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def describe(*_: Any, on_text: Callable[[str], None], **__: Any) -> list[list[Caption]]:
@@ -90,7 +90,7 @@ def test_an_error_after_the_first_words_is_the_last_event(client: FlaskClient, m
     assert (mark, rest) == ("data: [DONE]", "")
 
 
-def test_a_stream_ends_with_openai_s_mark_and_has_no_usage_unless_it_is_asked_for(server: Server) -> None:
+def test_a_stream_ends_with_done_and_has_no_usage_by_default(server: Server) -> None:
     body = {"messages": [user(image())], "stream": True}
     answer = requests.post(server.url + "/v1/chat/completions", json=body, timeout=60)
     assert answer.headers["Content-Type"].startswith("text/event-stream")

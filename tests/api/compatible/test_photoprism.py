@@ -15,7 +15,7 @@ def post(client: FlaskClient, **body: Any) -> TestResponse:
     return client.post("/api/v1/vision/caption", json=body)
 
 
-def test_a_picture_gets_its_caption(client: FlaskClient) -> None:
+def test_an_image_gets_its_caption(client: FlaskClient) -> None:
     answer = post(
         client, id=ID, model="vit-gpt2", version="latest", images=[data_url("star.png")], suffix=""
     ).get_json()
@@ -23,14 +23,14 @@ def test_a_picture_gets_its_caption(client: FlaskClient) -> None:
     assert answer == {"id": ID, "code": 200, "model": {"name": "embedded"}, "result": {"caption": {"text": STAR}}}
 
 
-def test_a_prompt_and_options_come_with_it(client: FlaskClient) -> None:
+def test_a_prompt_and_options_are_accepted(client: FlaskClient) -> None:
     options = {"num_predict": 200, "temperature": 0, "top_p": 0.9, "num_ctx": 4096}
     answer = post(client, id=ID, prompt="Describe it.", options=options, stream=False, images=[data_url("star.png")])
     assert answer.get_json()["result"]["caption"]["text"] == STAR
     assert answer.get_json()["warning"] == "the model takes no text: the prompt was ignored"
 
 
-def test_several_pictures_get_a_line_each(client: FlaskClient) -> None:
+def test_several_images_get_a_line_each(client: FlaskClient) -> None:
     answer = post(client, images=[data_url("star.png"), data_url("circle_and_diamond.png")]).get_json()
     assert answer["result"]["caption"]["text"] == f"{STAR}\n{CIRCLE_AND_DIAMOND}"
     assert answer["id"] == ""
@@ -46,7 +46,7 @@ def test_several_pictures_get_a_line_each(client: FlaskClient) -> None:
         ({"images": [7]}, "images.0: Not a valid string"),
     ],
 )
-def test_what_is_wrong_is_said_in_photoprism_s_shape(client: FlaskClient, body: dict[str, Any], sentence: str) -> None:
+def test_errors_have_photoprism_s_shape(client: FlaskClient, body: dict[str, Any], sentence: str) -> None:
     answer = post(client, **body)
     assert answer.status_code == 400
     assert answer.get_json().keys() == {"code", "error"}

@@ -1,4 +1,4 @@
-"""Stop sequences end an answer, also in a stream; what cannot be honoured is named."""
+"""Stop sequences end an answer, also in a stream. A warning names unsupported options."""
 
 import itertools
 import json
@@ -23,7 +23,7 @@ from tests.conftest import ASSETS
 
 __all__ = ["ollama_client", "openai_client"]  # fixtures
 
-DRAWN = {"temperature": 0.01, "seed": 1}  # without a search: word by word
+DRAWN = {"temperature": 0.01, "seed": 1}  # without beam search: streamed word by word
 
 
 @pytest.mark.parametrize(
@@ -42,19 +42,21 @@ def test_a_text_is_cut_before_the_sequence_that_is_complete_first(stops: Sequenc
     assert truncate("a pink star", stops) == expected
 
 
-def test_sequences_in_the_prompt_that_a_caption_repeats_do_not_count() -> None:
+def test_a_stop_sequence_in_the_repeated_prompt_does_not_count() -> None:
     prompt = "What is it? A photograph"
     caption = "what is it ? a photograph of a star"
-    assert truncate(caption, ["it"], prompt) == truncate(caption, ["photograph"], prompt) == caption
-    assert truncate(caption, [" a "], prompt) == "what is it ? a photograph of"
-    assert truncate(f"{caption}\n{caption}", ["graph", " of"], prompt) == "what is it ? a photograph"
-    assert truncate("a star", ["star"], prompt) == "a "  # a caption that repeats nothing
+    assert cut(caption, ["it"], prompt) == cut(caption, ["photograph"], prompt) == caption
+    assert cut(caption, [" a "], prompt) == "what is it ? a photograph of"
+    assert cut(f"{caption}\n{caption}", ["graph", " of"], prompt) == "what is it ? a photograph"
+    assert cut("a star", ["star"], prompt) == "a "  # a caption that does not repeat the prompt
     for end in range(len(caption) + 1):
         assert caption.startswith(stable_prefix(caption[:end], ["it", " of a star!"], prompt))
 
 
 @pytest.mark.slow
-def test_a_model_that_repeats_the_prompt_stops_after_it(make_app: Callable[..., Flask], tmp_path: Path) -> None:
+def test_a_stop_sequence_ends_the_text_only_after_the_repeated_prompt(
+    make_app: Callable[..., Flask], tmp_path: Path
+) -> None:
     client = make_app(CAPTIONER_MODEL=str(write_blip(tmp_path))).test_client()
     asked = user("a photograph of", image())
     whole = post(client, asked).get_json()["choices"][0]["message"]["content"]
@@ -68,19 +70,20 @@ def test_a_model_that_repeats_the_prompt_stops_after_it(make_app: Callable[..., 
             assert answer.get_json()["choices"][0]["message"]["content"].startswith("a photograph of")
 
 
-def test_what_is_sure_only_grows_and_ends_at_the_cut_however_the_text_comes() -> None:
+def test_the_sendable_text_grows_up_to_the_cut() -> None:
     texts = ["".join(letters) for letters in itertools.product("ab", repeat=6)]
     sequences = ["a", "b", "ab", "ba", "aab", "bab", "abba"]
     for text, stops in itertools.product(texts, itertools.combinations(sequences, 2)):
         so_far = [stable_prefix(text[:end], stops) for end in range(len(text) + 1)]
         for earlier, later in itertools.pairwise([*so_far, truncate(text, stops)]):
             assert later.startswith(earlier), (text, stops)
-        if truncate(text, stops) == text:
-            withheld = len(text) - len(stable_prefix(text, stops))
-            assert withheld < max(map(len, stops)), "no more is withheld than may start a sequence"
+        if cut(text, stops) == text:
+            assert len(text) - len(sure(text, stops)) < max(map(len, stops)), (
+                "only a possible beginning of a stop sequence is held back"
+            )
 
 
-def test_a_sequence_that_never_comes_holds_back_no_words(client: FlaskClient) -> None:
+def test_a_stop_sequence_that_does_not_occur_delays_no_word(client: FlaskClient) -> None:
     answer = post(client, user(image()), stop="zebra", stream=True, **DRAWN)
     deltas = [json.loads(event[6:])["choices"][0]["delta"] for event in answer.text.split("\n\n")[:-2]]
     words = [delta["content"] for delta in deltas if delta.get("content")]
@@ -88,9 +91,7 @@ def test_a_sequence_that_never_comes_holds_back_no_words(client: FlaskClient) ->
     assert len(words) > 5
 
 
-def test_a_stream_is_answered_where_the_system_has_no_more_threads(
-    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stream_is_answered_when_no_thread_can_start(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     class NoThread(threading.Thread):
         def start(self) -> None:
             raise RuntimeError("can't start new thread")
@@ -101,7 +102,7 @@ def test_a_stream_is_answered_where_the_system_has_no_more_threads(
     assert "".join(delta.get("content", "") for delta in deltas) == STAR
 
 
-def test_instructions_beside_the_user_s_text_are_named(client: FlaskClient) -> None:
+def test_ignored_system_messages_are_named(client: FlaskClient) -> None:
     messages = [{"role": "system", "content": "Answer in French."}, user(image())]
     for address in ("/v1/chat/completions", "/api/chat"):
         if address == "/api/chat":
@@ -113,7 +114,7 @@ def test_instructions_beside_the_user_s_text_are_named(client: FlaskClient) -> N
 @pytest.mark.parametrize("stop", [" on", [" on"], ["zebra", " on a", ""]])
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("options", [{}, DRAWN])
-def test_openai_s_clients_get_the_text_before_the_sequence(
+def test_openai_s_clients_get_the_text_before_the_stop_sequence(
     openai_client: openai.OpenAI, stop: Any, stream: bool, options: dict[str, Any]
 ) -> None:
     expected = ("a large pink star", "stop")
@@ -125,7 +126,7 @@ def test_openai_s_clients_get_the_text_before_the_sequence(
     assert ("".join(each.delta.content or "" for each in choices), choices[-1].finish_reason) == expected
 
 
-def test_a_sequence_that_spans_deltas_is_not_sent_in_part(client: FlaskClient) -> None:
+def test_a_stop_sequence_that_spans_deltas_is_not_sent_in_part(client: FlaskClient) -> None:
     answer = post(client, user(image()), stop="pink star on", stream=True, **DRAWN)
     deltas = [json.loads(event[6:])["choices"][0]["delta"] for event in answer.text.split("\n\n")[:-2]]
     assert "".join(delta.get("content", "") for delta in deltas) == "a large "
@@ -134,7 +135,7 @@ def test_a_sequence_that_spans_deltas_is_not_sent_in_part(client: FlaskClient) -
     assert "".join(delta.get("content", "") for delta in deltas) == STAR
 
 
-def test_a_text_that_is_cut_by_its_length_and_a_sequence_has_stopped(openai_client: openai.OpenAI) -> None:
+def test_a_stop_sequence_takes_precedence_over_the_length_in_the_finish_reason(openai_client: openai.OpenAI) -> None:
     for stop, expected in ((" pink", ("a large", "stop")), (" on", ("a large pink", "length"))):
         (choice,) = ask(openai_client, user(image()), max_tokens=3, stop=stop).choices
         assert (choice.message.content, choice.finish_reason) == expected
@@ -147,7 +148,7 @@ def test_each_choice_is_cut(openai_client: openai.OpenAI) -> None:
     assert [choice.message.content for choice in answer.choices] == [text.split(" on")[0] for text in texts]
 
 
-def test_the_lines_of_several_images_are_one_text(openai_client: openai.OpenAI) -> None:
+def test_a_stop_sequence_ends_the_joined_captions_of_several_images(openai_client: openai.OpenAI) -> None:
     images = user(image(), image("circle_and_diamond.png"))
     assert ask(openai_client, images, stop="\n").choices[0].message.content == STAR
     text = ask(openai_client, images, stop=" of a small").choices[0].message.content
@@ -155,7 +156,7 @@ def test_the_lines_of_several_images_are_one_text(openai_client: openai.OpenAI) 
 
 
 @pytest.mark.parametrize("options", [{}, DRAWN])
-def test_ollama_s_clients_get_the_text_before_the_sequence(
+def test_ollama_s_clients_get_the_text_before_the_stop_sequence(
     ollama_client: ollama.Client, options: dict[str, Any]
 ) -> None:
     options = options | {"stop": [" on", "zebra"]}
@@ -167,7 +168,7 @@ def test_ollama_s_clients_get_the_text_before_the_sequence(
     assert ollama_client.chat("any", [message], options=options).message.content == "a large pink star"
 
 
-def test_photoprism_s_options_have_it_too(client: FlaskClient) -> None:
+def test_photoprism_s_options_take_a_stop_sequence(client: FlaskClient) -> None:
     body = {"images": [base64_of("star.png")], "options": {"stop": [" on"]}}
     answer = client.post("/api/v1/vision/caption", json=body)
     assert answer.get_json()["result"]["caption"]["text"] == "a large pink star"
@@ -183,7 +184,7 @@ def test_photoprism_s_options_have_it_too(client: FlaskClient) -> None:
         (["a" * (MAX_LENGTH + 1)], "stop.0"),
     ],
 )
-def test_sequences_that_are_none_are_refused_by_name(client: FlaskClient, stop: Any, param: str) -> None:
+def test_an_invalid_stop_sequence_is_refused_and_named(client: FlaskClient, stop: Any, param: str) -> None:
     answer = post(client, user(image()), stop=stop)
     assert (answer.status_code, answer.get_json()["error"]["param"]) == (400, param)
 
@@ -191,7 +192,7 @@ def test_sequences_that_are_none_are_refused_by_name(client: FlaskClient, stop: 
 TOOL = {"type": "function", "function": {"name": "search", "parameters": {"type": "object", "properties": {}}}}
 
 
-def test_what_openai_s_clients_ask_for_in_vain_is_named(openai_client: openai.OpenAI) -> None:
+def test_unsupported_openai_options_are_named(openai_client: openai.OpenAI) -> None:
     asked: dict[str, Any] = {
         "response_format": {"type": "json_object"},
         "tools": [TOOL],
@@ -207,7 +208,7 @@ def test_what_openai_s_clients_ask_for_in_vain_is_named(openai_client: openai.Op
     assert both == "the model takes no text: the prompt was ignored; ignored: tools"
 
 
-def test_members_that_ask_for_nothing_are_not_named(openai_client: openai.OpenAI) -> None:
+def test_unsupported_options_with_neutral_values_are_not_named(openai_client: openai.OpenAI) -> None:
     asked: dict[str, Any] = {
         "response_format": {"type": "text"},
         "logprobs": False,
@@ -218,7 +219,7 @@ def test_members_that_ask_for_nothing_are_not_named(openai_client: openai.OpenAI
     assert not hasattr(ask(openai_client, user(image()), **asked), "warning")
 
 
-def test_what_ollama_s_clients_ask_for_in_vain_is_named(client: FlaskClient) -> None:
+def test_unsupported_ollama_options_are_named(client: FlaskClient) -> None:
     body = {"images": [base64_of("star.png")], "stream": False, "format": "json"}
     answer = client.post("/api/generate", json=body | {"options": {"repeat_penalty": 1.1, "num_ctx": 4096}})
     assert answer.get_json()["warning"] == "ignored: format, options.repeat_penalty"

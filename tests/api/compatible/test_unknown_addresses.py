@@ -1,4 +1,4 @@
-"""Unknown addresses and wrong methods below an API's address are errors in its shape: its clients show them."""
+"""Unknown paths and wrong methods below an API's path are errors in its shape, which its clients can show."""
 
 from typing import Any
 
@@ -37,7 +37,7 @@ SHAPES: list[tuple[str, str, int, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("method", "path", "status", "body"), SHAPES)
-def test_the_error_has_the_shape_of_the_api(
+def test_an_error_has_the_shape_of_its_api(
     client: FlaskClient, method: str, path: str, status: int, body: dict[str, Any]
 ) -> None:
     answer = client.open(path, method=method)
@@ -46,27 +46,27 @@ def test_the_error_has_the_shape_of_the_api(
 
 
 @pytest.mark.parametrize("path", ["/v2/health/live", "/v2/health/ready/"])
-def test_a_probe_answers_in_our_shape_wherever_it_is(client: FlaskClient, path: str) -> None:
+def test_a_probe_answers_in_flaskapp_s_shape(client: FlaskClient, path: str) -> None:
     assert client.get(path).get_json()["message"]  # OK, or that the model is being loaded
     assert_error(client.post(path), 405)
 
 
 @pytest.mark.parametrize("path", ["/v1x", "/apis/chat", "/v22", "/v3/models", "/caption/v1/models", "//v1/models"])
-def test_addresses_that_only_look_like_it_answer_in_our_shape(client: FlaskClient, path: str) -> None:
+def test_a_similar_path_answers_in_flaskapp_s_shape(client: FlaskClient, path: str) -> None:
     assert_error(client.get(path), 404)
 
 
-def test_under_a_prefix_it_is_the_same(client: FlaskClient) -> None:
+def test_a_prefix_does_not_change_the_shape(client: FlaskClient) -> None:
     answer = client.get("/v1/nothing", environ_overrides={"SCRIPT_NAME": "/captions"})
     assert answer.get_json() == openai_error(NOTHING)
 
 
-def test_openai_s_client_shows_it(openai_client: openai.OpenAI) -> None:
+def test_openai_s_client_shows_the_error(openai_client: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError, match=NOTHING) as caught:
         openai_client.embeddings.create(model="any", input="text")
     assert caught.value.type == "invalid_request_error"
 
 
-def test_ollama_s_client_shows_it(ollama_client: ollama.Client) -> None:
+def test_ollama_s_client_shows_the_error(ollama_client: ollama.Client) -> None:
     with pytest.raises(ollama.ResponseError, match=NOTHING):
         ollama_client.embed("any", "text")
