@@ -1,4 +1,4 @@
-"""Pictures as docs/performance.md shows them."""
+"""Charts of docs/performance.md."""
 
 import json
 import subprocess
@@ -9,7 +9,7 @@ from tests.benchmarks.process import ROOT, install_peers
 
 
 def draw(path: Path, title: str, label: str, panels: Mapping[str, Mapping[str, float]]) -> None:
-    """Bars in panels beside each other. It installs matplotlib, with the peers, in an environment apart from ours."""
+    """Draw bars in panels side by side, with matplotlib from the peers' environment."""
     command = [install_peers() / "python", "-m", "tests.benchmarks.picture", path]
     shown = {"title": title, "label": label, "panels": panels}
     subprocess.run(command, cwd=ROOT, input=json.dumps(shown), text=True, check=True)

@@ -1,6 +1,6 @@
 """A mixed load for Locust: `locust -f tests/benchmarks/locustfile.py --host http://localhost:8000`.
 
-Each image that is sent is another one, so that no cache on the way can answer for the model.
+Each sent image is different, so that no cache can answer for the model.
 """
 
 import json
@@ -11,11 +11,11 @@ from itertools import count
 from locust import HttpUser, between, task
 from PIL import Image, ImageDraw
 
-numbers = count(random.randrange(2**60))  # processes of a distributed run begin at different ones
+numbers = count(random.randrange(2**60))  # random, so that processes of a distributed run differ
 
 
 def distinct_image() -> bytes:
-    """A PNG of 320 x 240 pixels: a disc of its own colour at a place of its own."""
+    """Return a PNG of 320 x 240 pixels with a disc whose colour and position are unique."""
     draw = random.Random(next(numbers))
     image = Image.new("RGB", (320, 240), (draw.randrange(256), draw.randrange(256), draw.randrange(256)))
     x, y, radius = draw.randrange(60, 260), draw.randrange(60, 180), draw.randrange(20, 60)
@@ -66,5 +66,5 @@ class Visitor(HttpUser):
     def login(self) -> None:
         body = {"username": f"visitor-{random.randrange(50)}", "password": "correct horse"}
         with self.client.post("/login/", json=body, catch_response=True) as answer:
-            if answer.status_code == 429:  # all visitors come from one address: the limit works
+            if answer.status_code == 429:  # the limit works: all visitors have one address
                 answer.success()

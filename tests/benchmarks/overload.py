@@ -1,8 +1,8 @@
-"""More clients at once than captions can be made: `python -m tests.benchmarks.overload --clients 500`.
+"""Overload with many clients at once: `python -m tests.benchmarks.overload --clients 500`.
 
-Starts the bare `gunicorn wsgi:app` with the embedded model and two workers, and sends to 127.0.0.1 alone: as many
-captions as clients, all at once, while one more client repeats `GET /`. Prints how long the answers of each
-status took, how long `GET /` took, and how soon after the last answer a caption takes as long as before.
+Starts the bare `gunicorn wsgi:app` with the embedded model and two workers, and sends to 127.0.0.1 alone: one caption
+for each client, all at once, while one more client repeats `GET /`. Prints the latencies of each status and of `GET /`,
+and how soon after the last answer a caption is as fast as before.
 """
 
 import argparse
@@ -28,15 +28,15 @@ from tests.benchmarks.table import print_table
 COMMAND = "gunicorn --bind 127.0.0.1:{port} --workers 2 wsgi:app"
 STAR = ROOT / "tests" / "assets" / "star.png"
 LONG = {"max_length": 48, "min_length": 48, "num_beams": 16}
-EVERY = 0.05  # seconds between two requests of `GET /`
-NORMAL = 1.5  # times what it took before: a caption is as fast as before
-PATIENCE = 60  # seconds
+INTERVAL = 0.05  # seconds between two requests of `GET /`
+NORMAL_RATIO = 1.5  # to the seconds before: up to this, a caption is as fast as before
+TIMEOUT = 60  # seconds
 
-Times = dict[str, list[float]]  # seconds, by status
+Times = dict[str, list[float]]  # seconds by status
 
 
 class Probe(threading.Thread):
-    """Asks for `GET /` until it is stopped, with a new connection each time."""
+    """Repeats `GET /` until it is stopped, with a new connection each time."""
 
     def __init__(self, url: str) -> None:
         super().__init__()
@@ -45,9 +45,9 @@ class Probe(threading.Thread):
         self.times: Times = defaultdict(list)
 
     def run(self) -> None:
-        while not self._is_over.wait(EVERY):
+        while not self._is_over.wait(INTERVAL):
             began = time.perf_counter()
-            status = str(requests.get(self._url, timeout=PATIENCE).status_code)
+            status = str(requests.get(self._url, timeout=TIMEOUT).status_code)
             self.times[status].append(time.perf_counter() - began)
 
     def stop(self) -> Times:
@@ -57,7 +57,7 @@ class Probe(threading.Thread):
 
 
 def request_bytes() -> bytes:
-    """One long caption, as it goes over the wire: made once, so that the clients cost little."""
+    """Return the bytes of a request for one long caption. They are encoded once, so that clients cost little."""
     form = {"data": (STAR.name, STAR.read_bytes()), "config": json.dumps(LONG)}
     body, content_type = encode_multipart_formdata(form)
     head = f"POST /caption/ HTTP/1.1\r\nHost: x\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -65,7 +65,7 @@ def request_bytes() -> bytes:
 
 
 def flood(url: str, clients: int) -> Times:
-    """How long each answer took, from the connection on; "none" where a connection ended without one."""
+    """Return the seconds of each answer from the connection on, by status; "none" for no answer."""
     address = urlsplit(url)
     message = request_bytes()
     times: Times = defaultdict(list)
@@ -73,12 +73,12 @@ def flood(url: str, clients: int) -> Times:
     with ExitStack() as stack, selectors.DefaultSelector() as selector:
         for _ in range(clients):
             started = time.perf_counter()
-            client = stack.enter_context(socket.create_connection((address.hostname, address.port), PATIENCE))
+            client = stack.enter_context(socket.create_connection((address.hostname, address.port), TIMEOUT))
             client.sendall(message)
             began[client] = started
             selector.register(client, selectors.EVENT_READ)
         while began:
-            ready = selector.select(PATIENCE) or sys.exit(f"{len(began)} clients had no answer in {PATIENCE} seconds")
+            ready = selector.select(TIMEOUT) or sys.exit(f"{len(began)} clients had no answer in {TIMEOUT} seconds")
             for key, _ in ready:
                 client = key.fileobj  # type: ignore[assignment]
                 status = client.recv(4096).partition(b" ")[2][:3].decode() or "none"
@@ -90,13 +90,13 @@ def flood(url: str, clients: int) -> Times:
 def seconds_of_a_caption(url: str) -> float:
     began = time.perf_counter()
     form = {"data": STAR.read_bytes(), "config": (None, json.dumps(LONG))}
-    requests.post(url + "/caption/", files=form, timeout=PATIENCE).raise_for_status()
+    requests.post(url + "/caption/", files=form, timeout=TIMEOUT).raise_for_status()
     return time.perf_counter() - began
 
 
 def seconds_until_normal(url: str, normal: float) -> float:
     began = time.perf_counter()
-    while seconds_of_a_caption(url) > NORMAL * normal:
+    while seconds_of_a_caption(url) > NORMAL_RATIO * normal:
         pass
     return time.perf_counter() - began
 

@@ -1,8 +1,8 @@
-"""Captions of photographs that are read at a smaller scale: `python -m tests.benchmarks.photographs --scenes 1000`.
+"""Captions of photographs decoded at a smaller scale: `python -m tests.benchmarks.photographs --scenes 1000`.
 
 Held-out scenes of the embedded model are drawn with 12 megapixels and encoded as JPEG, or with `--format PNG`. Each is
 decoded in full and at the scale that captions use. Compares the captions, the model's input (peak signal to noise
-ratio, in decibels) and the time. Drawing takes most of it: three seconds a scene on each core.
+ratio, in decibels) and the seconds. Drawing takes most of the time: three seconds a scene on each core.
 """
 
 import argparse
@@ -26,8 +26,8 @@ from tests.benchmarks.table import print_table
 
 PIXELS = 12_000_000
 QUALITY = 90
-BATCH = 25  # scenes whose pixels are in memory at once
-WHITE = 255  # of 8 bits
+BATCH = 25  # scenes in memory at once
+WHITE = 255  # 8 bits
 
 
 class Comparison(NamedTuple):
@@ -40,7 +40,7 @@ class Comparison(NamedTuple):
 
 
 def draw(index: int, format: str = "JPEG") -> tuple[bytes, str]:
-    """Held-out scene number `index` as a file of 12 megapixels, and its caption."""
+    """Return held-out scene `index` as a file of 12 megapixels, and its caption."""
     rng = np.random.default_rng((scenes.RANDOM_STREAMS["held-out"], index))
     small = scenes.imagine(rng)
     scale = math.sqrt(PIXELS / (small.width * small.height))
@@ -59,7 +59,7 @@ def draw(index: int, format: str = "JPEG") -> tuple[bytes, str]:
 
 
 def compare(captioner: Captioner, drawn: list[tuple[bytes, str]]) -> list[Comparison]:
-    """Caption files both ways. The captioner must be loaded."""
+    """Caption files in full and at the smaller scale. The captioner must be loaded."""
     loaded = captioner._loaded
     assert loaded is not None
     assert captioner.input_side is not None
@@ -75,7 +75,9 @@ def compare(captioner: Captioner, drawn: list[tuple[bytes, str]]) -> list[Compar
             pixels[-1].append(EncodedImage(data, 50).decode(side).flatten())
             inputs[-1].append(loaded.preprocess(pixels[-1][-1]))
             seconds[-1].append(time.perf_counter() - start)
-    assert all(reduced.size < full.size / 4 for full, reduced in zip(*pixels, strict=True)), "not read smaller"
+    assert all(reduced.size < full.size / 4 for full, reduced in zip(*pixels, strict=True)), (
+        "not decoded at a smaller scale"
+    )
     captions = [captioner.caption(each, GenerationSettings(), deadline=math.inf) for each in pixels]
     return [
         Comparison(right, full[0], reduced[0], _decibels(*each), *times)
@@ -86,7 +88,7 @@ def compare(captioner: Captioner, drawn: list[tuple[bytes, str]]) -> list[Compar
 
 
 def _decibels(one: torch.Tensor, other: torch.Tensor) -> float:
-    """Peak signal to noise ratio of two inputs, each from -1 to 1."""
+    """Return the peak signal to noise ratio of two inputs, each from -1 to 1."""
     error = float(((one - other) * WHITE / 2).square().mean())
     return 10 * math.log10(WHITE**2 / error) if error else math.inf
 

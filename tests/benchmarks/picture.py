@@ -1,4 +1,4 @@
-"""Draws bars, described as JSON on standard input, into an SVG file. Runs where matplotlib is: by `drawing.draw`."""
+"""Draws the bars described as JSON on standard input into an SVG file. `drawing.draw` runs it with matplotlib."""
 
 import json
 import sys

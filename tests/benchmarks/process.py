@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 PEERS = ROOT / ".venv-peers"
 REQUIREMENTS = (ROOT / "requirements.txt", Path(__file__).with_name("requirements.txt"))
 
-PATIENCE = 300  # seconds that a server may take to listen
+TIMEOUT = 300  # seconds that a server may take to listen
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class Serving:
 
     url: str
     process: subprocess.Popen[bytes]
-    started: float  # what `time.perf_counter` said
+    started: float  # `time.perf_counter()`
 
 
 def install_peers() -> Path:
-    """Make the environment of the peers, once for these requirements. Returns the folder of its programs."""
+    """Create the peers' environment, once for these requirements. Return the folder of its programs."""
     folder, installed = PEERS / "bin", PEERS / "requirements.txt"
     wanted = "".join(file.read_text() for file in REQUIREMENTS)
     if not installed.exists() or installed.read_text() != wanted:
@@ -43,7 +43,7 @@ def install_peers() -> Path:
 
 @contextmanager
 def serving(command: str, folder: Path, log: Path, variables: Mapping[str, str]) -> Iterator[Serving]:
-    """Start a program of `folder` with {port} in its command, wait until it listens, and stop it in the end."""
+    """Start a program of `folder` with {port} in its command and wait until it listens. Stop it after the block."""
     port = free_port()
     program, *arguments = command.format(port=port).split()
     environment = {
@@ -80,15 +80,15 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _wait_until_listening(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + TIMEOUT
     while time.monotonic() < until and process.poll() is None:
         with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
             return
-        time.sleep(0.1)  # nothing tells when a server of others listens
+        time.sleep(0.1)  # other servers do not announce that they listen
     raise RuntimeError(f"the server did not start:\n{log.read_text()[-2000:]}")
 
 
-def descent(pid: int) -> list[int]:
-    """A process, its children, theirs, and so on."""
+def process_tree(pid: int) -> list[int]:
+    """Return the pids of a process and all its descendants."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *(each for child in children for each in descent(int(child)))]
+    return [pid, *(each for child in children for each in process_tree(int(child)))]

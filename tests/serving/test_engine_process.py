@@ -15,7 +15,7 @@ import requests
 
 from flaskapp.captioner.remote_engine import STATUS_MAX_AGE
 from flaskapp.serving import leftovers
-from tests.benchmarks.process import descent
+from tests.benchmarks.process import process_tree
 from tests.conftest import ASSETS, ROOT, Server, skip_unless_ci
 
 STAR = (ASSETS / "star.png").read_bytes()
@@ -180,7 +180,7 @@ def test_a_sigterm_to_all_processes_as_systemd_sends_it_loses_no_request(server:
     with ThreadPoolExecutor(8) as pool:
         asked = [pool.submit(caption, server) for _ in range(8)]
         wait_until(lambda: sum(each.done() for each in asked) >= 1)
-        for process in descent(server.process.pid):
+        for process in process_tree(server.process.pid):
             os.kill(process, signal.SIGTERM)
         assert server.process.wait(60) == 0
         assert {each.result(60).status_code for each in asked} == {200}

@@ -1,11 +1,11 @@
-"""Compare captions a second in one run: `python -m tests.benchmarks.captions`, some three hours on two cores.
+"""Compare captions a second in one run: `python -m tests.benchmarks.captions`, about three hours on two cores.
 
 --part in-process   the engine against transformers' `generate`, batches of 1, 4, 8 and 16 images
---part precision    fp32, bf16 and int8 in one process: speed, and how many tokens are those of fp32
---part roofline    multiplications and weights a second, against the best that the processor does
---part http         the server against FastAPI + uvicorn, LitServe and BentoML: 1 and 16 clients, at random, photographs
+--part precision    fp32, bf16 and int8 in one process: speed, and the share of tokens equal to those of fp32
+--part roofline    multiplications and weights a second, against the processor's best
+--part http         the server against FastAPI + uvicorn, LitServe and BentoML: 1, 16 and random clients, photographs
 --part others       the same for BLIP and TrOCR, 16 clients
---part batching     the batcher against the engine alone, and images that join a running batch against those that wait
+--part batching     the batcher against the engine alone, and images that join a running batch against waiting ones
 --part memory       one worker against four: memory that is not shared, and seconds to the first caption
 """
 
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def processor() -> str:
-    """What the figures were measured on."""
+    """Return a description of the processor."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     known = {name.strip(): value for name, _, value in (line.partition(": ") for line in lines)}
     flags = set(known.get("flags", "").split()) & {"avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile"}

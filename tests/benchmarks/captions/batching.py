@@ -1,4 +1,4 @@
-"""What the batcher adds to the engine: its cost for a lone request, its batches, and what joining at a token gains."""
+"""The batcher's overhead for a single request, its batch sizes, and the gain of joining a running batch."""
 
 import math
 import statistics
@@ -21,13 +21,13 @@ from tests.benchmarks.captions.engines import SETTINGS, load_checkpoint
 from tests.benchmarks.captions.load import closed_loop, poisson
 from tests.benchmarks.table import print_table
 
-BATCHES = (8, 16)  # of CAPTIONER_MAX_BATCH
+BATCHES = (8, 16)  # values of CAPTIONER_MAX_BATCH
 CLIENTS, IMAGES, ARRIVALS = 16, 64, 40
-PATIENCE = math.inf  # seconds: nothing is refused
+DEADLINE = math.inf  # seconds: no request is refused
 
 
 class JoiningRunner(Runner):
-    """Lets images join a running batch at its next token."""
+    """Lets images join a running batch at its next decode step."""
 
     def __init__(self, engine: Engine, take: Callable[[int], list[WorkItem]]) -> None:
         super().__init__(engine)
@@ -53,7 +53,7 @@ def run(folder: Path, rounds: int) -> None:
     engine = Engine(load_checkpoint(folder), "fp32", torch.device("cpu"))
     generation = engine.resolve(SETTINGS)
     pixels = list(torch.randn(IMAGES, 3, 224, 224))
-    _print_lone(engine, generation, pixels[: 4 * rounds])
+    _print_single(engine, generation, pixels[: 4 * rounds])
     rate = _print_batches(engine, generation, pixels)
     _print_joining(engine, generation, pixels[:ARRIVALS], 0.7 * rate, rounds)
 
@@ -63,10 +63,10 @@ def _make(engine: Engine, kind: type[Batcher] = Batcher, max_batch: int = 8) -> 
 
 
 def _send(batcher: Batcher, generation: Generation, image: Tensor) -> None:
-    batcher.caption([image], generation, PATIENCE)
+    batcher.caption([image], generation, DEADLINE)
 
 
-def _print_lone(engine: Engine, generation: Generation, pixels: Sequence[Tensor]) -> None:
+def _print_single(engine: Engine, generation: Generation, pixels: Sequence[Tensor]) -> None:
     batcher = _make(engine)
     direct, through = [], []
     for image in pixels:
@@ -81,14 +81,14 @@ def _print_lone(engine: Engine, generation: Generation, pixels: Sequence[Tensor]
     batcher.close()
     ratio = statistics.median(mine / alone for mine, alone in zip(through, direct, strict=True))
     print_table(
-        "A lone request: seconds",
+        "A single request: seconds",
         ["engine alone", "through the batcher", ""],
         [[f"{statistics.median(direct):.3f}", f"{statistics.median(through):.3f}", f"{ratio:.3f}x"]],
     )
 
 
 def _print_batches(engine: Engine, generation: Generation, pixels: Sequence[Tensor]) -> float:
-    """Returns the images a second of the first size."""
+    """Print the rates of all batch sizes. Return the images a second of the first one."""
     rows, rates = [], []
     for size in BATCHES:
         batcher = _make(engine, max_batch=size)
@@ -100,7 +100,7 @@ def _print_batches(engine: Engine, generation: Generation, pixels: Sequence[Tens
         rows.append([str(size), f"{mean:.1f}", f"{load.rate:.2f}", f"{load.percentile(50):.1f}"])
     print_table(
         f"{CLIENTS} clients of one batcher, fp32",
-        ["at most", "images in a step, mean", "captions/s", "p50 in s"],
+        ["max batch", "mean images in a step", "captions/s", "p50 in s"],
         rows,
     )
     return rates[0]
@@ -114,7 +114,7 @@ def _print_joining(engine: Engine, generation: Generation, pixels: Sequence[Tens
             batcher = _make(engine, kind)
             seconds += poisson(partial(_send, batcher, generation), pixels, rate, seed=number).latencies
             batcher.close()
-    for name, kind in (("waits for the batch before it", Batcher), ("joins at the next token", JoiningBatcher)):
+    for name, kind in (("waits for the running batch", Batcher), ("joins at the next step", JoiningBatcher)):
         p50, p95 = statistics.quantiles(latencies[kind], n=20)[9], statistics.quantiles(latencies[kind], n=20)[18]
         rows.append([name, f"{p50:.2f}", f"{p95:.2f}"])
-    print_table(f"Arrivals at random, {rate:.2f} a second (70% load): seconds", ["a new image", "p50", "p95"], rows)
+    print_table(f"Random arrivals, {rate:.2f} a second (70% load): seconds", ["a new image", "p50", "p95"], rows)

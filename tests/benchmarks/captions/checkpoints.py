@@ -1,7 +1,7 @@
-"""Checkpoints of full size, random weights, in the layouts that their authors published.
+"""Full-size checkpoints with random weights in the published layouts.
 
-The files are those of the tests' small ones (`tests.captioner.layouts`), with the published sizes in config.json and
-made-up words that fill the vocabulary.
+The files are those of the tests' small checkpoints (`tests.captioner.layouts`), with the published sizes in config.json
+and made-up words that fill the vocabulary.
 """
 
 import json
@@ -25,7 +25,7 @@ BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, 
 
 @dataclass(frozen=True)
 class FullSize:
-    """`parts` are the keys of config.json that make the parts of a small checkpoint as large as the published ones."""
+    """`parts` are the keys of config.json that give a small checkpoint the published sizes."""
 
     title: str
     write: Callable[[Path], Path]
@@ -94,7 +94,7 @@ def write(name: str, folder: Path) -> Path:
 
 
 def _fill_vocabulary(folder: Path, words: int) -> None:
-    """Add made-up words after those that are there, whose numbers stay."""
+    """Append made-up words to the vocabulary."""
     if (folder / "vocab.json").exists():
         vocabulary = json.loads((folder / "vocab.json").read_text())
         made_up = {f"w{number}": number for number in range(len(vocabulary), words)}

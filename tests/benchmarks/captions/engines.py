@@ -23,7 +23,7 @@ def load_engine(folder: Path, precision: str) -> Engine:
 
 
 def caption(engine: Engine, pixels: Tensor, settings: GenerationSettings = SETTINGS) -> list[list[int]]:
-    """The token ids of each image's best caption, for images that are searched together."""
+    """Return the token ids of each image's best caption. The images form one batch."""
     searches = engine.add(list(pixels), [engine.resolve(settings)] * len(pixels))
     while engine.running:
         engine.step()

@@ -1,4 +1,4 @@
-"""Distinct images to caption: small PNG files, and JPEG files as a phone makes them."""
+"""Distinct images to caption: small PNG files, and JPEG files like a phone's."""
 
 import io
 from functools import cache
@@ -13,7 +13,7 @@ PHONE = (4032, 3024)  # pixels: 12 megapixels
 
 @cache
 def image(number: int) -> bytes:
-    """Image `number`: blurred noise, so that no cache and no luck helps anyone."""
+    """Return image `number`: blurred noise, so that no server benefits from a cache."""
     noise = np.random.default_rng(number).integers(0, 256, (14, 14, 3), np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(noise).resize((224, 224), Image.Resampling.BICUBIC).save(buffer, "PNG")
@@ -21,7 +21,7 @@ def image(number: int) -> bytes:
 
 
 def phone_photograph(number: int) -> bytes:
-    """A 12-megapixel JPEG. Each number has bytes of its own; the picture is the same."""
+    """Return a 12-megapixel JPEG. The bytes differ for each number, the pixels do not."""
     data = _phone_photograph()
     comment = number.to_bytes(8, "big")
     return data[:2] + b"\xff\xfe" + (2 + len(comment)).to_bytes(2, "big") + comment + data[2:]

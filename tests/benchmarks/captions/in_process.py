@@ -1,4 +1,4 @@
-"""The engine against `generate`, in one process, taking turns."""
+"""The engine against `generate`, alternating in one process."""
 
 import time
 from collections.abc import Callable
@@ -16,7 +16,7 @@ SIZES = (1, 4, 8, 16)
 
 
 def run(folder: Path, rounds: int) -> None:
-    """Print images a second for each batch size, and how many times those of the better `generate` that is."""
+    """Print images a second for each batch size, and the ratio to the better `generate`."""
     side = FULL_SIZES[folder.name].image_side
     pixels = torch.randn(max(SIZES), 3, side, side)
     model = load_checkpoint(folder).model

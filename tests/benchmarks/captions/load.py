@@ -1,4 +1,4 @@
-"""Load on whatever captions: as many clients as asked for, or requests that arrive at random."""
+"""Load generators: a fixed number of clients, or random arrivals."""
 
 import math
 import time
@@ -14,14 +14,14 @@ Image = TypeVar("Image")
 
 @dataclass(frozen=True)
 class Load:
-    """Seconds that each request took, and seconds that all of them took together."""
+    """The latency of each request, and the total seconds."""
 
     latencies: list[float]
     elapsed: float
 
     @property
     def rate(self) -> float:
-        """Captions a second."""
+        """Return captions a second."""
         return len(self.latencies) / self.elapsed
 
     def percentile(self, percent: float) -> float:
@@ -31,7 +31,7 @@ class Load:
 def closed_loop(
     send: Callable[[Image], None], images: Sequence[Image], clients: int, seconds: float = math.inf
 ) -> Load:
-    """Each client sends its next image when it has the answer to its last, and none after so many seconds."""
+    """Let each client send its next image after the answer to its last one, for at most `seconds`."""
     with ThreadPoolExecutor(clients) as pool:
         start = time.perf_counter()
 
@@ -43,13 +43,13 @@ def closed_loop(
 
 
 def poisson(send: Callable[[Image], None], images: Sequence[Image], rate: float, seed: int = 0) -> Load:
-    """Images arrive at random, `rate` a second on average, whatever became of those before."""
+    """Send images at random times, `rate` a second on average, without waiting for answers."""
     pauses = np.random.default_rng(seed).exponential(1 / rate, len(images))
     with ThreadPoolExecutor(len(images)) as pool:
         start = time.perf_counter()
         answers = []
         for image, due in zip(images, np.cumsum(pauses), strict=True):
-            time.sleep(max(0.0, start + due - time.perf_counter()))  # the pause itself is what is asked for
+            time.sleep(max(0.0, start + due - time.perf_counter()))  # the arrival times define the load
             answers.append(pool.submit(_time, send, image))
         latencies = [answer.result() for answer in answers]
     return Load(latencies, time.perf_counter() - start)

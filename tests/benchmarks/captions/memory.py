@@ -1,18 +1,18 @@
-"""What more workers cost in memory, and how long the first caption takes to come."""
+"""Memory for more workers, and seconds to the first caption."""
 
 from pathlib import Path
 
 from tests.benchmarks.captions.images import image
 from tests.benchmarks.captions.load import closed_loop
 from tests.benchmarks.captions.servers import ours, running
-from tests.benchmarks.process import descent
+from tests.benchmarks.process import process_tree
 from tests.benchmarks.table import print_table
 
 WORKERS = (1, 4)
 
 
 def run(checkpoint: Path, _rounds: int) -> None:
-    """Print the memory of all processes of a server, shared pages counted once, after every worker has captioned."""
+    """Print the memory of a server's processes after each worker has captioned. Shared pages count once."""
     rows = []
     for precision in ("fp32", "int8"):
         megabytes, seconds = {}, {}
@@ -38,9 +38,9 @@ def run(checkpoint: Path, _rounds: int) -> None:
 
 
 def proportional_set_size(master: int) -> float:
-    """Megabytes of a process and its descendants, each page divided by the number of processes that share it."""
+    """Return the proportional set size of a process and its descendants in megabytes."""
     total = 0
-    for process in descent(master):
+    for process in process_tree(master):
         for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):
                 total += int(line.split()[1])

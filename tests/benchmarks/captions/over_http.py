@@ -1,4 +1,4 @@
-"""The server against its peers over HTTP, taking turns."""
+"""The server against its peers over HTTP, alternating."""
 
 from collections.abc import Iterator, Mapping
 from itertools import count, islice
@@ -15,13 +15,13 @@ from tests.benchmarks.table import print_table
 PICTURE = Path(__file__).parent / "captions.svg"
 ONE, SIXTEEN, RANDOM, PHOTOGRAPHS = "1 client", "16 clients", "70% load", "16 clients, 12 megapixels"
 WARM_UP = 16
-REQUESTS = {ONE: 12, SIXTEEN: 96, RANDOM: 24, PHOTOGRAPHS: 96}  # many: the first and the last batches are small
-FEWER = {SIXTEEN: 32}  # of checkpoints that take longer
-ENOUGH = 240.0  # seconds, after which clients send no more: with some checkpoints a caption takes a peer half a minute
+REQUESTS = {ONE: 12, SIXTEEN: 96, RANDOM: 24, PHOTOGRAPHS: 96}  # many, because the first and the last batches are small
+FEWER = {SIXTEEN: 32}  # for slower checkpoints
+LONGEST = 240.0  # seconds until clients stop sending: with some checkpoints a peer needs half a minute a caption
 
 
 def run(checkpoint: Path, rounds: int) -> None:
-    """Print captions a second and latencies of each server, and how many times the best peer's they are; draw them."""
+    """Print captions a second and latencies of each server, and ratios to the best peer. Draw a chart."""
     best, mean_batches = _best_of(checkpoint, rounds, REQUESTS)
     _print(best)
     _print_photographs(best)
@@ -31,7 +31,7 @@ def run(checkpoint: Path, rounds: int) -> None:
 
 
 def run_others(checkpoint: Path, rounds: int) -> None:
-    """Print captions a second for 16 clients, and how many times the best peer's that is."""
+    """Print captions a second for 16 clients, and ratios to the best peer."""
     best, _ = _best_of(checkpoint, rounds, FEWER, warm_up=4)
     peer = max(best[server.name, SIXTEEN].rate for server in THEIRS)
     print_table(
@@ -48,12 +48,12 @@ def run_others(checkpoint: Path, rounds: int) -> None:
 def _best_of(
     checkpoint: Path, rounds: int, requests: Mapping[str, int], warm_up: int = WARM_UP
 ) -> tuple[dict[tuple[str, str], Load], dict[str, float]]:
-    """The best load of each kind and server, and the mean batches of our servers. Each is printed when it is known."""
+    """Return the best load of each kind and server, and our servers' mean batch sizes. Print each result at once."""
     best: dict[tuple[str, str], Load] = {}
     mean_batches: dict[str, float] = {}
     images = map(image, count(1))
     for _ in range(rounds):
-        for number, server in enumerate((*OURS, *THEIRS)):  # only one runs at a time: some are busy when idle
+        for number, server in enumerate((*OURS, *THEIRS)):  # one at a time: some use the CPU even when idle
             with running(server, checkpoint, checkpoint.parent / f"server-{number}.log") as client:
                 loads, mean_batch = _measure(client, images, requests, warm_up)
                 for kind, load in loads.items():
@@ -68,16 +68,16 @@ def _best_of(
 def _measure(
     client: Client, images: Iterator[bytes], requests: Mapping[str, int], warm_up: int
 ) -> tuple[dict[str, Load], float | None]:
-    """After a warm-up of so many images, for batches of several sizes. No image is ever sent twice.
+    """Return the loads, and one of our servers' mean batch size with 16 clients.
 
-    Returns the loads, and how many images one of our servers had in a batch on average, with 16 clients.
+    `warm_up` images are sent first, for batches of several sizes. No image is sent twice.
     """
     loads = {}
     closed_loop(client.send, list(islice(images, warm_up)), clients=16)
     if ONE in requests:
         loads[ONE] = closed_loop(client.send, list(islice(images, requests[ONE])), clients=1)
     before = client.batches()
-    loads[SIXTEEN] = closed_loop(client.send, list(islice(images, requests[SIXTEEN])), clients=16, seconds=ENOUGH)
+    loads[SIXTEEN] = closed_loop(client.send, list(islice(images, requests[SIXTEEN])), clients=16, seconds=LONGEST)
     after = client.batches()
     if RANDOM in requests:
         some = list(islice(images, requests[RANDOM]))

@@ -1,4 +1,4 @@
-"""The engine's precisions side by side: their speed, and how close bf16 and int8 are to fp32."""
+"""Speed of the engine's precisions, and how close bf16 and int8 are to fp32."""
 
 import time
 from pathlib import Path
@@ -13,21 +13,21 @@ from tests.benchmarks.captions.engines import PRECISIONS, caption, load_checkpoi
 from tests.benchmarks.table import print_table
 from tests.photograph import photograph
 
-SIZES = (1, 8, 16)  # images of a batch
-IMAGES = 32  # whose captions are compared
+SIZES = (1, 8, 16)  # images in a batch
+IMAGES = 32  # images whose captions are compared
 SIDE = 256  # pixels
 
 
 class Closeness(NamedTuple):
-    """How close captions are to those in fp32."""
+    """How close captions are to the fp32 ones."""
 
-    captions: float  # share of those with the same tokens
-    tokens: float  # share of the same tokens at the same places
-    log_probabilities: Tensor  # [images, tokens], differences of those that the model gives to the tokens of fp32
+    captions: float  # share of captions with equal tokens
+    tokens: float  # share of positions with equal tokens
+    log_probabilities: Tensor  # [images, tokens], differences for fp32's tokens
 
 
 def run(folder: Path, rounds: int) -> None:
-    """Print images a second for each batch size, and what changes in the captions of IMAGES images."""
+    """Print images a second for each batch size, and the differences in the captions of IMAGES images."""
     pixels = torch.stack([load_checkpoint(folder).inputs.preprocess(image) for image in photographs(IMAGES)])
     engines = {precision: load_engine(folder, precision) for precision in PRECISIONS}
     _print_rates(folder.name, engines, pixels, rounds)
@@ -51,7 +51,7 @@ def run(folder: Path, rounds: int) -> None:
 
 
 def photographs(number: int) -> list[np.ndarray]:
-    """Different images with the statistics of photographs, uint8 [SIDE, SIDE, 3]: parts of a large one."""
+    """Return crops of a large photograph-like image, uint8 [SIDE, SIDE, 3]."""
     columns = 16
     whole = np.asarray(photograph(columns * SIDE, -(-number // columns) * SIDE))
     places = [(SIDE * (index // columns), SIDE * (index % columns)) for index in range(number)]
@@ -60,7 +60,7 @@ def photographs(number: int) -> list[np.ndarray]:
 
 @torch.inference_mode()
 def log_probabilities(engine: Engine, pixels: Tensor, captions: list[list[int]]) -> Tensor:
-    """What the model gives to the tokens of captions of the same length, the first token aside: [images, tokens]."""
+    """Return the log-probabilities of the tokens of equally long captions, without the first: [images, tokens]."""
     decoder, tokens = engine._decoder, torch.tensor(captions)
     assert decoder is not None
     cache = decoder.new_cache(engine._encode(pixels, lambda: None), 1, 1)
@@ -69,7 +69,7 @@ def log_probabilities(engine: Engine, pixels: Tensor, captions: list[list[int]])
 
 
 def compare(engine: Engine, pixels: Tensor, expected: list[list[int]], fp32: Tensor) -> Closeness:
-    """Compare with the captions in fp32, and with their log-probabilities."""
+    """Compare captions and log-probabilities with fp32's."""
     captions = caption(engine, pixels)
     same = torch.tensor(captions) == torch.tensor(expected)
     difference = (log_probabilities(engine, pixels, expected) - fp32).abs()

@@ -1,6 +1,6 @@
-"""What share of the processor's best a batch reaches: its multiplications a second, and the weights that it reads.
+"""A batch's multiplications a second and weights read a second, as shares of the processor's best.
 
-The best is measured in the same run: the product of the encoder's largest layer alone, and a copy in memory.
+The best is measured in the same run: the product of the encoder's largest layer alone, and a memory copy.
 """
 
 import math
@@ -24,7 +24,7 @@ COPIED = 2**29  # bytes
 
 
 class Work(FlopCounterMode):
-    """Counts the products of a block, and the weights that oneDNN's linear layers read for them."""
+    """Counts the multiplications of a block, and the weights that oneDNN's linear layers read."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -39,7 +39,7 @@ class Work(FlopCounterMode):
 
     @property
     def products(self) -> int:
-        """Multiplications, and as many additions."""
+        """Return multiplications; there are as many additions."""
         return int(self.get_total_flops()) // 2
 
     def _linear(self, x: Sequence[int], *_: Any, out_shape: Sequence[int], **__: Any) -> int:
@@ -48,7 +48,7 @@ class Work(FlopCounterMode):
 
 
 def _attention(query: Sequence[int], keys: Sequence[int], *_: Any, **__: Any) -> int:
-    """[images, heads, patches, head_dim] each: the products with the keys, and those with the values."""
+    """Count the products with keys and values, [images, heads, patches, head_dim] each."""
     return 4 * math.prod(query) * keys[2]
 
 
@@ -84,7 +84,7 @@ def run(folder: Path, rounds: int) -> None:
 
 
 def products_per_second(precision: str, rounds: int) -> float:
-    """The best rate of a large product, with what goes with it in this precision."""
+    """Return the best rate of a large product, including the precision's conversions."""
     layer = makers(precision, torch.device("cpu")).inner(torch.randn(WIDER, WIDTH), torch.zeros(WIDER))
     x = torch.randn(ROWS, WIDTH)
     with torch.inference_mode():
@@ -92,14 +92,14 @@ def products_per_second(precision: str, rounds: int) -> float:
 
 
 def copied_bytes_per_second(rounds: int) -> float:
-    """Bytes that are read and written."""
+    """Return bytes read and written a second."""
     source = torch.ones(COPIED, dtype=torch.uint8)
     target = torch.empty_like(source)
     return 2 * COPIED / _shortest(lambda: target.copy_(source), 5 * rounds)
 
 
 def _shortest(run: Callable[[], Any], times: int) -> float:
-    """Seconds, after a run that is not counted."""
+    """Return the shortest run's seconds, after an uncounted warm-up."""
     run()
     seconds = []
     for _ in range(times):

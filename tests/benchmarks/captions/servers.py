@@ -1,4 +1,4 @@
-"""The servers that are compared, each as its users start it, on one checkpoint."""
+"""The compared servers, started as their users start them, on one checkpoint."""
 
 import sys
 import time
@@ -19,7 +19,7 @@ CONFIG = '{"max_length": 16, "min_length": 16, "num_beams": 8}'
 
 @dataclass(frozen=True)
 class Server:
-    """How to start a server, with {port} in its command, and how to read a caption from its answer."""
+    """A server: its command, with {port}, and a function that reads a caption from its answer."""
 
     name: str
     command: str
@@ -57,7 +57,7 @@ THEIRS = (
 
 @contextmanager
 def running(server: Server, checkpoint: Path, log: Path) -> Iterator["Client"]:
-    """Start a server, wait for its first caption, and stop it in the end."""
+    """Start a server and wait for its first caption. Stop it after the block."""
     folder = install_peers() if server in THEIRS else Path(sys.executable).parent
     variables = {**server.variables, "CHECKPOINT": str(checkpoint), "FLASKAPP_CAPTIONER_MODEL": str(checkpoint)}
     with serving(server.command, folder, log, variables) as process:
@@ -67,7 +67,7 @@ def running(server: Server, checkpoint: Path, log: Path) -> Iterator["Client"]:
 
 
 class Batches(NamedTuple):
-    """So many batches, with so many images in all of them together."""
+    """Numbers of batches and of images in them."""
 
     batches: float
     images: float
@@ -78,12 +78,12 @@ class Client:
 
     def __init__(self, server: Server, serving: Serving, log: Path) -> None:
         self.server, self.process = server, serving.process
-        self.seconds_to_first = 0.0  # caption, from the start of the server
+        self.seconds_to_first = 0.0  # from the server's start to the first caption
         self._started, self._log = serving.started, log
         self._url, self._metrics_url = serving.url + server.path, serving.url + "/metrics"
 
     def send(self, image: bytes) -> None:
-        """One image, one caption. Raises if anything else comes back."""
+        """Caption an image. Raise an error for any other answer."""
         answer = requests.post(
             self._url, files={"data": ("image.png", image, "image/png")}, data=self.server.form, timeout=600
         )
@@ -92,7 +92,7 @@ class Client:
             raise RuntimeError(f"{self.server.name} sent an empty caption")
 
     def batches(self) -> Batches | None:
-        """What one of our servers has run so far; the others do not tell."""
+        """Return the batches of one of our servers so far; None for others."""
         if self.server in THEIRS:
             return None
         answer = requests.get(self._metrics_url, timeout=60)
@@ -102,14 +102,14 @@ class Client:
         return Batches(found["flaskapp_captioner_batch_images_count"], found["flaskapp_captioner_batch_images_sum"])
 
     def send_first(self) -> None:
-        """Some listen before they have a model, and answer 503 until then."""
+        """Send the first image until it is captioned: some servers answer 503 before they have a model."""
         for _ in range(600):
             try:
                 self.send(image(0))
             except (requests.ConnectionError, requests.HTTPError):
                 if self.process.poll() is not None:
                     break
-                time.sleep(0.2)  # nothing tells when the model of others is there
+                time.sleep(0.2)  # other servers do not announce their model
             else:
                 self.seconds_to_first = time.perf_counter() - self._started
                 return

@@ -1,4 +1,4 @@
-"""What a request costs before our code has any say: an empty application, and one route of Flask alone."""
+"""The cost of a request without our code: an empty application, and one route of plain Flask."""
 
 import json
 from collections.abc import Callable, Iterable

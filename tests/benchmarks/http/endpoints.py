@@ -1,4 +1,4 @@
-"""Requests a second of the light endpoints, servers taking turns, two workers each."""
+"""Requests a second of the light endpoints. Servers alternate, with two workers each."""
 
 import re
 import statistics
@@ -39,7 +39,7 @@ class Call(NamedTuple):
 
 
 def run(folder: Path, peers: Path, rounds: int) -> None:
-    """Print the median of each server's requests a second, and how many times FastAPI's ours are."""
+    """Print the median of each server's requests a second, and our ratio to FastAPI."""
     calls = (
         Call("`GET /items/5`", "/items/5"),
         Call("`GET /query_items`", "/query_items?item_id=5"),
@@ -58,7 +58,7 @@ def run(folder: Path, peers: Path, rounds: int) -> None:
             variables = {"FLASKAPP_CAPTIONER_MODEL": "embedded"}
             log = folder / f"server-{number}.log"
             urls[name] = stack.enter_context(serving(command, programs, log, variables)).url
-        for url in urls.values():  # some listen before they can answer
+        for url in urls.values():  # some servers listen before they can answer
             requests.get(url + calls[0].path, timeout=60).raise_for_status()
         for call in calls:
             servers = COMMANDS if call.path == "/items/5" else (THEIRS, OURS)
@@ -77,7 +77,7 @@ def run(folder: Path, peers: Path, rounds: int) -> None:
 
 
 def measure(url: str, call: Call, folder: Path) -> float:
-    """Requests a second, by wrk. Raises if any answer is not a success."""
+    """Return requests a second, measured by wrk. Raise an error if an answer is no success."""
     script, body = folder / "call.lua", folder / "body"
     body.write_bytes(call.body)
     script.write_text(

@@ -52,7 +52,7 @@ def check_email(body: Email) -> dict[str, object]:
 
 @app.post("/cv_model/")
 async def resize(data: UploadFile, h: int = 28, w: int = 28) -> FileResponse:
-    """With files on disk and the order of width and height as the course has them; here each worker has its own."""
+    """Resize with files on disk and the course's order of width and height. Each worker has its own files."""
     source, target = (FOLDER / f"benchmark_{os.getpid()}_{name}.jpg" for name in ("image", "image_resize"))
     source.write_bytes(await data.read())
     cv2.imwrite(str(target), cv2.resize(cv2.imread(str(source)), (h, w)))

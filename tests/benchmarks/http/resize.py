@@ -1,4 +1,4 @@
-"""Ways to resize a 12-megapixel JPEG, in one process, taking turns. Needs libvips: `http/__main__.py` sees to that."""
+"""Ways to resize a 12-megapixel JPEG, alternating in one process. `http/__main__.py` provides libvips."""
 
 import io
 import statistics
@@ -19,7 +19,7 @@ from tests.photograph import photograph
 
 WIDTH, HEIGHT = 4000, 3000
 SIDES = (28, 224, 640)
-CALLS = 5  # in each round
+CALLS = 5  # a round
 
 
 @cache
@@ -69,7 +69,7 @@ WAYS: dict[str, Callable[[bytes, int], bytes]] = {
 
 def main(rounds: int) -> None:
     data = jpeg()
-    cv2.setNumThreads(1)  # a server has a request for every core
+    cv2.setNumThreads(1)  # a server handles one request on each core
     rows = []
     for side in SIDES:
         seconds: dict[str, list[float]] = {name: [] for name in WAYS}
@@ -93,7 +93,7 @@ def main(rounds: int) -> None:
 
 
 def _loss(data: bytes, side: int) -> float:
-    """Decibels of peak signal to noise between the pixels that are read at a smaller scale and those read in full."""
+    """Return the peak signal to noise ratio of an image decoded at a smaller scale and in full, in decibels."""
     encoded = images.EncodedImage(data, max_megapixels=50)
     fast, full = (
         images.resize(encoded.decode(for_side=limit), side, side).pixels.astype(float) for limit in (side, None)

@@ -1,11 +1,11 @@
 """Jobs of 2,000 drawn images on Redis and PostgreSQL: `python -m tests.benchmarks.jobs`, as root, in two minutes.
 
 Starts Redis, PostgreSQL (Debian's packages) and 1, 2 and 4 workers on this machine, each worker bound to one core,
-times a job with each number of them, and draws that.
+times a job with each number of workers, and draws a chart.
 
---chaos   a job on hosts of their own (network namespaces): one worker's and one web server's are cut off, other workers
-          killed, Redis and PostgreSQL restarted. Exits with 1 if an image has not exactly one outcome.
---paper   measures what a chunk costs each part that all machines share, and says what many machines would take
+--chaos   run a job on several hosts (network namespaces): disconnect a worker and a web server, kill other workers,
+          restart Redis and PostgreSQL. Exits with 1 unless each image has exactly one outcome.
+--paper   measure the cost of a chunk for PostgreSQL, Redis and the blob store, and estimate large installations
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The ordeal of `tests/jobs/test_chaos.py` at full size."""
+"""The chaos test of `tests/jobs/test_chaos.py` at full size."""
 
 import sys
 import tempfile
@@ -10,8 +10,8 @@ from tests.jobs.chaos import endure, installed
 from tests.jobs.cluster import scene
 from tests.jobs.hosts import made_network
 
-CHUNK = 16  # images, as by default
-BLOWS = 8  # workers killed, Redis and PostgreSQL restarted, in turn
+CHUNK = 16  # images, the default
+FAULTS = 8  # killed workers and restarts of Redis and PostgreSQL
 SEED = 1
 
 
@@ -22,10 +22,10 @@ def run(count: int) -> None:
         made_network() as network,
         installed(Path(name), network, CHUNK) as cluster,
     ):
-        ordeal = endure(cluster, images, "{}", BLOWS, Random(SEED))
+        ordeal = endure(cluster, images, "{}", FAULTS, Random(SEED))
     captioned = sum("captions" in result for result in ordeal.results)
     print_table(
-        f"{count} images on 5 hosts, a worker's cut off for {ordeal.cut_off:.0f} s, {BLOWS} kills and restarts",
+        f"{count} images on 5 hosts, a worker's cut off for {ordeal.cut_off:.0f} s, {FAULTS} kills and restarts",
         ["seconds", "captions", "lost", "doubled", "answers that failed"],
         [[f"{ordeal.seconds:.0f}", *map(str, (captioned, len(ordeal.lost), len(ordeal.doubled), len(ordeal.wrong)))]],
     )

@@ -1,4 +1,4 @@
-"""What the parts that all machines share are asked for, measured with the calls that servers and workers make."""
+"""Costs of jobs for PostgreSQL, Redis and the blob store, measured with the calls of servers and workers."""
 
 import os
 import tempfile
@@ -20,10 +20,10 @@ from flaskapp.jobs.queue import QUEUE, Queue
 from tests.postgresql import PostgreSQL, started_postgresql
 from tests.redis_server import started_redis
 
-CLIENTS = 8  # processes that work at chunks at once
-CHUNKS = 150  # of each
+CLIENTS = 8  # concurrent worker processes
+CHUNKS = 150  # of each client
 CAPTIONS = ["a large red circle left of a small black diamond on a pink background"]
-ASKED = 20  # times, where it is idle
+REPEATS = 20  # of calls on an idle server
 MESSAGES = 3000
 JOB = 300  # chunks of a job in the backlog
 BACKLOG = (
@@ -39,29 +39,31 @@ BACKLOG = (
 
 @dataclass(frozen=True)
 class Costs:
-    cycles: float  # chunks a second that are claimed and saved here, by CLIENTS processes that share the cores with it
-    transactions: float  # of PostgreSQL, for a chunk
-    of_chunk: float  # core seconds of PostgreSQL, to take a chunk in, to claim and to save it
-    of_renewal: float  # the same, to keep a claim
-    of_sweep: float  # the same, to look for what was lost among all chunks of `backlog` images
-    of_glance: float  # the same, to see that another does so
-    of_message: float  # core seconds of Redis, from sending to its acknowledgement
-    overhead: float  # bytes that an image takes in the blob store beside its own
+    cycles: float  # chunks claimed and saved a second by CLIENTS processes on the same cores
+    transactions: float  # of PostgreSQL for a chunk
+    of_chunk: float  # core seconds of PostgreSQL to accept, claim and save a chunk
+    of_renewal: float  # to renew a lease
+    of_sweep: float  # to look for lost messages among the chunks of `backlog` images
+    of_skipped_sweep: float  # to find that another worker sweeps
+    of_message: float  # core seconds of Redis from sending to acknowledgement
+    overhead: float  # bytes of the blob store for an image beside its own
 
 
 def measure(chunk: int, backlog: int) -> Costs:
-    """Takes a minute. `chunk`: images of each."""
+    """Measure the costs, in a minute. `chunk` and `backlog` are numbers of images."""
     with started_postgresql() as postgresql:
         cycles, transactions, of_chunk = _chunks(postgresql, chunk)
-        of_renewal, of_sweep, of_glance = _keeping(postgresql, backlog // chunk)
-    return Costs(cycles, transactions, of_chunk, of_renewal, of_sweep, of_glance, _message(), _overhead(chunk))
+        of_renewal, of_sweep, of_skipped_sweep = _maintenance(postgresql, backlog // chunk)
+    return Costs(
+        cycles, transactions, of_chunk, of_renewal, of_sweep, of_skipped_sweep, _message_cost(), _overhead(chunk)
+    )
 
 
 def _chunks(postgresql: PostgreSQL, chunk: int) -> tuple[float, float, float]:
     database = Database(postgresql.url)
     ledger = Ledger(database)
     names = [f"{number}.jpg" for number in range(CHUNKS * chunk)]
-    with _cpu(postgresql) as to_take_in:
+    with _cpu(postgresql) as to_accept:
         jobs = [ledger.open("", None, "", {}, len(names)).id for _ in range(CLIENTS)]
         for job in jobs:
             ledger.accept(job, names, chunk)
@@ -71,11 +73,11 @@ def _chunks(postgresql: PostgreSQL, chunk: int) -> tuple[float, float, float]:
         spans = pool.starmap(_work, [(postgresql.url, job, chunk) for job in jobs], chunksize=1)
     count = CLIENTS * CHUNKS
     seconds = max(end for _, end in spans) - min(begin for begin, _ in spans)
-    return count / seconds, (_transactions(postgresql) - before) / count, (to_take_in.seconds + to_work.seconds) / count
+    return count / seconds, (_transactions(postgresql) - before) / count, (to_accept.seconds + to_work.seconds) / count
 
 
 def _work(url: str, job: str, chunk: int) -> tuple[float, float]:
-    """A worker without a model. Returns when it began and ended."""
+    """Process chunks like a worker without a model. Return the start and end times."""
     database = Database(url)
     ledger = Ledger(database)
     ledger.has_work()
@@ -90,8 +92,8 @@ def _work(url: str, job: str, chunk: int) -> tuple[float, float]:
     return begin, end
 
 
-def _keeping(postgresql: PostgreSQL, chunks: int) -> tuple[float, float, float]:
-    """With the jobs of so many chunks in the database, half of them done."""
+def _maintenance(postgresql: PostgreSQL, chunks: int) -> tuple[float, float, float]:
+    """Measure renewals and sweeps with jobs of `chunks` chunks in the database, half of them done."""
     jobs = chunks // JOB
     engine = create_engine(postgresql.url, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
@@ -104,16 +106,16 @@ def _keeping(postgresql: PostgreSQL, chunks: int) -> tuple[float, float, float]:
     claim = ledger.claim(ChunkId(f"backlog-{jobs - 1}", 0))
     assert claim is not None
     with _cpu(postgresql) as to_renew:
-        for _ in range(10 * ASKED):
+        for _ in range(10 * REPEATS):
             assert ledger.renew(claim)
     with _cpu(postgresql) as to_sweep:
-        _sweep(ledger, ASKED)
+        _sweep(ledger, REPEATS)
     with database.session() as another:
-        another.execute(select(func.pg_advisory_xact_lock(SWEEP_LOCK)))
-        with _cpu(postgresql) as to_glance:
-            _sweep(ledger, 10 * ASKED)
+        another.execute(select(func.pg_advisory_xact_lock(LOOKING)))
+        with _cpu(postgresql) as to_skip:
+            _sweep(ledger, 10 * REPEATS)
     database.close()
-    return to_renew.seconds / (10 * ASKED), to_sweep.seconds / ASKED, to_glance.seconds / (10 * ASKED)
+    return to_renew.seconds / (10 * REPEATS), to_sweep.seconds / REPEATS, to_skip.seconds / (10 * REPEATS)
 
 
 def _sweep(ledger: Ledger, times: int) -> None:
@@ -122,7 +124,7 @@ def _sweep(ledger: Ledger, times: int) -> None:
         ledger.lost_chunks(is_queue_empty=False)
 
 
-def _message() -> float:
+def _message_cost() -> float:
     with tempfile.TemporaryDirectory() as name, started_redis(Path(name, "redis")) as server:
         queue = Queue(server.url)
         queue.register(lambda job_id, number: None, lambda: None)
@@ -155,8 +157,8 @@ def _transactions(postgresql: PostgreSQL) -> int:
 
 
 def _seconds_of(client: redis.Redis) -> float:
-    told = client.info("cpu")
-    return float(told["used_cpu_sys"] + told["used_cpu_user"])
+    usage = client.info("cpu")
+    return float(usage["used_cpu_sys"] + usage["used_cpu_user"])
 
 
 @dataclass
@@ -166,19 +168,19 @@ class Cpu:
 
 @contextmanager
 def _cpu(postgresql: PostgreSQL) -> Iterator[Cpu]:
-    """The core seconds that all processes of a server take during the block."""
+    """Measure the core seconds of a server's processes during the block."""
     cpu, before = Cpu(), _cpu_of(postgresql)
     yield cpu
     cpu.seconds = _cpu_of(postgresql) - before
 
 
 def _cpu_of(postgresql: PostgreSQL) -> float:
-    """Of the server's first process, of its children, and of those that have ended."""
+    """Return the core seconds of the server's first process, its children and its ended children."""
     ticks = 0
     for file in Path("/proc").glob("[0-9]*/stat"):
         try:
             _, parent, *fields = file.read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):  # it ended in this moment
+        except (FileNotFoundError, ProcessLookupError):  # the process has just ended
             continue
         user, system, childrens_user, childrens_system = map(int, fields[9:13])
         if int(file.parent.name) == postgresql.pid:

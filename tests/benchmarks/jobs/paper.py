@@ -1,23 +1,23 @@
-"""What 100 machines and 10 million images would take, from what each part is measured to take here.
+"""An estimate for 100 machines and 10 million images, from costs measured on this machine.
 
-Left out, because they grow with their own replicas: web servers, and what clients ask of running jobs. Assumed, because
-it cannot be measured here: that PostgreSQL has cores like these and a disk that does not hold it up, and the network.
+Web servers and clients' status requests are left out, because they scale with replicas. Not measured but assumed: the
+network, and that PostgreSQL has cores like these and a fast enough disk.
 """
 
 from datetime import timedelta
 
 from flaskapp.jobs.lease_renewer import RENEWAL_INTERVAL, SWEEP_INTERVAL
 from tests.benchmarks.jobs import costs, throughput
-from tests.benchmarks.jobs.plan import Fleet, Shared, first_full, most_machines, seconds
+from tests.benchmarks.jobs.plan import Fleet, Shared, bottleneck, most_machines, seconds
 from tests.benchmarks.table import print_table
 
-IMAGES, MACHINES, WORKERS = 10_000_000, 100, 16  # a worker a core
+IMAGES, MACHINES, WORKERS = 10_000_000, 100, 16  # one worker on each core
 CHUNK = 16  # images
 DATABASE_CORES = 16
-LOOKING = 1  # core of these, at most: one worker at a time looks for what was lost
+SWEEP_CORES = 1  # at most one: a single worker at a time looks for lost messages
 STORE = 1.25e9  # bytes a second, each way: 10 Gbit/s
 IMAGE = 200_000  # bytes of a photograph
-# Captions a second of a core, by `python -m tests.benchmarks.captions` on two cores of Zen 4.
+# Captions a second for each core, by `python -m tests.benchmarks.captions` on two cores of Zen 4.
 FULL_SIZE = {"full size, fp32": 2.14 / 2, "full size, int8": 3.76 / 2}
 
 AT_DATABASE = "larger chunks, PgBouncer before it, rows partitioned by job; then a database for each group of jobs"
@@ -26,9 +26,9 @@ AT_STORE = "an object store instead of one file server, smaller images"
 
 
 def shared(measured: costs.Costs) -> list[Shared]:
-    of_renewer = measured.of_renewal / RENEWAL_INTERVAL + measured.of_glance / SWEEP_INTERVAL
+    of_renewer = measured.of_renewal / RENEW + measured.of_skipped_sweep / SWEEP
     return [
-        Shared("PostgreSQL", DATABASE_CORES - LOOKING, measured.of_chunk / CHUNK, of_renewer, AT_DATABASE),
+        Shared("PostgreSQL", DATABASE_CORES - SWEEP_CORES, measured.of_chunk / CHUNK, of_renewer, AT_DATABASE),
         Shared("Redis", 1.0, measured.of_message / CHUNK, 0.0, AT_BROKER),
         Shared("blob store", STORE, IMAGE + measured.overhead, 0.0, AT_STORE),
     ]
@@ -46,7 +46,7 @@ def run() -> None:
             ["transactions of a chunk", f"{measured.transactions:.1f}"],
             ["core milliseconds of PostgreSQL, a chunk", f"{1000 * measured.of_chunk:.2f}"],
             ["the same, a renewal", f"{1000 * measured.of_renewal:.2f}"],
-            ["the same, a look whether another looks", f"{1000 * measured.of_glance:.2f}"],
+            ["the same, a look whether another looks", f"{1000 * measured.of_skipped_sweep:.2f}"],
             [f"the same, a look for lost chunks among {IMAGES // CHUNK:,}", f"{1000 * measured.of_sweep:.1f}"],
             ["core microseconds of Redis, a message", f"{1e6 * measured.of_message:.0f}"],
             ["bytes of an image in the blob store beside its own", f"{measured.overhead:.0f}"],
@@ -65,7 +65,7 @@ def run() -> None:
 
 def _row(name: str, fleet: Fleet, parts: list[Shared]) -> list[str]:
     loads = [f"{part.load(fleet.images_per_second, fleet.all_workers):.0%}" for part in parts]
-    first = first_full(fleet, parts)
+    first = bottleneck(fleet, parts)
     time = timedelta(seconds=round(seconds(IMAGES, fleet, parts)))
     most = f"{most_machines(fleet, first):,.0f}"
     return [name, f"{fleet.images_per_second:,.0f}", str(time), *loads, first.name, most]

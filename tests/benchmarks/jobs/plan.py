@@ -1,4 +1,4 @@
-"""The arithmetic of many machines: how long so many images take, and which of the parts they share is full first."""
+"""Capacity planning: how long a fleet needs for its images, and which shared part is the bottleneck."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,24 +6,24 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Shared:
-    """A part that there is once, and how much of its capacity work takes."""
+    """A part that all machines share: its capacity and the demand for it."""
 
     name: str
-    capacity: float  # what it can give in a second
-    per_image: float  # what an image takes of it
-    per_worker: float  # what a worker takes of it in a second, whether it captions or not
-    remedy: str  # where it is full
+    capacity: float  # units a second
+    per_image: float  # units
+    per_worker: float  # units a second, even for an idle worker
+    remedy: str  # advice for a saturated part
 
     def load(self, images_per_second: float, workers: float) -> float:
-        """The share of it that is taken; more than 1 cannot be."""
+        """Return the utilisation; above 1 the part is overloaded."""
         return (images_per_second * self.per_image + workers * self.per_worker) / self.capacity
 
 
 @dataclass(frozen=True)
 class Fleet:
     machines: int
-    workers: int  # of each machine
-    rate: float  # images a second of each worker
+    workers: int  # on each machine
+    rate: float  # images a second for each worker
 
     @property
     def all_workers(self) -> int:
@@ -31,21 +31,21 @@ class Fleet:
 
     @property
     def images_per_second(self) -> float:
-        """If nothing that they share holds them up."""
+        """Return the rate without a bottleneck."""
         return self.all_workers * self.rate
 
 
-def first_full(fleet: Fleet, parts: Sequence[Shared]) -> Shared:
+def bottleneck(fleet: Fleet, parts: Sequence[Shared]) -> Shared:
     return max(parts, key=lambda part: part.load(fleet.images_per_second, fleet.all_workers))
 
 
 def most_machines(fleet: Fleet, part: Shared) -> float:
-    """With how many machines like the fleet's a part is just full."""
+    """Return how many machines like the fleet's saturate a part."""
     return fleet.machines / part.load(fleet.images_per_second, fleet.all_workers)
 
 
 def seconds(images: int, fleet: Fleet, parts: Sequence[Shared]) -> float:
-    """At the pace of the fleet, or of the part that is full first. Infinite where idle workers alone fill it."""
+    """Return the seconds at the rate of the fleet or the bottleneck; huge if idle workers alone saturate a part."""
     return images / min(fleet.images_per_second, *(_most_images(fleet, part) for part in parts))
 
 

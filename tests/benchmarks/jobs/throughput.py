@@ -1,4 +1,4 @@
-"""Seconds that a job takes with so many workers, each bound to one core, beside its Redis and PostgreSQL."""
+"""Seconds of a job for each number of workers, each bound to one core, beside Redis and PostgreSQL."""
 
 import io
 import os
@@ -16,29 +16,36 @@ from tests.postgresql import PostgreSQL, started_postgresql
 from tests.redis_server import RedisServer, started_redis
 
 PICTURE = Path(__file__).parent / "jobs.svg"
-MEGABYTES = 128  # of an upload: more than the images have
-PATIENCE = 600  # seconds
+MEGABYTES = 128  # of an upload, more than the images have
+TIMEOUT = 600  # seconds
 
 
 @dataclass(frozen=True)
 class Run:
     workers: int
-    taking: float  # seconds to take the job
-    seconds: float  # from then to its end
+    accepting: float  # seconds to accept the job
+    seconds: float  # from then to the job's end
     rate: float  # images a second
     done: int
     failed: int
 
 
 def compare(images: int, workers: Sequence[int], is_drawn: bool) -> None:
-    """Print a table, and draw it."""
+    """Print a table and optionally draw a chart."""
     runs = measure(images, workers)
     title = f"A job of {images} images, embedded model, {len(os.sched_getaffinity(0))} CPU cores"
     rows = [
-        [str(run.workers), f"{run.seconds:.1f}", f"{run.rate:.0f}", f"{run.taking:.1f}", str(run.done), str(run.failed)]
+        [
+            str(run.workers),
+            f"{run.seconds:.1f}",
+            f"{run.rate:.0f}",
+            f"{run.accepting:.1f}",
+            str(run.done),
+            str(run.failed),
+        ]
         for run in runs
     ]
-    print_table(title, ["workers", "seconds", "images/s", "to take it, s", "captions", "errors"], rows)
+    print_table(title, ["workers", "seconds", "images/s", "to accept it, s", "captions", "errors"], rows)
     if is_drawn:
         bars = {f"flaskapp, {run.workers} worker{'s' * (run.workers > 1)}": run.rate for run in runs}
         draw(PICTURE, title + ", shared with Redis and PostgreSQL", "images a second", {"": bars})
@@ -57,7 +64,7 @@ def measure(images: int, workers: Sequence[int]) -> list[Run]:
 
 
 def _run(archive: bytes, images: int, count: int, folder: Path, redis: RedisServer, postgresql: PostgreSQL) -> Run:
-    """Times a job from when it was taken, by the application in this process, with all workers ready."""
+    """Time a job from its acceptance by the application in this process, with all workers ready."""
     postgresql.empty()
     settings = {
         "FLASKAPP_CAPTIONER_MODEL": "embedded",
@@ -75,13 +82,13 @@ def _run(archive: bytes, images: int, count: int, folder: Path, redis: RedisServ
         for number in range(count):
             workers.start({cores[number % len(cores)]})
         while len(app.extensions["jobs"].queue.celery.control.ping()) < count:
-            pass  # each ping waits for a second
+            pass  # each ping takes a second
         start = time.perf_counter()
         answer = client.post("/caption_jobs/", data={"data": (io.BytesIO(archive), "images.zip")})
         taken = time.perf_counter()
         assert answer.status_code == 202, answer.text
         job = answer.headers["Location"]
-        status = wait_until(lambda status: status["state"] == "done", lambda: client.get(job).get_json(), PATIENCE)
+        status = wait_until(lambda status: status["state"] == "done", lambda: client.get(job).get_json(), TIMEOUT)
         seconds = time.perf_counter() - taken
         lines = client.get(job + "/results?format=csv").text.splitlines()[1:]
         assert [int(line.partition(",")[0]) for line in lines] == list(range(images)), workers.logs()

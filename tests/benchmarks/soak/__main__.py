@@ -1,9 +1,9 @@
-"""Mixed traffic for a while, a tenth of it bad: `python -m tests.benchmarks.soak --minutes 10`.
+"""Mixed traffic over minutes, a tenth of it bad: `python -m tests.benchmarks.soak --minutes 10`.
 
 Starts the bare `gunicorn wsgi:app` with the embedded model and two workers, and sends to 127.0.0.1 alone. Prints the
-requests by kind and status, and what the processes held after each fifth of the time. Exits with 1, and prints what it
-was, if one request was answered in another way than is right for its kind, if a worker did not live through it, if a
-file was left behind, or if the log has a traceback.
+requests by kind and status, and the processes' resources after each fifth of the time. Exits with 1 and prints the
+problem if a request got an unexpected answer, if a worker ended, if a file was left behind, or if the log has a
+traceback.
 """
 
 import argparse
@@ -26,13 +26,13 @@ from tests.benchmarks.soak.traffic import ADA, Client, Kind, draw
 from tests.benchmarks.table import print_table
 
 WORKERS, CLIENTS = 2, 8
-PARTS = 5  # of the time; the first one is the warm-up
+PARTS = 5  # of the time; the first is the warm-up
 COMMAND = f"gunicorn --bind 127.0.0.1:{{port}} --workers {WORKERS} wsgi:app"
 
 
 @dataclass
 class Tally:
-    """What came of the requests of all clients."""
+    """Outcomes of all clients' requests."""
 
     limit: int  # requests
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)  # kind and status
@@ -44,7 +44,7 @@ class Tally:
             status = kind.send(client)
         except requests.RequestException as error:
             status = type(error).__name__
-        except OSError as error:  # of a bare socket: the server was first to hang up
+        except OSError as error:  # the server closed a bare socket first
             status = "hung-up" if "hung-up" in kind.expected else repr(error)
         with self._lock:
             self.outcomes[kind.name, status] += 1
@@ -57,7 +57,7 @@ class Tally:
 
 
 def drive(url: str, tally: Tally, seconds: float, seed: int) -> None:
-    """Let each client send one request after the other."""
+    """Let each client send requests one after the other."""
     until = time.monotonic() + seconds
 
     def send_all(number: int) -> None:
@@ -96,7 +96,7 @@ def main() -> None:
 
 
 def problems(states: Sequence[Sequence[state.Process]], files: Sequence[int], tracebacks: int) -> list[str]:
-    """What is wrong after all requests, whatever their answers were."""
+    """Return what is wrong after all requests, besides their answers."""
     found = []
     if [process.id for process in states[0]] != [process.id for process in states[-1]]:
         found.append("a worker did not live through it")

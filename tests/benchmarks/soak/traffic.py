@@ -1,4 +1,4 @@
-"""The requests of the soak: each kind with the statuses that it may get. A bad one in ten."""
+"""Requests of the soak test, each kind with its allowed statuses. One in ten is bad."""
 
 import io
 import json
@@ -15,7 +15,7 @@ from tests.fuzz.samples import samples
 
 BAD_SHARE = 0.1
 TIMEOUT = 60  # seconds
-GONE = "hung-up"  # the client or the server did before there was an answer
+GONE = "hung-up"  # the client or the server closed before an answer
 PNG = (ROOT / "tests" / "assets" / "star.png").read_bytes()
 IMAGES = sorted(samples().values())
 JSON = {"Content-Type": "application/json"}
@@ -49,7 +49,7 @@ class Client:
         return self.random.choices(IMAGES, k=self.random.randint(1, 3))
 
     def upload(self, path: str, share: float, waits: bool) -> str:
-        """Send a part of an upload, and hang up; or say that this was all, and wait for an answer."""
+        """Send a part of an upload, then disconnect, or close the sending half and wait for an answer."""
         body = b'--x\r\nContent-Disposition: form-data; name="data"; filename="a.png"\r\n\r\n' + PNG + b"\r\n--x--\r\n"
         head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
         address = urlsplit(self.url)
@@ -65,7 +65,7 @@ class Client:
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of request: how it is sent, and the statuses that are right."""
+    """One kind of request: how it is sent, and its allowed statuses."""
 
     name: str
     send: Callable[[Client], str]
@@ -77,7 +77,7 @@ def _kind(name: str, expected: str, send: Callable[[Client], str]) -> Kind:
 
 
 def _login(client: Client, password: str = "correct horse", **name: str) -> str:
-    """One of 200 names, all with the same password. Too many of them from one address may be limited."""
+    """Log in with one of 200 names and the same password. The address may be rate limited."""
     username = name.get("name", f"user-{client.random.randrange(200)}")
     return client.post("/login/", json={"username": username, "password": password})
 
@@ -134,7 +134,7 @@ BAD = (
     _kind("client that leaves in the upload", GONE, lambda c: c.upload("/cv_model/", c.random.random(), waits=False)),
     _kind("client that leaves before its caption", GONE, lambda c: c.upload("/caption/", 1, waits=False)),
 )
-ADA = _kind("`POST /login/` of ada", "200 429", lambda c: _login(c, name="ada"))  # first of all
+ADA = _kind("`POST /login/` of ada", "200 429", lambda c: _login(c, name="ada"))  # sent first
 
 
 def draw(random: Random) -> Kind:

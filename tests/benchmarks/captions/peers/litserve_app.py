@@ -14,7 +14,7 @@ class CaptionAPI(litserve.LitAPI):
         self.model = Model()
 
     def decode_request(self, request: Request) -> bytes:
-        """LitServe reads the annotation: of a Request, it hands on the form."""
+        """LitServe reads the annotation: for a Request it passes the form."""
         content: bytes = cast(Any, request)["data"].file.read()
         return content
 

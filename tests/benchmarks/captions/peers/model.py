@@ -1,4 +1,4 @@
-"""What every peer does with an image: the course's own steps, on the checkpoint in the variable CHECKPOINT."""
+"""The course's captioning steps, which every peer runs, on the checkpoint named by the variable CHECKPOINT."""
 
 import io
 import os
