@@ -1,4 +1,4 @@
-"""How the tests of the batcher ask it, and wait for it."""
+"""Helpers of the batcher's tests."""
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -22,19 +22,19 @@ def texts(captions: list[list[Caption]]) -> list[list[str]]:
 
 
 def wait_until_waiting(batcher: Batcher, count: int) -> None:
-    """Until so many jobs wait. `_submit` notifies the condition that this waits for."""
+    """Wait until `count` requests wait. `_submit` notifies the condition."""
     with batcher._changed:
         assert batcher._changed.wait_for(lambda: len(batcher._waiting) + len(batcher._background) == count, 30)
 
 
 def teach(batcher: Batcher, seconds: float) -> None:
-    """Make it believe that one image of SETTINGS takes so long on one core, and that no batch runs."""
-    batcher.lanes[0].pace.discard()
+    """Set the measured seconds of one image of SETTINGS on one core, with no batch running."""
+    batcher.lanes[0].pace.give_up()
     batcher.lanes[0].pace._measured.append(seconds / work_of([SETTINGS]))
 
 
 def hold(pool: ThreadPoolExecutor, batcher: Batcher, engine: StandIn, **options: Any) -> Future[list[list[str]]]:
-    """Send one word and return when the engine is in the middle of its first step."""
+    """Submit one word and return when the engine is in its first step."""
     first = ask(pool, batcher, "first", **options)
     assert engine.has_begun.wait(30)
     return first

@@ -1,4 +1,4 @@
-"""Batchers with a stand-in engine that stops, fails and counts as each test needs it; stub hubs that do so too."""
+"""Fixtures: batchers with a stand-in engine, and stub hubs."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -39,7 +39,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """A folder with the files of the default model, in small."""
+    """Return a folder with the default model's files, but a small model."""
     folder = write_like_the_hub(tmp_path / "repository", make_model(small_vit()))
     (folder / "README.md").write_text("not needed")
     return folder

@@ -27,12 +27,12 @@ def make_model() -> VisionEncoderDecoderModel:
 
 
 def load() -> LoadedCheckpoint:
-    """The model without files. It has no tokenizer and no preprocessing."""
+    """Return the model in memory, without a tokenizer or preprocessing."""
     return LoadedCheckpoint(make_model(), None, PixelInputs(None, None, (END,)))
 
 
 def write(folder: Path) -> Path:
-    """Write it as a folder that every server can load. Its tokens are made-up words: w0, w1, ..."""
+    """Write a folder that every server can load. The tokens are made-up words: w0, w1, ..."""
     make_model().save_pretrained(folder)
     ViTImageProcessorPil().save_pretrained(folder)
     end = "<|endoftext|>"

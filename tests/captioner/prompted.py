@@ -1,4 +1,4 @@
-"""Small random checkpoints of models that take text: BLIP, for the fast decoder, and GIT, for `generate`."""
+"""Small random checkpoints of models that take a prompt: BLIP for the fast decoder, GIT for `generate`."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""An engine for the batcher's tests: its images are words, and it stops, fails and counts as each test needs it."""
+"""A stand-in engine for the batcher's tests: its images are words, and tests control its progress and failures."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -9,7 +9,7 @@ from flaskapp.captioner.generation import Caption, Generation
 
 @dataclass(eq=False)
 class Word:
-    """A search for an image that is a word: it takes `max_length` steps and finds the word's letters."""
+    """A search for a word: it takes `max_length` steps and finds the word's letters."""
 
     word: str
     generation: Generation
@@ -22,14 +22,14 @@ class Word:
 
 @dataclass
 class StandIn:
-    """An engine whose images are words. "bad" ones fail; while `gate` is closed no step begins."""
+    """An engine whose images are words. "bad" words fail. No step begins while `gate` is closed."""
 
     running: list[Word] = field(default_factory=list)
     batches: list[list[str]] = field(default_factory=list)
     generated: list[list[str]] = field(default_factory=list)  # the batches of `generate`
     gate: threading.Event = field(default_factory=threading.Event)
     has_begun: threading.Event = field(default_factory=threading.Event)
-    cores: int | None = None  # as the batcher says
+    cores: int | None = None  # set by the batcher
     on_add: Callable[[], None] = lambda: None
     on_step: Callable[[], None] = lambda: None
 

@@ -1,4 +1,4 @@
-"""A server on this machine that answers as the hub does, and fails as it is told."""
+"""A stub of the hub on this machine, with configurable failures."""
 
 import hashlib
 import io
@@ -29,20 +29,20 @@ class Refusal:
 
 @dataclass
 class StubHub:
-    """Serves the files of one folder as the default model, or as another one whose revision "main" is the same commit.
+    """Serves one folder as the default model, or as another model whose revision "main" is the same commit.
 
-    Each kind of question (`info`, `tree`, `head`, `file`) takes the next of its `refusals`, if any; `down` refuses all.
+    Each kind of request (`info`, `tree`, `head`, `file`) takes the next of its `refusals`; `down` refuses all requests.
     """
 
     folder: Path
     model: str = DEFAULT_MODEL
     refusals: dict[str, deque[Refusal]] = field(default_factory=lambda: defaultdict(deque))
     down: Refusal | None = None
-    cuts: int = 0  # the next answers with a file of weights whose connection is reset in the middle
-    stalls: bool = False  # files of weights stop in the middle, without an end
-    asked: list[tuple[str, str]] = field(default_factory=list)  # kinds of questions, with the file or ""
-    refuse_ranges: deque[Refusal] = field(default_factory=deque)  # for questions with a Range header
-    ranges: list[str] = field(default_factory=list)  # the Range headers of questions for files
+    cuts: int = 0  # next answers with weights to reset in the middle
+    stalls: bool = False  # answers with weights stop in the middle, without closing
+    asked: list[tuple[str, str]] = field(default_factory=list)  # kinds of requests, with the file or ""
+    refuse_ranges: deque[Refusal] = field(default_factory=deque)  # for requests with a Range header
+    ranges: list[str] = field(default_factory=list)  # the Range headers of file requests
     port: int = 0
 
     def __post_init__(self) -> None:
@@ -57,15 +57,15 @@ class StubHub:
 
     @property
     def paths(self) -> list[str]:
-        """The files whose bytes were asked for."""
+        """Return the requested files."""
         return [path for kind, path in self.asked if kind == "file"]
 
     def wait_for(self, kind: str, times: int = 1) -> None:
-        """Wait until so many questions of a kind came."""
+        """Wait for `times` requests of a kind."""
         self._wait(lambda: [each for each, _ in self.asked].count(kind) >= times)
 
     def wait_for_weights(self) -> None:
-        """Wait until the download of weights began."""
+        """Wait until a download of weights has begun."""
         self._wait(lambda: any(path.endswith(WEIGHTS) for path in self.paths))
 
     def _wait(self, came: Callable[[], bool]) -> None:
@@ -95,7 +95,7 @@ class StubHub:
             refusal = self._refuse("file" if request.method == "GET" else "head", path)
             if refusal is not None:
                 return refusal
-            data = io.BytesIO((self.folder / path).read_bytes())  # no file stays open where a client disconnects
+            data = io.BytesIO((self.folder / path).read_bytes())  # leaves no file open when a client disconnects
             answer = send_file(data, "application/octet-stream", conditional=True, etag=_hash(path))
             answer.headers["X-Repo-Commit"] = DEFAULT_REVISION
             return self._disturb(answer, path) if request.method == "GET" else answer
@@ -123,7 +123,7 @@ class StubHub:
         return Response("not now", refusal.status, headers)
 
     def _disturb(self, answer: Response, path: str) -> Response:
-        """Let weights be cut, or stall."""
+        """Reset or stall an answer with weights."""
         if path.endswith(WEIGHTS) and (self.cuts > 0 or self.stalls):
             answer.direct_passthrough = False
             answer.response = self._send_half(answer.get_data(), request.environ["werkzeug.socket"])

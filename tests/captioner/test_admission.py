@@ -1,4 +1,4 @@
-"""Admission control: by room in the queue, and by the time until the deadline."""
+"""Admission control by the length of the queue and by the deadline."""
 
 from collections.abc import Callable
 
@@ -24,38 +24,38 @@ def admission(pace: Pace) -> Admission:
 
 @pytest.fixture
 def teach(pace: Pace) -> Teach:
-    """Make it believe that an image of ONE takes so many seconds on one core."""
+    """Return a function that sets the measured seconds of an image of ONE on one core."""
     return lambda seconds: pace._measured.append(seconds / work_of(ONE))
 
 
-def test_before_the_pace_is_known_no_more_than_a_batch_may_wait(admission: Admission) -> None:
+def test_before_the_first_measurement_at_most_one_batch_may_wait(admission: Admission) -> None:
     admission.check(ONE, ONE, cores=1, deadline=30)
     with pytest.raises(TooBusy, match="too many") as caught:
         admission.check(ONE, ONE * 2, cores=1, deadline=30)
     assert caught.value.retry_after == 1
 
 
-def test_once_it_is_known_as_many_may_wait_as_have_room(admission: Admission, teach: Teach) -> None:
+def test_after_a_measurement_the_queue_may_fill(admission: Admission, teach: Teach) -> None:
     teach(2.0)
     admission.check(ONE, ONE * 3, cores=1, deadline=30)
     with pytest.raises(TooBusy, match="too many") as caught:
         admission.check(ONE, ONE * 4, cores=1, deadline=30)
-    assert caught.value.retry_after == 11, "a second after all five are done"
+    assert caught.value.retry_after == 11, "one second after all five images"
 
 
-def test_what_could_not_be_done_in_time_is_refused_and_told_when_to_come_back(
+def test_a_request_that_would_miss_its_deadline_is_refused_with_a_retry_after(
     admission: Admission, teach: Teach
 ) -> None:
     teach(20.0)
     admission.check(ONE, ONE, cores=2, deadline=30)
     with pytest.raises(TooBusy, match="in time") as caught:
         admission.check(ONE, ONE * 2, cores=2, deadline=30)
-    assert caught.value.retry_after == 9, "seconds by which it is more than 70% of the deadline"
+    assert caught.value.retry_after == 9, "the seconds beyond 70% of the deadline"
     with pytest.raises(TooBusy, match="in time"):
         admission.check(ONE, ONE, cores=1, deadline=30)
 
 
-def test_who_has_no_deadline_is_never_refused(admission: Admission, teach: Teach) -> None:
+def test_a_request_without_a_deadline_is_never_refused(admission: Admission, teach: Teach) -> None:
     admission.check(ONE * 100, ONE * 100, cores=1, deadline=float("inf"))
     teach(20.0)
     admission.check(ONE * 100, ONE * 100, cores=1, deadline=float("inf"))

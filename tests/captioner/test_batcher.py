@@ -1,4 +1,4 @@
-"""The batcher with a stand-in engine; no clock decides anything."""
+"""The batcher with a stand-in engine. No test depends on a clock."""
 
 import math
 import threading
@@ -21,7 +21,7 @@ from tests.captioner.stand_in import StandIn
 Answer = Future[list[list[str]]]
 
 
-def test_as_many_captions_come_out_as_images_went_in_and_in_their_order(
+def test_each_request_gets_its_captions_in_order(
     make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor
 ) -> None:
     engine.gate.set()
@@ -33,7 +33,7 @@ def test_as_many_captions_come_out_as_images_went_in_and_in_their_order(
     assert max(len(batch) for batch in engine.batches) <= 3
 
 
-def test_what_arrives_while_a_batch_runs_makes_the_next_one_together(
+def test_requests_that_arrive_while_a_batch_runs_form_the_next_one(
     make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor
 ) -> None:
     batcher = make()
@@ -46,21 +46,21 @@ def test_what_arrives_while_a_batch_runs_makes_the_next_one_together(
     assert (batcher.lanes[0].runner.steps, batcher.lanes[0].runner.steps_of_images) == (8, 12)
 
 
-def test_the_words_of_a_lone_image_are_told_as_they_come_and_those_of_several_are_not(
+def test_the_text_of_a_single_image_is_streamed_and_of_several_is_not(
     make: Callable[..., Batcher], engine: StandIn
 ) -> None:
     engine.gate.set()
     batcher = make()
-    told: list[str] = []
-    ((caption,),) = batcher.caption(["word"], SETTINGS, 30, on_text=told.append)
+    streamed: list[str] = []
+    ((caption,),) = batcher.caption(["word"], SETTINGS, 30, on_text=streamed.append)
     assert caption.text == "word"
-    assert told == ["w", "wo", "wor"]
-    batcher.caption(["first", "second"], SETTINGS, 30, on_text=told.append)
-    assert told == ["w", "wo", "wor"]
+    assert streamed == ["w", "wo", "wor"]
+    batcher.caption(["first", "second"], SETTINGS, 30, on_text=streamed.append)
+    assert streamed == ["w", "wo", "wor"]
 
 
-def begin_slowly(pool: ThreadPoolExecutor, batcher: Batcher, engine: StandIn) -> tuple[Answer, threading.Event]:
-    """Send one word and return when the engine is encoding it; it goes on when the event is set."""
+def hold_encoding(pool: ThreadPoolExecutor, batcher: Batcher, engine: StandIn) -> tuple[Answer, threading.Event]:
+    """Submit one word and return when the engine encodes it. Setting the event lets the engine continue."""
     is_encoding, may_go_on = threading.Event(), threading.Event()
 
     def encode() -> None:
@@ -74,11 +74,11 @@ def begin_slowly(pool: ThreadPoolExecutor, batcher: Batcher, engine: StandIn) ->
     return first, may_go_on
 
 
-def test_what_arrives_while_a_batch_is_encoded_belongs_to_it(
+def test_requests_that_arrive_during_encoding_join_the_batch(
     make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor
 ) -> None:
     batcher = make(max_batch=3)
-    first, may_go_on = begin_slowly(pool, batcher, engine)
+    first, may_go_on = hold_encoding(pool, batcher, engine)
     others = [ask(pool, batcher, word) for word in ("second", "third", "fourth")]
     wait_until_waiting(batcher, 3)
     may_go_on.set()
@@ -87,11 +87,11 @@ def test_what_arrives_while_a_batch_is_encoded_belongs_to_it(
     assert "first" in engine.batches[0]
 
 
-def test_what_is_generated_waits_for_a_batch_that_has_begun(
+def test_a_fallback_request_waits_for_the_running_batch(
     make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor
 ) -> None:
     batcher = make()
-    first, may_go_on = begin_slowly(pool, batcher, engine)
+    first, may_go_on = hold_encoding(pool, batcher, engine)
     generated = ask(pool, batcher, "generated", generation=FALLBACK)
     wait_until_waiting(batcher, 1)
     assert engine.generated == []
@@ -100,11 +100,11 @@ def test_what_is_generated_waits_for_a_batch_that_has_begun(
     assert len(engine.batches) == SETTINGS.max_length
 
 
-def test_compatible_requests_are_generated_in_one_batch(
+def test_compatible_fallback_requests_form_one_batch(
     make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor
 ) -> None:
     batcher = make()
-    _, may_go_on = begin_slowly(pool, batcher, engine)
+    _, may_go_on = hold_encoding(pool, batcher, engine)
     alone = replace(FALLBACK, is_alone=True)
     asked = [
         ask(pool, batcher, word, generation=generation)
@@ -122,11 +122,11 @@ def test_compatible_requests_are_generated_in_one_batch(
     assert sorted(map(sorted, engine.generated)) == [["a", "b"], ["c"], ["d"], ["e"]]
 
 
-def test_an_image_that_generate_fails_at_fails_alone(
+def test_an_image_that_fails_in_generate_fails_alone(
     make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor
 ) -> None:
     batcher = make()
-    _, may_go_on = begin_slowly(pool, batcher, engine)
+    _, may_go_on = hold_encoding(pool, batcher, engine)
     good = ask(pool, batcher, "good", generation=FALLBACK)
     bad = ask(pool, batcher, "bad picture", generation=FALLBACK)
     wait_until_waiting(batcher, 2)
@@ -137,7 +137,7 @@ def test_an_image_that_generate_fails_at_fails_alone(
 
 
 @pytest.mark.parametrize("bad", ["bad picture", "bad step"])
-def test_a_bad_image_fails_alone_and_says_nothing_of_the_inside(
+def test_a_bad_image_fails_alone_without_internal_details(
     make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor, bad: str
 ) -> None:
     batcher = make()
@@ -151,7 +151,7 @@ def test_a_bad_image_fails_alone_and_says_nothing_of_the_inside(
     assert [each.result(30) for each in (first, answers[0], answers[2])] == [[["first"]], [["good"]], [["better"]]]
 
 
-def test_an_engine_that_gives_too_few_captions_is_found_out(
+def test_too_few_captions_from_the_engine_are_an_error(
     make: Callable[..., Batcher], engine: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine.gate.set()
@@ -160,13 +160,13 @@ def test_an_engine_that_gives_too_few_captions_is_found_out(
         make().caption(["word"], Generation(num_beams=2, num_return_sequences=2), 30)
 
 
-def test_what_is_no_search_is_generated(make: Callable[..., Batcher], engine: StandIn) -> None:
+def test_a_fallback_request_is_run_by_generate(make: Callable[..., Batcher], engine: StandIn) -> None:
     engine.gate.set()
     assert texts(make().caption(["word"], FALLBACK, 30)) == [["WORD"]]
     assert engine.batches == []
 
 
-def test_a_setting_that_the_engine_refuses_is_the_client_s_to_know(
+def test_a_setting_refused_by_the_engine_is_reported_to_the_client(
     make: Callable[..., Batcher], engine: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
@@ -178,7 +178,7 @@ def test_a_setting_that_the_engine_refuses_is_the_client_s_to_know(
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_the_thread_s_death_is_told_to_all_who_wait_and_the_next_request_starts_another(
+def test_a_dead_batcher_thread_fails_waiting_requests_and_the_next_request_starts_a_new_one(
     make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor
 ) -> None:
     def die() -> None:
@@ -195,22 +195,20 @@ def test_the_thread_s_death_is_told_to_all_who_wait_and_the_next_request_starts_
     for answer in (running, waiting):
         with pytest.raises(CaptionerUnavailable):
             answer.result(30)
-    thread.join(30)  # its log belongs to this test
+    thread.join(30)  # so that this test captures its log
     engine.on_step = lambda: None
     engine.clear()
     assert texts(batcher.caption(["again"], SETTINGS, 30)) == [["again"]]
 
 
-def test_it_has_all_its_cores_and_the_thread_gives_way_to_others(
-    make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor
-) -> None:
+def test_the_engine_uses_all_cores(make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor) -> None:
     running = hold(pool, make(), engine)
     assert engine.cores == 2
     engine.gate.set()
     running.result(30)
 
 
-def test_what_has_no_deadline_goes_last_and_takes_few_of_the_places_while_others_come(
+def test_images_without_a_deadline_run_last_and_in_part_of_a_batch_while_others_arrive(
     make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor
 ) -> None:
     batcher = make(max_batch=8)
@@ -226,7 +224,7 @@ def test_what_has_no_deadline_goes_last_and_takes_few_of_the_places_while_others
     assert begun == [["first"], ["a", "b", "p1", "p2"], ["p3", "p4"]]
 
 
-def test_what_has_no_deadline_takes_whole_batches_where_nothing_else_comes(
+def test_images_without_a_deadline_fill_batches_while_nothing_else_arrives(
     make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor
 ) -> None:
     batcher = make(max_batch=4)
@@ -239,7 +237,9 @@ def test_what_has_no_deadline_takes_whole_batches_where_nothing_else_comes(
     assert engine.batches[-1] == ["p1", "p2", "p3", "p4"]
 
 
-def test_closing_finishes_what_waits(make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor) -> None:
+def test_closing_finishes_waiting_requests(
+    make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor
+) -> None:
     batcher = make(max_batch=1)
     answers = [hold(pool, batcher, engine), ask(pool, batcher, "second")]
     wait_until_waiting(batcher, 1)

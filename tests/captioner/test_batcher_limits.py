@@ -1,4 +1,4 @@
-"""Whom the batcher refuses, and what it gives up. With a stand-in engine; no clock decides anything."""
+"""Requests that the batcher refuses or abandons, with a stand-in engine."""
 
 import threading
 import time
@@ -19,7 +19,7 @@ from tests.captioner.batching import FALLBACK, SETTINGS, ask, hold, teach, texts
 from tests.captioner.stand_in import StandIn
 
 
-def test_more_than_may_wait_are_refused_at_once_and_the_others_are_not(
+def test_requests_beyond_the_queue_limit_are_refused_immediately(
     make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor
 ) -> None:
     batcher = make(max_waiting=2)
@@ -36,14 +36,14 @@ def test_more_than_may_wait_are_refused_at_once_and_the_others_are_not(
     assert fitting.result(30) == [["a"], ["b"]]
 
 
-def test_nobody_is_refused_while_there_is_nothing_to_do(make: Callable[..., Batcher], engine: StandIn) -> None:
+def test_an_idle_batcher_refuses_no_request(make: Callable[..., Batcher], engine: StandIn) -> None:
     engine.gate.set()
     batcher = make()
     teach(batcher, seconds=1000)
     assert texts(batcher.caption(["a"], SETTINGS, 30)) == [["a"]]
 
 
-def test_who_comes_while_nobody_waits_may_bring_more_than_may_wait(
+def test_a_request_larger_than_the_queue_limit_is_accepted_by_an_idle_batcher(
     make: Callable[..., Batcher], engine: StandIn
 ) -> None:
     engine.gate.set()
@@ -51,33 +51,33 @@ def test_who_comes_while_nobody_waits_may_bring_more_than_may_wait(
     assert texts(make(max_batch=2, max_waiting=2).caption(words, SETTINGS, 30)) == [[word] for word in words]
 
 
-def test_the_metrics_show_since_when_the_first_request_in_the_queue_waits(
+def test_the_metrics_show_how_long_the_oldest_request_has_waited(
     make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[tuple[int, float | None]] = []
-    monkeypatch.setattr(metrics.current, "set_waiting", lambda *told_of: told.append(told_of))
+    waiting: list[tuple[int, float | None]] = []
+    monkeypatch.setattr(metrics.current, "set_waiting", lambda *values: waiting.append(values))
     batcher = make()
     running = hold(pool, batcher, engine)
     began = time.perf_counter()
     answers = [ask(pool, batcher, "of a job", deadline=float("inf"))]
     wait_until_waiting(batcher, 1)
-    assert told[-1] == (1, None), "images of caption jobs may wait"
+    assert waiting[-1] == (1, None), "images without a deadline have no waiting time"
     answers.append(ask(pool, batcher, "second"))
     wait_until_waiting(batcher, 2)
-    images, since = told[-1]
+    images, since = waiting[-1]
     assert images == 2
     assert since is not None
     assert began < since < time.perf_counter()
     answers.append(ask(pool, batcher, "third"))
     wait_until_waiting(batcher, 3)
-    assert told[-1] == (3, since)
+    assert waiting[-1] == (3, since)
     engine.gate.set()
     for answer in (running, *answers):
         answer.result(30)
-    assert told[-1] == (0, None)
+    assert waiting[-1] == (0, None)
 
 
-def test_what_nobody_waits_for_any_more_is_dropped_before_it_starts(
+def test_a_request_of_a_disconnected_client_is_dropped_before_it_starts(
     make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor
 ) -> None:
     batcher = make()
@@ -89,7 +89,7 @@ def test_what_nobody_waits_for_any_more_is_dropped_before_it_starts(
     assert not any("abandoned" in batch for batch in engine.batches)
 
 
-def test_a_deadline_that_passes_while_waiting_drops_the_work_before_it_starts(
+def test_a_request_whose_deadline_passes_in_the_queue_is_dropped(
     make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor
 ) -> None:
     batcher = make()
@@ -101,7 +101,7 @@ def test_a_deadline_that_passes_while_waiting_drops_the_work_before_it_starts(
     assert not any("late" in batch for batch in engine.batches)
 
 
-def test_a_deadline_that_passes_while_running_frees_the_place_and_its_neighbours_go_on(
+def test_an_image_whose_deadline_passes_while_running_is_dropped_from_the_batch(
     make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor
 ) -> None:
     batcher = make()
@@ -116,7 +116,7 @@ def test_a_deadline_that_passes_while_running_frees_the_place_and_its_neighbours
     assert engine.batches == [["late"], *[["neighbour"]] * 4]
 
 
-def test_what_is_generated_for_nobody_breaks_off_and_the_rest_of_its_request_is_not_begun(
+def test_generate_stops_at_the_deadline_and_skips_the_request_s_other_images(
     make: Callable[..., Batcher], engine: StandIn
 ) -> None:
     batcher = make()
@@ -126,7 +126,7 @@ def test_what_is_generated_for_nobody_breaks_off_and_the_rest_of_its_request_is_
     assert texts(batcher.caption(["word"], SETTINGS, 30)) == [["word"]]
 
 
-def test_what_takes_too_long_to_decode_is_given_up_and_holds_no_place(
+def test_a_request_that_decodes_too_slowly_is_dropped_and_frees_its_places(
     make: Callable[..., Batcher], engine: StandIn
 ) -> None:
     batcher = make(max_waiting=2)
@@ -143,7 +143,7 @@ def test_what_takes_too_long_to_decode_is_given_up_and_holds_no_place(
     assert not any("first" in batch for batch in engine.batches)
 
 
-def test_those_that_were_given_up_take_no_place(
+def test_dropped_requests_take_no_places(
     make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor
 ) -> None:
     batcher = make(max_waiting=1)

@@ -1,4 +1,4 @@
-"""The cache of captions: its keys, its size, and requests for the same caption at once."""
+"""The cache of captions: keys, size, and concurrent requests for the same caption."""
 
 import threading
 from collections.abc import Callable
@@ -17,7 +17,7 @@ MEGABYTE = 2**20
 
 
 class Model:
-    """Captions an image by how many were captioned before."""
+    """A model that captions images with consecutive numbers."""
 
     def __init__(self) -> None:
         self.made = 0
@@ -49,13 +49,13 @@ def ask(
     return [each[0].text for each in captions], "cache" in timings.seconds
 
 
-def test_the_same_file_with_the_same_settings_is_known() -> None:
+def test_the_same_file_with_the_same_settings_is_a_hit() -> None:
     cache, model = CaptionCache(MEGABYTE), Model()
     assert ask(cache, model, "a") == (["1"], False)
     assert ask(cache, model, "a") == (["1"], True)
     assert ask(cache, model, "b") == (["2"], False)
     assert ask(cache, model, "a", "b") == (["1", "2"], True)
-    assert ask(cache, model, "a", "c") == (["3", "3"], False), "all are made where one is not known"
+    assert ask(cache, model, "a", "c") == (["3", "3"], False), "one miss computes the whole request"
 
 
 @pytest.mark.parametrize(
@@ -65,13 +65,13 @@ def test_the_same_file_with_the_same_settings_is_known() -> None:
         {"repetition_penalty": 1.1}, {"suppress_tokens": (1,)}, {"do_sample": True, "seed": 1},
     ],
 )  # fmt: skip
-def test_each_setting_makes_other_captions(other: dict[str, object]) -> None:
+def test_each_setting_is_a_part_of_the_key(other: dict[str, object]) -> None:
     cache, model = CaptionCache(MEGABYTE), Model()
     ask(cache, model, "a")
     assert ask(cache, model, "a", generation=replace(GREEDY, **other)) == (["2"], False)
 
 
-def test_a_draw_without_a_seed_is_always_made_and_one_with_a_seed_is_kept() -> None:
+def test_sampled_captions_are_cached_only_with_a_seed() -> None:
     cache, model = CaptionCache(MEGABYTE), Model()
     drawn = replace(GREEDY, do_sample=True)
     assert [ask(cache, model, "a", generation=drawn)[1] for _ in range(2)] == [False, False]
@@ -79,7 +79,7 @@ def test_a_draw_without_a_seed_is_always_made_and_one_with_a_seed_is_kept() -> N
     assert [ask(cache, model, "a", generation=seeded)[1] for _ in range(2)] == [False, True]
 
 
-def test_it_has_a_size_and_forgets_what_was_not_asked_for_longest() -> None:
+def test_a_full_cache_evicts_the_least_recently_used_entry() -> None:
     cache, model = CaptionCache(3_500), Model()
     for digest in ("a", "b", "c", "a", "d"):
         ask(cache, model, digest)
@@ -87,7 +87,7 @@ def test_it_has_a_size_and_forgets_what_was_not_asked_for_longest() -> None:
     assert ask(cache, model, "b")[1] is False
 
 
-def test_two_who_ask_at_once_are_answered_by_one_computation() -> None:
+def test_concurrent_requests_for_a_caption_share_one_computation() -> None:
     cache, model = CaptionCache(MEGABYTE), Model()
     model.may_go_on.clear()
     with ThreadPoolExecutor() as pool:
@@ -95,14 +95,14 @@ def test_two_who_ask_at_once_are_answered_by_one_computation() -> None:
         assert model.has_begun.wait(30)
         others = [pool.submit(ask, cache, model, "a") for _ in range(3)]
         elsewhere = pool.submit(ask, cache, Model(), "b")
-        assert elsewhere.result(30) == (["1"], False), "it does not wait"
+        assert elsewhere.result(30) == (["1"], False), "another caption does not wait"
         model.may_go_on.set()
         assert first.result(30) == (["1"], False)
         assert [each.result(30) for each in others] == [(["1"], True)] * 3
     assert model.made == 1
 
 
-def test_if_the_first_is_given_up_another_one_makes_them() -> None:
+def test_if_the_first_request_is_abandoned_a_waiting_one_computes() -> None:
     cache, model = CaptionCache(MEGABYTE), Model()
     has_begun, may_fail = threading.Event(), threading.Event()
 
@@ -121,7 +121,7 @@ def test_if_the_first_is_given_up_another_one_makes_them() -> None:
         assert second.result(30) == (["1"], False)
 
 
-def test_a_failure_is_not_kept() -> None:
+def test_a_failure_is_not_cached() -> None:
     cache, model = CaptionCache(MEGABYTE), Model()
 
     def fail() -> list[list[Caption]]:
@@ -132,7 +132,7 @@ def test_a_failure_is_not_kept() -> None:
     assert ask(cache, model, "a") == (["1"], False)
 
 
-def test_who_waits_for_another_one_has_a_deadline_and_may_leave() -> None:
+def test_a_request_that_waits_for_another_s_computation_has_a_deadline_and_may_disconnect() -> None:
     cache, model = CaptionCache(MEGABYTE), Model()
     model.may_go_on.clear()
     with ThreadPoolExecutor() as pool:

@@ -1,4 +1,4 @@
-"""A web worker and the engine process, over a real Unix socket: what the one answers is what the other would."""
+"""The client of the engine process, over a real Unix socket."""
 
 import math
 import socket
@@ -74,8 +74,8 @@ def wait_until(is_so: Callable[[], bool]) -> None:
     pytest.fail("it never came to be")
 
 
-def test_a_client_that_leaves_while_words_come_is_noticed_at_the_next_one(client: EngineClient) -> None:
-    """Not only when there is silence: words come at every step."""
+def test_a_client_that_disconnects_during_a_stream_is_noticed_at_the_next_word(client: EngineClient) -> None:
+    """The connection is also checked while words arrive at every step."""
     told: list[str] = []
     with pytest.raises(ClientLeft):
         client.describe(IMAGES[:1], GenerationSettings(num_beams=1), lambda: bool(told), on_text=told.append)
@@ -83,7 +83,7 @@ def test_a_client_that_leaves_while_words_come_is_noticed_at_the_next_one(client
 
 
 @pytest.mark.parametrize("of", ["local", "client"])
-def test_words_come_as_they_are_sure(request: pytest.FixtureRequest, of: str) -> None:
+def test_words_are_streamed_unless_beam_search_may_change_them(request: pytest.FixtureRequest, of: str) -> None:
     captioner = request.getfixturevalue(of)
     told: list[str] = []
     ((caption,),) = captioner.describe(IMAGES[:1], GenerationSettings(num_beams=1), on_text=told.append)
@@ -93,11 +93,11 @@ def test_words_come_as_they_are_sure(request: pytest.FixtureRequest, of: str) ->
     told.clear()
     ((searched,),) = captioner.describe(IMAGES[:1], GenerationSettings(num_beams=4), on_text=told.append)
     assert searched.text
-    assert told == [], "a beam search may think otherwise until its end"
+    assert told == [], "a beam search may change its words until its end"
 
 
 @pytest.mark.parametrize("settings", [GenerationSettings(), GenerationSettings(num_return_sequences=2, scores=True)])
-def test_captions_are_those_of_the_model_itself(
+def test_captions_equal_those_of_the_local_captioner(
     client: EngineClient, local: Captioner, settings: GenerationSettings
 ) -> None:
     assert client.describe(IMAGES, settings) == local.describe(IMAGES, settings)
@@ -106,13 +106,13 @@ def test_captions_are_those_of_the_model_itself(
     assert client.resolve(settings) == local.resolve(settings)
 
 
-def test_without_a_deadline_too(client: EngineClient, local: Captioner) -> None:
+def test_captions_without_a_deadline_equal_those_of_the_local_captioner(client: EngineClient, local: Captioner) -> None:
     assert client.caption(IMAGES, GenerationSettings(), deadline=math.inf) == local.caption(
         IMAGES, GenerationSettings()
     )
 
 
-def test_what_is_said_of_the_model_is_what_it_says_itself(client: EngineClient, local: Captioner) -> None:
+def test_the_status_equals_the_local_captioner_s(client: EngineClient, local: Captioner) -> None:
     names = (
         "problem", "name", "version", "note", "input_side", "decoder", "decoder_reason", "takes_prompt", "defaults",
         "precision", "precision_reason",
@@ -122,26 +122,26 @@ def test_what_is_said_of_the_model_is_what_it_says_itself(client: EngineClient, 
     assert isinstance(client.defaults, Generation)
 
 
-def test_where_the_time_went_is_noted(client: EngineClient) -> None:
+def test_the_timings_are_transferred(client: EngineClient) -> None:
     timings = Timings()
     client.describe(IMAGES, GenerationSettings(), timings=timings)
     assert {"decode", "queue", "model"} <= timings.seconds.keys()
     assert timings.batch_size in range(1, len(IMAGES) + 1)
 
 
-def test_a_setting_beyond_the_model_is_named(client: EngineClient) -> None:
+def test_a_setting_unsupported_by_the_model_is_named(client: EngineClient) -> None:
     with pytest.raises(InvalidGeneration, match="takes no text") as caught:
         client.describe(IMAGES, GenerationSettings(prompt="a"))
     assert caught.value.field == "prompt"
 
 
 @pytest.mark.parametrize("images", [[NARROW], [IMAGES[0], NARROW], [NARROW, *IMAGES]])
-def test_an_image_that_the_model_cannot_take_is_refused(client: EngineClient, images: list[np.ndarray]) -> None:
+def test_a_too_narrow_image_is_refused(client: EngineClient, images: list[np.ndarray]) -> None:
     with pytest.raises(UnreadableImage, match="as long as it is wide"):
         client.describe(images, GenerationSettings())
 
 
-def test_an_image_that_cannot_be_decoded_leaves_nothing_behind(client: EngineClient, local: Captioner) -> None:
+def test_a_decoding_error_leaves_no_waiting_request(client: EngineClient, local: Captioner) -> None:
     def decode() -> Iterator[np.ndarray]:
         yield IMAGES[0]
         raise UnreadableImage("it is broken")
@@ -153,7 +153,7 @@ def test_an_image_that_cannot_be_decoded_leaves_nothing_behind(client: EngineCli
     assert client.caption(IMAGES, GenerationSettings())
 
 
-def test_nothing_is_decoded_for_who_is_refused(client: EngineClient) -> None:
+def test_no_image_of_a_refused_request_is_decoded(client: EngineClient) -> None:
     asked: list[str] = []
 
     def decode() -> Iterator[np.ndarray]:
@@ -175,7 +175,7 @@ def test_nothing_is_decoded_for_who_is_refused(client: EngineClient) -> None:
         errors.DeadlineExceeded("too late"),
     ],
 )
-def test_an_error_comes_over_whole(error: errors.FlaskappError) -> None:
+def test_an_error_is_transferred_with_its_attributes(error: errors.FlaskappError) -> None:
     again = wire.decode_error(wire.encode_error(error))
     assert type(again) is type(error)
     assert str(again) == str(error)
@@ -183,14 +183,14 @@ def test_an_error_comes_over_whole(error: errors.FlaskappError) -> None:
     assert getattr(again, "field", None) == getattr(error, "field", None)
 
 
-def test_what_is_no_error_of_ours_says_nothing_of_the_inside() -> None:
+def test_an_unknown_error_is_transferred_without_its_message() -> None:
     error = wire.decode_error({"error": "math", "message": "secret"})
     assert isinstance(error, errors.CaptionerUnavailable)
     assert "secret" not in str(error)
 
 
-def test_where_nobody_listens_the_model_is_not_ready(tmp_path: Path) -> None:
-    client = EngineClient([str(tmp_path / "nobody")], 1)
+def test_without_an_engine_process_the_model_is_not_ready(tmp_path: Path) -> None:
+    client = EngineClient([str(tmp_path / "missing")], 1)
     assert client.problem == LOADING
     with pytest.raises(ModelUnavailable) as caught:
         client.describe(IMAGES, GenerationSettings())
@@ -201,7 +201,7 @@ def test_while_the_engine_does_not_answer_the_model_is_not_ready(listener: socke
     assert EngineClient([listener.getsockname()], 1).problem == LOADING
 
 
-def test_an_engine_that_ends_meanwhile_is_told_at_once(listener: socket.socket) -> None:
+def test_an_engine_that_ends_during_a_request_fails_it_at_once(listener: socket.socket) -> None:
     client = EngineClient([listener.getsockname()], 30)
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(client.describe, IMAGES, GenerationSettings())
@@ -213,7 +213,7 @@ def test_an_engine_that_ends_meanwhile_is_told_at_once(listener: socket.socket) 
             answer.result(10)
 
 
-def test_an_engine_that_never_answers_is_given_up_after_the_deadline(
+def test_a_request_to_an_engine_that_does_not_answer_fails_after_the_deadline(
     listener: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("flaskapp.captioner.engine_client.GRACE", 0.1)
@@ -221,7 +221,9 @@ def test_an_engine_that_never_answers_is_given_up_after_the_deadline(
         EngineClient([listener.getsockname()], 0.2).describe(IMAGES, GenerationSettings())
 
 
-def test_a_client_that_left_closes_its_request(listener: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_connection_of_a_disconnected_client_s_request_is_closed(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("flaskapp.captioner.remote_engine.POLL_INTERVAL", 0.05)
     client = EngineClient([listener.getsockname()], 30)
     with pytest.raises(ClientLeft):
@@ -235,7 +237,9 @@ def test_a_client_that_left_closes_its_request(listener: socket.socket, monkeypa
 @pytest.mark.parametrize(
     "sent", [b"", b"\0", wire.HEADER.pack(1 << 30, 0), wire.HEADER.pack(2, 0) + b"{}", b"\xff" * 99]
 )
-def test_what_is_no_request_stops_nobody(client: EngineClient, listener: socket.socket, sent: bytes) -> None:
+def test_an_invalid_message_does_not_stop_the_engine_server(
+    client: EngineClient, listener: socket.socket, sent: bytes
+) -> None:
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(listener.getsockname())
         connection.sendall(sent)

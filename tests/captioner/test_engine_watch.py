@@ -1,4 +1,4 @@
-"""The engine process ends by itself when its model stands still, or nothing in it runs."""
+"""The engine process ends itself when its model stalls or all its threads hang."""
 
 import subprocess
 import sys
@@ -29,7 +29,7 @@ ctypes.PyDLL(None).sleep(60)  # with Python's lock
 
 
 @pytest.mark.parametrize("program", [STUCK, HANGING])
-def test_a_process_whose_model_stands_still_ends_and_says_where(program: str) -> None:
+def test_a_stalled_process_ends_with_a_stack_trace(program: str) -> None:
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
     assert run.returncode == 1
     assert "most recent call first" in run.stderr

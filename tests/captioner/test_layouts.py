@@ -1,4 +1,4 @@
-"""Checkpoints as their authors publish them: the captioner answers what plain transformers answers."""
+"""Published checkpoint layouts: the captioner's captions equal plain transformers'."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -20,14 +20,14 @@ from tests.captioner.layouts.check import examine
 from tests.captioner.layouts.plain import WAYS, Plain, sample_images
 from tests.captioner.layouts.table import LAYOUTS, Layout
 
-SEED = 0  # for checkpoints that draw their captions
-TYPED = "a picture of"  # the prompt of those that need none
+SEED = 0  # for checkpoints that sample
+TYPED = "a picture of"  # prompt for checkpoints that need none
 IMAGES = sample_images()
 
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
-    """Tiny models are slower with more."""
+    """Use one thread: more are slower with tiny models."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -36,7 +36,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Layout | Broken], Path]:
-    """The folder of a checkpoint, which is written once."""
+    """Return a function that writes a checkpoint once and returns its folder."""
 
     @cache
     def write(layout: Layout | Broken) -> Path:
@@ -54,14 +54,14 @@ def load(folder: Path) -> Captioner:
 
 @dataclass(frozen=True)
 class Pair:
-    """One checkpoint, loaded by both."""
+    """One checkpoint loaded by the captioner and by plain transformers."""
 
     layout: Layout
     plain: Plain
     ours: Captioner
 
     def expected(self, settings: dict[str, Any], prompt: str | None) -> list[list[int]]:
-        """Token ids of plain transformers' caption of each image."""
+        """Return the token ids of plain transformers' caption of each image."""
         return [self.plain.generate(image, settings, prompt, seed=SEED) for image in IMAGES]
 
     def check(self, settings: dict[str, Any], prompt: str | None) -> None:
@@ -69,10 +69,10 @@ class Pair:
         drawn = {"seed": SEED} if self.plain.model.generation_config.do_sample else {}
         asked = GenerationSettings(**settings, **drawn, prompt=prompt)
         ours = self.ours.describe(IMAGES, asked)
-        if drawn and settings.get("num_beams", 1) > 1:  # more random numbers than ours, for beams that do not count yet
+        if drawn and settings.get("num_beams", 1) > 1:  # transformers draws more random numbers, for inactive beams
             assert self.ours.describe(IMAGES, asked) == ours
             return
-        if self.layout.decoder != "generate":  # the others count their prompts in different ways
+        if self.layout.decoder != "generate":  # other decoders count prompts in different ways
             assert [list(caption.token_ids) for (caption,) in ours] == expected
         assert [caption.text for (caption,) in ours] == [self.plain.text(ids) for ids in expected]
 
@@ -91,11 +91,11 @@ def pair(request: pytest.FixtureRequest, written: Callable[[Layout], Path]) -> I
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_captions_are_those_of_plain_transformers(pair: Pair, way: str) -> None:
+def test_captions_equal_plain_transformers(pair: Pair, way: str) -> None:
     pair.check(pair.plain.settings(way), pair.layout.prompt)
 
 
-def test_captions_after_a_prompt_are_those_of_plain_transformers_or_it_is_refused(pair: Pair) -> None:
+def test_prompted_captions_equal_plain_transformers_or_the_prompt_is_refused(pair: Pair) -> None:
     if pair.layout.takes_prompt:
         pair.check(pair.plain.settings("beams4"), pair.layout.prompt or TYPED)
         return
@@ -104,7 +104,7 @@ def test_captions_after_a_prompt_are_those_of_plain_transformers_or_it_is_refuse
     assert refusal.value.field == "prompt"
 
 
-def test_a_single_image_gets_the_caption_that_it_gets_among_others(pair: Pair) -> None:
+def test_a_single_image_gets_the_same_caption_as_in_a_batch(pair: Pair) -> None:
     drawn = {"seed": SEED} if pair.plain.model.generation_config.do_sample else {}
     settings = GenerationSettings(num_beams=2, max_new_tokens=8, prompt=pair.layout.prompt, **drawn)
     together = pair.ours.caption(IMAGES, settings)
@@ -116,16 +116,16 @@ def test_the_decoder_is_the_expected_one(pair: Pair) -> None:
     assert (pair.ours.decoder_reason is None) == (pair.ours.decoder == "fast")
 
 
-# `python -m tests.captioner.layouts.check NAME` examines the others: all of them take minutes.
+# `python -m tests.captioner.layouts.check NAME` checks the other layouts, which takes minutes.
 @pytest.mark.parametrize("name", ["vit-gpt2", "trocr-base", "blip-base"])
-def test_random_captions_vary_and_end_and_are_no_near_ties(name: str, written: Callable[[Layout], Path]) -> None:
+def test_random_captions_vary_end_and_have_no_near_ties(name: str, written: Callable[[Layout], Path]) -> None:
     assert examine(LAYOUTS[name], written(LAYOUTS[name]), silent=True) == []
 
 
 @pytest.mark.parametrize(
     "layout", [each for each in LAYOUTS.values() if not is_loadable(each)], ids=lambda each: each.name
 )
-def test_a_checkpoint_that_needs_a_package_is_refused_with_its_name(
+def test_a_checkpoint_that_needs_a_missing_package_is_refused_with_its_name(
     layout: Layout, written: Callable[[Layout], Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.ERROR), pytest.raises(CaptionerUnavailable) as refusal:
@@ -146,9 +146,7 @@ def test_a_broken_checkpoint_is_refused_with_a_reason(
 @pytest.mark.parametrize(
     "broken", [broken for broken in BROKEN.values() if not broken.says], ids=lambda each: each.name
 )
-def test_a_checkpoint_that_lacks_what_captions_do_not_need_is_loaded(
-    broken: Broken, written: Callable[[Broken], Path]
-) -> None:
+def test_a_checkpoint_without_optional_parts_is_loaded(broken: Broken, written: Callable[[Broken], Path]) -> None:
     folder = written(broken)
     captioner = load(folder)
     plain = Plain(folder)

@@ -23,5 +23,5 @@ def test_a_warning_is_repeated_until_it_is_stopped(caplog: pytest.LogCaptureFixt
     assert caplog.records[0].levelno == logging.WARNING
 
 
-def test_it_is_repeated_every_hour() -> None:
-    assert REMINDER_INTERVAL == 3600
+def test_the_warning_is_repeated_every_hour() -> None:
+    assert INTERVAL == 3600

@@ -1,4 +1,4 @@
-"""How the captioner waits for a hub that does not offer its model."""
+"""The captioner while the hub does not offer its model."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ IMAGE = np.zeros((32, 32, 3), np.uint8)
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache of this test, also for the processes that download."""
+    """Set an empty cache, also for downloading processes."""
     for name in ("HF_HOME", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
@@ -46,7 +46,7 @@ def make_captioner() -> Iterator[Callable[..., Captioner]]:
 
     yield make
     for captioner in captioners:
-        captioner.configure(Configuration(model="nothing/more"))  # ends its threads
+        captioner.configure(Configuration(model="nothing/more"))  # ends the threads
 
 
 def wait_until(is_true: Callable[[], bool]) -> None:
@@ -57,7 +57,7 @@ def wait_until(is_true: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize("model", [None, DEFAULT_MODEL])
-def test_a_model_that_the_hub_refuses_at_first_is_loaded_once_it_is_offered(
+def test_a_model_that_the_hub_refuses_at_first_is_loaded_later(
     hub: StubHub, make_captioner: Callable[..., Captioner], model: str | None
 ) -> None:
     hub.down = Refusal(404)
@@ -67,7 +67,7 @@ def test_a_model_that_the_hub_refuses_at_first_is_loaded_once_it_is_offered(
     assert captioner.problem == str(refused.value)
     assert captioner.name == "none"
     with pytest.raises(ModelUnavailable) as caption_refused:
-        captioner.caption([IMAGE], SETTINGS)  # and it begins to ask in the background
+        captioner.caption([IMAGE], SETTINGS)  # also starts retries in the background
     assert caption_refused.value.retry_after is not None
     hub.wait_for("info", times=3)
     hub.down = None
@@ -76,7 +76,7 @@ def test_a_model_that_the_hub_refuses_at_first_is_loaded_once_it_is_offered(
     assert len(captioner.caption([IMAGE], SETTINGS)) == 1
 
 
-def test_a_hub_that_answered_once_keeps_the_substitute_away(
+def test_after_a_hub_s_answer_the_substitute_is_not_loaded(
     hub: StubHub, make_captioner: Callable[..., Captioner]
 ) -> None:
     hub.down = Refusal(403)
@@ -89,7 +89,7 @@ def test_a_hub_that_answered_once_keeps_the_substitute_away(
     assert captioner.name == "none"
 
 
-def test_a_named_model_is_loaded_once_the_hub_can_be_reached(
+def test_a_named_model_is_loaded_once_the_hub_is_reachable(
     hub: StubHub, start_hub: Callable[..., StubHub], make_captioner: Callable[..., Captioner]
 ) -> None:
     hub.close()
@@ -101,7 +101,7 @@ def test_a_named_model_is_loaded_once_the_hub_can_be_reached(
     assert captioner.name == DEFAULT_MODEL
 
 
-def test_no_caption_waits_for_a_try_that_runs(hub: StubHub, make_captioner: Callable[..., Captioner]) -> None:
+def test_a_caption_does_not_wait_for_a_running_download(hub: StubHub, make_captioner: Callable[..., Captioner]) -> None:
     hub.down = Refusal(404)
     captioner = make_captioner(model=None)
     with pytest.raises(ModelUnavailable):
@@ -113,21 +113,17 @@ def test_no_caption_waits_for_a_try_that_runs(hub: StubHub, make_captioner: Call
     with pytest.raises(ModelUnavailable):
         captioner.caption([IMAGE], SETTINGS)
     assert time.monotonic() - began < 1
-    hub.close()  # what stalls is cut off
+    hub.close()  # ends the stalled download
 
 
-def test_patience_waits_for_the_hub_in_the_calling_thread(
-    hub: StubHub, make_captioner: Callable[..., Captioner]
-) -> None:
+def test_load_with_patience_waits_for_the_hub(hub: StubHub, make_captioner: Callable[..., Captioner]) -> None:
     hub.refusals["info"].extend([Refusal(404)] * 2)
     captioner = make_captioner(model=None)
     captioner.load(patience=30)
     assert captioner.name == DEFAULT_MODEL
 
 
-def test_a_retry_after_of_the_hub_is_passed_on_to_clients(
-    hub: StubHub, make_captioner: Callable[..., Captioner]
-) -> None:
+def test_the_hub_s_retry_after_is_passed_on_to_clients(hub: StubHub, make_captioner: Callable[..., Captioner]) -> None:
     hub.down = Refusal(503, retry_after="90")
     captioner = make_captioner(model=None)
     with pytest.raises(ModelUnavailable):
@@ -137,7 +133,7 @@ def test_a_retry_after_of_the_hub_is_passed_on_to_clients(
     assert refused.value.retry_after in range(80, 92)
 
 
-def test_a_broken_repository_is_not_tried_again(
+def test_a_broken_repository_is_not_retried(
     hub: StubHub, repository: Path, make_captioner: Callable[..., Captioner]
 ) -> None:
     (repository / "pytorch_model.bin").unlink()
@@ -149,7 +145,7 @@ def test_a_broken_repository_is_not_tried_again(
     assert [kind for kind, _ in hub.asked].count("info") == 1
 
 
-def test_offline_the_substitute_serves_and_says_so_in_one_sentence(
+def test_offline_the_substitute_serves_with_one_warning(
     make_captioner: Callable[..., Captioner], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -160,7 +156,7 @@ def test_offline_the_substitute_serves_and_says_so_in_one_sentence(
     assert captioner.note.startswith(f"{DEFAULT_MODEL} could not be downloaded: captions come from the small embedded")
 
 
-def test_while_the_substitute_serves_the_log_repeats_it(
+def test_while_the_substitute_serves_the_warning_is_repeated(
     make_captioner: Callable[..., Captioner], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

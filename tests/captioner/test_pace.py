@@ -1,4 +1,4 @@
-"""What a batch teaches about the next ones."""
+"""Estimates of seconds from measured batches."""
 
 import time
 from collections.abc import Callable
@@ -11,11 +11,11 @@ from flaskapp.captioner.generation import Generation
 
 @pytest.fixture
 def set_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Sets what the clock says, in seconds."""
+    """Return a function that sets the clock, in seconds."""
     return lambda seconds: monkeypatch.setattr(time, "monotonic", lambda: seconds)
 
 
-def test_more_beams_more_tokens_and_more_images_are_more_work() -> None:
+def test_work_grows_with_beams_tokens_and_images() -> None:
     base = Generation(num_beams=4, max_length=16)
     assert work_of([base]) < work_of([Generation(num_beams=8, max_length=16)])
     assert work_of([base]) < work_of([Generation(num_beams=4, max_length=32)])
@@ -23,7 +23,7 @@ def test_more_beams_more_tokens_and_more_images_are_more_work() -> None:
 
 
 def learn(pace: Pace, set_clock: Callable[[float], None], *seconds: float, cores: int = 1) -> None:
-    """Batches of 100 units that take so long, after one that does not count. The clock is at 0 in the end."""
+    """Run batches of 100 units with these durations, after an uncounted one. The clock ends at 0."""
     for each in (1000.0, *seconds):
         set_clock(-each)
         pace.begin(100)
@@ -31,7 +31,7 @@ def learn(pace: Pace, set_clock: Callable[[float], None], *seconds: float, cores
         pace.end(cores)
 
 
-def test_nothing_is_known_before_a_batch_is_done(set_clock: Callable[[float], None]) -> None:
+def test_there_is_no_estimate_before_the_first_batch(set_clock: Callable[[float], None]) -> None:
     pace = Pace()
     learn(pace, set_clock)
     pace.begin(100)
@@ -40,7 +40,7 @@ def test_nothing_is_known_before_a_batch_is_done(set_clock: Callable[[float], No
     assert pace.estimate(100, 1) == 0
 
 
-def test_as_much_work_on_as_many_cores_takes_as_long(set_clock: Callable[[float], None]) -> None:
+def test_the_estimate_scales_with_work_and_cores(set_clock: Callable[[float], None]) -> None:
     pace = Pace()
     learn(pace, set_clock, 10, cores=2)
     assert pace.is_known
@@ -48,7 +48,7 @@ def test_as_much_work_on_as_many_cores_takes_as_long(set_clock: Callable[[float]
     assert pace.estimate(100, 1) == pytest.approx(20)
 
 
-def test_what_is_left_of_the_batch_that_runs_comes_first(set_clock: Callable[[float], None]) -> None:
+def test_an_estimate_includes_the_rest_of_the_running_batch(set_clock: Callable[[float], None]) -> None:
     pace = Pace()
     learn(pace, set_clock, 10)
     pace.begin(100)
@@ -58,7 +58,7 @@ def test_what_is_left_of_the_batch_that_runs_comes_first(set_clock: Callable[[fl
     assert pace.estimate(50, 1) == pytest.approx(5)
 
 
-def test_work_that_joins_a_batch_counts_to_it(set_clock: Callable[[float], None]) -> None:
+def test_work_that_joins_a_batch_counts_in_it(set_clock: Callable[[float], None]) -> None:
     pace = Pace()
     learn(pace, set_clock, 10)
     pace.begin(40)
@@ -66,7 +66,7 @@ def test_work_that_joins_a_batch_counts_to_it(set_clock: Callable[[float], None]
     assert pace.estimate(50, 1) == pytest.approx(10 + 5)
 
 
-def test_a_batch_that_was_given_up_teaches_nothing(set_clock: Callable[[float], None]) -> None:
+def test_an_abandoned_batch_is_not_measured(set_clock: Callable[[float], None]) -> None:
     pace = Pace()
     learn(pace, set_clock)
     pace.begin(100)
@@ -75,7 +75,7 @@ def test_a_batch_that_was_given_up_teaches_nothing(set_clock: Callable[[float], 
     assert not pace.is_known
 
 
-def test_one_batch_that_took_long_does_not_count_and_many_do(set_clock: Callable[[float], None]) -> None:
+def test_one_slow_batch_is_ignored_and_many_are_not(set_clock: Callable[[float], None]) -> None:
     pace = Pace()
     learn(pace, set_clock, 10, 10, 500)
     assert pace.estimate(100, 1) == pytest.approx(10)

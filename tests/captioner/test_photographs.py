@@ -19,7 +19,7 @@ from tests.test_images import to_bytes
 
 
 @pytest.mark.slow
-def test_a_photograph_read_at_a_smaller_scale_has_the_same_caption() -> None:
+def test_a_photograph_decoded_at_a_smaller_scale_has_the_same_caption() -> None:
     captioner = Captioner()
     captioner.configure(Configuration(model="embedded"))
     captioner.load()
@@ -52,7 +52,7 @@ def by_command(app: Flask, data: bytes) -> None:
 
 
 @pytest.mark.parametrize("ask", [by_form, by_bytes, by_job, by_command])
-def test_every_way_to_a_caption_reads_a_photograph_at_twice_the_model_s_input_or_more(
+def test_every_way_to_a_caption_decodes_a_photograph_at_least_at_twice_the_model_s_input(
     ask: Callable[[Flask, bytes], None], make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shapes = []

@@ -1,4 +1,4 @@
-"""A server whose model comes from a hub that fails, as users run it."""
+"""A server, as users run it, whose hub fails."""
 
 import os
 import select
@@ -37,7 +37,7 @@ def caption(url: str) -> requests.Response:
 
 
 def wait_until_ready(url: str) -> None:
-    """Until each worker that answers is ready."""
+    """Wait until each worker that answers is ready."""
     until, in_a_row = time.monotonic() + 120, 0
     while in_a_row < 10:
         assert time.monotonic() < until
@@ -47,7 +47,7 @@ def wait_until_ready(url: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SERVERS)
-def test_a_server_becomes_ready_without_a_restart_once_the_hub_offers_the_model(
+def test_a_server_becomes_ready_without_a_restart_when_the_hub_offers_the_model(
     start: Callable[..., Server], hub: StubHub, name: str
 ) -> None:
     hub.down = Refusal(503)
@@ -78,9 +78,7 @@ def assert_error_of_model(body: dict[str, Any]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_a_server_that_downloads_its_model_at_once(
-    hub: StubHub, tmp_path: Path, number: signal.Signals
-) -> None:
+def test_a_signal_ends_a_downloading_server_at_once(hub: StubHub, tmp_path: Path, number: signal.Signals) -> None:
     hub.stalls = True
     server = launch(
         HF_ENDPOINT=hub.url, HF_HOME=str(tmp_path / "cache"), FLASKAPP_DATABASE_URL=f"sqlite:///{tmp_path / 'a.db'}"
@@ -88,25 +86,25 @@ def test_a_signal_ends_a_server_that_downloads_its_model_at_once(
     try:
         hub.wait_for_weights()
         os.kill(server.process.pid, number)
-        assert server.process.wait(20) == 0, "two seconds, and more on a machine that is busy; not gunicorn's thirty"
+        assert server.process.wait(20) == 0, "it takes two seconds, more on a busy machine, but not gunicorn's thirty"
         server.wait_for("Shutting down: Master")
     finally:
         server.close()
 
 
 @pytest.mark.slow
-def test_a_download_ends_with_the_process_that_wants_it(hub: StubHub, tmp_path: Path) -> None:
+def test_a_download_ends_with_its_server(hub: StubHub, tmp_path: Path) -> None:
     hub.stalls = True
     server = launch(
         HF_ENDPOINT=hub.url, HF_HOME=str(tmp_path / "cache"), FLASKAPP_DATABASE_URL=f"sqlite:///{tmp_path / 'a.db'}"
     )
     hub.wait_for_weights()
     (engine,) = engines(server)
-    children = [each.read_text() for each in Path(f"/proc/{engine}/task").glob("*/children")]  # of each thread
+    children = [each.read_text() for each in Path(f"/proc/{engine}/task").glob("*/children")]  # children of each thread
     (download,) = map(int, " ".join(children).split())
     descriptor = os.pidfd_open(download)
     server.process.kill()
     ended, _, _ = select.select([descriptor], [], [], 5)
     os.close(descriptor)
     server.close()
-    assert ended, "the process that downloads outlives the server"
+    assert ended, "the downloading process outlived the server"

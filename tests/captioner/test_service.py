@@ -1,4 +1,4 @@
-"""The captioner on the embedded model, against transformers used by hand."""
+"""The captioner on the embedded model, against transformers called directly."""
 
 import threading
 import time
@@ -37,25 +37,23 @@ def by_hand(pictures: list[np.ndarray], **arguments: object) -> list[str]:
     return GPT2Tokenizer.from_pretrained(EMBEDDED_FOLDER).batch_decode(tokens, skip_special_tokens=True)
 
 
-def test_captions_are_those_of_generate_with_the_course_s_settings(
-    captioner: Captioner, pictures: list[np.ndarray]
-) -> None:
+def test_captions_with_the_course_s_settings_equal_generate_s(captioner: Captioner, pictures: list[np.ndarray]) -> None:
     expected = by_hand(pictures, max_length=16, num_beams=8, num_return_sequences=1)
     assert captioner.caption(pictures, GenerationSettings()) == [[caption] for caption in expected]
 
 
-def test_several_captions_of_an_image_come_best_first(captioner: Captioner, pictures: list[np.ndarray]) -> None:
+def test_several_captions_of_an_image_are_sorted_best_first(captioner: Captioner, pictures: list[np.ndarray]) -> None:
     expected = by_hand(pictures[:1], max_length=12, num_beams=5, num_return_sequences=3, length_penalty=0.5)
     settings = GenerationSettings(max_length=12, num_beams=5, num_return_sequences=3, length_penalty=0.5)
     assert captioner.caption(pictures[:1], settings) == [expected]
 
 
-def test_more_images_than_a_batch_holds_come_back_in_order(captioner: Captioner, pictures: list[np.ndarray]) -> None:
+def test_captions_of_more_images_than_a_batch_are_in_order(captioner: Captioner, pictures: list[np.ndarray]) -> None:
     alone = [captioner.caption([picture], GenerationSettings())[0] for picture in pictures]
     assert captioner.caption(pictures, GenerationSettings()) == alone
 
 
-def test_no_image_has_no_caption(captioner: Captioner) -> None:
+def test_no_images_give_no_captions(captioner: Captioner) -> None:
     assert captioner.caption([], GenerationSettings()) == []
 
 
@@ -66,7 +64,7 @@ def test_threads_get_their_own_captions(captioner: Captioner, pictures: list[np.
     assert together == alone
 
 
-def test_a_draw_is_repeatable_by_its_seed_and_leaves_the_process_s_stream_alone(
+def test_a_seed_repeats_sampling_without_changing_the_process_s_random_state(
     captioner: Captioner, pictures: list[np.ndarray]
 ) -> None:
     def draw(seed: int | None) -> list[str]:
@@ -80,7 +78,7 @@ def test_a_draw_is_repeatable_by_its_seed_and_leaves_the_process_s_stream_alone(
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_caption_beyond_the_model_s_positions_is_refused_by_name(
+def test_a_length_beyond_the_model_s_positions_is_refused_and_named(
     captioner: Captioner, pictures: list[np.ndarray]
 ) -> None:
     with pytest.raises(InvalidGeneration, match="64") as caught:
@@ -88,7 +86,7 @@ def test_a_caption_beyond_the_model_s_positions_is_refused_by_name(
     assert caught.value.field == "max_length"
 
 
-def test_a_model_that_cannot_be_loaded_is_tried_once_and_named_in_the_log(
+def test_an_unloadable_model_is_tried_once_and_named_in_the_log(
     tmp_path: Path, pictures: list[np.ndarray], caplog: pytest.LogCaptureFixture
 ) -> None:
     captioner = Captioner()
@@ -101,7 +99,7 @@ def test_a_model_that_cannot_be_loaded_is_tried_once_and_named_in_the_log(
     assert captioner.name == "none"
 
 
-def test_another_configuration_forgets_the_model_and_the_same_keeps_it() -> None:
+def test_another_configuration_unloads_the_model_and_the_same_keeps_it() -> None:
     captioner = Captioner()
     captioner.configure(Configuration(model="embedded"))
     captioner.load()
@@ -132,7 +130,7 @@ def test_the_input_side_is_known_once_the_model_is_loaded() -> None:
     assert captioner.input_side == 96
 
 
-def test_a_model_is_not_ready_until_it_is_warm_and_while_it_makes_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_is_not_ready_before_its_warm_up_or_while_it_stalls(monkeypatch: pytest.MonkeyPatch) -> None:
     captioner = Captioner()
     captioner.configure(Configuration(model="embedded"))
     assert captioner.problem == "the model is being loaded"
@@ -140,13 +138,13 @@ def test_a_model_is_not_ready_until_it_is_warm_and_while_it_makes_no_progress(mo
     wait_for(lambda: captioner.problem is None)
     loaded = captioner._loaded
     assert loaded is not None
-    assert sum(lane.runner.steps for lane in loaded.batcher.lanes) > 0, "the warm-up ran it"
+    assert sum(lane.runner.steps for lane in loaded.batcher.lanes) > 0, "the warm-up ran the model"
     monkeypatch.setattr(type(loaded.batcher), "has_stalled", True)
     assert captioner.problem == "the model makes no progress"
     captioner.close()
 
 
-def test_a_model_that_fails_at_its_warm_up_is_not_ready_until_it_captions(
+def test_a_model_that_fails_its_warm_up_is_not_ready_until_it_captions(
     monkeypatch: pytest.MonkeyPatch, pictures: list[np.ndarray]
 ) -> None:
     captioner = Captioner()

@@ -1,4 +1,4 @@
-"""A web worker and several engine processes: which of them gets a request."""
+"""How a web worker distributes requests among several engine processes."""
 
 import socket
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ __all__ = ["client", "listener", "local"]  # fixtures
 
 @pytest.fixture
 def second(tmp_path: Path) -> Iterator[socket.socket]:
-    """Where another engine would listen."""
+    """Yield the socket of a second engine."""
     with listening(tmp_path / "second") as listener:
         yield listener
 
@@ -30,17 +30,17 @@ def status_of(problem: str | None) -> wire.Message:
 
 
 def answer_to(listener: socket.socket, expected: str, reply: wire.Message) -> None:
-    """Play an engine that is asked once."""
+    """Answer one request, as an engine does."""
     connection, _ = listener.accept()
     with connection:
         assert wire.receive(connection)[0]["do"] == expected
         wire.send(connection, reply)
 
 
-def test_requests_are_shared_among_engines_by_how_many_each_has(
+def test_a_request_goes_to_the_engine_with_the_fewest_requests(
     listener: socket.socket, second: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote_engine, "STATUS_MAX_AGE", 60.0)  # their status is asked for once
+    monkeypatch.setattr(remote_engine, "FRESH", 60.0)  # their status is requested once
     with ThreadPoolExecutor(6) as pool:
         for each in (listener, second):
             pool.submit(answer_to, each, "status", status_of(None))
@@ -60,7 +60,7 @@ def test_requests_are_shared_among_engines_by_how_many_each_has(
 
 
 @pytest.mark.usefixtures("client")
-def test_the_engine_that_has_a_model_is_asked_and_told_of(
+def test_requests_and_the_status_come_from_the_engine_with_a_model(
     local: Captioner, listener: socket.socket, second: socket.socket
 ) -> None:
     with ThreadPoolExecutor(1) as pool:
@@ -73,12 +73,12 @@ def test_the_engine_that_has_a_model_is_asked_and_told_of(
 
 
 @pytest.mark.usefixtures("client")
-def test_an_engine_that_is_too_busy_leaves_a_request_to_the_other(
+def test_a_request_refused_by_a_busy_engine_goes_to_the_other(
     local: Captioner, listener: socket.socket, second: socket.socket
 ) -> None:
     busy = wire.encode_error(errors.TooBusy("too many", retry_after=7))
     both = EngineClient([second.getsockname(), listener.getsockname()], 30)
-    with ThreadPoolExecutor(2) as pool, both._engines[1].in_flight_request():  # it has more to do
+    with ThreadPoolExecutor(2) as pool, both._engines[1].counted():  # the other has more requests
         pool.submit(answer_to, second, "status", status_of(None)).add_done_callback(
             lambda _: pool.submit(answer_to, second, "describe", busy)
         )
@@ -86,7 +86,7 @@ def test_an_engine_that_is_too_busy_leaves_a_request_to_the_other(
 
 
 @pytest.mark.usefixtures("client")
-def test_an_engine_that_ended_before_it_took_a_request_leaves_it_to_the_other_and_is_avoided(
+def test_a_request_to_an_ended_engine_goes_to_the_other_and_the_ended_one_is_avoided(
     local: Captioner, listener: socket.socket, second: socket.socket
 ) -> None:
     both = EngineClient([second.getsockname(), listener.getsockname()], 30)
@@ -100,7 +100,7 @@ def test_an_engine_that_ended_before_it_took_a_request_leaves_it_to_the_other_an
     assert both._engines[0].status.problem == LOADING
 
 
-def test_an_engine_is_lost_that_does_not_tell_its_status_in_time_twice_in_a_row(
+def test_an_engine_counts_as_lost_after_two_late_statuses_in_a_row(
     listener: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(remote_engine, "STATUS_MAX_AGE", 0.0)

@@ -1,4 +1,4 @@
-"""Small random checkpoints, and the file layout that the default hub checkpoint has."""
+"""Small random checkpoints in the file layout of the default hub checkpoint."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ def small_vit() -> ViTConfig:
 
 
 def write_bpe(folder: Path) -> None:
-    """GPT-2's own two files, vocab.json and merges.txt, taken out of the embedded model's tokenizer.json."""
+    """Write GPT-2's two files, vocab.json and merges.txt, from the embedded model's tokenizer.json."""
     bpe = json.loads((EMBEDDED_FOLDER / "tokenizer.json").read_text())["model"]
     (folder / "vocab.json").write_text(json.dumps(bpe["vocab"]))
     merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in bpe["merges"]]
@@ -34,7 +34,7 @@ def write_bpe(folder: Path) -> None:
 
 
 def write_like_the_hub(folder: Path, model: VisionEncoderDecoderModel) -> Path:
-    """The files of the default hub checkpoint: pickled weights, an old preprocessor, no generation_config.json."""
+    """Write the default hub checkpoint's files: pickled weights, an old preprocessor, no generation_config.json."""
     folder.mkdir()
     model.config.save_pretrained(folder)
     torch.save(model.state_dict(), folder / "pytorch_model.bin")

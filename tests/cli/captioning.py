@@ -1,4 +1,4 @@
-"""What the tests of `flask --app wsgi caption` have in common."""
+"""Helpers of the tests of `flask --app wsgi caption`."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""The command `flask --app wsgi caption` on an application of the test's own, and images for it."""
+"""Fixtures: the command `flask --app wsgi caption` on a new application, and images for it."""
 
 import shutil
 from collections.abc import Callable
@@ -29,11 +29,11 @@ def run(app: Flask) -> Run:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two images, one of them further in, and what is none."""
+    """Return a folder with two images, one of them in a subfolder, and a text file."""
     folder = tmp_path / "images"
     (folder / "a" / ".hidden").mkdir(parents=True)
     shutil.copy(ASSETS / "star.png", folder / "star.PNG")
-    shutil.copy(ASSETS / "circle_and_diamond.png", folder / "a" / "both.jpg")  # the content decides its format
+    shutil.copy(ASSETS / "circle_and_diamond.png", folder / "a" / "both.jpg")  # the content decides the format
     for name in ("notes.txt", ".star.png", "a/.hidden/star.png"):
         (folder / name).write_text("not an image")
     return folder

@@ -1,4 +1,4 @@
-"""`flask --app wsgi caption`, with the model of its own process."""
+"""`flask --app wsgi caption` with the model in its own process."""
 
 import csv
 import json
@@ -22,7 +22,7 @@ from tests.conftest import ASSETS
 from tests.photograph import photograph
 
 
-def test_files_and_folders_are_captioned_in_the_order_of_their_names(run: Run, folder: Path) -> None:
+def test_files_and_folders_are_captioned_in_name_order(run: Run, folder: Path) -> None:
     result = run(ASSETS / "circle_and_diamond.png", folder)
     assert result.exit_code == 0
     assert result.stdout == (
@@ -33,7 +33,7 @@ def test_files_and_folders_are_captioned_in_the_order_of_their_names(run: Run, f
     assert result.stderr.endswith("3 captioned\n")
 
 
-def test_a_program_can_read_the_output(run: Run, folder: Path) -> None:
+def test_json_and_csv_are_machine_readable(run: Run, folder: Path) -> None:
     path = folder / "star.PNG"
     lines = run("--json", path, "--num-return-sequences", 2).stdout.splitlines()
     (image,) = map(json.loads, lines)
@@ -44,7 +44,7 @@ def test_a_program_can_read_the_output(run: Run, folder: Path) -> None:
     assert cells == [str(path), "embedded", *image["captions"]]
 
 
-def test_captions_have_the_words_of_the_server(run: Run, app: Flask, folder: Path) -> None:
+def test_captions_equal_the_server_s(run: Run, app: Flask, folder: Path) -> None:
     config = {"max_length": 5, "num_beams": 1, "early_stopping": "never", "do_sample": True, "seed": 7, "top_p": 0.5}
     options = [f"--{name.replace('_', '-')}={value}" for name, value in config.items() if value is not True]
     with (folder / "star.PNG").open("rb") as file:
@@ -74,7 +74,7 @@ def test_captions_have_the_words_of_the_server(run: Run, app: Flask, folder: Pat
         (["--output", "x", "--manifest", ASSETS / "star.png"], "star.png: it is not a list of captions"),
     ],
 )
-def test_an_option_that_cannot_be_obeyed_is_named(
+def test_an_invalid_option_is_named(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, options: list[str], complaint: str
 ) -> None:
     (tmp_path / "x_here").mkdir()
@@ -98,22 +98,20 @@ def test_an_option_that_cannot_be_obeyed_is_named(
         (["--prompt", "a photograph of"], "--prompt: This model takes no text."),
     ],
 )
-def test_a_setting_beyond_the_model_is_named(run: Run, options: list[object], complaint: str) -> None:
+def test_a_setting_unsupported_by_the_model_is_named(run: Run, options: list[object], complaint: str) -> None:
     result = run(ASSETS, *options)
     assert (result.exit_code, result.stdout) == (1, "")
     assert f"Error: {complaint}" in result.stderr.splitlines()[-1]
 
 
-def test_without_a_model_nothing_is_tried(make_app: Callable[..., Flask], tmp_path: Path) -> None:
+def test_without_a_model_no_image_is_tried(make_app: Callable[..., Flask], tmp_path: Path) -> None:
     runner = make_app(CAPTIONER_MODEL=str(tmp_path / "nothing")).test_cli_runner()
     result = runner.invoke(args=["caption", str(ASSETS)])
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.endswith("Error: there is no captioning model: it could not be loaded\n")
 
 
-def test_what_cannot_be_captioned_is_reported_and_the_rest_goes_on(
-    make_app: Callable[..., Flask], folder: Path
-) -> None:
+def test_a_failed_image_is_reported_and_the_others_are_captioned(make_app: Callable[..., Flask], folder: Path) -> None:
     (folder / "broken.png").write_bytes((ASSETS / "star.png").read_bytes()[:3000])
     (folder / "none.jpg").write_text("text")
     (folder / "gone.png").symlink_to(folder / "nowhere")
@@ -142,7 +140,7 @@ def test_a_folder_without_images_is_no_error(run: Run, tmp_path: Path) -> None:
     assert result.stderr.endswith("no images\n")
 
 
-def test_a_name_does_to_the_terminal_nothing_and_comes_whole_out_of_csv(run: Run, folder: Path) -> None:
+def test_a_file_name_is_escaped_on_the_terminal_and_unchanged_in_csv(run: Run, folder: Path) -> None:
     name = b"\x1b[2J\xff.png".decode(errors="surrogateescape")
     shutil.copy(folder / "star.PNG", folder / name)
     assert run(folder / name).stdout == f"{str(folder / name)!a}: {STAR}\n"
@@ -151,10 +149,10 @@ def test_a_name_does_to_the_terminal_nothing_and_comes_whole_out_of_csv(run: Run
     assert image["input"] == str(folder / name)
 
 
-def test_few_images_are_decoded_at_once_and_few_are_looked_for_ahead(
+def test_few_images_are_decoded_at_once_and_few_are_listed_ahead(
     make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Of a folder of many images. All of them are one file, by many names."""
+    """The folder has many hard links to one image."""
     (tmp_path / "many").mkdir()
     for number in range(200):
         (tmp_path / "many" / f"{number:03}.png").hardlink_to(ASSETS / "star.png")
@@ -184,10 +182,10 @@ def test_few_images_are_decoded_at_once_and_few_are_looked_for_ahead(
     assert captioner._loaded is not None
     runners = [lane.runner for lane in captioner._loaded.batcher.lanes]
     steps = sum(runner.steps for runner in runners)
-    assert sum(runner.steps_of_images for runner in runners) / steps >= 2, "images go through the model together"
+    assert sum(runner.steps_of_images for runner in runners) / steps >= 2, "images are captioned in batches"
 
 
-def test_large_images_wait_for_their_turn_as_long_as_it_takes(
+def test_large_images_wait_for_memory_without_a_timeout(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(encoded, "semaphore", WeightedSemaphore(1, wait=0, busy="too many large images at once"))
@@ -199,7 +197,7 @@ def test_large_images_wait_for_their_turn_as_long_as_it_takes(
     assert result.stdout.count(STAR) == 32
 
 
-def test_scores_are_in_the_lines_of_json_and_in_the_manifest(run: Run, tmp_path: Path) -> None:
+def test_json_lines_and_the_manifest_have_scores(run: Run, tmp_path: Path) -> None:
     arguments = [ASSETS / "star.png", "--json", "--scores", "--manifest", tmp_path / "manifest", "--num-beams", 1]
     result = run(*arguments, "--max-new-tokens", 4)
     image = json.loads(result.stdout)
@@ -212,14 +210,14 @@ def test_scores_are_in_the_lines_of_json_and_in_the_manifest(run: Run, tmp_path:
     assert "scores" not in json.loads(run(ASSETS / "star.png", "--json").stdout)
 
 
-def test_a_prompt_is_text_even_if_it_looks_like_a_number(run: Run) -> None:
+def test_a_numeric_prompt_is_text(run: Run) -> None:
     for prompt in ("5", "true", "a photograph of"):
         result = run(ASSETS, "--prompt", prompt)
         assert (result.exit_code, result.stdout) == (1, "")
         assert result.stderr.endswith("Error: --prompt: This model takes no text.\n")
 
 
-def test_a_prompt_is_the_beginning_of_each_caption(make_app: Callable[..., Flask], tmp_path: Path) -> None:
+def test_each_caption_starts_with_the_prompt(make_app: Callable[..., Flask], tmp_path: Path) -> None:
     runner = make_app(CAPTIONER_MODEL=str(write_blip(tmp_path / "blip"))).test_cli_runner()
     result = runner.invoke(args=["caption", str(ASSETS), "--prompt", "a photograph of", "--json"])
     lines = [json.loads(line) for line in result.stdout.splitlines()]
@@ -227,7 +225,7 @@ def test_a_prompt_is_the_beginning_of_each_caption(make_app: Callable[..., Flask
     assert all(line["captions"][0].startswith("a photograph of") for line in lines)
 
 
-def test_a_table_has_the_columns_of_the_model_s_defaults(make_app: Callable[..., Flask], tmp_path: Path) -> None:
+def test_csv_has_the_columns_of_the_model_s_defaults(make_app: Callable[..., Flask], tmp_path: Path) -> None:
     runner = make_app(CAPTIONER_DEFAULTS={"num_return_sequences": 3}).test_cli_runner()
     titles, *rows = csv.reader(runner.invoke(args=["caption", str(ASSETS), "--csv"]).stdout.splitlines())
     assert titles == ["input", "model", "caption", "caption_2", "caption_3"]
@@ -236,16 +234,14 @@ def test_a_table_has_the_columns_of_the_model_s_defaults(make_app: Callable[...,
     assert runner.invoke(args=["caption", str(tmp_path / "empty"), "--csv"]).stdout == "input,model,caption\n"
 
 
-def test_other_defaults_of_the_server_are_other_captions_to_the_manifest(
-    make_app: Callable[..., Flask], tmp_path: Path
-) -> None:
+def test_changed_defaults_recaption_files_in_the_manifest(make_app: Callable[..., Flask], tmp_path: Path) -> None:
     command = ["caption", str(ASSETS), "--manifest", str(tmp_path / "manifest")]
     for defaults, counts in [({}, "2 captioned"), ({"num_beams": 1}, "2 captioned"), ({}, "2 done before")]:
         result = make_app(CAPTIONER_DEFAULTS=defaults).test_cli_runner().invoke(args=command)
         assert result.stderr.endswith(f"{counts}\n")
 
 
-def test_a_substitute_is_pointed_out_once(
+def test_the_substitute_s_warning_is_printed_once(
     make_app: Callable[..., Flask], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

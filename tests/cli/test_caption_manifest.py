@@ -1,4 +1,4 @@
-"""What `flask --app wsgi caption` writes to files, and what it does not do again."""
+"""The output files of `flask --app wsgi caption`, and reruns with a manifest."""
 
 import os
 import re
@@ -18,13 +18,13 @@ from tests.client.scripted import ScriptedServer, answer
 from tests.conftest import ASSETS
 
 
-def test_a_second_run_takes_what_is_done_from_the_manifest(run: Run, folder: Path, tmp_path: Path) -> None:
+def test_a_rerun_skips_files_in_the_manifest(run: Run, folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "captions.csv"
     (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     assert run(folder, "--csv", "--output", output).exit_code == 1
     first = output.read_text()
-    shutil.copy(ASSETS / "star.png", folder / "broken.png")  # is repaired
-    shutil.copy(ASSETS / "star.png", folder / "a" / "both.jpg")  # is another image
+    shutil.copy(ASSETS / "star.png", folder / "broken.png")  # repair the broken image
+    shutil.copy(ASSETS / "star.png", folder / "a" / "both.jpg")  # replace the image
     result = run(folder, "--csv", "--output", output)
     assert result.exit_code == 0
     assert result.stderr.endswith("2 captioned, 1 done before\n")
@@ -36,7 +36,7 @@ def test_a_second_run_takes_what_is_done_from_the_manifest(run: Run, folder: Pat
     assert run(folder, "--csv", "--output", output).stderr.endswith("3 done before\n")
 
 
-def test_other_settings_or_another_precision_are_other_captions(
+def test_other_settings_or_another_precision_recaption_files_in_the_manifest(
     run: Run, make_app: Callable[..., Flask], folder: Path, tmp_path: Path
 ) -> None:
     def done(run: Run, *options: object) -> str:
@@ -44,13 +44,13 @@ def test_other_settings_or_another_precision_are_other_captions(
 
     assert done(run) == "2 captioned"
     assert done(run, "--num-beams", 2) == "2 captioned"
-    assert done(run, "--num-beams", 8) == "2 done before", "the default, said aloud"
+    assert done(run, "--num-beams", 8) == "2 done before", "the explicit default equals the implicit one"
     runner = make_app(CAPTIONER_PRECISION="int8").test_cli_runner()
     result = runner.invoke(args=["caption", str(folder), "--manifest", str(tmp_path / "manifest")])
     assert result.stderr.endswith("2 captioned\n")
 
 
-def test_another_model_of_the_same_name_is_another_model(
+def test_another_model_with_the_same_name_recaptions_files_in_the_manifest(
     make_app: Callable[..., Flask], folder: Path, tmp_path: Path
 ) -> None:
     def done(model: Path) -> str:
@@ -62,12 +62,12 @@ def test_another_model_of_the_same_name_is_another_model(
     assert done(first) == "2 captioned"
     assert done(first) == "2 done before"
     assert done(second) == "2 captioned"
-    captioner.configure(Configuration())  # what is loaded stays loaded otherwise
+    captioner.configure(Configuration())  # otherwise the loaded model stays
     (first / "model.safetensors").touch()
     assert done(first) == "2 captioned"
 
 
-def test_another_model_of_a_server_is_another_model(run: Run, folder: Path, tmp_path: Path) -> None:
+def test_another_model_of_a_server_recaptions_files_in_the_manifest(run: Run, folder: Path, tmp_path: Path) -> None:
     captions = answer(200, {"model": "m", "results": [{"input": "x", "captions": ["a star"]}]})
     for model in ("one", "two"):
         with ScriptedServer([ready(model), captions]) as other:
@@ -79,15 +79,13 @@ def test_another_model_of_a_server_is_another_model(run: Run, folder: Path, tmp_
     assert recipes[1]["server"] == address  # type: ignore[index]
 
 
-def test_a_manifest_with_lines_that_were_cut_short_is_used_and_continued(
-    run: Run, folder: Path, tmp_path: Path
-) -> None:
+def test_a_manifest_with_a_truncated_line_is_continued(run: Run, folder: Path, tmp_path: Path) -> None:
     manifest = tmp_path / "manifest"
     run(folder, "--manifest", manifest)
     whole = manifest.read_text()
     manifest.write_text(whole[:-20])
     assert run(folder, "--manifest", manifest).stderr.endswith("1 captioned, 1 done before\n")
-    assert manifest.read_text().startswith(whole[:-20] + "\n{"), "what is there stays"
+    assert manifest.read_text().startswith(whole[:-20] + "\n{"), "existing lines are kept"
     assert run(folder, "--manifest", manifest).stderr.endswith("2 done before\n")
 
 
@@ -100,13 +98,13 @@ def test_a_manifest_is_not_written_over_another_file(run: Run, folder: Path, tmp
 
 
 @pytest.mark.parametrize("option", ["--output", "--manifest"])
-def test_a_file_that_cannot_be_written_is_named(run: Run, folder: Path, tmp_path: Path, option: str) -> None:
+def test_an_unwritable_file_is_named(run: Run, folder: Path, tmp_path: Path, option: str) -> None:
     result = run(folder, option, tmp_path / "nowhere" / "x")
     assert (result.exit_code, result.stdout) == (1, "")
     assert re.search(r"Error: .*/nowhere/x(\.manifest)?: No such file or directory\n$", result.stderr)
 
 
-def test_a_full_disk_ends_it(folder: Path) -> None:
+def test_a_full_disk_ends_the_command_with_an_error(folder: Path) -> None:
     with flask_caption(folder, "--output", "/dev/full", "--manifest", os.devnull, stderr=subprocess.PIPE) as process:
         _, complaint = process.communicate(timeout=60)
     assert process.returncode == 1
@@ -114,7 +112,7 @@ def test_a_full_disk_ends_it(folder: Path) -> None:
     assert b"Traceback" not in complaint
 
 
-def test_ctrl_c_leaves_a_manifest_that_the_next_run_goes_on_with(tmp_path: Path) -> None:
+def test_after_ctrl_c_the_next_run_continues_the_manifest(tmp_path: Path) -> None:
     (tmp_path / "many").mkdir()
     for number in range(5000):
         (tmp_path / "many" / f"{number:04}.png").hardlink_to(ASSETS / "star.png")

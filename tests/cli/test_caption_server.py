@@ -17,7 +17,7 @@ from tests.client.scripted import ScriptedServer, answer
 from tests.conftest import ASSETS, Server
 
 
-def test_a_server_captions_with_the_same_words_and_is_another_model_to_the_manifest(
+def test_a_server_gives_the_same_captions_and_counts_as_another_model(
     run: Run, server: Server, folder: Path, tmp_path: Path
 ) -> None:
     (folder / "broken.png").write_bytes((ASSETS / "star.png").read_bytes()[:3000])
@@ -33,7 +33,7 @@ def test_a_server_captions_with_the_same_words_and_is_another_model_to_the_manif
     assert again.stderr.endswith("2 done before, 1 failed\n")
 
 
-def test_a_server_that_wants_a_login_gets_the_password_from_a_pipe(
+def test_a_password_for_the_server_is_read_from_a_pipe(
     run: Run, start_server: Callable[..., Server], folder: Path, tmp_path: Path
 ) -> None:
     server = start_server("--workers", "1", FLASKAPP_REQUIRE_LOGIN="true", FLASKAPP_REGISTRATION="open")
@@ -47,7 +47,7 @@ def test_a_server_that_wants_a_login_gets_the_password_from_a_pipe(
     assert "canary" not in result.output + (tmp_path / "manifest").read_text()
 
 
-def test_a_server_gets_an_api_token_from_a_pipe(
+def test_an_api_token_for_the_server_is_read_from_a_pipe(
     run: Run, start_server: Callable[..., Server], folder: Path, tmp_path: Path
 ) -> None:
     url = f"sqlite:///{tmp_path / 'server.db'}"
@@ -67,7 +67,7 @@ def test_a_server_gets_an_api_token_from_a_pipe(
     assert "canary" not in odd.stderr
 
 
-def test_a_server_that_refuses_the_settings_or_goes_away_is_not_asked_for_every_image(run: Run, folder: Path) -> None:
+def test_refused_settings_or_a_stopped_server_end_the_command(run: Run, folder: Path) -> None:
     refused = answer(422, {"code": 422, "status": "x", "errors": {"multipart": {"config": {"num_beams": ["No."]}}}})
     with ScriptedServer([ready("m"), refused]) as other:
         result = run(folder, "--url", other.url, "--num-beams", 4)
@@ -87,7 +87,7 @@ def test_a_server_that_refuses_the_settings_or_goes_away_is_not_asked_for_every_
         answer(200, {"model": "m", "results": [{"input": "x", "captions": []}]}),
     ],
 )
-def test_an_odd_answer_is_the_failure_of_an_image(run: Run, odd: bytes) -> None:
+def test_an_odd_answer_fails_one_image(run: Run, odd: bytes) -> None:
     with ScriptedServer([ready("m"), odd]) as other:
         result = run(ASSETS / "star.png", "--url", other.url)
     assert result.exit_code == 1
@@ -95,7 +95,7 @@ def test_an_odd_answer_is_the_failure_of_an_image(run: Run, odd: bytes) -> None:
     assert "422: broken" in result.stderr or "is not one of flaskapp's" in result.stderr
 
 
-def test_at_a_terminal_a_bar_shows_the_progress_and_the_password_is_asked_for_once(
+def test_a_terminal_shows_a_progress_bar_and_one_password_prompt(
     server: Server,
 ) -> None:
     log_in(server, "caption-ada", "canary")
@@ -120,7 +120,7 @@ def test_at_a_terminal_a_bar_shows_the_progress_and_the_password_is_asked_for_on
     assert out.splitlines()[1] == f"{ASSETS}/star.png: {STAR}".encode()
 
 
-def test_a_server_s_scores_and_prompts_are_those_of_its_model(run: Run, server: Server) -> None:
+def test_scores_and_prompts_are_passed_to_the_server(run: Run, server: Server) -> None:
     options = ["--json", "--scores", "--num-beams", 1]
     local = json.loads(run(ASSETS / "star.png", *options).stdout)
     remote = json.loads(run(ASSETS / "star.png", *options, "--url", server.url).stdout)
@@ -130,7 +130,7 @@ def test_a_server_s_scores_and_prompts_are_those_of_its_model(run: Run, server: 
     assert result.stderr == "Error: 422: multipart.config.prompt: This model takes no text.\n"
 
 
-def test_a_server_that_substitutes_is_pointed_out_once(run: Run) -> None:
+def test_the_warning_of_a_server_with_a_substitute_is_printed_once(run: Run) -> None:
     state = {"model": {"name": "embedded", "message": "a substitute", "ready": True}}
     captions = {"model": "embedded", "results": [{"input": "x", "captions": ["a star"]}], "warning": "a substitute"}
     with ScriptedServer([answer(200, state), answer(200, captions)]) as other:
@@ -139,7 +139,7 @@ def test_a_server_that_substitutes_is_pointed_out_once(run: Run) -> None:
     assert result.stderr.splitlines() == ["Warning: a substitute", "2 captioned"]
 
 
-def test_other_defaults_of_a_server_are_other_captions_to_the_manifest(run: Run, tmp_path: Path) -> None:
+def test_changed_defaults_of_a_server_recaption_files_in_the_manifest(run: Run, tmp_path: Path) -> None:
     captions = answer(200, {"model": "m", "results": [{"input": "x", "captions": ["a star"]}]})
 
     def state(beams: int) -> bytes:

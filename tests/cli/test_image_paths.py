@@ -15,22 +15,22 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def complain(error: OSError) -> None:
+def fail(error: OSError) -> None:
     raise error
 
 
-def test_images_in_folders_come_by_name_and_a_loop_is_not_followed(folder: Path) -> None:
-    names = [str(path.relative_to(folder)) for path in image_paths([folder], complain)]
+def test_folders_yield_images_in_name_order_without_following_loops(folder: Path) -> None:
+    names = [str(path.relative_to(folder)) for path in image_paths([folder], fail)]
     assert names == ["5.gif", "a/3.webp", "a/c/4.bmp", "b/1.JPEG", "b/2.png"]
 
 
-def test_what_is_named_comes_in_the_order_of_the_names_and_whatever_it_is(folder: Path) -> None:
+def test_named_paths_are_yielded_in_the_given_order_whatever_their_kind(folder: Path) -> None:
     named = [folder / "b", folder / "notes.txt", folder / ".6.png", folder / "missing", folder / ".d"]
-    names = [str(path.relative_to(folder)) for path in image_paths(named, complain)]
+    names = [str(path.relative_to(folder)) for path in image_paths(named, fail)]
     assert names == ["b/1.JPEG", "b/2.png", "notes.txt", ".6.png", "missing", ".d/7.png"]
 
 
-def test_a_folder_that_cannot_be_read_is_told_of_and_the_rest_comes(folder: Path) -> None:
+def test_an_unreadable_folder_is_reported_and_the_others_are_read(folder: Path) -> None:
     errors: list[OSError] = []
     paths = image_paths([folder], errors.append)
     assert next(paths) == folder / "5.gif"

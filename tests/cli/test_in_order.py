@@ -11,7 +11,7 @@ def nothing() -> None:
     pass
 
 
-def test_results_come_in_the_order_of_the_items_whoever_is_ready_first() -> None:
+def test_results_have_the_order_of_the_items() -> None:
     second_is_done = threading.Event()
 
     def work(number: int) -> int:
@@ -24,7 +24,7 @@ def test_results_come_in_the_order_of_the_items_whoever_is_ready_first() -> None
     assert list(in_order(work, range(5), 2, nothing)) == [0, 1, 4, 9, 16]
 
 
-def test_no_more_items_are_taken_than_may_be_in_flight() -> None:
+def test_items_are_taken_only_up_to_the_limit_in_flight() -> None:
     taken = []
 
     def items() -> Iterator[int]:
@@ -33,11 +33,11 @@ def test_no_more_items_are_taken_than_may_be_in_flight() -> None:
             yield number
 
     for number in in_order(lambda number: number, items(), 4, nothing):
-        assert len(taken) - number <= 5, "four in flight, and the one that waits for a place"
+        assert len(taken) - number <= 5, "four in flight and one that waits for a place"
     assert len(taken) == 1000
 
 
-def test_an_error_ends_it_and_what_has_not_begun_never_does() -> None:
+def test_an_error_ends_the_iteration_and_starts_no_more_items() -> None:
     stopped = threading.Event()
     begun = []
 
@@ -52,7 +52,7 @@ def test_an_error_ends_it_and_what_has_not_begun_never_does() -> None:
     assert len(begun) <= 4
 
 
-def test_whoever_closes_it_does_not_wait_for_what_can_be_stopped() -> None:
+def test_closing_stops_running_work_without_waiting_for_its_end() -> None:
     stopped = threading.Event()
     results = in_order(lambda number: number == 0 or stopped.wait(10), range(1000), 2, stopped.set)
     assert next(results) is True

@@ -22,7 +22,7 @@ from tests.conftest import ASSETS, Server
 UNKNOWN = "this is not an image that can be read here: send JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC or AVIF"
 
 
-def test_jobs_give_the_lines_and_the_manifest_that_requests_give(
+def test_jobs_give_the_same_lines_and_manifest_as_requests(
     run: Run, server: Server, folder: Path, tmp_path: Path
 ) -> None:
     (folder / "none.jpg").write_text("text")
@@ -41,7 +41,7 @@ def test_jobs_give_the_lines_and_the_manifest_that_requests_give(
     assert run(*arguments, "--job", "--num-beams", 4).stderr.endswith("2 done before, 2 failed\n")
 
 
-def test_many_files_are_several_jobs_in_their_order(
+def test_many_files_become_several_jobs_in_order(
     run: Run, server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(job_captioner, "MAX_IMAGES", 4)
@@ -53,9 +53,7 @@ def test_many_files_are_several_jobs_in_their_order(
     assert [line.split(": ")[1] for line in result.stdout.splitlines()] == [STAR, CIRCLE_AND_DIAMOND] * 5
 
 
-def test_a_server_with_tighter_bounds_gets_smaller_jobs(
-    run: Run, start_server: Callable[..., Server], tmp_path: Path
-) -> None:
+def test_jobs_fit_a_server_with_smaller_limits(run: Run, start_server: Callable[..., Server], tmp_path: Path) -> None:
     server = start_server("--workers", "1", FLASKAPP_MAX_JOB_IMAGES="3", FLASKAPP_MAX_UPLOAD_MB="1")
     for number in range(8):
         shutil.copy(ASSETS / "star.png", tmp_path / f"{number}.png")
@@ -74,7 +72,7 @@ def test_a_server_with_tighter_bounds_gets_smaller_jobs(
         ([answer(202, {"hello": "world"})], "is not one of flaskapp's"),
     ],
 )
-def test_a_job_that_is_not_taken_is_the_failure_of_its_images(run: Run, answers: list[bytes], reason: str) -> None:
+def test_a_refused_job_fails_its_images(run: Run, answers: list[bytes], reason: str) -> None:
     with ScriptedServer([ready("m"), *answers]) as other:
         result = run(ASSETS, "--url", other.url, "--job")
     assert result.exit_code == 1
@@ -82,7 +80,7 @@ def test_a_job_that_is_not_taken_is_the_failure_of_its_images(run: Run, answers:
     assert result.stderr.endswith("2 failed\n")
 
 
-def test_settings_that_are_refused_end_it_and_jobs_are_for_a_server(run: Run) -> None:
+def test_refused_settings_end_the_command_and_job_needs_url(run: Run) -> None:
     refused = answer(422, {"code": 422, "status": "x", "errors": {"multipart": {"config": {"num_beams": ["No."]}}}})
     with ScriptedServer([ready("m"), refused]) as other:
         result = run(ASSETS, "--url", other.url, "--job")
@@ -93,7 +91,7 @@ def test_settings_that_are_refused_end_it_and_jobs_are_for_a_server(run: Run) ->
     assert "--job is for --url" in result.stderr
 
 
-def test_one_bar_shows_the_progress_and_ctrl_c_cancels_the_jobs(
+def test_one_progress_bar_shows_all_jobs_and_ctrl_c_cancels_them(
     start_server: Callable[..., Server], tmp_path: Path
 ) -> None:
     database = f"sqlite:///{tmp_path / 'jobs.db'}"

@@ -8,14 +8,14 @@ from flaskapp.cli.terminal import Interrupts, interrupts
 
 
 class Interrupted:
-    """Ctrl-C is pressed while it goes: Python passes over what is raised there."""
+    """Raises SIGINT in a finalizer, where Python ignores exceptions."""
 
     def __del__(self) -> None:
         signal.raise_signal(signal.SIGINT)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_an_interrupt_that_python_passes_over_is_raised_at_the_next_check() -> None:
+def test_an_interrupt_that_python_ignored_is_raised_at_the_next_check() -> None:
     before = signal.getsignal(signal.SIGINT)
     with interrupts() as interrupt:
         interrupt.check()
@@ -26,7 +26,7 @@ def test_an_interrupt_that_python_passes_over_is_raised_at_the_next_check() -> N
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_an_interrupt_waits_for_the_end_of_what_must_not_be_interrupted() -> None:
+def test_a_deferred_interrupt_is_raised_at_the_end_of_the_block() -> None:
     steps = []
 
     def work(interrupt: Interrupts) -> None:

@@ -31,13 +31,13 @@ def run(runner: FlaskCliRunner, *arguments: str) -> tuple[int, str]:
 
 
 def create(runner: FlaskCliRunner, *arguments: str) -> str:
-    """Returns what comes to stdout."""
+    """Create a token and return stdout."""
     result = runner.invoke(args=["tokens", "create", *arguments])
     assert result.exit_code == 0, result.output
     return result.stdout
 
 
-def lets_in(app: Flask, token: str) -> bool:
+def is_accepted(app: Flask, token: str) -> bool:
     answer = app.test_client().get("/text_model/?data=a", headers={"Authorization": f"Bearer {token}"})
     assert answer.status_code in (200, 401)
     return answer.status_code == 200
@@ -48,11 +48,11 @@ def expiry_of(runner: FlaskCliRunner, name: str) -> str:
     return next(line for line in output.splitlines() if line.startswith(f"{name}\t")).split("\t")[2]
 
 
-def test_a_token_alone_is_on_stdout_so_that_it_can_be_piped(app: Flask, runner: FlaskCliRunner) -> None:
+def test_stdout_has_only_the_token(app: Flask, runner: FlaskCliRunner) -> None:
     result = runner.invoke(args=["tokens", "create", "ci"])
     assert re.fullmatch(r"flaskapp_[A-Za-z0-9_-]{43}\n", result.stdout)
-    assert result.stderr == "ci is saved. Its token, which cannot be shown again:\n"
-    assert lets_in(app, result.stdout.strip())
+    assert result.stderr == "ci is saved. This is its token, and cannot be shown again:\n"
+    assert is_accepted(app, result.stdout.strip())
 
 
 def test_tokens_are_listed_without_their_text_and_revoked(app: Flask, runner: FlaskCliRunner) -> None:
@@ -61,8 +61,8 @@ def test_tokens_are_listed_without_their_text_and_revoked(app: Flask, runner: Fl
     assert code == 0
     assert re.fullmatch(f"ci\t{TIME}\t{TIME}\nlaptop\t{TIME}\t-\n", output)
     assert run(runner, "revoke", "ci") == (0, "ci is revoked\n")
-    assert not lets_in(app, ci)
-    assert lets_in(app, laptop)
+    assert not is_accepted(app, ci)
+    assert is_accepted(app, laptop)
     assert [line.split("\t")[0] for line in run(runner, "list")[1].splitlines()] == ["laptop"]
 
 
@@ -71,12 +71,12 @@ def test_tokens_are_listed_without_their_text_and_revoked(app: Flask, runner: Fl
     [("2090-01-31", "2090-01-31T00:00:00+00:00"), ("20900131", "2090-01-31T00:00:00+00:00"),
      ("2090-01-31T12:00+02:00", "2090-01-31T10:00:00+00:00")],
 )  # fmt: skip
-def test_a_date_of_expiry_is_the_beginning_of_the_day_in_utc(runner: FlaskCliRunner, given: str, shown: str) -> None:
+def test_an_expiry_date_is_the_start_of_the_day_in_utc(runner: FlaskCliRunner, given: str, shown: str) -> None:
     create(runner, "ci", "--expires", given)
     assert expiry_of(runner, "ci") == shown
 
 
-def test_days_of_expiry_are_counted_from_now(runner: FlaskCliRunner) -> None:
+def test_days_to_expiry_are_counted_from_now(runner: FlaskCliRunner) -> None:
     create(runner, "ci", "--expires", "90")
     expiry = datetime.fromisoformat(expiry_of(runner, "ci"))
     assert abs(expiry - datetime.now(UTC) - timedelta(days=90)) < timedelta(minutes=1)
@@ -89,17 +89,17 @@ def test_days_of_expiry_are_counted_from_now(runner: FlaskCliRunner) -> None:
      ("-1", "'-1' is neither a number"), ("9" * 5000, "is neither a number"), ("2030-02-30", "is neither a number"),
      ("9999-12-31T23:59-14:00", "is neither a number")],
 )  # fmt: skip
-def test_an_expiry_that_cannot_be_meant_is_refused(runner: FlaskCliRunner, given: str, complaint: str) -> None:
+def test_an_invalid_expiry_is_refused(runner: FlaskCliRunner, given: str, complaint: str) -> None:
     code, output = run(runner, "create", "ci", f"--expires={given}")
     assert code == 2
     assert complaint in output
     assert run(runner, "list") == (0, "")
 
 
-def test_a_name_that_is_taken_keeps_its_token(app: Flask, runner: FlaskCliRunner) -> None:
+def test_a_name_in_use_is_refused_and_keeps_its_token(app: Flask, runner: FlaskCliRunner) -> None:
     token = create(runner, "ci").strip()
     assert run(runner, "create", "ci") == (1, "Error: there is a token 'ci' already\n")
-    assert lets_in(app, token)
+    assert is_accepted(app, token)
 
 
 def test_a_name_without_a_token_is_an_error(runner: FlaskCliRunner) -> None:
@@ -112,22 +112,20 @@ def test_a_name_without_a_token_is_an_error(runner: FlaskCliRunner) -> None:
     [("", "Length must be between 1 and 144."), ("a" * 145, "Length must be between 1 and 144."),
      ("\udcff", "Not valid text.")],
 )  # fmt: skip
-def test_a_name_that_cannot_be_saved_is_refused(
-    runner: FlaskCliRunner, command: str, name: str, complaint: str
-) -> None:
+def test_an_invalid_name_is_refused(runner: FlaskCliRunner, command: str, name: str, complaint: str) -> None:
     code, output = run(runner, command, name)
     assert code == 2
     assert f"Invalid value for 'NAME': {complaint}" in output
 
 
-def test_a_name_cannot_write_to_the_terminal_as_it_likes(runner: FlaskCliRunner) -> None:
+def test_a_name_is_escaped_on_the_terminal(runner: FlaskCliRunner) -> None:
     result = runner.invoke(args=["tokens", "create", "\x1b[2Jci\t"])
     assert result.stderr.startswith("'\\x1b[2Jci\\t' is saved.")
     assert run(runner, "list")[1].startswith("'\\x1b[2Jci\\t'\t20")
     assert run(runner, "revoke", "\x1b[2Jci\t") == (0, "'\\x1b[2Jci\\t' is revoked\n")
 
 
-def test_without_a_database_the_error_is_a_line(make_app: Callable[..., Flask], tmp_path: Path) -> None:
+def test_without_a_database_the_error_is_one_line(make_app: Callable[..., Flask], tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     app = make_app(DATABASE_URL=f"sqlite:///{tmp_path}/file/no.db")
     for arguments in (["create", "ci"], ["list"], ["revoke", "ci"]):
@@ -135,7 +133,7 @@ def test_without_a_database_the_error_is_a_line(make_app: Callable[..., Flask], 
         assert (code, output) == (1, "Error: the database cannot be used at the moment\n")
 
 
-def test_the_commands_of_the_documents_work(runner: FlaskCliRunner) -> None:
+def test_the_documented_commands_work(runner: FlaskCliRunner) -> None:
     commands = flask_commands("tokens")
     assert len(commands) == 3
     for _, command, _ in commands:

@@ -35,14 +35,14 @@ def run(runner: FlaskCliRunner, *arguments: str, password: str = "") -> tuple[in
     return result.exit_code, result.output
 
 
-def lets_in(app: Flask, username: str, password: str) -> bool:
+def is_accepted(app: Flask, username: str, password: str) -> bool:
     answer = app.test_client().get("/text_model/?data=a", auth=(username, password))
     assert answer.status_code in (200, 401)
     return answer.status_code == 200
 
 
 def listed(runner: FlaskCliRunner) -> list[list[str]]:
-    """Names and origins."""
+    """Return the listed names and origins."""
     code, output = run(runner, "list")
     assert code == 0
     return [line.split("\t")[:2] for line in output.splitlines()]
@@ -50,7 +50,7 @@ def listed(runner: FlaskCliRunner) -> list[list[str]]:
 
 @pytest.fixture
 def mixed(app: Flask, make_app: Callable[..., Flask]) -> Flask:
-    """A database with logins of every origin."""
+    """Return an application whose database has logins of every origin."""
     accounts = app.extensions["accounts"]
     accounts.add("ada", "correct horse")
     for name in ("bob", "mallory"):
@@ -60,7 +60,9 @@ def mixed(app: Flask, make_app: Callable[..., Flask]) -> Flask:
     return app
 
 
-def test_registered_names_are_told_from_added_ones_and_removed_together(mixed: Flask, runner: FlaskCliRunner) -> None:
+def test_registered_logins_are_listed_apart_from_added_ones_and_removed_together(
+    mixed: Flask, runner: FlaskCliRunner
+) -> None:
     code, output = run(runner, "list")
     assert code == 0
     assert re.search(r"^mallory\tregistered\t20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00$", output, re.MULTILINE)
@@ -68,20 +70,20 @@ def test_registered_names_are_told_from_added_ones_and_removed_together(mixed: F
     expected = [["ada", "added"], ["bob", "added"], ["mallory", "registered"], ["old", "unknown"]]
     assert listed(runner) == expected
     assert run(runner, "remove", "--registered") == (0, "mallory is removed\n")
-    assert not lets_in(mixed, "mallory", "secret")
-    assert lets_in(mixed, "ada", "correct horse")
+    assert not is_accepted(mixed, "mallory", "secret")
+    assert is_accepted(mixed, "ada", "correct horse")
     assert run(runner, "remove", "--registered") == (0, "no saved login is registered\n")
     assert run(runner, "remove", "--unknown") == (0, "old is removed\n")
     assert listed(runner) == [["ada", "added"], ["bob", "added"]]
 
 
-def test_what_to_remove_is_named_in_one_way(runner: FlaskCliRunner) -> None:
+def test_remove_takes_either_names_or_registered(runner: FlaskCliRunner) -> None:
     assert run(runner, "remove")[0] == 2
     assert run(runner, "remove", "--registered", "ada")[0] == 2
 
 
-def test_the_start_says_how_many_names_were_registered(mixed: Flask, caplog: pytest.LogCaptureFixture) -> None:
-    warn_of_unvetted(mixed.config, mixed.extensions["accounts"])
+def test_the_start_warns_how_many_logins_were_registered(mixed: Flask, caplog: pytest.LogCaptureFixture) -> None:
+    unvetted_logins.warn(mixed.config, mixed.extensions["accounts"])
     assert "2 saved logins were registered while" in caplog.text
     assert "1 are of unknown origin" in caplog.text
     assert f"first was saved at {datetime.now(UTC):%Y-%m-%d}" in caplog.text
@@ -89,7 +91,7 @@ def test_the_start_says_how_many_names_were_registered(mixed: Flask, caplog: pyt
 
 
 @pytest.mark.parametrize("settings", [{}, {"REQUIRE_LOGIN": True, "REGISTRATION": "open"}])
-def test_while_registration_is_open_there_is_no_warning(
+def test_with_open_registration_there_is_no_warning(
     make_app: Callable[..., Flask], caplog: pytest.LogCaptureFixture, settings: dict[str, object]
 ) -> None:
     app = make_app(**settings)
@@ -98,7 +100,7 @@ def test_while_registration_is_open_there_is_no_warning(
     assert "registered while" not in caplog.text
 
 
-def test_a_server_that_closes_registration_says_so_in_its_log(
+def test_a_server_that_closes_registration_warns_of_registered_logins(
     start_server: Callable[..., Server], tmp_path: Path
 ) -> None:
     database = Database(f"sqlite:///{tmp_path / 'test.db'}")
@@ -112,77 +114,75 @@ def test_a_server_that_closes_registration_says_so_in_its_log(
 def test_a_login_is_added_listed_and_removed(app: Flask, runner: FlaskCliRunner) -> None:
     assert run(runner, "add", "grace", password="correct horse\n") == (0, "grace is saved\n")
     assert run(runner, "add", "ada", password="correct horse") == (0, "ada is saved\n")
-    assert lets_in(app, "ada", "correct horse")
+    assert is_accepted(app, "ada", "correct horse")
     assert listed(runner) == [["ada", "added"], ["grace", "added"]]
     assert run(runner, "remove", "grace") == (0, "grace is removed\n")
     assert listed(runner) == [["ada", "added"]]
-    assert not lets_in(app, "grace", "correct horse")
+    assert not is_accepted(app, "grace", "correct horse")
 
 
-def test_a_name_that_is_saved_keeps_its_password_unless_it_is_to_be_replaced(
-    app: Flask, runner: FlaskCliRunner
-) -> None:
+def test_a_saved_login_keeps_its_password_without_replace(app: Flask, runner: FlaskCliRunner) -> None:
     run(runner, "add", "ada", password="first")
     assert run(runner, "add", "ada", password="second") == (1, "Error: 'ada' is saved already\n")
-    assert not lets_in(app, "ada", "second")
+    assert not is_accepted(app, "ada", "second")
     assert run(runner, "add", "--replace", "ada", password="second") == (0, "ada has another password\n")
-    assert lets_in(app, "ada", "second")
-    assert not lets_in(app, "ada", "first")
+    assert is_accepted(app, "ada", "second")
+    assert not is_accepted(app, "ada", "first")
 
 
 @pytest.mark.parametrize("arguments", [("remove",), ("add", "--replace")])
-def test_a_name_that_is_not_saved_is_an_error(runner: FlaskCliRunner, arguments: tuple[str, ...]) -> None:
+def test_an_unknown_name_is_an_error(runner: FlaskCliRunner, arguments: tuple[str, ...]) -> None:
     assert run(runner, *arguments, "nobody", password="secret") == (1, "Error: 'nobody' is not saved\n")
     assert run(runner, "list") == (0, "")
 
 
 @pytest.mark.parametrize("password", ["x" * 64, "x" * 1024, "пароль 密码 🔑", " spaces count ", "two\nlines"])
-def test_a_password_arrives_whole(app: Flask, runner: FlaskCliRunner, password: str) -> None:
+def test_a_password_is_saved_completely(app: Flask, runner: FlaskCliRunner, password: str) -> None:
     run(runner, "add", "ada", password=password + "\n")
-    assert lets_in(app, "ada", password)
-    assert not lets_in(app, "ada", password[:-1])
+    assert is_accepted(app, "ada", password)
+    assert not is_accepted(app, "ada", password[:-1])
 
 
 @pytest.mark.parametrize(
     ("name", "password", "field"),
     [("a" * 151, "secret", "username"), ("ada", "", "password"), ("ada", "x" * 1025, "password")],
 )
-def test_what_login_would_refuse_is_refused(runner: FlaskCliRunner, name: str, password: str, field: str) -> None:
+def test_an_invalid_login_is_refused(runner: FlaskCliRunner, name: str, password: str, field: str) -> None:
     code, output = run(runner, "add", name, password=password)
     assert code == 1
     assert output.startswith(f"Error: {field}: ")
 
 
 @pytest.mark.parametrize("arguments", [("add",), ("add", "--replace"), ("remove",)])
-def test_a_name_of_bytes_that_are_no_utf_8_is_refused(runner: FlaskCliRunner, arguments: tuple[str, ...]) -> None:
-    name = os.fsdecode(b"ad\xff")  # as Python reads it from the command line
+def test_a_name_that_is_not_utf_8_is_refused(runner: FlaskCliRunner, arguments: tuple[str, ...]) -> None:
+    name = os.fsdecode(b"ad\xff")  # as Python decodes the command line
     assert run(runner, *arguments, name, password="secret") == (1, "Error: username: Not valid text.\n")
 
 
-def test_a_password_is_no_argument(runner: FlaskCliRunner) -> None:
+def test_a_password_is_not_accepted_as_an_argument(runner: FlaskCliRunner) -> None:
     assert run(runner, "add", "ada", "secret")[0] == 2
 
 
-def test_a_name_cannot_write_to_the_terminal_as_it_likes(app: Flask, runner: FlaskCliRunner) -> None:
+def test_a_name_is_escaped_on_the_terminal(app: Flask, runner: FlaskCliRunner) -> None:
     app.extensions["accounts"].add("\x1b[2Jada", "secret")
     assert listed(runner) == [["'\\x1b[2Jada'", "added"]]
 
 
-def test_without_a_database_the_error_is_a_line(make_app: Callable[..., Flask], tmp_path: Path) -> None:
+def test_without_a_database_the_error_is_one_line(make_app: Callable[..., Flask], tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     app = make_app(DATABASE_URL=f"sqlite:///{tmp_path}/file/no.db")
     code, output = run(app.test_cli_runner(), "list")
     assert (code, output) == (1, "Error: the database cannot be used at the moment\n")
 
 
-def test_the_commands_of_the_documents_work(runner: FlaskCliRunner) -> None:
+def test_the_documented_commands_work(runner: FlaskCliRunner) -> None:
     commands = flask_commands("users")
     assert len(commands) == 5
     for _, command, _ in commands:
         assert run(runner, *shlex.split(command)[1:], password="secret")[0] == 0, command
 
 
-def test_at_a_terminal_the_password_is_asked_for_twice_and_not_shown(tmp_path: Path) -> None:
+def test_a_terminal_asks_twice_for_the_password_and_does_not_show_it(tmp_path: Path) -> None:
     here, there = pty.openpty()
     process = subprocess.Popen(
         [Path(sys.executable).with_name("flask"), "--app", "wsgi", "users", "add", "ada"],

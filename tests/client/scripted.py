@@ -1,4 +1,4 @@
-"""A server that answers each connection with the next line of a script, and keeps what it was asked."""
+"""A server that answers each connection with the next answer of a script and records the requests."""
 
 import json
 import socket
@@ -15,7 +15,7 @@ class Asked(NamedTuple):
     line: str
     body: bytes
     at: float  # seconds
-    head: list[str]  # its lines
+    head: list[str]  # lines
 
 
 def answer(status: int, payload: object, **headers: str) -> bytes:

@@ -1,4 +1,4 @@
-"""The client and the real server."""
+"""The client against the real server."""
 
 import io
 import os
@@ -41,7 +41,7 @@ def remote(server: Server) -> Iterator[Client]:
         yield client
 
 
-def test_the_small_endpoints_answer(remote: Client) -> None:
+def test_the_light_endpoints_answer(remote: Client) -> None:
     assert remote.status() == Status("OK", 200)
     assert remote.item(-3) == Item(-3, None)
     assert remote.item(5, "tea & ünïcode") == Item(5, "tea & ünïcode")
@@ -52,7 +52,7 @@ def test_the_small_endpoints_answer(remote: Client) -> None:
     assert remote.is_email_at("mlops@gmail.com", "hotmail") == EmailCheck(is_email=True, is_domain_match=False)
 
 
-def test_the_probes_say_that_it_lives_and_what_captions(remote: Client) -> None:
+def test_the_probes_return_the_status_and_the_model(remote: Client) -> None:
     assert remote.live() == Status("OK", 200)
     model = remote.ready()
     assert (model.name, model.note, model.decoder, model.reason, model.takes_prompt) == (
@@ -63,7 +63,7 @@ def test_the_probes_say_that_it_lives_and_what_captions(remote: Client) -> None:
     assert (model.defaults["max_length"], model.defaults["num_beams"]) == (16, 8)
 
 
-def test_a_server_of_an_earlier_version_tells_less_of_its_model() -> None:
+def test_an_earlier_server_s_model_has_fewer_attributes() -> None:
     state = {"name": "m", "message": "OK", "ready": True}
     with ScriptedServer([answer(200, {"model": state})]) as server, Client(server.url) as client:
         assert client.ready() == Model("m", "OK")
@@ -105,13 +105,13 @@ def test_an_image_may_come_from_a_pipe(remote: Client) -> None:
         writer.join()
 
 
-def test_many_images_come_back_in_their_order(remote: Client) -> None:
+def test_captions_of_many_images_are_in_order(remote: Client) -> None:
     answer = remote.caption_many([ASSETS / "circle_and_diamond.png", ASSETS / "star.png"], num_return_sequences=2)
     assert [result.best for result in answer.results] == [CIRCLE_AND_DIAMOND, STAR]
     assert [len(result.captions) for result in answer.results] == [2, 2]
 
 
-def test_scores_come_with_the_captions_if_they_are_asked_for(remote: Client) -> None:
+def test_captions_have_scores_on_request(remote: Client) -> None:
     (result,) = remote.caption(ASSETS / "star.png", num_beams=1, max_new_tokens=4, scores=True).results
     assert result.captions == ["a large pink star"]
     assert result.scores is not None
@@ -131,7 +131,7 @@ def test_the_warning_of_a_server_with_a_substitute_is_passed_on(remote: Client) 
 
 
 @pytest.mark.parametrize("scores", [[], None, [{"tokens": 5}], [{"log_probability": -1, "tokens": "many"}], 7])
-def test_scores_that_are_none_are_an_unexpected_answer(scores: object) -> None:
+def test_invalid_scores_are_an_unexpected_answer(scores: object) -> None:
     captions = {"model": "m", "results": [{"input": "x", "captions": ["a star"], "scores": scores}]}
     with (
         ScriptedServer([answer(200, captions)]) as server,
@@ -141,18 +141,18 @@ def test_scores_that_are_none_are_an_unexpected_answer(scores: object) -> None:
         client.caption(b"image")
 
 
-def test_a_prompt_for_a_model_that_takes_no_text_is_refused_by_name(remote: Client) -> None:
+def test_a_prompt_for_a_model_that_takes_no_text_is_refused_and_named(remote: Client) -> None:
     with pytest.raises(RequestRefused, match=r"422: multipart\.config\.prompt: This model takes no text\."):
         remote.caption(ASSETS / "star.png", prompt="a photograph of")
 
 
-def test_the_same_open_file_may_come_twice(remote: Client) -> None:
+def test_the_same_open_file_may_be_sent_twice(remote: Client) -> None:
     with (ASSETS / "star.png").open("rb") as file:
         answer = remote.caption_many([file, file])
     assert [result.best for result in answer.results] == [STAR, STAR]
 
 
-def test_a_single_image_in_place_of_a_list_is_refused(remote: Client) -> None:
+def test_a_single_image_instead_of_a_list_is_refused(remote: Client) -> None:
     with (ASSETS / "star.png").open("rb") as file:
         for single in (str(ASSETS / "star.png"), b"image", file):
             with pytest.raises(TypeError, match="a list of images is meant"):
@@ -173,7 +173,7 @@ def test_any_file_name_can_be_sent(remote: Client, tmp_path: Path, name: str) ->
     assert remote.caption(tmp_path / name).best == STAR
 
 
-def test_the_field_that_is_refused_is_named(remote: Client) -> None:
+def test_a_refused_field_is_named(remote: Client) -> None:
     with pytest.raises(RequestRefused) as refused:
         remote.caption(ASSETS / "star.png", num_beams=1000)
     assert refused.value.status == 422
@@ -181,19 +181,19 @@ def test_the_field_that_is_refused_is_named(remote: Client) -> None:
     assert str(refused.value).startswith("422: multipart.config.num_beams: Must be ")
 
 
-def test_an_image_that_is_refused_is_named_by_its_place(remote: Client) -> None:
+def test_a_refused_image_is_named_by_its_index(remote: Client) -> None:
     with pytest.raises(RequestRefused, match=r"422: multipart\.data\.1: The png image is broken"):
         remote.caption_many([ASSETS / "star.png", (ASSETS / "star.png").read_bytes()[:3000]])
     with pytest.raises(RequestRefused, match="415: this is not an image"):
         remote.resize(ROOT / "README.md")
 
 
-def test_a_file_that_is_missing_is_an_error_of_the_caller(remote: Client, tmp_path: Path) -> None:
+def test_a_missing_file_is_a_file_not_found_error(remote: Client, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         remote.caption_many([ASSETS / "star.png", tmp_path / "missing.png"])
 
 
-def test_a_server_that_wants_a_login_gets_it(start_server: Callable[..., Server]) -> None:
+def test_a_login_is_sent_to_the_server(start_server: Callable[..., Server]) -> None:
     server = start_server("--workers", "1", FLASKAPP_REQUIRE_LOGIN="true", FLASKAPP_REGISTRATION="open")
     with Client(server.url) as client:
         client.login("Zoë 🔑", "pässword 密码")
@@ -223,7 +223,7 @@ def test_a_token_takes_the_place_of_a_login(start_server: Callable[..., Server],
 
 
 @pytest.mark.parametrize("token", ["", "canary 🔑", "canary\r\nX: y", "can ary"])
-def test_a_token_that_no_header_can_hold_is_refused_and_not_quoted(token: str) -> None:
+def test_an_invalid_token_is_refused_and_not_quoted(token: str) -> None:
     with pytest.raises(ValueError, match="the token must be ASCII without spaces") as refused:
         Client("http://localhost", token=token)
     assert "canary" not in str(refused.value)
@@ -235,14 +235,16 @@ def test_a_token_beside_a_login_is_refused(url: str, auth: tuple[str, str] | Non
         Client(url, auth=auth, token="canary")
 
 
-def test_a_server_without_a_model_is_not_waited_for(start_server: Callable[..., Server], tmp_path: Path) -> None:
+def test_a_request_to_a_server_without_a_model_is_not_retried(
+    start_server: Callable[..., Server], tmp_path: Path
+) -> None:
     server = start_server("--workers", "1", FLASKAPP_CAPTIONER_MODEL=str(tmp_path / "nothing"))
     with Client(server.url) as client, pytest.raises(TooBusy, match="503: there is no captioning model") as refused:
         client.caption(ASSETS / "star.png")
     assert refused.value.retry_after == 60
 
 
-def test_a_large_file_is_not_read_at_once(server: Server, tmp_path: Path) -> None:
+def test_a_large_file_is_streamed(server: Server, tmp_path: Path) -> None:
     with (tmp_path / "large.bin").open("wb") as file:
         file.truncate(2**30)
     command = (
@@ -268,10 +270,10 @@ def test_importing_the_client_imports_neither_torch_nor_the_application() -> Non
     assert not imported & {"torch", "transformers", "cv2", "numpy", "PIL", "flask", "sqlalchemy", "flaskapp.api"}
 
 
-def test_the_settings_of_a_caption_are_those_of_the_server() -> None:
+def test_the_settings_equal_the_server_s() -> None:
     assert Generation.__annotations__.keys() == CaptionConfig().fields.keys()
 
 
-def test_what_is_exported_is_there_and_sorted() -> None:
+def test_all_exported_names_exist_and_are_sorted() -> None:
     assert flaskapp.client.__all__ == sorted(flaskapp.client.__all__)
     assert all(hasattr(flaskapp.client, name) for name in flaskapp.client.__all__)

@@ -1,4 +1,4 @@
-"""What the client does when the server, or something before it, does not do its part."""
+"""The client with faulty servers and proxies."""
 
 import io
 import pickle
@@ -21,7 +21,7 @@ STAR = (ASSETS / "star.png").read_bytes()
 
 
 @pytest.mark.parametrize("trouble", [busy("0"), busy("soon"), DROP])
-def test_a_caption_is_asked_for_again_with_the_whole_image(trouble: bytes) -> None:
+def test_a_retried_caption_request_has_the_whole_image(trouble: bytes) -> None:
     with ScriptedServer([trouble, trouble, CAPTIONS]) as server, Client(server.url) as client:
         assert client.caption(STAR, num_beams=2).best == "a star"
     assert len(server.asked) == 3
@@ -30,13 +30,13 @@ def test_a_caption_is_asked_for_again_with_the_whole_image(trouble: bytes) -> No
     assert b'{"num_beams": 2}' in server.asked[2].body
 
 
-def test_a_busy_server_is_asked_again_when_it_says() -> None:
+def test_a_busy_server_s_retry_after_is_followed() -> None:
     with ScriptedServer([busy("1"), CAPTIONS]) as server, Client(server.url) as client:
         assert client.caption(STAR).best == "a star"
     assert server.asked[1].at - server.asked[0].at >= 1
 
 
-def test_a_server_that_stays_busy_is_asked_so_often_and_no_more() -> None:
+def test_the_number_of_retries_is_limited() -> None:
     with ScriptedServer([busy("0")]) as server, Client(server.url, retries=2) as client:
         with pytest.raises(TooBusy, match="503: too many images are waiting") as refused:
             client.caption(STAR)
@@ -44,7 +44,7 @@ def test_a_server_that_stays_busy_is_asked_so_often_and_no_more() -> None:
     assert len(server.asked) == 3
 
 
-def test_a_server_that_is_busy_for_long_is_not_waited_for() -> None:
+def test_a_long_retry_after_is_not_waited_for() -> None:
     with ScriptedServer([busy("3600")]) as server, Client(server.url) as client:
         with pytest.raises(TooBusy) as refused:
             client.caption(STAR)
@@ -52,7 +52,7 @@ def test_a_server_that_is_busy_for_long_is_not_waited_for() -> None:
     assert len(server.asked) == 1
 
 
-def test_a_limit_of_attempts_is_waited_for_as_well() -> None:
+def test_a_rate_limited_request_is_retried() -> None:
     too_often = answer(429, {"code": 429, "status": "Too Many Requests", "message": "x"}, Retry_After="0")
     email = answer(200, {"is_email": True})
     with ScriptedServer([too_often, email]) as server, Client(server.url) as client:
@@ -69,7 +69,7 @@ def test_a_login_is_never_sent_twice(trouble: bytes, error: type[ClientError]) -
     assert len(server.asked) == 1
 
 
-def test_nothing_is_sent_on_to_where_a_redirect_leads() -> None:
+def test_redirects_are_not_followed() -> None:
     with ScriptedServer([SAVED]) as elsewhere:
         moved = answer(307, b"", Location=elsewhere.url, Content_Type="text/plain")
         with ScriptedServer([moved]) as server, Client(server.url) as client:
@@ -80,7 +80,7 @@ def test_nothing_is_sent_on_to_where_a_redirect_leads() -> None:
     assert elsewhere.asked == []
 
 
-def test_a_slow_server_is_given_up_and_not_asked_again() -> None:
+def test_a_request_that_times_out_is_not_retried() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with Client(url, timeout=(5, 0.2)) as client, pytest.raises(TimedOut, match="did not answer in time"):
@@ -92,9 +92,9 @@ def test_a_slow_server_is_given_up_and_not_asked_again() -> None:
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:{port}", "http://nowhere.invalid"])
-def test_a_server_that_cannot_be_reached_is_an_error_in_words(url: str) -> None:
+def test_an_unreachable_server_has_a_clear_message(url: str) -> None:
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # and does not listen
+        taken.bind(("127.0.0.1", 0))  # without listening
         with (
             Client(url.format(port=taken.getsockname()[1]), retries=1) as client,
             pytest.raises(ServerUnreachable) as e,
@@ -117,7 +117,7 @@ def test_a_server_that_cannot_be_reached_is_an_error_in_words(url: str) -> None:
         answer(500, None),
     ],
 )
-def test_what_is_not_an_answer_of_the_application_is_said_to_be_none(page: bytes) -> None:
+def test_another_server_s_answer_is_recognised(page: bytes) -> None:
     with ScriptedServer([page]) as server, Client(server.url) as client:
         with pytest.raises(UnexpectedAnswer, match="is not one of flaskapp's") as e:
             client.caption(STAR)
@@ -126,12 +126,12 @@ def test_what_is_not_an_answer_of_the_application_is_said_to_be_none(page: bytes
             client.resize(STAR)
 
 
-def test_an_answer_that_breaks_off_is_an_error_in_words() -> None:
+def test_a_truncated_answer_is_a_client_error() -> None:
     with ScriptedServer([CAPTIONS[:-5]]) as server, Client(server.url) as client, pytest.raises(ServerUnreachable):
         client.caption(STAR)
 
 
-def test_a_server_that_falls_silent_in_its_answer_is_not_waited_for() -> None:
+def test_an_answer_that_stalls_times_out() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         with Client(url, timeout=(5, 0.2)) as client:
@@ -143,19 +143,19 @@ def test_a_server_that_falls_silent_in_its_answer_is_not_waited_for() -> None:
                 asked.result(30)
 
 
-def test_a_name_that_no_host_can_have_is_an_error_of_the_client() -> None:
+def test_an_invalid_host_name_is_a_client_error() -> None:
     with Client("http://a..b") as client, pytest.raises(ClientError, match="cannot be asked"):
         client.status()
 
 
-def test_errors_that_are_none_are_not_passed_on() -> None:
+def test_malformed_errors_are_dropped() -> None:
     odd = answer(422, {"code": 422, "status": "x", "errors": ["no"], "message": "broken"})
     with ScriptedServer([odd]) as server, Client(server.url) as client, pytest.raises(RequestRefused) as refused:
         client.caption(STAR)
     assert (refused.value.errors, str(refused.value)) == ({}, "422: broken")
 
 
-def test_the_password_is_in_no_text() -> None:
+def test_no_message_contains_the_password() -> None:
     with ScriptedServer([answer(401, {"code": 401, "status": "Unauthorized", "message": "no"})]) as server:
         address = server.url.replace("http://", "http://ada:canary%21@")
         with Client(address, retries=0) as client, pytest.raises(RequestRefused) as refused:
@@ -167,7 +167,7 @@ def test_the_password_is_in_no_text() -> None:
     assert repr(client) == f"Client({server.url!r}, username='ada')"
 
 
-def test_a_file_that_becomes_shorter_while_it_is_sent_is_an_error_in_words() -> None:
+def test_a_file_that_shrinks_while_it_is_sent_has_a_clear_message() -> None:
     class Shrinking(io.BytesIO):
         def read(self, size: int | None = -1) -> bytes:
             return super().read(size) if self.tell() == 0 else b""
@@ -177,7 +177,7 @@ def test_a_file_that_becomes_shorter_while_it_is_sent_is_an_error_in_words() -> 
         client.caption(cast(BinaryIO, Shrinking(bytes(2**17))))
 
 
-def test_a_disk_that_fails_is_not_taken_for_a_lost_connection() -> None:
+def test_a_read_error_is_not_taken_for_a_lost_connection() -> None:
     class Broken(io.BytesIO):
         def read(self, size: int | None = -1) -> bytes:
             raise OSError(5, "Input/output error")
@@ -191,7 +191,7 @@ def test_a_disk_that_fails_is_not_taken_for_a_lost_connection() -> None:
 @pytest.mark.parametrize(
     "url", ["localhost:8000", "ftp://localhost", "http://", "", "http://[", "http://ada:canary℀@h"]
 )
-def test_an_address_that_is_no_servers_is_refused_when_the_client_is_made(url: str) -> None:
+def test_an_invalid_url_is_refused_by_the_constructor(url: str) -> None:
     with pytest.raises(ValueError, match="such as http://localhost:8000") as e:
         Client(url)
     assert PASSWORD not in "".join(traceback.format_exception(e.value))

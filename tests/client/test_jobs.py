@@ -1,4 +1,4 @@
-"""Caption jobs, by the client and the real server with the worker that it runs."""
+"""Caption jobs, by the client with the real server and its worker."""
 
 import io
 import itertools
@@ -24,7 +24,7 @@ def remote(server: Server) -> Iterator[Client]:
         yield client
 
 
-def stand(state: str, done: int, seconds: float | None = None) -> dict[str, object]:
+def status_of(state: str, done: int, seconds: float | None = None) -> dict[str, object]:
     times = {"created_at": "2026-11-24T12:00:00+00:00", "ended_at": None}
     return {"id": "x", "state": state, "total": 4, "done": done, "failed": 0, "seconds_remaining": seconds} | times
 
@@ -55,7 +55,7 @@ def test_a_job_may_be_one_zip(remote: Client, tmp_path: Path) -> None:
     assert captions == {"0.png": [STAR], "1.png": [STAR]}
 
 
-def test_the_same_key_is_the_same_job_and_by_default_each_has_its_own(remote: Client) -> None:
+def test_the_same_key_finds_the_job_and_by_default_each_job_has_its_own_key(remote: Client) -> None:
     star = ASSETS / "star.png"
     first = remote.submit_job([star], idempotency_key="client-key")
     assert remote.submit_job([star], idempotency_key="client-key").id == first.id
@@ -64,7 +64,7 @@ def test_the_same_key_is_the_same_job_and_by_default_each_has_its_own(remote: Cl
         remote.submit_job([star, star], idempotency_key="client-key")
 
 
-def test_results_are_asked_for_a_page_at_a_time(remote: Client) -> None:
+def test_results_are_fetched_page_by_page(remote: Client) -> None:
     job = remote.submit_job([ASSETS / "star.png"] * 4)
     remote.wait_for_job(job.id, timeout=120)
     for size in (1, 2, 3, 4, 5):
@@ -84,7 +84,7 @@ def test_a_job_is_cancelled(remote: Client) -> None:
     assert len([each for each in remote.job_results(job.id) if each.captions is None]) == 400 - ended.done > 0
 
 
-def test_a_job_that_is_not_there_or_not_right_is_an_error_that_says_so(remote: Client) -> None:
+def test_an_unknown_or_invalid_job_has_a_clear_message(remote: Client) -> None:
     for ask in (remote.job, remote.cancel_job, remote.wait_for_job, lambda id: next(remote.job_results(id))):
         with pytest.raises(RequestRefused, match="404: there is no such job"):
             ask(NOBODYS)
@@ -93,8 +93,8 @@ def test_a_job_that_is_not_there_or_not_right_is_an_error_that_says_so(remote: C
 
 
 @pytest.mark.parametrize("trouble", [busy("0"), DROP])
-def test_a_job_is_submitted_again_as_the_same_job(trouble: bytes) -> None:
-    taken = answer(202, stand("queued", 0))
+def test_a_retried_submit_has_the_same_key(trouble: bytes) -> None:
+    taken = answer(202, status_of("queued", 0))
     with ScriptedServer([trouble, taken]) as server, Client(server.url) as client:
         client.submit_job(io.BytesIO(b"image"))
         client.submit_job([b"image"])
@@ -103,8 +103,13 @@ def test_a_job_is_submitted_again_as_the_same_job(trouble: bytes) -> None:
     assert server.asked[0].body == server.asked[1].body
 
 
-def test_waiting_goes_by_the_servers_words_and_ends_with_the_job_the_time_or_the_caller() -> None:
-    script = [stand("queued", 0), stand("running", 1, 0.8), stand("running", 3, 900.0), stand("done", 4, 0.0)]
+def test_wait_for_job_follows_the_server_s_estimate_and_ends_with_the_job_the_timeout_or_an_error() -> None:
+    script = [
+        status_of("queued", 0),
+        status_of("running", 1, 0.8),
+        status_of("running", 3, 900.0),
+        status_of("done", 4, 0.0),
+    ]
     answers = [answer(200, each) for each in script]
     with ScriptedServer([*answers[:2], busy("1"), *answers[2:]]) as server, Client(server.url) as client:
         seen: list[Job] = []
@@ -123,18 +128,18 @@ def test_waiting_goes_by_the_servers_words_and_ends_with_the_job_the_time_or_the
     assert len(server.asked) == 2
 
 
-def test_jobs_are_listed_newest_first_a_page_at_a_time(remote: Client) -> None:
+def test_jobs_are_listed_newest_first_page_by_page(remote: Client) -> None:
     ids = [remote.submit_job([ASSETS / "star.png"]).id for _ in range(3)]
     for size in (1, 2, 3, 4):
         assert [job.id for job in itertools.islice(remote.list_jobs(page_size=size), 3)] == ids[::-1]
-    page = [stand("done", 4, 0.0)] * 2
+    page = [status_of("done", 4, 0.0)] * 2
     with ScriptedServer([answer(200, page), answer(200, page[:1])]) as server, Client(server.url) as client:
         assert [job.done for job in client.list_jobs(page_size=2)] == [4, 4, 4]
     lines = [f"GET /caption_jobs/?page={page}&page_size=2 HTTP/1.1" for page in (1, 2)]
     assert [asked.line for asked in server.asked] == lines
 
 
-def test_a_job_is_deleted_and_one_that_runs_is_cancelled_first(remote: Client) -> None:
+def test_delete_job_cancels_a_running_job_first(remote: Client) -> None:
     done, running = remote.submit_job([ASSETS / "star.png"]), remote.submit_job([ASSETS / "star.png"] * 400)
     remote.wait_for_job(done.id, timeout=120)
     remote.cancel_job(done.id)
@@ -146,15 +151,15 @@ def test_a_job_is_deleted_and_one_that_runs_is_cancelled_first(remote: Client) -
                 ask(job.id)
 
 
-def test_the_webhook_of_a_job_is_a_part_of_its_form(remote: Client) -> None:
-    with ScriptedServer([answer(202, stand("queued", 0))]) as server, Client(server.url) as client:
+def test_a_webhook_is_sent_in_the_form(remote: Client) -> None:
+    with ScriptedServer([answer(202, status_of("queued", 0))]) as server, Client(server.url) as client:
         client.submit_job([b"image"], webhook="https://hooks.example.com/")
     assert b'name="webhook"\r\n\r\nhttps://hooks.example.com/\r\n' in server.asked[0].body
     with pytest.raises(RequestRefused, match=r"422: multipart\.webhook: This server sends no webhooks"):
         remote.submit_job([ASSETS / "star.png"], webhook="https://hooks.example.com/")
 
 
-def test_a_deletion_whose_answer_was_lost_has_succeeded() -> None:
+def test_a_deletion_with_a_lost_answer_succeeds() -> None:
     unknown = answer(404, {"code": 404, "status": "Not Found", "message": "there is no such job"})
     with ScriptedServer([answer(204, b""), DROP, unknown]) as server, Client(server.url) as client:
         client.delete_job("x")

@@ -1,4 +1,4 @@
-"""Several images in one request, where an unreadable one fails alone: the client and the real server."""
+"""`caption_partial`, with which an unreadable image fails alone, against the real server."""
 
 import io
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ def remote(server: Server) -> Iterator[Client]:
         yield client
 
 
-def test_the_others_have_their_captions_in_their_places(remote: Client, tmp_path: Path) -> None:
+def test_an_unreadable_image_fails_alone_in_its_place(remote: Client, tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no image")
     images = [PATH, io.BytesIO(BROKEN), tmp_path / "text.png", ASSETS / "circle_and_diamond.png"]
     captions = remote.caption_partial(images, num_beams=8, scores=True)
@@ -39,18 +39,18 @@ def test_the_others_have_their_captions_in_their_places(remote: Client, tmp_path
     assert captions.failed == [broken, text]
 
 
-def test_if_all_can_be_read_none_has_failed(remote: Client) -> None:
+def test_readable_images_have_no_errors(remote: Client) -> None:
     assert remote.caption_partial([PATH]).results == list(remote.caption_many([PATH]).results)
     assert remote.caption_partial([PATH]).failed == []
 
 
-def test_if_none_can_be_read_all_have_failed(remote: Client) -> None:
+def test_unreadable_images_have_only_errors(remote: Client) -> None:
     captions = remote.caption_partial([BROKEN, b"no image"])
     assert captions.captioned == []
     assert len(captions.failed) == 2
 
 
-def test_what_is_wrong_with_the_whole_request_is_refused(remote: Client) -> None:
+def test_an_invalid_request_is_refused(remote: Client) -> None:
     with pytest.raises(RequestRefused, match=r"422: multipart\.config\.num_beams: "):
         remote.caption_partial([PATH, BROKEN], num_beams=1000)
     with pytest.raises(RequestRefused, match=r"422: multipart\.data"):
@@ -59,13 +59,13 @@ def test_what_is_wrong_with_the_whole_request_is_refused(remote: Client) -> None
         remote.caption_partial(PATH)  # type: ignore[arg-type]
 
 
-def test_without_it_one_broken_image_refuses_all(remote: Client) -> None:
+def test_caption_many_refuses_all_images_for_one_broken_image(remote: Client) -> None:
     with pytest.raises(RequestRefused, match=r"422: multipart\.data\.1"):
         remote.caption_many([PATH, BROKEN])
 
 
 @pytest.mark.parametrize("results", [[], [{"input": "x"}], [{"captions": ["a star"]}], [{"error": "broken"}], 5])
-def test_results_that_are_none_are_an_unexpected_answer(results: object) -> None:
+def test_invalid_results_are_an_unexpected_answer(results: object) -> None:
     body = {"model": "m", "results": results}
     with (
         ScriptedServer([answer(200, body)]) as server,

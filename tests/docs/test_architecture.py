@@ -14,7 +14,7 @@ DOMAIN = ("images/", "emails.py", "accounts.py", "jobs/", "captioner/")
 
 
 def imports(file: Path) -> Iterator[str]:
-    """The top-level packages, and the parts of flaskapp, that a module imports."""
+    """Yield the names of the modules that a file imports."""
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -23,7 +23,7 @@ def imports(file: Path) -> Iterator[str]:
 
 
 def importers(package: str) -> list[str]:
-    """The modules that import a package, by their paths in flaskapp/."""
+    """Return the modules that import a package, as paths in flaskapp/."""
     return [
         str(file.relative_to(PACKAGE))
         for file in sorted(PACKAGE.rglob("*.py"))
@@ -43,7 +43,7 @@ def test_the_domain_imports_no_flask() -> None:
     assert [path for path in importers("flask") if path.startswith(DOMAIN)] == []
 
 
-def test_the_client_imports_nothing_of_the_rest() -> None:
+def test_the_client_imports_no_other_part_of_flaskapp() -> None:
     for file in (PACKAGE / "client").rglob("*.py"):
         ours = [name for name in imports(file) if name.startswith("flaskapp")]
         assert [name for name in ours if not name.startswith("flaskapp.client")] == [], name_of(file)

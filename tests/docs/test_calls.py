@@ -1,4 +1,4 @@
-"""The curl calls of the documents answer what the documents show."""
+"""The documented curl calls give the documented answers."""
 
 import os
 import re
@@ -26,7 +26,10 @@ Run = Callable[[Command], str]
 
 @pytest.fixture(scope="module")
 def run(server: Server, folder: Path) -> Run:
-    """Runs a command in bash and returns its output. Variables are set by the document's own assignments, once."""
+    """Return a function that runs a command in bash and returns its output.
+
+    The document's own assignments set its variables, once.
+    """
     values: dict[tuple[Path, str], str] = {}
 
     def bash(document: Path, text: str) -> str:
@@ -50,23 +53,23 @@ def run(server: Server, folder: Path) -> Run:
     return lambda command: bash(command.document, command.text)
 
 
-def without_chance(text: str) -> str:
+def without_random_values(text: str) -> str:
     return re.sub(ID, "an id", re.sub(r"[\d-]{10}T[\d:.]+\+00:00", "a time", text))
 
 
 @pytest.mark.parametrize("command", SHOWN, ids=[f"{name_of(each.document)}: {each.text[:100]}" for each in SHOWN])
-def test_each_curl_call_answers_what_its_document_shows(run: Run, command: Command) -> None:
+def test_each_curl_call_gives_the_documented_answer(run: Run, command: Command) -> None:
     until = time.monotonic() + (SECONDS_OF_A_JOB if "$job" in command.text else 0)
-    answer, expected = run(command), without_chance(command.output.strip())
-    while without_chance(answer) != expected and time.monotonic() < until:
+    answer, expected = run(command), without_random_values(command.output.strip())
+    while without_random_values(answer) != expected and time.monotonic() < until:
         time.sleep(0.2)
         answer = run(command)
-    assert without_chance(answer) == expected
+    assert without_random_values(answer) == expected
 
 
-def test_there_is_a_call_for_every_endpoint(client: FlaskClient) -> None:
+def test_every_endpoint_has_a_documented_call(client: FlaskClient) -> None:
     routes = client.application.url_map.bind("localhost")
-    views = client.application.view_functions  # one may have several paths
+    views = client.application.view_functions  # a view may have several paths
     called = set()
     for command in CALLS:
         text = (ASSIGNMENT.sub(r"\2", command.text)).partition(" | ")[0]
@@ -79,16 +82,16 @@ def test_there_is_a_call_for_every_endpoint(client: FlaskClient) -> None:
         for rule in client.application.url_map.iter_rules()
         for method in (rule.methods or set()) & {"GET", "POST"}
         if rule.endpoint == "docs.openapi"
-        or not rule.endpoint.startswith(("docs.", "demo."))  # pages: the documents link to them
+        or not rule.endpoint.startswith(("docs.", "demo."))  # pages, to which the documents link
     }
     assert called == documented
 
 
-def test_ubuntu_22_04_has_every_option_of_curl() -> None:
-    """Its curl is 7.81."""
+def test_ubuntu_22_04_s_curl_has_every_option() -> None:
+    """Ubuntu 22.04 has curl 7.81."""
     newer = ("--json", "%header{", "%{header_json}", "--url-query", "--variable", "--expand-")
     assert [command.text for command in CALLS if any(option in command.text for option in newer)] == []
 
 
-def test_ids_of_jobs_are_variables() -> None:
+def test_job_ids_are_variables() -> None:
     assert [command.text for command in CALLS if re.search(ID, command.text)] == []

@@ -1,4 +1,4 @@
-"""docs/coming-from-fastapi.md: both programs of each pair run, and do the same; quoted lines are in their files."""
+"""docs/coming-from-fastapi.md: both programs of each pair behave the same, and quoted lines are in their files."""
 
 import importlib.util
 import io
@@ -24,7 +24,7 @@ FILE = {"data": ("a.png", b"content")}
 
 
 class Call(NamedTuple):
-    """A request to both programs. `status` is FastAPI's and Flask's, where they differ."""
+    """A request to both programs. `status` is a pair of FastAPI's and Flask's where they differ."""
 
     method: str
     path: str
@@ -89,7 +89,7 @@ CALLS = {
 
 @pytest.fixture
 def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], ModuleType]:
-    """Imports a program of the document as a module."""
+    """Return a function that imports a documented program as a module."""
 
     def load(name: str, program: str) -> ModuleType:
         file = tmp_path / f"{name}.py"
@@ -106,7 +106,7 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str]
 
 
 @pytest.mark.parametrize("title", PAIRS)
-def test_the_program_of_fastapi_answers(load: Callable[[str, str], ModuleType], title: str) -> None:
+def test_the_fastapi_program_answers(load: Callable[[str, str], ModuleType], title: str) -> None:
     module = load("in_fastapi", PAIRS[title][0])
     with TestClient(module.app) as client:
         for call in CALLS[title]:
@@ -115,7 +115,7 @@ def test_the_program_of_fastapi_answers(load: Callable[[str, str], ModuleType], 
 
 
 @pytest.mark.parametrize("title", PAIRS)
-def test_the_program_of_flask_answers_the_same(load: Callable[[str, str], ModuleType], title: str) -> None:
+def test_the_flask_program_gives_the_same_answers(load: Callable[[str, str], ModuleType], title: str) -> None:
     module = load("in_flask", PAIRS[title][1])
     client = (module.app if hasattr(module, "app") else module.create_app()).test_client()
     for call in CALLS[title]:
@@ -142,18 +142,18 @@ def check(call: Call, which: int, status: int, headers: Any, body: bytes, read: 
 
 
 @pytest.mark.parametrize("which", [0, 1], ids=["fastapi", "flask"])
-def test_the_tests_of_the_document_pass(load: Callable[[str, str], ModuleType], which: int) -> None:
+def test_the_documented_tests_pass(load: Callable[[str, str], ModuleType], which: int) -> None:
     load("tested", PAIRS["Testing"][which]).test_numbers_are_added()
 
 
-def test_each_pair_is_called() -> None:
+def test_each_pair_has_calls() -> None:
     titles = re.findall(r"^## (.+)$", DOCUMENT.read_text(), flags=re.MULTILINE)
     assert [*PAIRS] == [*CALLS] == titles[:-1]
     assert titles[-1] == "In this repository"
 
 
 @pytest.mark.parametrize(("line", "file"), QUOTED)
-def test_each_line_that_is_quoted_is_in_its_file(line: str, file: str) -> None:
+def test_each_quoted_line_is_in_its_file(line: str, file: str) -> None:
     assert line in (DOCS / file).read_text()
 
 

@@ -1,4 +1,4 @@
-"""`flask caption` as docs/command-line.md shows it. tests/cli runs the commands of docs/security.md."""
+"""The `flask caption` commands of docs/command-line.md. tests/cli runs those of docs/security.md."""
 
 import csv
 import json
@@ -13,7 +13,7 @@ from tests.conftest import Server
 from tests.documents import flask_commands
 
 
-def test_the_caption_commands_do_what_the_documents_show(
+def test_the_caption_commands_print_the_documented_output(
     make_app: Callable[..., Flask], server: Server, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(folder)

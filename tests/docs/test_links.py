@@ -1,4 +1,4 @@
-"""Links and paths of the documents lead somewhere."""
+"""Links and paths in the documents exist."""
 
 import re
 from pathlib import Path
@@ -19,7 +19,7 @@ def links(document: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=map(name_of, DOCUMENTS))
-def test_every_link_leads_to_a_file_a_heading_or_a_page(client: FlaskClient, document: Path) -> None:
+def test_every_link_target_exists(client: FlaskClient, document: Path) -> None:
     for target in links(document):
         if target.startswith(SERVER):
             assert client.get(target.removeprefix(SERVER)).status_code == 200, target
@@ -52,7 +52,7 @@ def test_the_map_answers_each_question_with_one_path() -> None:
 
 
 def test_the_architecture_names_modules_at_every_step() -> None:
-    """Two flows, each numbered from 1."""
+    """There are two flows, each numbered from 1."""
     steps = re.findall(r"^ +(\d+)  .+?  +(flaskapp/\S+\.py.*)$", (DOCS / "architecture.md").read_text(), re.MULTILINE)
     numbers = [int(number) for number, _ in steps]
     second = numbers.index(1, 1)

@@ -1,4 +1,4 @@
-"""README.md is short, its figures are those of docs/performance.md, and it sets everything up."""
+"""README.md is short, has the figures of docs/performance.md, and has the set-up commands."""
 
 import re
 import subprocess
@@ -13,11 +13,11 @@ def test_the_readme_is_short() -> None:
     assert len(README.read_text().splitlines()) <= MOST_LINES
 
 
-def test_its_figures_are_those_of_the_performance_page() -> None:
+def test_the_figures_equal_docs_performance() -> None:
     section = README.read_text().partition("## Speed")[2].partition("\n## ")[0]
     full = {row[0]: row[1:] for row in rows((DOCS / "performance.md").read_text())}
     found = [row for row in rows(section) if row[0] in full]
-    assert len(found) == 5, "two of flaskapp, three of the other servers"
+    assert len(found) == 5, "two rows of flaskapp, three of other servers"
     for name, *figures in found:
         single, ratio, _, many, ratio_of_many, *_ = full[name]
         assert figures == [single, ratio, many, ratio_of_many], name
@@ -29,7 +29,7 @@ def rows(text: str) -> list[list[str]]:
 
 
 def test_ci_finds_the_test_command_in_the_readme() -> None:
-    """By the same `sed` as .ci/run."""
+    """Extract it with the same `sed` as .ci/run."""
     script = re.search(r"eval \"\$\((sed .+ README\.md)\)\"", (ROOT / ".ci" / "run").read_text())
     assert script
     command = subprocess.run(["bash", "-c", script[1]], cwd=ROOT, capture_output=True, text=True, check=True).stdout

@@ -1,4 +1,4 @@
-"""The Python of the documents runs, and prints what the documents show."""
+"""The documented Python sessions print the documented output."""
 
 import doctest
 from pathlib import Path
@@ -17,10 +17,10 @@ def sessions(document: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("document", WITH_SESSIONS, ids=map(name_of, WITH_SESSIONS))
-def test_each_python_session_prints_what_its_document_shows(
+def test_each_python_session_prints_the_documented_output(
     server: Server, folder: Path, monkeypatch: pytest.MonkeyPatch, document: Path
 ) -> None:
-    """The sessions of a document share their variables."""
+    """Sessions of one document share variables."""
     monkeypatch.chdir(folder)
     text = "\n".join(sessions(document)).replace("localhost:8000", urlsplit(server.url).netloc)
     example = doctest.DocTestParser().get_doctest(text, {}, name_of(document), name_of(document), 0)
@@ -28,7 +28,7 @@ def test_each_python_session_prints_what_its_document_shows(
     assert (failures, tries) == (0, text.count(">>> "))
 
 
-def test_the_documents_have_sessions_of_every_client() -> None:
+def test_every_client_has_a_documented_session() -> None:
     text = "".join(session for document in WITH_SESSIONS for session in sessions(document))
     for package in ("requests", "openai", "huggingface_hub", "ollama", "tritonclient", "flaskapp.client"):
         assert f">>> from {package}" in text or f">>> import {package}" in text, package

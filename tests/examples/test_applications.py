@@ -1,4 +1,4 @@
-"""The course's application in plain Flask and with flask-smorest, each as its users start it."""
+"""The course's application in plain Flask and with flask-smorest, started as users start them."""
 
 import io
 import json
@@ -12,7 +12,7 @@ from PIL import Image
 from tests.conftest import ASSETS, ROOT, Server
 
 PLAIN, SMOREST = "plain_flask", "with_smorest"
-LINES = 60  # of plain_flask.py, without its imports
+LINES = 60  # of plain_flask.py, without imports
 STAR = "a large pink star on a yellow background"
 EMAIL = {"email": "mlops@gmail.com", "domain_match": "gmail"}
 
@@ -43,7 +43,7 @@ def upload(*names: str) -> list[tuple[str, tuple[str, bytes]]]:
         ),
     ],
 )
-def test_each_get_has_the_course_s_answer(url: str, path: str, answer: dict[str, Any]) -> None:
+def test_each_get_gives_the_course_s_answer(url: str, path: str, answer: dict[str, Any]) -> None:
     response = requests.get(url + path, timeout=30)
     assert (response.status_code, response.json()) == (200, answer)
 
@@ -106,7 +106,7 @@ def test_images_are_captioned(url: str) -> None:
         ("POST", "/caption/", {"files": upload("star.png"), "data": {"config": '{"num_beams": 99}'}}, {422}, "beams"),
     ],
 )  # fmt: skip
-def test_bad_input_gets_an_error_in_json_that_names_it(
+def test_bad_input_gets_a_json_error_that_names_the_field(
     url: str, method: str, path: str, options: dict[str, Any], statuses: set[int], named: str
 ) -> None:
     response = requests.request(method, url + path, timeout=60, **options)
@@ -114,7 +114,7 @@ def test_bad_input_gets_an_error_in_json_that_names_it(
     assert named in str(response.json())
 
 
-def test_plain_flask_takes_sixty_lines() -> None:
+def test_plain_flask_has_at_most_sixty_lines() -> None:
     text = (ROOT / "examples" / f"{PLAIN}.py").read_text().partition('"""\n')[2]
     code = [line for line in text.splitlines() if line and not line.startswith(("import ", "from "))]
     assert len(code) <= LINES

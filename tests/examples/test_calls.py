@@ -1,4 +1,4 @@
-"""The programs that call a server print what they should."""
+"""The example programs that call a server print the expected lines."""
 
 import ast
 import json
@@ -62,5 +62,5 @@ def test_the_calls_with_openai_s_client_work(server: Server) -> None:
 
 
 @pytest.mark.parametrize("name", ["call.sh", "call.py", "call_openai.py", "call.mjs"])
-def test_without_an_address_they_call_the_default_one(name: str) -> None:
+def test_the_default_url_is_localhost(name: str) -> None:
     assert "http://localhost:8000" in (ROOT / "examples" / name).read_text()

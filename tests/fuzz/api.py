@@ -1,8 +1,7 @@
 """Schemathesis against the bare `gunicorn wsgi:app`: `python -m tests.fuzz.api`, three minutes on two cores.
 
-Thousands of requests made from the OpenAPI document, allowed ones and others, with all checks of Schemathesis on; see
-schemathesis.toml and hooks.py beside this file. Exits with 1 if one of them was answered in another way than the
-document has it.
+Sends thousands of valid and invalid requests generated from the OpenAPI document, with all checks of Schemathesis; see
+schemathesis.toml and hooks.py beside this file. Exits with 1 if an answer contradicts the document.
 """
 
 import argparse
@@ -20,14 +19,14 @@ from tests.benchmarks.process import ROOT, serving
 from tests.benchmarks.table import print_table
 
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
-# One client sends one request at a time, of four images at most, and has patience: the server is never busy and no
-# deadline passes. So a 503 or a 504, which the document allows, is an error here, and no check has to let it pass.
+# One client sends one request at a time, with four images at most and a long deadline, so the server is never busy and
+# no deadline passes. Therefore a 503 or 504, which the document allows, counts as an error here.
 SETTINGS = {
     "FLASKAPP_CAPTIONER_MODEL": "embedded",
     "FLASKAPP_CAPTIONER_DEADLINE": "300",
     "FLASKAPP_MAX_IMAGES": "4",
     "FLASKAPP_MAX_JOB_IMAGES": "4",
-    "FLASKAPP_RATE_LIMIT_LOGIN": "off",  # so that logins are looked at, from one address as they all come
+    "FLASKAPP_RATE_LIMIT_LOGIN": "off",  # all requests have one address, which would be limited
     "FLASKAPP_RATE_LIMIT_FAILURES": "off",
 }
 
@@ -44,9 +43,9 @@ def run(
     login: tuple[str, str] | None = None,
     phases: str = "examples,coverage,fuzzing,stateful",
 ) -> dict[str, Any]:
-    """Schemathesis' own report of so many examples of each operation. What it says goes to our output as it comes.
+    """Return Schemathesis' report for a number of examples of each operation. Its output is passed through.
 
-    With a login it is saved first, and goes with all requests but those that shall be refused without.
+    A login is saved first and sent with all requests, except with those that test its absence.
     """
     if login:
         username, password = login
@@ -56,13 +55,13 @@ def run(
     program = Path(sys.executable).with_name("schemathesis")
     subprocess.run(
         [
-            program, "--config-file", CONFIGURATION, "run", f"{url}/openapi.json", "--url", url,  # it resolves no "./"
+            program, "--config-file", CONFIGURATION, "run", f"{url}/openapi.json", "--url", url,  # resolves "./"
             "--max-examples", str(examples), "--phases", phases, "--seed", str(seed), "--report-json-path", report,
             *(["--auth", ":".join(login)] if login else []),
         ],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
-        check=False,  # it fails if it found something: the report says what
+        check=False,  # failures are in the report
     )  # fmt: skip
     content: dict[str, Any] = json.loads(report.read_text())
     return content

@@ -1,4 +1,4 @@
-"""What may come of an image, whatever its bytes: pixels and answers as promised, or an error of the contract."""
+"""Checks of an image with arbitrary bytes: valid pixels or answers, or an error of the contract."""
 
 import io
 import json
@@ -14,15 +14,15 @@ from flaskapp.errors import UnreadableImage, UnsupportedImageFormat
 from flaskapp.images import EncodedImage
 from tests.fuzz.mutations import broken_images
 
-MAX_MEGAPIXELS = 50  # as the setting's default
-MOST_SECONDS = 10  # of a core, for an image of 50 megapixels
+MAX_MEGAPIXELS = 50  # the setting's default
+MAX_SECONDS = 10  # CPU seconds for an image of 50 megapixels
 READ, UNREADABLE, UNSUPPORTED = "read", "refused as unreadable", "refused as unsupported"
 TOO_NARROW = "422, too narrow for the model"
 QUICK = {"num_beams": 1, "max_length": 4}
 
 
 def decode(data: bytes) -> str:
-    """Which of the three came: pixels, or one of the two documented errors. Fails for others, and if it took long."""
+    """Decode an image. Return READ or one of the two documented errors. Fail for other errors and slow images."""
     start = time.thread_time()
     try:
         pixels = EncodedImage(data, MAX_MEGAPIXELS).decode().flatten()
@@ -32,7 +32,7 @@ def decode(data: bytes) -> str:
         return UNSUPPORTED
     finally:
         seconds = time.thread_time() - start
-        assert seconds < MOST_SECONDS, f"{seconds:.1f} s of a core"
+        assert seconds < MAX_SECONDS, f"{seconds:.1f} CPU seconds"
     assert pixels.dtype == np.uint8
     assert pixels.ndim == 3
     assert pixels.shape[2] == 3
@@ -41,7 +41,7 @@ def decode(data: bytes) -> str:
 
 
 def resize(client: FlaskClient, data: bytes) -> str:
-    """The status of `/cv_model/`: 200 with an image of the size asked for, 415 or 422."""
+    """Return the status of `/cv_model/`: 200 with an image of the requested size, 415 or 422."""
     answer = client.post("/cv_model/?h=20&w=30", data={"data": (io.BytesIO(data), "image")})
     assert answer.status_code in (200, 415, 422), answer.text
     if answer.status_code == 200:
@@ -52,7 +52,7 @@ def resize(client: FlaskClient, data: bytes) -> str:
 
 
 def caption(client: FlaskClient, data: bytes) -> str:
-    """The status of `/caption/`: 200 with a caption, 415, 422, or `TOO_NARROW`."""
+    """Return the status of `/caption/`: 200 with a caption, 415, 422, or `TOO_NARROW`."""
     form = {"data": (io.BytesIO(data), "image"), "config": json.dumps(QUICK)}
     answer = client.post("/caption/", data=form)
     assert answer.status_code in (200, 415, 422), answer.text

@@ -1,4 +1,4 @@
-"""A Hypothesis strategy: forms as clients may write them, of good and bad parts, boundaries, headers and codings."""
+"""A Hypothesis strategy for forms with valid and invalid parts, boundaries, headers and encodings."""
 
 import codecs
 import gzip
@@ -10,7 +10,7 @@ from tests.conftest import ASSETS
 
 BOUNDARY = "----of-the-test"
 IMAGE = (ASSETS / "star.png").read_bytes()
-EDGE = 2**16  # bytes that the parser takes at once
+EDGE = 2**16  # bytes that the parser reads at a time
 JSON = b'{"num_beams": 1, "max_length": 4}'
 
 DISPOSITIONS = (
@@ -84,17 +84,17 @@ CODINGS = ("identity", "gzip", "br", "deflate, gzip", "\u00e4")
 class Form:
     body: bytes
     headers: dict[str, str] = field(default_factory=dict)
-    is_whole: bool = True  # of well-formed parts, with its boundaries, and one of them is the file `data`
+    is_whole: bool = True  # well-formed, with the file `data`
 
 
 def mostly(usual: object, others: tuple[object, ...]) -> st.SearchStrategy[object]:
-    """The usual three times in four."""
+    """Draw a usual value three times in four."""
     return st.sampled_from([usual] * (3 * len(others)) + list(others))
 
 
 @st.composite
 def parts(draw: st.DrawFn) -> bytes:
-    """Head and content of a part."""
+    """Draw the head and content of a part."""
     disposition = str(draw(mostly(DISPOSITIONS[0], DISPOSITIONS))).format(name=draw(st.sampled_from(NAMES)))
     lines = [f"Content-Disposition: {disposition}".encode(draw(st.sampled_from(["utf-8", "latin-1"])))]
     lines += draw(st.lists(st.sampled_from(HEADERS), max_size=2)) if draw(st.booleans()) else []
@@ -115,7 +115,7 @@ def forms(draw: st.DrawFn) -> Form:
     body = (preamble + b"\r\n" if preamble else b"") + body + last
     is_whole = has_file and last.startswith(delimiter + b"--")
     if line_end == b"\n":
-        body, is_whole = body.replace(b"\r\n", line_end), False  # so is what looks like one in the image
+        body, is_whole = body.replace(b"\r\n", line_end), False  # also changes line ends in the image
     if draw(mostly(False, (True,))):
         body, is_whole = body[: draw(st.integers(0, len(body)))], False
     content_type = str(draw(mostly(TYPES[0], TYPES)))

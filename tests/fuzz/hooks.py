@@ -1,4 +1,4 @@
-"""What Schemathesis cannot know from the OpenAPI document, because JSON Schema has no words for it."""
+"""Hooks for rules that JSON Schema cannot express in the OpenAPI document."""
 
 import base64
 from collections.abc import Callable
@@ -11,11 +11,11 @@ from schemathesis.core.parameters import ParameterLocation
 
 from tests.fuzz.samples import samples
 
-POSITIONS = 64  # of the embedded model: the tokens that it can count to; the document has the most of any model
+POSITIONS = 64  # of the embedded model; the document has the maximum of any model
 
 LOGIN = {"username": "ada", "password": "correct horse"}
 
-# A file of the format "binary" is an image of a format that is read; `tests.fuzz.images` sends the broken ones.
+# A file of the format "binary" is a readable image. `tests.fuzz.images` sends broken ones.
 schemathesis.openapi.format("binary", st.sampled_from(sorted(samples().values())))
 schemathesis.openapi.format(
     "byte", st.sampled_from([base64.b64encode(each).decode() for each in sorted(samples().values())])
@@ -25,48 +25,48 @@ schemathesis.openapi.format(
 SQUARE = base64.b64encode(min(samples().values(), key=len)).decode()
 
 
-def _show_in_chat(body: dict[str, Any]) -> None:
-    """Give the last message an image, and the others a text: the document cannot say what a part of each type has."""
+def _add_image_to_chat(body: dict[str, Any]) -> None:
+    """Give the last message an image and the others text: the document cannot describe parts by type."""
     for message in body.get("messages") or []:
         message["content"] = "What is this?"
     for message in (body.get("messages") or [])[-1:]:
         message["content"] = [{"type": "image_url", "image_url": {"url": SQUARE}}]
 
 
-def _show_in_ollama_chat(body: dict[str, Any]) -> None:
-    """An image, if anything is asked."""
+def _add_image_to_ollama_chat(body: dict[str, Any]) -> None:
+    """Give the last message an image."""
     for message in (body.get("messages") or [])[-1:]:
         message["images"] = [SQUARE]
 
 
-def _show_if_asked(body: dict[str, Any]) -> None:
-    """An image, if there is a prompt."""
+def _add_image_to_prompt(body: dict[str, Any]) -> None:
+    """Add an image if there is a prompt."""
     if body.get("prompt"):
         body["images"] = [SQUARE]
 
 
-def _show_in_tensor(body: dict[str, Any]) -> None:
-    """One image, and a shape that says so; no bytes behind the JSON."""
+def _add_image_to_tensors(body: dict[str, Any]) -> None:
+    """Give each tensor one image with its shape, and no binary data after the JSON."""
     _reconcile(body.get("parameters"))
     for tensor in body.get("inputs") or []:
         tensor |= {"data": [SQUARE], "shape": [1], "parameters": {}}
 
 
 IMAGES: dict[str, Callable[[dict[str, Any]], None]] = {
-    "/v1/chat/completions": _show_in_chat,
-    "/api/generate": _show_if_asked,
-    "/api/chat": _show_in_ollama_chat,
-    "/v2/models/{name}/infer/": _show_in_tensor,
+    "/v1/chat/completions": _add_image_to_chat,
+    "/api/generate": _add_image_to_prompt,
+    "/api/chat": _add_image_to_ollama_chat,
+    "/v2/models/{name}/infer/": _add_image_to_tensors,
 }
 
 
 @schemathesis.hook
 def map_case(_context: HookContext, case: Case) -> Case:
-    """A case that is meant to be accepted: what is allowed one by one must be so together too."""
+    """Make a positive case consistent: values that are valid one by one must be valid together."""
     if case.meta is None or not case.meta.generation.mode.is_positive:
         return case
     if case.path == "/login/" and not isinstance(case.body, dict):
-        case.query = dict(LOGIN)  # where there is no body, both come in the query
+        case.query = dict(LOGIN)  # without a body the query needs both fields
     body = case.body if isinstance(case.body, dict) else {}
     parameters = body.get("parameters") or {}
     _clear_prompt(body)
@@ -81,10 +81,10 @@ def map_case(_context: HookContext, case: Case) -> Case:
 
 @schemathesis.hook
 def filter_case(_context: HookContext, case: Case) -> bool:
-    """Not a case that is meant to be refused, but would be accepted: an empty `config` is none.
+    """Drop negative cases that the server would accept.
 
-    Nor one for want of a login: the run's own is put in. That a login is asked for is another check, with requests of
-    its own.
+    An empty `config` counts as absent. The run adds its own login to cases without one; another check, with its own
+    requests, covers missing logins.
     """
     if case.meta is None or case.meta.generation.mode.is_positive:
         return True
@@ -96,14 +96,14 @@ def filter_case(_context: HookContext, case: Case) -> bool:
 
 
 def _reconcile(*configs: Any) -> None:
-    """Bring settings within what each other and the model allow, a later mapping of them going before one before it.
+    """Limit settings in place to what the model and the other settings allow. Later mappings take precedence.
 
-    In their place: a new body would be judged anew, and bytes are no JSON.
+    A replaced body would be classified again, and bytes are no JSON.
     """
     found = [config for config in configs if isinstance(config, dict)]
     settings = {name: int(value) for config in found for name, value in config.items() if _is_whole(value)}
     tokens = 15
-    for config in found:  # the length of a later one replaces that of one before it
+    for config in found:  # a later length replaces an earlier one
         if _is_whole(config.get("max_new_tokens")):
             tokens = int(config["max_new_tokens"])
         elif _is_whole(config.get("max_length")):
@@ -126,11 +126,11 @@ def _reconcile(*configs: Any) -> None:
 
 
 def _clear_prompt(settings: Any) -> None:
-    """The embedded model takes no text, but the empty one."""
+    """Clear the prompt: the embedded model takes no text."""
     if isinstance(settings, dict) and isinstance(settings.get("prompt"), str):
         settings["prompt"] = ""
 
 
 def _is_whole(value: Any) -> bool:
-    """Also 16.0, and in a query, which may have been written as text already, "16"."""
+    """Return whether a value is an integer: also 16.0 and, in an encoded query, "16"."""
     return (isinstance(value, int | float) and value == int(value)) or (isinstance(value, str) and value.isdecimal())

@@ -1,8 +1,8 @@
-"""Broken images by the thousand: `python -m tests.fuzz.images --examples 20000`, a minute on two cores.
+"""Thousands of broken images: `python -m tests.fuzz.images --examples 20000`, a minute on two cores.
 
-Each is decoded; one in ten is also sent to `/cv_model/` and to `/caption/`, in this process, without a network. All of
-it happens in a child process, so that a decoder that crashes is seen, and memory that is not given back. Exits with 1
-if an image was answered in another way than the contract has it, if the process died, or if it grew.
+Each is decoded; one in ten is also sent to `/cv_model/` and `/caption/`, without a network. A child process does the
+work, which reveals crashes of decoders and memory leaks. Exits with 1 if an answer contradicts the contract, or if the
+process died or grew.
 """
 
 import argparse
@@ -22,12 +22,12 @@ from flaskapp import create_app
 from tests.benchmarks.table import print_table
 from tests.fuzz import checks
 
-SENT = 10  # one in so many examples is also sent
-BATCH = 1000  # examples; Hypothesis remembers those that it made, and would itself grow
-WARM_UP = 4  # a quarter
-MAX_GROWTH = 32  # MB from then on; an image of 50 megapixels that was not given back has 150
+SENT = 10  # one in this many examples is also sent
+BATCH = 1000  # examples; Hypothesis remembers its examples and would itself grow
+WARM_UP = 4  # one in this many batches is the warm-up
+MAX_GROWTH = 32  # MB after the warm-up; a leaked image of 50 megapixels has 150
 
-Outcomes = Counter[tuple[str, str]]  # of what, with which outcome
+Outcomes = Counter[tuple[str, str]]  # by action and outcome
 
 
 def main() -> None:
@@ -48,8 +48,8 @@ def main() -> None:
     title = f"{options.examples} broken images, seed {options.seed}: none with another outcome, no crash"
     print_table(title, ["", "outcome", "images"], rows)
     print_table(
-        "Resident memory of the process that did it",
-        ["after a quarter", "at the end", "most of all"],
+        "Resident memory of the child process",
+        ["after a quarter", "at the end", "peak"],
         [[f"{megabytes:.0f} MB" for megabytes in (*memory, peak)]],
     )
     if memory[1] - memory[0] > MAX_GROWTH:
@@ -65,7 +65,7 @@ def _child(examples: int, seed: int, folder: Path) -> Iterator[tuple[multiproces
     try:
         yield process, here
     finally:
-        here.close()  # it ends when the reader has closed the pipe
+        here.close()  # the child ends when the pipe is closed
         process.join()
 
 
@@ -82,8 +82,8 @@ def _next_report(connection: Connection, process: multiprocessing.process.BasePr
 
 
 def _work(examples: int, seed: int, folder: Path, connection: Connection) -> None:
-    """What the child does. The example that it is at lies in the folder, should it crash."""
-    warnings.simplefilter("ignore")  # Pillow's, of what is odd about a file
+    """Run the examples in the child. The current example is in the folder in case of a crash."""
+    warnings.simplefilter("ignore")  # Pillow's warnings of odd files
     settings = {"CAPTIONER_MODEL": "embedded", "DATABASE_URL": f"sqlite:///{folder / 'fuzz.db'}"}
     client = create_app(settings).test_client()
     outcomes: Outcomes = Counter()
@@ -106,13 +106,13 @@ def _work(examples: int, seed: int, folder: Path, connection: Connection) -> Non
             if batch + 1 in (batches // WARM_UP, batches):
                 connection.send(outcomes)
                 outcomes.clear()
-        connection.poll(None)  # alive until it has been looked at
+        connection.poll(None)  # stays alive until the parent has read its memory
     except Exception:
         connection.send(traceback.format_exc())
 
 
 def _megabytes(process: int, field: str) -> float:
-    """`VmRSS`, the memory that a process has now, or `VmHWM`, the most it ever had."""
+    """Return megabytes of a process: `VmRSS`, its current memory, or `VmHWM`, the peak."""
     status = Path(f"/proc/{process}/status").read_text()
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith(field)) / 1024
 

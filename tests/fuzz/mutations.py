@@ -1,4 +1,4 @@
-"""A Hypothesis strategy: a real image file, and what can happen to its bytes."""
+"""A Hypothesis strategy for mutated image files."""
 
 import itertools
 import re
@@ -12,18 +12,18 @@ from tests.fuzz.samples import png_chunk, samples
 
 Mutation = Callable[[Random, bytearray], None]
 
-SIGNATURE = 12  # bytes of the longest, which is WebP's
-HEADER = 64  # bytes in which formats say how large they are, and of what kind
+SIGNATURE = 12  # bytes of the longest signature, WebP's
+HEADER = 64  # bytes that contain sizes and kinds
 NUMBERS = (0, 1, 2, 7, 8, 27, 255, 256, 4096, 8191, 32767, 32768, 65535, 65536, 2**31 - 1, 2**31, 2**32 - 1)
-MOST_ADDED = 2**17  # bytes, by parts that are repeated; Werkzeug keeps forms of up to 500 kB in memory
+MAX_ADDED = 2**17  # bytes of repeated parts; Werkzeug keeps forms of up to 500 kB in memory
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @st.composite
 def broken_images(draw: st.DrawFn) -> bytes:
-    """The bytes of a sample after up to three mutations.
+    """Draw the bytes of a sample after up to three mutations.
 
-    Where they happen is drawn evenly from a seed: Hypothesis' own integers prefer the ends, and so the signature.
+    Positions are drawn uniformly from a seed: Hypothesis' integers prefer the ends, and so the signature.
     """
     data = bytearray(draw(st.sampled_from(sorted(samples().items())))[1])
     mutations = draw(st.lists(st.sampled_from(MUTATIONS), min_size=1, max_size=3))
@@ -34,7 +34,7 @@ def broken_images(draw: st.DrawFn) -> bytes:
 
 
 def _position(random: Random, data: bytearray) -> int:
-    """Anywhere, but one time in three in the header, and seldom in the signature: without it nothing is decoded."""
+    """Return a position, one time in three in the header, seldom in the signature, without which nothing is decoded."""
     end = min(HEADER, len(data)) if random.random() < 1 / 3 else len(data)
     start = 0 if random.random() < 0.05 else min(SIGNATURE, end)
     return random.randint(start, end)
@@ -53,7 +53,7 @@ def _overwrite(random: Random, data: bytearray) -> None:
 
 
 def _write_number(random: Random, data: bytearray) -> None:
-    """Where a length, a width or a count of colours may be: two or four bytes in either order."""
+    """Overwrite two or four bytes, in either byte order, which may be a length, a width or a count of colours."""
     start, code = _position(random, data), random.choice((">H", "<H", ">I", "<I"))
     size = struct.calcsize(code)
     data[start : start + size] = struct.pack(code, random.choice(NUMBERS) % 256**size)
@@ -74,13 +74,13 @@ def _truncate(random: Random, data: bytearray) -> None:
 
 
 def _splice(random: Random, data: bytearray) -> None:
-    """The rest comes from another file, perhaps of another format."""
+    """Replace the rest with that of another file, possibly of another format."""
     other = random.choice(sorted(samples().items()))[1]
     data[_position(random, data) :] = other[random.randint(0, len(other)) :]
 
 
 def _write_side(random: Random, data: bytearray) -> None:
-    """One of its sides, or a side of one of its parts."""
+    """Overwrite a side of the image or of one of its parts."""
     sides = list(_sides(bytes(data)))
     if sides:
         position, code = random.choice(sides)
@@ -90,7 +90,7 @@ def _write_side(random: Random, data: bytearray) -> None:
 
 
 def _sides(data: bytes) -> Iterator[tuple[int, str]]:
-    """Where a file says how large it is, and how the number is written."""
+    """Yield the positions of sides in a file, with their struct format."""
     if data.startswith(PNG):
         yield from ((16, ">I"), (20, ">I"))
         for match in re.finditer(b"fcTL", data):
@@ -116,15 +116,15 @@ def _sides(data: bytes) -> Iterator[tuple[int, str]]:
 
 
 def _repeat_part(random: Random, data: bytearray) -> None:
-    """A chunk, a segment, a scan, a frame or a box comes many times, as a bomb has it."""
+    """Repeat a chunk, segment, scan, frame or box many times, like a decompression bomb."""
     parts = list(_parts(bytes(data)))
     if parts:
         start, end = random.choice(parts)
-        data[end:end] = data[start:end] * min(random.choice((1, 10, 150, 5000)), MOST_ADDED // max(1, end - start))
+        data[end:end] = data[start:end] * min(random.choice((1, 10, 150, 5000)), MAX_ADDED // max(1, end - start))
 
 
 def _parts(data: bytes) -> Iterator[tuple[int, int]]:
-    """Where the parts of a file are, each with its length at its start."""
+    """Return the positions of a file's parts, which start with their lengths."""
     if data.startswith(b"\xff\xd8"):
         starts = [match.start() for match in re.finditer(rb"\xff[\xc0-\xcf\xd8-\xfe]", data)]
         yield from itertools.pairwise([*starts, len(data)])
@@ -151,7 +151,7 @@ MUTATIONS: tuple[Mutation, ...] = (
 
 
 def _with_right_checksums(data: bytes) -> bytes:
-    """If it is a PNG: with every chunk passing its check, so that what it says is believed."""
+    """Correct the checksums of a PNG, so that decoders accept its chunks."""
     if not data.startswith(PNG):
         return data
     repaired, position = PNG, len(PNG)

@@ -1,7 +1,7 @@
-"""Odd requests by the thousand: `python -m tests.fuzz.requests --examples 5000`.
+"""Thousands of odd requests: `python -m tests.fuzz.requests --examples 5000`.
 
-Forms and prefixes are sent to the application in this process; request targets go over a socket to a server. Exits with
-an error at the first that is answered in another way than the contract has it.
+Forms and prefixes are sent to the application in this process, request targets over a socket to a server. Exits with an
+error at the first answer that contradicts the contract.
 """
 
 import argparse
@@ -29,7 +29,7 @@ REFUSED = (400, 413, 415, 422)
 
 
 def send_form(client: FlaskClient, path: str, form: Form) -> str:
-    """The status: 200, or one of the four of a bad form, with a reason."""
+    """Send a form. Return the status: 200, or one of a bad form's four with a reason."""
     answer = client.post(path, data=form.body, headers=form.headers)
     assert answer.status_code == 200 or answer.status_code in REFUSED, answer.text
     if form.is_whole:
@@ -44,7 +44,7 @@ def send_form(client: FlaskClient, path: str, form: Form) -> str:
 
 
 def send_target(url: str, method: str, target: str) -> str:
-    """The status of a request with this target: never a server's error, never a redirect to another host."""
+    """Send a request target. Return the status: never a server error, never a redirect to another host."""
     address = urlsplit(url)
     head = f"{method} {target} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n"
     with socket.create_connection((address.hostname or "", address.port or 0), timeout=30) as sock:
@@ -58,12 +58,12 @@ def send_target(url: str, method: str, target: str) -> str:
 
 
 def send_prefix(client: FlaskClient, prefix: str) -> str:
-    """Whether a prefix that a proxy sent is believed: never if it leads to another host."""
+    """Send a proxy's prefix. Return whether it is accepted: never one that leads to another host."""
     headers = {"X-Forwarded-Prefix": prefix}
     (server,) = client.get("/openapi.json", headers=headers).get_json()["servers"]
     check_location(server["url"])
     check_location(client.get("/docs", headers=headers).headers["Location"])
-    return "ignored" if server["url"] == "./" else "believed"
+    return "ignored" if server["url"] == "./" else "accepted"
 
 
 def check_location(location: str) -> None:
@@ -89,9 +89,9 @@ def fuzz(check: Callable[..., object], examples: int, number: int, *strategies: 
 
 
 def fuzz_all(client: FlaskClient, url: str, examples: int, number: int) -> Counter[tuple[str, str]]:
-    """How often each kind of request had which outcome. The client's application must trust a proxy.
+    """Return counts of outcomes by kind of request. The client's application must trust a proxy.
 
-    Of captions, which take longer, there are a fifth.
+    Captions, which take longer, get a fifth of the examples.
     """
     outcomes: Counter[tuple[str, str]] = Counter()
 

@@ -1,4 +1,4 @@
-"""Small files of every format that is read, and of every kind of it that its decoder treats in another way."""
+"""Small files of every format, in every variant that its decoder treats differently."""
 
 import io
 import struct
@@ -11,18 +11,18 @@ import numpy as np
 from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
-import flaskapp.images  # noqa: F401 # teaches Pillow HEIC
+import flaskapp.images  # noqa: F401 # registers HEIC with Pillow
 from tests.image_files import bmp_of_masks
 from tests.photograph import photograph
 
-WIDTH, HEIGHT = 45, 33  # no multiple of anything that decoders work in
-# Adam7: where each of the seven passes starts, and in which steps it goes on: y, x, y step, x step.
+WIDTH, HEIGHT = 45, 33  # no multiples of decoders' block sizes
+# Start and step of each of Adam7's seven passes: y, x, y step, x step.
 PASSES = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
 
 
 @cache
 def samples() -> dict[str, bytes]:
-    """Each by its name, which begins with its format's."""
+    """Return the samples by name. A name starts with the format's."""
     formats = {"jpeg": _jpegs(), "png": _pngs(), "webp": _webps(), "gif": _gifs(), "bmp": _bmps()}
     formats |= {"tiff": _tiffs(), "avif": _avifs(), "heif": _heics()}
     return {f"{format} {kind}": data for format, kinds in formats.items() for kind, data in kinds.items()}
@@ -47,13 +47,13 @@ def _save(picture: Image.Image, format: str, **options: Any) -> bytes:
 
 def _exif() -> Image.Exif:
     exif = Image.Exif()
-    exif[0x0112] = 6  # stored on its side
+    exif[0x0112] = 6  # rotate by 90 degrees
     exif[0x010E] = "a photograph"
     return exif
 
 
 def _profile() -> bytes:
-    """sRGB under another name, so that it is converted from and not passed over."""
+    """Return sRGB under another name, so that the profile is applied."""
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     return profile.replace("sRGB".encode("utf-16-be"), "bGRs".encode("utf-16-be"))
 
@@ -90,7 +90,7 @@ def _pngs() -> dict[str, bytes]:
 
 
 def _interlaced(picture: Image.Image) -> bytes:
-    """A PNG as a slow line shows it: coarse first. Pillow reads such files and writes none."""
+    """Return an interlaced PNG, which Pillow reads but does not write."""
     pixels = np.asarray(picture)
     rows = b""
     for y, x, step_y, step_x in PASSES:
@@ -170,7 +170,7 @@ def _heics() -> dict[str, bytes]:
 
 def _bmp_16_bit() -> bytes:
     red, green, blue = (np.asarray(_picture())[..., channel].astype(np.uint16) for channel in range(3))
-    rows = np.zeros((HEIGHT, WIDTH + WIDTH % 2), np.uint16)  # a row has a multiple of 4 bytes
+    rows = np.zeros((HEIGHT, WIDTH + WIDTH % 2), np.uint16)  # rows are padded to 4 bytes
     rows[:, :WIDTH] = red >> 3 << 11 | green >> 2 << 5 | blue >> 3
     return _bmp(16, 3, struct.pack("<3I", 0xF800, 0x07E0, 0x001F), rows[::-1].tobytes())
 
@@ -179,7 +179,7 @@ def _bmp_of_runs() -> bytes:
     palette = b"".join(bytes([shade, shade, shade, 0]) for shade in range(256))
     rows = b""
     for row in np.asarray(_picture("L"))[::-1] >> 5:
-        rows += b"".join(bytes([1, shade]) for shade in row) + b"\0\0"  # one of this shade, ...; the row ends
+        rows += b"".join(bytes([1, shade]) for shade in row) + b"\0\0"  # runs of one pixel, then the end of the row
     return _bmp(8, 1, palette, rows + b"\0\1")
 
 

@@ -1,4 +1,4 @@
-"""Hypothesis strategies: what a client may write instead of a path, and what a proxy may send as a prefix."""
+"""Hypothesis strategies for odd request targets and proxies' prefixes."""
 
 from hypothesis import strategies as st
 
@@ -53,7 +53,7 @@ METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "DELETE", "TRACE", "CONNECT"
 
 
 def targets() -> st.SearchStrategy[str]:
-    """Without spaces and line ends, which would be other parts of a request."""
+    """Draw targets without spaces and line ends, which would end the target."""
     return st.lists(st.sampled_from(PIECES), min_size=1, max_size=8).map("".join)
 
 

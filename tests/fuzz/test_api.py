@@ -9,13 +9,13 @@ from tests.fuzz import api
 EXAMPLES, SEED = 20, 1  # of each operation
 REQUESTS = 100
 
-PHASES = "examples,fuzzing,stateful"  # the longer run, `python -m tests.fuzz.api`, has "coverage", too: minutes
+PHASES = "examples,fuzzing,stateful"  # the longer `python -m tests.fuzz.api` adds "coverage", which takes minutes
 RUNS = {"open": ({}, None), "with logins": (api.PROTECTED, api.LOGIN)}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("settings", "login"), RUNS.values(), ids=RUNS)
-def test_every_generated_request_is_answered_as_the_openapi_document_says(
+def test_every_generated_request_gets_a_documented_answer(
     start_server: Callable[..., Server],
     tmp_path: Path,
     settings: dict[str, str],

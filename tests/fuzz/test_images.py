@@ -11,32 +11,32 @@ from tests.fuzz.samples import HEIGHT, WIDTH, samples
 from tests.photograph import photograph
 
 SEED = 2026
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, of what is odd about a file
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's warnings of odd files
 
 
 @pytest.mark.parametrize("name", samples())
-def test_each_sample_shows_the_photograph_before_it_is_broken(name: str) -> None:
+def test_each_unbroken_sample_shows_the_photograph(name: str) -> None:
     picture = EncodedImage(samples()[name], checks.MAX_MEGAPIXELS).decode()
     original = images.Picture(np.asarray(photograph(WIDTH, HEIGHT)), "")
     if picture.pixels.shape[0] == WIDTH:
-        original = images.Picture(np.rot90(original.pixels, -1), "")  # its EXIF orientation turned it
+        original = images.Picture(np.rot90(original.pixels, -1), "")  # its EXIF orientation rotates it
     assert picture.format == name.split()[0]
     assert np.corrcoef(_outline(picture), _outline(original))[0, 1] > 0.9
 
 
 def _outline(picture: images.Picture) -> np.ndarray:
-    """Light and shade of 8 x 8 places: what is left of a photograph in 1 bit."""
+    """Return the brightness of 8 x 8 fields, which survives a depth of 1 bit."""
     return images.resize(picture, 8, 8).pixels[..., :3].mean(2).ravel()
 
 
-def test_a_broken_image_is_read_or_refused_with_one_of_the_two_errors() -> None:
+def test_a_broken_image_is_decoded_or_refused_with_a_documented_error() -> None:
     outcomes: Counter[str] = Counter()
     checks.fuzz(lambda data: outcomes.update([checks.decode(data)]), 3000, SEED)
-    assert outcomes[checks.READ] > 300, "enough of them came through the header"
+    assert outcomes[checks.READ] > 300, "enough of them have a valid header"
     assert outcomes[checks.UNREADABLE] > 300
 
 
-def test_a_broken_image_gets_an_answer_of_the_contract(client: FlaskClient) -> None:
+def test_a_broken_image_gets_a_documented_answer(client: FlaskClient) -> None:
     outcomes: Counter[str] = Counter()
 
     def send(data: bytes) -> None:

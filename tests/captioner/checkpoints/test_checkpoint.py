@@ -1,4 +1,4 @@
-"""Checkpoints of every layout, made here: small, random, and written as the hub has them."""
+"""Small random checkpoints in the layouts of the hub."""
 
 import json
 import pickle
@@ -24,7 +24,7 @@ PICTURE = np.zeros((40, 50, 3), np.uint8)
 
 @pytest.fixture
 def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine whose hub cache is empty and whose hub does not answer. Returns the cache's folder."""
+    """Set an empty hub cache and an unreachable hub. Return the cache's folder."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
@@ -37,7 +37,7 @@ def put_into_cache(cache: Path, folder: Path) -> None:
     shutil.copytree(folder, repository / "snapshots" / DEFAULT_REVISION)
 
 
-def test_the_hub_s_file_layout_loads_and_captions_like_the_model_that_was_saved(tmp_path: Path) -> None:
+def test_a_checkpoint_in_the_hub_s_layout_captions_like_the_saved_model(tmp_path: Path) -> None:
     model = make_model(small_vit())
     folder = write_like_the_hub(tmp_path / "tiny", model)
     assert not (folder / "generation_config.json").exists()
@@ -52,18 +52,18 @@ def test_the_hub_s_file_layout_loads_and_captions_like_the_model_that_was_saved(
     assert caption
 
 
-def test_a_folder_is_named_by_its_last_part_and_never_by_its_path(tmp_path: Path) -> None:
+def test_a_folder_s_name_is_its_last_part_without_the_path(tmp_path: Path) -> None:
     (tmp_path / "my-model").mkdir()
     found = hub.find(str(tmp_path / "my-model"), None)
     assert (found.name, found.folder) == ("my-model", tmp_path / "my-model")
 
 
-def test_a_folder_that_is_not_there_is_an_error_and_not_looked_for_on_the_hub(tmp_path: Path) -> None:
+def test_a_missing_folder_is_an_error_and_not_a_hub_id(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         hub.find(str(tmp_path / "my-model"), None)
 
 
-def test_another_encoder_loads_as_well(tmp_path: Path) -> None:
+def test_a_checkpoint_with_another_encoder_loads(tmp_path: Path) -> None:
     swin = SwinConfig(image_size=32, patch_size=4, embed_dim=8, depths=[1, 1], num_heads=[1, 2], window_size=4)
     folder = write_like_the_hub(tmp_path / "swin", make_model(swin))
     captioner = Captioner()
@@ -82,7 +82,7 @@ def test_a_broken_checkpoint_is_refused(tmp_path: Path, spoil: str) -> None:
             weights.write_bytes(weights.read_bytes()[:5000])
         case "empty":
             weights.write_bytes(b"")
-        case "forget":  # a weight that transformers would otherwise make up at random
+        case "forget":  # transformers would initialise a missing weight at random
             state = torch.load(weights)
             del state["decoder.transformer.h.0.mlp.c_fc.weight"]
             torch.save(state, weights)
@@ -92,7 +92,7 @@ def test_a_broken_checkpoint_is_refused(tmp_path: Path, spoil: str) -> None:
         captioner.load()
 
 
-def test_a_pickle_that_would_run_code_is_refused_and_runs_nothing(tmp_path: Path) -> None:
+def test_a_pickle_with_code_is_refused_and_not_run(tmp_path: Path) -> None:
     folder = write_like_the_hub(tmp_path / "tiny", make_model(small_vit()))
     proof = tmp_path / "it-ran"
 
@@ -109,7 +109,7 @@ def test_a_pickle_that_would_run_code_is_refused_and_runs_nothing(tmp_path: Path
         assert not proof.exists()
 
 
-def test_without_a_setting_and_without_the_hub_it_is_the_embedded_model_and_the_log_says_so(
+def test_without_a_setting_or_the_hub_the_embedded_model_serves_with_a_warning(
     offline: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert hub.find(None, None).name == EMBEDDED
@@ -117,21 +117,21 @@ def test_without_a_setting_and_without_the_hub_it_is_the_embedded_model_and_the_
     assert not any(offline.rglob("*"))
 
 
-def test_without_a_setting_a_cached_default_model_is_taken(offline: Path, tmp_path: Path) -> None:
+def test_without_a_setting_a_cached_default_model_is_used(offline: Path, tmp_path: Path) -> None:
     put_into_cache(offline, write_like_the_hub(tmp_path / "tiny", make_model(small_vit())))
     found = hub.find(None, None)
     assert found.name == DEFAULT_MODEL
     assert load(found, torch.float32).model.config.decoder.n_positions == 32
 
 
-def test_a_download_that_was_cut_off_does_not_count_as_cached(offline: Path, tmp_path: Path) -> None:
+def test_an_interrupted_download_does_not_count_as_cached(offline: Path, tmp_path: Path) -> None:
     folder = write_like_the_hub(tmp_path / "tiny", make_model(small_vit()))
     (folder / "pytorch_model.bin").unlink()
     put_into_cache(offline, folder)
     assert hub.find(None, None).name == EMBEDDED
 
 
-def test_code_in_a_checkpoint_is_refused_and_not_asked_about(tmp_path: Path) -> None:
+def test_a_checkpoint_with_code_is_refused_without_a_prompt(tmp_path: Path) -> None:
     folder = write_like_the_hub(tmp_path / "tiny", make_model(small_vit()))
     preprocessor = json.loads((folder / "preprocessor_config.json").read_text())
     preprocessor |= {"auto_map": {"AutoImageProcessor": "attack.Attack"}, "feature_extractor_type": "Attack"}
@@ -144,7 +144,7 @@ def test_code_in_a_checkpoint_is_refused_and_not_asked_about(tmp_path: Path) -> 
     assert not (tmp_path / "it-ran").exists()
 
 
-def test_a_model_that_is_asked_for_by_name_is_that_model_or_none(offline: Path) -> None:
+def test_a_named_model_is_never_substituted(offline: Path) -> None:
     for name in (DEFAULT_MODEL, "someone/else"):
         captioner = Captioner()
         captioner.configure(Configuration(model=name))
@@ -154,7 +154,7 @@ def test_a_model_that_is_asked_for_by_name_is_that_model_or_none(offline: Path) 
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [(torch.float32, torch.float32), (torch.bfloat16, torch.bfloat16)])
-def test_weights_are_loaded_in_the_precision_asked_for(precision: torch.dtype, dtype: torch.dtype) -> None:
+def test_weights_are_loaded_in_the_configured_precision(precision: torch.dtype, dtype: torch.dtype) -> None:
     loaded = load(hub.find(EMBEDDED, None), precision)
     assert {weights.dtype for weights in loaded.model.parameters()} == {dtype}
     assert not loaded.model.training

@@ -1,4 +1,4 @@
-"""Downloads from a server on this machine that answers as the hub does."""
+"""Downloads from a stub of the hub on this machine."""
 
 import json
 import os
@@ -37,7 +37,7 @@ SNAPSHOT = Path("hub", "models--nlpconnect--vit-gpt2-image-captioning", "snapsho
 def find(
     url: str, cache: Path, model: str | None = None, *, and_then: str = "", **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    """In a process of its own: the hub's library reads its variables once, at import."""
+    """Find a model in a new process, because the hub's library reads its variables at import."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     return subprocess.run(
         [sys.executable, "-W", "ignore", "-c", FIND + and_then, json.dumps(model)],
@@ -47,7 +47,7 @@ def find(
 
 
 def shard(folder: Path, *, pickled: bool = False) -> list[str]:
-    """Exchange the weights of a repository for several shards and their index. Returns the shards' names."""
+    """Replace a repository's weights with shards and their index. Return the shards' names."""
     (folder / "pytorch_model.bin").unlink()
     model = make_model(small_vit())
     model.save_pretrained(folder / "sharded", max_shard_size="40KB")
@@ -75,7 +75,7 @@ def pickle_shards(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("model", [None, DEFAULT_MODEL])
-def test_a_model_is_downloaded_once_and_found_again_without_the_hub(
+def test_a_downloaded_model_is_found_in_the_cache_without_the_hub(
     hub: StubHub, tmp_path: Path, model: str | None
 ) -> None:
     first = find(hub.url, tmp_path / "cache", model, and_then=LOAD)
@@ -89,16 +89,16 @@ def test_a_model_is_downloaded_once_and_found_again_without_the_hub(
     assert len(hub.asked) == asked
 
 
-def test_a_download_shows_how_far_it_is(hub: StubHub, tmp_path: Path) -> None:
+def test_a_download_shows_its_progress(hub: StubHub, tmp_path: Path) -> None:
     log = find(hub.url, tmp_path / "cache").stderr
     assert f"INFO:flaskapp.captioner.checkpoints.download:Downloading {DEFAULT_MODEL}" in log
     assert "100%" in log
 
 
-def test_a_hub_that_never_answers_is_given_up(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections and says nothing
+def test_a_hub_that_does_not_answer_times_out(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts connections without answers
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        with ThreadPoolExecutor() as pool:  # each waits as long as it has patience
+        with ThreadPoolExecutor() as pool:  # both wait for their timeout at the same time
             asked = [pool.submit(find, url, tmp_path / "cache", *name) for name in ((), (DEFAULT_MODEL,))]
             fallback, named = (each.result() for each in asked)
     assert fallback.stdout.startswith(EMBEDDED), fallback.stderr
@@ -106,7 +106,7 @@ def test_a_hub_that_never_answers_is_given_up(tmp_path: Path) -> None:
     assert "HubUnreachable" in named.stderr
 
 
-def test_the_files_of_other_tokenizers_come_too(hub: StubHub, repository: Path, tmp_path: Path) -> None:
+def test_the_files_of_other_tokenizers_are_downloaded(hub: StubHub, repository: Path, tmp_path: Path) -> None:
     others = ["spiece.model", "vocab.tiktoken", "chat_template.jinja"]
     for name in others:
         (repository / name).write_text("{}")
@@ -119,7 +119,7 @@ def test_the_files_of_other_tokenizers_come_too(hub: StubHub, repository: Path, 
     assert not {"modeling.py", "cat.jpg", "flax_model.msgpack", "onnx", "onnx/config.json"} & set(hub.paths)
 
 
-def test_of_two_kinds_of_weights_the_safetensors_are_downloaded(hub: StubHub, repository: Path, tmp_path: Path) -> None:
+def test_safetensors_are_preferred_to_pickled_weights(hub: StubHub, repository: Path, tmp_path: Path) -> None:
     make_model(small_vit()).save_pretrained(repository)
     found = find(hub.url, tmp_path / "cache")
     assert "model.safetensors" in found.stdout, found.stderr
@@ -127,7 +127,7 @@ def test_of_two_kinds_of_weights_the_safetensors_are_downloaded(hub: StubHub, re
 
 
 @pytest.mark.parametrize("pickled", [False, True])
-def test_shards_are_downloaded_and_a_snapshot_without_one_is_completed(
+def test_shards_are_downloaded_and_an_incomplete_snapshot_is_completed(
     hub: StubHub, repository: Path, tmp_path: Path, pickled: bool
 ) -> None:
     shards = shard(repository, pickled=pickled)
@@ -146,7 +146,7 @@ def test_shards_are_downloaded_and_a_snapshot_without_one_is_completed(
     assert hub.paths == [shards[1]]
 
 
-def test_a_cache_of_an_older_library_that_lacks_the_tokenizer_is_completed(hub: StubHub, tmp_path: Path) -> None:
+def test_an_older_library_s_cache_without_the_tokenizer_is_completed(hub: StubHub, tmp_path: Path) -> None:
     first = find(hub.url, tmp_path / "cache")
     shutil.rmtree(tmp_path / "cache" / SNAPSHOT.parents[1] / "trees")
     (tmp_path / "cache" / SNAPSHOT / "vocab.json").unlink()
@@ -154,9 +154,7 @@ def test_a_cache_of_an_older_library_that_lacks_the_tokenizer_is_completed(hub: 
     assert again.stdout == first.stdout, again.stderr
 
 
-def test_an_index_that_names_an_absent_shard_is_an_error_that_names_it(
-    hub: StubHub, repository: Path, tmp_path: Path
-) -> None:
+def test_a_shard_missing_on_the_hub_is_named(hub: StubHub, repository: Path, tmp_path: Path) -> None:
     absent = shard(repository)[0]
     (repository / absent).unlink()
     found = find(hub.url, tmp_path / "cache")
@@ -165,7 +163,7 @@ def test_an_index_that_names_an_absent_shard_is_an_error_that_names_it(
 
 
 @pytest.mark.parametrize("question", ["info", "tree", "head", "file"])
-def test_a_refusal_that_passes_is_retried(hub: StubHub, tmp_path: Path, question: str) -> None:
+def test_a_temporary_refusal_is_retried(hub: StubHub, tmp_path: Path, question: str) -> None:
     hub.refusals[question].extend([Refusal(429), Refusal(503, retry_after="1")])
     found = find(hub.url, tmp_path / "cache")
     assert found.stdout.startswith(DEFAULT_MODEL), found.stderr
@@ -173,18 +171,20 @@ def test_a_refusal_that_passes_is_retried(hub: StubHub, tmp_path: Path, question
     assert "The hub answered 503" in found.stderr
 
 
-def test_the_hub_s_retry_after_is_waited_for_or_passed_on(hub: StubHub, tmp_path: Path) -> None:
+def test_a_short_retry_after_is_waited_for_and_a_long_one_is_not(hub: StubHub, tmp_path: Path) -> None:
     hub.refusals["info"].append(Refusal(429, retry_after="4"))
     found = find(hub.url, tmp_path / "cache")
     assert "retry in 4.0 seconds" in found.stderr
     hub.refusals["info"].append(Refusal(429, retry_after="100"))
     named = find(hub.url, tmp_path / "empty")
     assert "ModelUnavailable" in named.stderr
-    assert [kind for kind, _ in hub.asked].count("info") == 3, "a retry of a hundred seconds is left to the server"
+    assert [kind for kind, _ in hub.asked].count("info") == 3, (
+        "the server retries after a hundred seconds, not the download"
+    )
 
 
 @pytest.mark.parametrize("status", [401, 404, 500])
-def test_a_hub_that_answers_is_reachable_and_nothing_replaces_the_default_model(
+def test_a_hub_that_refuses_the_default_model_does_not_lead_to_the_substitute(
     hub: StubHub, tmp_path: Path, status: int
 ) -> None:
     hub.down = Refusal(status)
@@ -195,10 +195,12 @@ def test_a_hub_that_answers_is_reachable_and_nothing_replaces_the_default_model(
     assert str(status) in found.stderr
 
 
-def test_a_file_whose_connection_is_reset_resumes_also_after_a_refusal(
+def test_a_download_resumes_after_a_reset_connection_and_a_refusal(
     hub: StubHub, repository: Path, tmp_path: Path
 ) -> None:
-    (repository / "pytorch_model.bin").write_bytes(bytes(50_000_000))  # half of it is sent; written in 10 MiB
+    (repository / "pytorch_model.bin").write_bytes(
+        bytes(50_000_000)
+    )  # half is sent before the reset; the library writes 10 MiB at a time
     hub.cuts = 1
     hub.refuse_ranges.append(Refusal(503))
     found = find(hub.url, tmp_path / "cache")
@@ -208,9 +210,7 @@ def test_a_file_whose_connection_is_reset_resumes_also_after_a_refusal(
     assert first in (f"bytes={10 << 20}-", f"bytes={20 << 20}-")
 
 
-def test_partial_files_of_killed_downloads_are_removed_and_those_of_running_ones_stay(
-    hub: StubHub, tmp_path: Path
-) -> None:
+def test_partial_files_of_killed_downloads_are_removed_and_of_running_ones_kept(hub: StubHub, tmp_path: Path) -> None:
     blobs = tmp_path / "cache" / SNAPSHOT.parents[1] / "blobs"
     blobs.mkdir(parents=True)
     left, running = blobs / "aaaa.12345678.incomplete", blobs / "bbbb.12345678.incomplete"
@@ -225,7 +225,7 @@ def test_partial_files_of_killed_downloads_are_removed_and_those_of_running_ones
     assert running.exists()
 
 
-def test_a_named_model_of_a_branch_is_downloaded_once(
+def test_a_named_model_from_a_branch_is_downloaded_once(
     start_hub: Callable[..., StubHub], repository: Path, tmp_path: Path
 ) -> None:
     hub = start_hub(repository, model="someone/else")

@@ -24,7 +24,7 @@ def write(folder: Path, *names: str) -> Path:
     return folder
 
 
-def test_what_configurations_tokenizers_and_processors_read_is_needed() -> None:
+def test_files_of_configurations_tokenizers_and_processors_are_needed() -> None:
     assert choose_others(NEEDED + NOT_NEEDED) == NEEDED
 
 
@@ -37,7 +37,7 @@ def test_what_configurations_tokenizers_and_processors_read_is_needed() -> None:
         (["pytorch_model.bin.index.json", "model.fp16.safetensors"], "pytorch_model.bin.index.json"),
     ],
 )
-def test_safetensors_go_before_pickles(files: list[str], chosen: str) -> None:
+def test_safetensors_are_preferred_to_pickles(files: list[str], chosen: str) -> None:
     assert choose_weights(files) == chosen
 
 
@@ -53,13 +53,13 @@ def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     assert find_missing(folder, None) == []
 
 
-def test_with_the_hub_s_list_each_missing_file_is_named(tmp_path: Path) -> None:
+def test_each_file_missing_from_the_hub_s_list_is_named(tmp_path: Path) -> None:
     folder = write(tmp_path, *SMALL, "model.safetensors")
     assert find_missing(folder, [*SMALL, "model.safetensors", "README.md", "spiece.model"]) == ["spiece.model"]
 
 
 @pytest.mark.parametrize("name", [*SMALL, "model.safetensors"])
-def test_without_a_list_what_every_model_needs_is_missed(tmp_path: Path, name: str) -> None:
+def test_without_a_list_a_file_that_every_model_needs_is_named(tmp_path: Path, name: str) -> None:
     folder = write(tmp_path, *SMALL, "model.safetensors")
     (folder / name).unlink()
     assert find_missing(folder, None) == [name]

@@ -55,5 +55,5 @@ def test_a_processor_that_keeps_the_resolution_or_tiles_has_none(processor: Any)
 
 def test_a_size_that_is_a_number_is_the_side() -> None:
     processor = ViTImageProcessorPil()
-    processor.__dict__["size"] = 224  # as feature extractors had it
+    processor.__dict__["size"] = 224  # an integer, as feature extractors saved it
     assert input_side(processor) == 224

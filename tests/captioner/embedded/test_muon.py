@@ -1,4 +1,4 @@
-"""Our Muon against PyTorch's, which differs in precision alone."""
+"""Our Muon against PyTorch's, which differs only in precision."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from flaskapp.captioner.embedded.muon import Muon, orthogonalize
 
 
 @pytest.mark.parametrize("shape", [(6, 6), (8, 3), (3, 8)])
-def test_orthogonalized_matrices_have_singular_values_near_1_and_point_the_same_way(shape: tuple[int, int]) -> None:
+def test_an_orthogonalized_matrix_has_singular_values_near_1_and_the_same_direction(shape: tuple[int, int]) -> None:
     torch.manual_seed(0)
     matrices = torch.randn(5, *shape)
     left, _, right = torch.linalg.svd(matrices, full_matrices=False)
@@ -19,7 +19,7 @@ def test_orthogonalized_matrices_have_singular_values_near_1_and_point_the_same_
     assert values.max() < 1.5
 
 
-def test_steps_are_those_of_torch_s_muon_up_to_its_bf16() -> None:
+def test_steps_equal_torch_s_muon_up_to_bf16() -> None:
     torch.manual_seed(0)
     start = [torch.randn(shape) for shape in ((16, 16), (32, 16), (16, 16), (16, 48))]
     gradients = [[torch.randn_like(matrix) for matrix in start] for _ in range(5)]

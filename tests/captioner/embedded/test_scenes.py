@@ -18,25 +18,25 @@ def test_a_scene_is_the_same_every_time() -> None:
     assert one.tobytes() == same.tobytes()
 
 
-def test_a_held_out_scene_is_none_of_the_training_scenes() -> None:
+def test_no_held_out_scene_is_a_training_scene() -> None:
     trained = {scene_at("train", index)[0].tobytes() for index in range(50)}
     assert not trained & {scene_at("held-out", index)[0].tobytes() for index in range(50)}
 
 
-def test_every_colour_and_shape_comes_up() -> None:
+def test_every_colour_and_shape_occurs() -> None:
     words = " ".join(scene.caption for scene in scenes(300)).split()
     assert {*COLOURS, *SHAPES, "large", "small", "above", "below", "left", "right", "an"} <= set(words)
 
 
 def test_a_caption_fits_the_default_length() -> None:
-    """16 tokens with the start and the end: the tokenizer knows each word as one."""
+    """It has at most 16 tokens with start and end, because each word is one token."""
     tokenizer = GPT2Tokenizer.from_pretrained(EMBEDDED_FOLDER)
     for scene in scenes(300):
         words = scene.caption.split()
         assert len(tokenizer(scene.caption).input_ids) == len(words) <= 14
 
 
-def test_two_things_stand_clearly_apart_and_the_caption_says_how() -> None:
+def test_two_things_are_clearly_apart_in_the_captioned_direction() -> None:
     for scene in scenes(300):
         if len(scene.things) == 1:
             continue
@@ -48,7 +48,7 @@ def test_two_things_stand_clearly_apart_and_the_caption_says_how() -> None:
         assert (along > 0) == (relation in ("above", "left of")), scene
 
 
-def test_of_two_things_the_larger_comes_first_then_the_upper_or_left_one() -> None:
+def test_a_caption_names_the_larger_thing_first_or_else_the_upper_or_left_one() -> None:
     for scene in scenes(300):
         if len(scene.things) == 2 and scene.things[0].size == scene.things[1].size:
             assert " below " not in scene.caption
@@ -57,7 +57,7 @@ def test_of_two_things_the_larger_comes_first_then_the_upper_or_left_one() -> No
             assert scene.things[0].size == "large"
 
 
-def test_things_lie_inside_the_picture_and_do_not_touch() -> None:
+def test_things_are_inside_the_image_and_do_not_touch() -> None:
     for scene in scenes(300):
         for thing in scene.things:
             assert thing.extent / 2 < thing.x < scene.width - thing.extent / 2
@@ -68,11 +68,11 @@ def test_things_lie_inside_the_picture_and_do_not_touch() -> None:
             assert max(abs(one.x - other.x), abs(one.y - other.y)) > reach
 
 
-def test_pictures_are_drawn_in_the_colours_of_the_caption() -> None:
+def test_images_have_the_captioned_colours() -> None:
     for index, scene in enumerate(scenes(40)):
         picture = np.asarray(scene_at("train", index)[0])
         assert picture.shape == (scene.height, scene.width, 3)
-        usual = np.median(picture, axis=(0, 1))  # most of a picture is its background
+        usual = np.median(picture, axis=(0, 1))  # most of an image is its background
         nearest = min(COLOURS, key=lambda name: np.abs(usual - COLOURS[name]).sum())
         assert nearest == scene.background, f"scene {index}"
 

@@ -1,4 +1,4 @@
-"""From logits to candidates. The words that come of them are compared with `generate`'s in test_parity.py."""
+"""From logits to candidates. test_parity.py compares the resulting tokens with `generate`."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ def search(**values: object) -> Search:
 
 
 @pytest.mark.parametrize("n", [40, 512, 50_257])
-def test_the_best_by_blocks_are_the_best_of_all(n: int) -> None:
+def test_the_top_k_by_blocks_equals_the_top_k(n: int) -> None:
     torch.manual_seed(0)
     scores = torch.randn(3, n)
     (values, indices), expected = top_k(scores, 16), scores.topk(16)
@@ -22,7 +22,7 @@ def test_the_best_by_blocks_are_the_best_of_all(n: int) -> None:
     assert torch.equal(indices, expected.indices)
 
 
-def test_scores_are_log_probabilities_though_they_take_the_place_of_the_logits() -> None:
+def test_scores_computed_in_place_of_the_logits_are_log_probabilities() -> None:
     torch.manual_seed(0)
     logits = 5 * torch.randn(2, 50_257)
     expected = logits.log_softmax(1).topk(16)
@@ -34,14 +34,14 @@ def test_scores_are_log_probabilities_though_they_take_the_place_of_the_logits()
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 @pytest.mark.parametrize("values", [{}, {"num_beams": 1}, {"num_beams": 1, "do_sample": True}, {"do_sample": True}])
-def test_a_logit_that_is_no_finite_number_fails_the_caption(bad: float, values: dict[str, object]) -> None:
+def test_a_non_finite_logit_fails_the_caption(bad: float, values: dict[str, object]) -> None:
     logits = torch.randn(1, 1000)
     logits[0, 500] = bad
     with pytest.raises(CaptionFailed), torch.inference_mode():
         propose(logits, [search(**values)])
 
 
-def test_a_token_that_may_not_come_is_no_failure() -> None:
+def test_a_forbidden_token_is_no_failure() -> None:
     logits = torch.full((1, 1000), -torch.inf)
     logits[0, :20] = 0
     with torch.inference_mode():
@@ -49,7 +49,7 @@ def test_a_token_that_may_not_come_is_no_failure() -> None:
     assert {each.token for each in candidates} <= set(range(20))
 
 
-def test_the_model_s_own_log_probability_is_told_whatever_the_search_adds_up() -> None:
+def test_candidates_have_the_model_s_log_probability_whatever_the_search_settings() -> None:
     torch.manual_seed(0)
     logits = torch.randn(1, 1000)
     expected = logits.log_softmax(1)[0]

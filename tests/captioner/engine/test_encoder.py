@@ -1,4 +1,4 @@
-"""The encoder with its products joined, against transformers' own."""
+"""The encoder with fused projections against transformers' own."""
 
 from copy import deepcopy
 
@@ -13,13 +13,13 @@ from tests.captioner.tiny import small_vit
 
 @pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)], ids=str)
 @pytest.mark.parametrize("has_bias", [True, False])
-def test_one_product_gives_what_three_gave(dtype: torch.dtype, error: float, has_bias: bool) -> None:
+def test_one_fused_projection_equals_three(dtype: torch.dtype, error: float, has_bias: bool) -> None:
     torch.manual_seed(0)
     config = small_vit()
     config.qkv_bias = has_bias
     theirs = ViTModel(config).eval()
     for parameter in theirs.parameters():
-        nn.init.normal_(parameter, std=0.2)  # fresh biases are zero
+        nn.init.normal_(parameter, std=0.2)  # new biases are zero
     ours = deepcopy(theirs)
     replace_attention(ours, dtype)
     assert sum(isinstance(module, SelfAttention) for module in ours.modules()) == config.num_hidden_layers
@@ -31,7 +31,7 @@ def test_one_product_gives_what_three_gave(dtype: torch.dtype, error: float, has
 
 
 @pytest.mark.parametrize("kind", ["deit", "blip"])
-def test_other_encoders_with_the_same_attention_give_what_they_gave(kind: str) -> None:
+def test_other_encoders_with_the_same_attention_give_the_same_output(kind: str) -> None:
     torch.manual_seed(0)
     small = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
     size = {"image_size": 32, "patch_size": 16}
@@ -48,7 +48,7 @@ def test_other_encoders_with_the_same_attention_give_what_they_gave(kind: str) -
     assert torch.allclose(seen, expected, atol=1e-4)
 
 
-def test_an_encoder_of_another_kind_stays_as_it_is() -> None:
+def test_an_encoder_with_other_attention_is_not_changed() -> None:
     small = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
     model = BeitModel(BeitConfig(image_size=32, patch_size=16, **small))
     before = [type(module) for module in model.modules()]

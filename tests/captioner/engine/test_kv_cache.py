@@ -1,4 +1,4 @@
-"""The cache against attention that is computed anew for each sequence."""
+"""The KV cache against attention recomputed for each sequence."""
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ WIDTH = HEADS * HEAD_DIM
 
 
 def by_hand(history: list[Tensor]) -> Tensor:
-    """Causal attention of the last token of one sequence, [width], from its tokens' [3 * width]."""
+    """Return causal attention of a sequence's last token, [width], from its tokens' projections, [3 * width] each."""
     query, keys, values = torch.stack(history).view(len(history), 3, HEADS, HEAD_DIM).unbind(1)
     weights = torch.einsum("hd,thd->ht", query[-1], keys).softmax(1)
     return torch.einsum("ht,thd->hd", weights, values).flatten()
@@ -46,11 +46,11 @@ def test_each_beam_attends_to_its_own_ancestors_through_reorders_drops_and_compa
             histories, parents = [histories[1]], parents[1:]
 
 
-def test_dead_beams_take_no_room_for_ever() -> None:
+def test_the_memory_of_dropped_beams_is_reclaimed() -> None:
     cross = [(torch.randn(1, HEADS, 5, HEAD_DIM), torch.randn(1, HEADS, 5, HEAD_DIM))]
     cache = KVCache(cross, BEAMS, 1, torch.float32)
     for _ in range(1000):
         cache.begin_step()
         cache.self_attention(0, torch.randn(cache.rows, 3 * WIDTH), 1.0)
-        cache.reorder(torch.zeros(1, BEAMS, dtype=torch.int64))  # all go on from the first
+        cache.reorder(torch.zeros(1, BEAMS, dtype=torch.int64))  # all continue the first beam
     assert cache._new.stop < 2500 < 1000 * BEAMS

@@ -1,4 +1,4 @@
-"""Linear layers in each of their forms, against `torch.nn.functional.linear`."""
+"""Linear layers in each precision against `torch.nn.functional.linear`."""
 
 from collections.abc import Callable
 
@@ -39,7 +39,7 @@ def test_the_product_is_right_to_its_precision(
 ) -> None:
     torch.manual_seed(0)
     weight, bias = torch.randn(48, 64), torch.randn(48) if has_bias else None
-    x = torch.randn(shape) + 3  # not around zero
+    x = torch.randn(shape) + 3  # not centred on zero
     with torch.inference_mode():
         product = make(weight, bias)(x)
     expected = linear(x, weight, bias)
@@ -48,7 +48,7 @@ def test_the_product_is_right_to_its_precision(
 
 
 @pytest.mark.parametrize("make", [PackedLinear, pytest.param(Bfloat16Linear, marks=needs_bf16), QuantizedLinear])
-def test_a_weight_that_lies_transposed_in_memory_as_gpt2_s_is_the_same_weight(
+def test_a_weight_stored_transposed_as_in_gpt2_gives_the_same_product(
     make: Callable[[Tensor, Tensor | None], nn.Module],
 ) -> None:
     torch.manual_seed(0)
@@ -56,7 +56,7 @@ def test_a_weight_that_lies_transposed_in_memory_as_gpt2_s_is_the_same_weight(
     assert torch.equal(make(stored.T, None)(x), make(stored.T.contiguous(), None)(x))
 
 
-def test_no_row_of_int8_changes_another() -> None:
+def test_int8_rows_are_quantised_independently() -> None:
     torch.manual_seed(0)
     layer, x = QuantizedLinear(torch.randn(48, 64), torch.randn(48)), torch.randn(8, 64)
     alone = torch.cat([layer(row[None]) for row in x])
@@ -64,15 +64,15 @@ def test_no_row_of_int8_changes_another() -> None:
     assert torch.allclose(layer(wild)[:8], alone, atol=1e-4)
 
 
-def test_a_row_without_any_range_is_no_division_by_zero() -> None:
+def test_a_constant_row_is_quantised_without_division_by_zero() -> None:
     weight = torch.randn(48, 64)
     product = QuantizedLinear(weight, None)(torch.full((1, 64), 2.0))
     assert torch.allclose(product, 2 * weight.sum(1), atol=0.5)
 
 
 @needs_bf16
-def test_bf16_adds_up_in_fp32() -> None:
-    """A sum of 4096 equal products would stop at 256 in bf16, whose next number is 258."""
+def test_bf16_accumulates_in_fp32() -> None:
+    """In bf16 a sum of ones would stop at 256, because the next number is 258."""
     product = Bfloat16Linear(torch.ones(48, 4096), None)(torch.ones(1, 4096))
     assert torch.equal(product, torch.full((1, 48), 4096.0))
 
@@ -86,7 +86,7 @@ def test_the_logits_of_bf16_are_computed_in_fp32(has_bf16: bool) -> None:
     assert torch.allclose(layers.head(weight, None)(x), linear(x, weight), atol=1e-5)
 
 
-def test_without_instructions_for_bf16_its_weights_are_multiplied_in_fp32() -> None:
+def test_without_bf16_instructions_bf16_weights_are_multiplied_in_fp32() -> None:
     torch.manual_seed(0)
     weight, bias, x = torch.randn(48, 64), torch.randn(48), torch.randn(7, 64)
     layer = makers("bf16", torch.device("cpu"), CpuCapabilities(avx512=True)).inner(weight, bias)
@@ -94,7 +94,7 @@ def test_without_instructions_for_bf16_its_weights_are_multiplied_in_fp32() -> N
 
 
 @needs_bf16
-def test_layers_that_transformers_owns_are_replaced_except_for_the_head() -> None:
+def test_all_layers_of_a_transformers_model_except_the_head_are_replaced() -> None:
     layers = makers("bf16", torch.device("cpu"), CpuCapabilities(avx512_bf16=True))
     model = nn.Sequential(nn.Linear(8, 8), nn.Sequential(nn.Linear(8, 8)), nn.Linear(8, 20))
     repack(model, layers, model[2])

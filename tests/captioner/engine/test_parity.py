@@ -1,4 +1,4 @@
-"""The same words: token ids equal those of transformers' `generate` with the same settings."""
+"""Parity: token ids equal those of transformers' `generate` with the same settings."""
 
 from itertools import islice
 from typing import Any
@@ -45,7 +45,7 @@ def checkpoint() -> LoadedCheckpoint:
 
 @pytest.fixture(scope="module")
 def engine() -> Engine:
-    """On weights of its own: it lays them out anew."""
+    """An engine on its own checkpoint, because it changes the layout of the weights."""
     return Engine(load(find(EMBEDDED, None), torch.float32), "fp32", torch.device("cpu"), COURSE)
 
 
@@ -67,7 +67,7 @@ def tokens_of(searches: list[Search]) -> list[list[list[int]]]:
 
 
 def generate(checkpoint: LoadedCheckpoint, pixels: Tensor, settings: GenerationSettings) -> list[list[list[int]]]:
-    """What `generate` gives for each image, without the padding."""
+    """Return the token ids of `generate` for each image, without padding."""
     with torch.inference_mode():
         rows = checkpoint.model.generate(pixels, **settings.over(COURSE).given()).tolist()
     sequences = iter([_without_padding(row, checkpoint.model.generation_config.eos_token_id) for row in rows])
@@ -79,7 +79,7 @@ def _without_padding(row: list[int], end: int) -> list[int]:
 
 
 @pytest.mark.parametrize("values", GRID, ids=str)
-def test_each_setting_gives_the_tokens_of_generate(
+def test_each_setting_gives_the_same_tokens_as_generate(
     engine: Engine, checkpoint: LoadedCheckpoint, pixels: Tensor, values: dict[str, Any]
 ) -> None:
     settings = GenerationSettings(**values)
@@ -87,16 +87,14 @@ def test_each_setting_gives_the_tokens_of_generate(
         assert search(engine, batch, [settings] * len(batch)) == generate(checkpoint, batch, settings)
 
 
-def test_images_with_different_settings_share_a_batch_and_change_nothing_of_each_other(
-    engine: Engine, pixels: Tensor
-) -> None:
+def test_images_with_different_settings_in_a_batch_are_independent(engine: Engine, pixels: Tensor) -> None:
     settings = [GenerationSettings(**values) for values in GRID]
     together = search(engine, pixels[: len(GRID)], settings)
     alone = [search(engine, image[None], [each])[0] for image, each in zip(pixels, settings, strict=False)]
     assert together == alone
 
 
-def test_images_that_join_later_change_nothing_of_those_that_run(engine: Engine, pixels: Tensor) -> None:
+def test_images_that_join_a_running_batch_do_not_change_its_captions(engine: Engine, pixels: Tensor) -> None:
     settings = [GenerationSettings(num_beams=2 + index % 3, max_length=10 + index) for index in range(8)]
     alone = [search(engine, image[None], [each])[0] for image, each in zip(pixels, settings, strict=False)]
     searches = []
@@ -108,7 +106,7 @@ def test_images_that_join_later_change_nothing_of_those_that_run(engine: Engine,
     assert tokens_of(searches) == alone
 
 
-def test_images_that_are_added_one_by_one_before_a_step_are_searched_in_step(engine: Engine, pixels: Tensor) -> None:
+def test_images_added_before_the_first_step_advance_together(engine: Engine, pixels: Tensor) -> None:
     settings = [GenerationSettings(num_beams=2 + index % 2) for index in range(6)]
     together = search(engine, pixels[:6], settings)
     searches = []
@@ -123,7 +121,7 @@ def test_images_that_are_added_one_by_one_before_a_step_are_searched_in_step(eng
     assert tokens_of(searches) == together
 
 
-def test_a_search_that_is_dropped_changes_nothing_of_the_others(engine: Engine, pixels: Tensor) -> None:
+def test_a_dropped_search_does_not_change_the_others(engine: Engine, pixels: Tensor) -> None:
     whole = search(engine, pixels[:5], [GenerationSettings()] * 5)
     searches = engine.add(list(pixels[:5]), [engine.resolve(GenerationSettings())] * 5)
     engine.step()
@@ -140,8 +138,8 @@ def test_a_search_that_is_dropped_changes_nothing_of_the_others(engine: Engine, 
 @pytest.mark.parametrize(
     "values", [{}, {"num_beams": 1, "max_length": 24}, {"num_beams": 4, "no_repeat_ngram_size": 2}]
 )
-def test_a_model_of_full_size_gives_the_tokens_of_generate(values: dict[str, Any]) -> None:
-    """Random weights, forced to the full length: the candidates lie far closer together than a trained model's."""
+def test_a_full_size_model_gives_the_same_tokens_as_generate(values: dict[str, Any]) -> None:
+    """With random weights and full-length captions, the candidates' scores are much closer than a trained model's."""
     settings = GenerationSettings(min_length=16, **values)
     theirs, ours = (full_size.load() for _ in range(2))
     torch.manual_seed(1)

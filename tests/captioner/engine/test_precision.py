@@ -1,4 +1,4 @@
-"""The choice of `auto`: a rule for every kind of processor, and what is detected on this one."""
+"""The choice of `auto`: the rule for each kind of processor, and the detection on this one."""
 
 import logging
 import os
@@ -20,14 +20,14 @@ from tests.benchmarks.captions.engines import load_checkpoint
 from tests.captioner.layouts.plain import sample_images
 from tests.captioner.layouts.table import LAYOUTS
 
-# The flags of `torch.cpu.get_capabilities` on processors of these kinds.
+# Flags of `torch.cpu.get_capabilities` by kind of processor.
 AVX2 = {"avx2": True, "avx512_f": False, "avx512_vnni": False, "avx512_bf16": False, "amx_bf16": False}
 AVX512 = AVX2 | {"avx512_f": True}
 VNNI = AVX512 | {"avx512_vnni": True}
 BF16 = VNNI | {"avx512_bf16": True}
 AMX = BF16 | {"amx_tile": True, "amx_bf16": True, "amx_int8": True}
 ARM = {"architecture": "aarch64", "neon": True, "bf16": True}
-SHARES = {"bf16": 0.99, "int8": 0.98}  # of captions that are those of fp32
+SHARES = {"bf16": 0.99, "int8": 0.98}  # minimum share of captions equal to fp32's
 SCENES = 300
 
 
@@ -44,18 +44,18 @@ SCENES = 300
         (AVX512 | {"amx_bf16": True}, "bf16", "the CPU has AMX"),
     ],
 )
-def test_auto_goes_by_what_the_cpu_can_do(flags: dict[str, object], name: str, reason: str) -> None:
+def test_auto_follows_the_cpu_s_capabilities(flags: dict[str, object], name: str, reason: str) -> None:
     assert choose_for_cpu(CpuCapabilities.of(flags)) == (name, reason)
 
 
 @pytest.mark.parametrize(
     ("capability", "name"), [((7, 5), "fp32"), ((8, 0), "bf16"), ((8, 9), "bf16"), ((9, 0), "bf16")]
 )
-def test_auto_is_bf16_on_gpus_that_multiply_it(capability: tuple[int, int], name: str) -> None:
+def test_auto_is_bf16_on_gpus_with_bf16_arithmetic(capability: tuple[int, int], name: str) -> None:
     assert choose_for_gpu(capability).name == name
 
 
-def test_bf16_that_onednn_may_not_use_is_no_capability() -> None:
+def test_bf16_forbidden_to_onednn_is_no_capability() -> None:
     program = "from flaskapp.captioner.engine.precision import CpuCapabilities as C; print(C.detect().has_bf16)"
     command, limited = [sys.executable, "-c", program], os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2"}
     ended = subprocess.run(command, env=limited, capture_output=True, text=True, timeout=120, check=True)
@@ -63,7 +63,7 @@ def test_bf16_that_onednn_may_not_use_is_no_capability() -> None:
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="/proc/cpuinfo names these flags on x86 alone")
-def test_the_detected_capabilities_are_those_that_the_kernel_names() -> None:
+def test_the_detected_capabilities_equal_the_kernel_s() -> None:
     cpuinfo = Path("/proc/cpuinfo").read_text()
     (line, *_) = [line for line in cpuinfo.splitlines() if line.startswith("flags")]
     flags = set(line.split())
@@ -75,7 +75,7 @@ def test_the_detected_capabilities_are_those_that_the_kernel_names() -> None:
     )
 
 
-def test_auto_is_resolved_when_the_model_is_loaded_and_told_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
+def test_auto_is_resolved_at_loading_and_logged_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
     captioner = Captioner()
     captioner.configure(Configuration(model="embedded", precision="auto"))
     assert captioner.precision is None
@@ -88,13 +88,13 @@ def test_auto_is_resolved_when_the_model_is_loaded_and_told_in_one_line(caplog: 
     captioner.close()
 
 
-def test_a_precision_that_is_named_has_no_reason(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_configured_precision_has_no_reason(caplog: pytest.LogCaptureFixture) -> None:
     loaded = load(Configuration(model="embedded", precision="int8"))
     assert loaded.precision == ("int8", None)
     assert not [message for message in caplog.messages if "PRECISION" in message]
 
 
-def test_bf16_on_a_cpu_without_its_instructions_is_warned_of_and_captions(
+def test_bf16_on_a_cpu_without_its_instructions_captions_with_a_warning(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     expected = caption_scenes("embedded", "fp32", 20)
@@ -109,7 +109,7 @@ def test_fp16_is_refused_on_a_cpu() -> None:
 
 
 @pytest.mark.parametrize("name", ["vit-gpt2", "trocr-base", "blip-base", "donut"])
-def test_bf16_gives_tokens_probabilities_closer_to_those_of_fp32_than_int8(name: str, tmp_path: Path) -> None:
+def test_bf16_probabilities_are_closer_to_fp32_than_int8_s(name: str, tmp_path: Path) -> None:
     folder = LAYOUTS[name].write(tmp_path / name)
     fp32, bf16, int8 = (precision.load_engine(folder, each) for each in ("fp32", "bf16", "int8"))
     pixels = torch.stack([load_checkpoint(folder).inputs.preprocess(image) for image in sample_images()])
@@ -121,7 +121,7 @@ def test_bf16_gives_tokens_probabilities_closer_to_those_of_fp32_than_int8(name:
     assert 0 < ours < 0.75 * theirs
 
 
-def test_a_model_without_a_fast_decoder_captions_in_bf16(tmp_path: Path) -> None:
+def test_a_model_of_the_fallback_decoder_captions_in_bf16(tmp_path: Path) -> None:
     captioner = Captioner()
     captioner.configure(Configuration(model=str(LAYOUTS["git"].write(tmp_path / "git")), precision="bf16"))
     captions = captioner.caption(sample_images(), GenerationSettings(max_new_tokens=8))
@@ -131,7 +131,7 @@ def test_a_model_without_a_fast_decoder_captions_in_bf16(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_nearly_all_held_out_scenes_have_the_words_of_fp32() -> None:
+def test_nearly_all_held_out_scenes_have_the_captions_of_fp32() -> None:
     expected = caption_scenes("embedded", "fp32", SCENES)
     for name, share in SHARES.items():
         captions = caption_scenes("embedded", name, SCENES)

@@ -60,7 +60,7 @@ def write_manga_ocr(folder: Path, *, seed: int = 1) -> Path:
 
 
 def write_vit_roberta(folder: Path, *, seed: int = 4) -> Path:
-    """A RoBERTa decoder: positions count from the padding token's number."""
+    """A RoBERTa decoder, whose positions start after the padding token's id."""
     folder.mkdir(parents=True)
     vocabulary = write_roberta_tokenizer(folder)
     encoder = small_vit()
@@ -91,7 +91,7 @@ def _draw_bert(predictions: Any, model: Any, seed: int, *, end: int, never: list
 
 
 def _bert_tensors(model: Any, words: str, head: str) -> dict[str, torch.Tensor]:
-    """The tensors of a BERT decoder, with the head that is tied to the words as transformers 4 stored it."""
+    """Return a BERT decoder's tensors, with the tied head stored as by transformers 4."""
     tensors = saved_tensors(model)
     tensors[f"{head}.decoder.weight"] = tensors[words]
     tensors[f"{head}.decoder.bias"] = tensors[f"{head}.bias"]
@@ -99,9 +99,9 @@ def _bert_tensors(model: Any, words: str, head: str) -> dict[str, torch.Tensor]:
 
 
 def write_blip(folder: Path, *, seed: int = 2, large: bool = False) -> Path:
-    """Salesforce/blip-image-captioning-base: the start token is beyond the tokenizer's words.
+    """Salesforce/blip-image-captioning-base, whose start token is beyond the tokenizer's vocabulary.
 
-    The large one has a wider vision model, its weights in both formats, and a newer preprocessor.
+    The large model has a wider vision model, weights in both formats, and a newer preprocessor.
     """
     folder.mkdir(parents=True)
     words = word_pieces()

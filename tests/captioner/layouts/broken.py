@@ -1,4 +1,4 @@
-"""Checkpoints that lack something or that are something else."""
+"""Checkpoints with missing or wrong files, and checkpoints of other kinds of models."""
 
 import json
 from collections.abc import Callable
@@ -26,7 +26,7 @@ TOKENIZER_FILES = ("vocab.json", "merges.txt", "tokenizer_config.json", "special
 
 @dataclass(frozen=True)
 class Broken:
-    """A checkpoint with a fault. `says` is what the reason has to contain; None: it loads nevertheless."""
+    """A checkpoint with a fault. The reason must contain `says`; None: the checkpoint loads nevertheless."""
 
     name: str
     write: Callable[[Path], Path]
@@ -49,7 +49,7 @@ def without_tokenizer(folder: Path) -> Path:
 
 
 def tokenizer_too_small(folder: Path) -> Path:
-    """A vocabulary of 41 tokens beside a head of 437."""
+    """Write a vocabulary of 41 tokens for a head of 437."""
     write_vit_gpt2(folder)
     vocabulary = json.loads((folder / "vocab.json").read_text())
     few = [*list(vocabulary)[:40], "<|endoftext|>"]
@@ -58,7 +58,7 @@ def tokenizer_too_small(folder: Path) -> Path:
 
 
 def tokenizer_too_large(folder: Path) -> Path:
-    """A vocabulary of more than 2000 tokens beside a head of 437."""
+    """Write a vocabulary of more than 2000 tokens for a head of 437."""
     write_vit_gpt2(folder)
     vocabulary, merges = byte_pair_vocabulary(180, [], [f"<extra{number}>" for number in range(2000)])
     write_byte_pairs(folder, vocabulary | {"<|endoftext|>": len(vocabulary)}, merges)
@@ -94,7 +94,7 @@ def with_nan(folder: Path) -> Path:
 
 
 def without_start(folder: Path) -> Path:
-    """No token to begin with: not in config.json, not in its decoder's part, and the tokenizer has none."""
+    """Remove the start token from config.json, its decoder's part and the tokenizer."""
     write_vit_gpt2(folder)
     config = json.loads((folder / "config.json").read_text())
     nothing = {"bos_token_id": None, "decoder_start_token_id": None}
@@ -106,7 +106,7 @@ def without_start(folder: Path) -> Path:
 
 
 def language_model(folder: Path) -> Path:
-    """BERT: no image, no captions."""
+    """Write a BERT, which takes no images."""
     config = BertConfig(
         vocab_size=437, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64
     )
@@ -116,7 +116,7 @@ def language_model(folder: Path) -> Path:
 
 
 def unknown_model(folder: Path) -> Path:
-    """A model_type that transformers does not know, with code of its own, which must not run."""
+    """Write a model_type unknown to transformers, with its own code, which must not run."""
     write_vit_gpt2(folder)
     code = {"AutoConfig": "configuration_own.OwnConfig", "AutoModelForImageTextToText": "modeling_own.OwnModel"}
     change_json(folder / "config.json", model_type="own_captioner", architectures=["OwnModel"], auto_map=code)
@@ -145,7 +145,7 @@ def wrong_shape(folder: Path) -> Path:
 
 
 def start_beyond_head(folder: Path) -> Path:
-    """A start token beyond the head."""
+    """Set a start token beyond the head."""
     write_vit_gpt2(folder)
     write_json(folder / "generation_config.json", {"decoder_start_token_id": 5000, "eos_token_id": 436})
     return folder

@@ -1,4 +1,4 @@
-"""Models that are asked in a chat: decoders alone, to which the image is a part of the prompt."""
+"""Chat models: decoder-only models with the image in the prompt."""
 
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ TEXT: dict[str, Any] = {
 def write_chat_tokenizer(
     folder: Path, first: list[str], last: list[str], template: str, **changes: Any
 ) -> dict[str, int]:
-    """tokenizer.json, its configuration and chat_template.json. Returns the vocabulary."""
+    """Write tokenizer.json, its configuration and chat_template.json. Return the vocabulary."""
     vocabulary = write_byte_level_tokenizer(folder, first, last)
     content = {
         "add_prefix_space": False, "clean_up_tokenization_spaces": False, "model_max_length": 2048,
@@ -53,7 +53,7 @@ def randomise_as_chat(model: Any, vocabulary: dict[str, int], seed: int, end: in
 
 
 def write_smolvlm(folder: Path, *, seed: int = 1) -> Path:
-    """HuggingFaceTB/SmolVLM-Instruct, which is an Idefics3: images in tiles, a chat template."""
+    """HuggingFaceTB/SmolVLM-Instruct, an Idefics3: tiled images, a chat template."""
     folder.mkdir(parents=True)
     template = (
         "<|im_start|>{% for message in messages %}{{ message['role'] | capitalize }}:"
@@ -133,7 +133,7 @@ def write_llava(folder: Path, *, seed: int = 0) -> Path:
 
 
 def write_qwen2_vl(folder: Path, *, seed: int = 1) -> Path:
-    """Qwen/Qwen2-VL-2B-Instruct: images of any size, rotary positions in three directions."""
+    """Qwen/Qwen2-VL-2B-Instruct: images of any size, rotary positions in three dimensions."""
     folder.mkdir(parents=True)
     template = CHATML.replace("IMAGE", "<|vision_start|><|image_pad|><|vision_end|>")
     special = [

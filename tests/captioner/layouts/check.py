@@ -1,7 +1,7 @@
-"""Are a layout's random captions fit for comparisons? Prints them, and finds seeds with which they are.
+"""Check that a layout's random captions are fit for comparisons, print them, and find fit seeds.
 
-python -m tests.captioner.layouts.check NAME...          all layouts without names
-python -m tests.captioner.layouts.check NAME --seeds 20  the first fit seed, of 20 that are tried
+python -m tests.captioner.layouts.check NAME...          all layouts if no name is given
+python -m tests.captioner.layouts.check NAME --seeds 20  find the first fit seed of 20
 """
 
 import argparse
@@ -22,7 +22,7 @@ Answers = dict[tuple[str, int], list[int]]
 
 
 def answers(plain: Plain, layout: Layout, ways: Iterable[str] = WAYS) -> Answers:
-    """{(way, number of the image): token ids}."""
+    """Return {(way, image number): token ids}."""
     return {
         (way, number): plain.generate(image, plain.settings(way), layout.prompt)
         for number, image in enumerate(sample_images())
@@ -41,9 +41,9 @@ def variety_faults(found: Answers) -> list[str]:
 
 
 def faults(found: Answers, ends: set[int], *, always_ends: bool = False) -> list[str]:
-    """What makes captions unfit: repetition, one caption for all images, and captions that never end.
+    """Return why captions are unfit: repetition, equal captions for all images, or captions that never end.
 
-    `always_ends`: the checkpoint forces the end where a caption would be cut off.
+    `always_ends`: the checkpoint forces the end token at the maximum length.
     """
     problems = variety_faults(found)
     ended = [way for (way, _), ids in found.items() if ids[-1] in ends]
@@ -55,7 +55,7 @@ def faults(found: Answers, ends: set[int], *, always_ends: bool = False) -> list
 
 
 def precise_model(folder: Path, layout: Layout) -> Plain:
-    """In float64; Kosmos-2, which cannot be, with weights that differ by one part in a million."""
+    """Return the model in float64, or for Kosmos-2, which lacks float64, with weights changed by one in a million."""
     try:
         plain = Plain(folder, torch.float64)
         plain.generate(sample_images()[0], {"max_new_tokens": 1}, layout.prompt)
@@ -95,7 +95,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--seeds", type=int, default=0)
     options = parser.parse_args()
-    torch.set_num_threads(1)  # more are slower with tiny models
+    torch.set_num_threads(1)  # more threads are slower with tiny models
     warnings.simplefilter("ignore")
     logging.set_verbosity_error()
     logging.disable_progress_bar()

@@ -1,4 +1,4 @@
-"""Donut: Swin without a last norm, and mBART's decoder, which a task token starts."""
+"""Donut: Swin without a last norm, and mBART's decoder, which starts with a task token."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The JSON files of checkpoints, with the keys that the releases of transformers wrote which saved them."""
+"""JSON files of checkpoints, with the keys of the transformers releases that saved them."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
-# What `to_dict` of a configuration wrote besides the model's own keys, up to 4.16; and what later releases added.
+# Keys that a configuration's `to_dict` wrote besides the model's own, up to 4.16, and keys of later releases.
 EVERY_DUMP: dict[str, Any] = {
     "_name_or_path": "", "add_cross_attention": False, "architectures": None, "bad_words_ids": None,
     "bos_token_id": None, "chunk_size_feed_forward": 0, "cross_attention_hidden_size": None,
@@ -28,7 +28,7 @@ LATER_DUMPS: list[tuple[int, dict[str, Any]]] = [
     (22, {"tf_legacy_loss": False}),
     (24, {"begin_suppress_tokens": None, "suppress_tokens": None}),
 ]
-# What only later releases of transformers wrote.
+# Keys that only later releases of transformers wrote.
 NEW_KEYS = {"dtype", "transformers_version", "pooler_act", "pooler_output_size", "cross_attention_hidden_size"}
 
 
@@ -42,14 +42,14 @@ def change_json(path: Path, **changes: Any) -> None:
 
 
 def own_keys(config: PreTrainedConfig) -> dict[str, Any]:
-    """The keys of a configuration that are the model's own: no generation setting and nothing that is general."""
+    """Return the model's own keys of a configuration, without generation settings and general keys."""
     general = PreTrainedConfig().to_dict().keys() | NEW_KEYS
     known = {name: value for name, value in config.to_dict().items() if name not in general}
     return known | {"model_type": config.model_type}
 
 
 def dump(config: PreTrainedConfig, version: str, **changes: Any) -> dict[str, Any]:
-    """What a release 4.x of transformers wrote for a configuration inside another: every key, with its default."""
+    """Return what transformers 4.x wrote for a nested configuration: every key with its default."""
     minor = int(version.split(".")[1])
     general = dict(EVERY_DUMP, transformers_version=version)
     for since, keys in LATER_DUMPS:
@@ -67,7 +67,7 @@ def dump(config: PreTrainedConfig, version: str, **changes: Any) -> dict[str, An
 
 
 def write_encoder_decoder(folder: Path, encoder: dict[str, Any], decoder: dict[str, Any], **changes: Any) -> None:
-    """config.json of a VisionEncoderDecoderModel that transformers 4.x saved."""
+    """Write config.json of a VisionEncoderDecoderModel like transformers 4.x."""
     content = {
         "architectures": ["VisionEncoderDecoderModel"], "decoder": decoder, "encoder": encoder,
         "is_encoder_decoder": True, "model_type": "vision-encoder-decoder", "tie_word_embeddings": False,
@@ -77,7 +77,7 @@ def write_encoder_decoder(folder: Path, encoder: dict[str, Any], decoder: dict[s
 
 
 def write_preprocessor(folder: Path, size: Any, kind: str = "ViTFeatureExtractor", **changes: Any) -> None:
-    """preprocessor_config.json of a feature extractor: transformers up to 4.25 knew no rescaling keys."""
+    """Write a feature extractor's preprocessor_config.json, without rescaling keys as up to transformers 4.25."""
     content = {
         "do_normalize": True, "do_resize": True, "feature_extractor_type": kind, "image_mean": [0.5, 0.5, 0.5],
         "image_std": [0.5, 0.5, 0.5], "resample": 2, "size": size,
@@ -86,7 +86,7 @@ def write_preprocessor(folder: Path, size: Any, kind: str = "ViTFeatureExtractor
 
 
 def write_saved(folder: Path, model: Any, version: str) -> None:
-    """What transformers 4.40 to 4.57 saved: config.json and generation_config.json with only what differs."""
+    """Save like transformers 4.40 to 4.57: config.json and generation_config.json with only non-default values."""
     model.save_pretrained(folder)
     config = folder / "config.json"
     content = json.loads(config.read_text())

@@ -1,4 +1,4 @@
-"""Captioners of an image encoder and GPT-2, as transformers 4.x saved them."""
+"""Image encoders with GPT-2, as saved by transformers 4.x."""
 
 import json
 from pathlib import Path
@@ -33,7 +33,7 @@ def small_vit(**changes: Any) -> ViTConfig:
 
 
 def write_gpt2_tokenizer(folder: Path, **changes: Any) -> dict[str, int]:
-    """The slow tokenizer's files, and the maps of special tokens. Returns the vocabulary."""
+    """Write the slow tokenizer's files and special token maps. Return the vocabulary."""
     vocabulary, merges = byte_pair_vocabulary(180, [], [END])
     write_byte_pairs(folder, vocabulary, merges)
     tokens = dict.fromkeys(("bos_token", "eos_token", "unk_token"), END)
@@ -47,7 +47,7 @@ def write_gpt2_tokenizer(folder: Path, **changes: Any) -> dict[str, int]:
 
 
 def with_old_buffers(tensors: dict[str, Tensor], layers: int) -> dict[str, Tensor]:
-    """What transformers 4.15 also saved of GPT-2: masks that no later release reads, and the tied head."""
+    """Add what transformers 4.15 also saved of GPT-2: masks that no later release reads, and the tied head."""
     mask = torch.ones(1, 1, POSITIONS, POSITIONS, dtype=torch.uint8).tril()
     for number in range(layers):
         for part in ("attn", "crossattention"):
@@ -62,7 +62,7 @@ def write_gpt2_captioner(
     extractor: str = "ViTFeatureExtractor", encoder_keys: dict[str, Any] | None = None,
     top: dict[str, Any] | None = None, pickled: bool = True, **drawing: Any,
 ) -> Path:  # fmt: skip
-    """The whole checkpoint. `top` are keys of config.json besides those of the parts."""
+    """Write a checkpoint. `top` holds keys of config.json besides the encoder's and decoder's."""
     folder.mkdir(parents=True)
     vocabulary = write_gpt2_tokenizer(folder)
     end = vocabulary[END]
@@ -106,13 +106,13 @@ def write_vit_gpt2(folder: Path, **options: Any) -> Path:
 
 
 def write_vit_gpt2_coco(folder: Path, **options: Any) -> Path:
-    """ydshieh/vit-gpt2-coco-en: config.json says how to search."""
+    """ydshieh/vit-gpt2-coco-en: config.json has generation settings."""
     search = {"max_length": 16, "num_beams": 4, "early_stopping": True, "no_repeat_ngram_size": 3}
     return write_gpt2_captioner(folder, small_vit(), **({"seed": 0, "version": "4.12.0.dev0", "top": search} | options))
 
 
 def write_deit_gpt2(folder: Path, **options: Any) -> Path:
-    """A DeiT encoder, whose sequence has a distillation token, and a feature extractor that crops."""
+    """A DeiT encoder with a distillation token, and a feature extractor that crops."""
     encoder = DeiTConfig(**(SMALL | {"image_size": 64, "patch_size": 16}))
     write_gpt2_captioner(
         folder, encoder, **({"seed": 5, "version": "4.20.1", "extractor": "DeiTFeatureExtractor"} | options)
@@ -122,7 +122,7 @@ def write_deit_gpt2(folder: Path, **options: Any) -> Path:
 
 
 def write_beit_gpt2(folder: Path, **options: Any) -> Path:
-    """A BEiT encoder: no bias of keys, relative positions, layer scale."""
+    """A BEiT encoder: no key biases, relative positions, layer scale."""
     encoder = BeitConfig(**(SMALL | {"image_size": 64, "patch_size": 16, "use_relative_position_bias": True}))
     write_gpt2_captioner(
         folder, encoder, **({"seed": 0, "version": "4.18.0", "extractor": "BeitFeatureExtractor"} | options)
@@ -132,7 +132,7 @@ def write_beit_gpt2(folder: Path, **options: Any) -> Path:
 
 
 def write_swin_gpt2(folder: Path, **options: Any) -> Path:
-    """A Swin encoder, narrower than the decoder: `enc_to_dec_proj` lies between. Weights in safetensors."""
+    """A Swin encoder, narrower than the decoder: `enc_to_dec_proj` joins them. Weights in safetensors."""
     encoder = SwinConfig(
         embed_dim=8, depths=[1, 1, 1], num_heads=[1, 2, 4], window_size=4, image_size=64, patch_size=4, mlp_ratio=2.0
     )

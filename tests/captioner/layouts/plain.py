@@ -1,4 +1,4 @@
-"""What plain transformers answers with a checkpoint: the reference that the captioner is compared with."""
+"""Captions of plain transformers: the reference for the captioner."""
 
 import warnings
 from pathlib import Path
@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextTo
 from transformers.models.trocr.modeling_trocr import TrOCRSinusoidalPositionalEmbedding
 
 LOCAL: Any = {"local_files_only": True, "trust_remote_code": False}
-LONGEST = 40  # new tokens, where a checkpoint's own defaults allow more
+LONGEST = 40  # new tokens, even if a checkpoint's defaults allow more
 WITH_TOKENIZER = ("vision-encoder-decoder", "blip", "git")
 
 WAYS: dict[str, dict[str, Any]] = {
@@ -43,7 +43,7 @@ class Plain:
         return not self.model.config.is_encoder_decoder and self.kind not in WITH_TOKENIZER
 
     def settings(self, way: str) -> dict[str, Any]:
-        """The arguments of `generate`. The prompt of a chat counts: there, `max_length` means new tokens."""
+        """Return the arguments of `generate`. In a chat, whose prompt counts, `max_length` means new tokens."""
         own = self.model.generation_config
         if way == "defaults":
             is_short = own.max_length is not None and own.max_length <= LONGEST
@@ -55,7 +55,7 @@ class Plain:
         return settings
 
     def inputs(self, image: np.ndarray, prompt: str | None = None) -> dict[str, Tensor]:
-        """The arguments of `generate` for an RGB image, uint8 [height, width, 3], and a prompt."""
+        """Return the inputs of `generate` for an RGB image, uint8 [height, width, 3], and a prompt."""
         picture = Image.fromarray(image)
         if self.kind in WITH_TOKENIZER:
             found = {"pixel_values": self._images(picture, return_tensors="pt")["pixel_values"]}
@@ -88,12 +88,12 @@ class Plain:
     def generate(
         self, image: np.ndarray, settings: dict[str, Any], prompt: str | None = None, *, seed: int = 0
     ) -> list[int]:
-        """The token ids of the best caption, without the prompt that a decoder-only model repeats."""
+        """Return the best caption's token ids, without the prompt that a decoder-only model repeats."""
         inputs = self.inputs(image, prompt)
         skipped = inputs["input_ids"].shape[1] if self.is_decoder_only and "input_ids" in inputs else 0
         with torch.random.fork_rng(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # advice on settings, which are the checkpoint's
-            torch.manual_seed(seed)  # for checkpoints that draw their captions
+            warnings.simplefilter("ignore")  # advice on the checkpoint's own settings
+            torch.manual_seed(seed)  # for checkpoints that sample
             ids: list[int] = self.model.generate(**inputs, **settings)[0].tolist()[skipped:]
         return ids
 
@@ -103,14 +103,14 @@ class Plain:
 
 
 def japanese(folder: Path) -> dict[str, str]:
-    """Decoding Japanese tokens needs no MeCab, whose dictionary has 250 MB, but the tokenizer would load it."""
+    """Return tokenizer options that avoid MeCab: decoding needs none of its 250 MB dictionary."""
     file = folder / "tokenizer_config.json"
     is_japanese = file.exists() and "BertJapaneseTokenizer" in file.read_text()
     return {"word_tokenizer_type": "basic"} if is_japanese else {}
 
 
 def repair_sinusoidal_positions(model: Any) -> None:
-    """transformers 5.23 leaves TrOCR's sinusoidal positions on the meta device, and then fails: compute them again."""
+    """Recompute TrOCR's sinusoidal positions: transformers 5.23 leaves them on the meta device and then fails."""
     for module in model.modules():
         if isinstance(module, TrOCRSinusoidalPositionalEmbedding):
             count, width = module.weights.shape
@@ -118,7 +118,7 @@ def repair_sinusoidal_positions(model: Any) -> None:
 
 
 def sample_images(count: int = 4) -> list[np.ndarray]:
-    """Different RGB images, uint8 [height, width, 3]: coloured fields and gradients with edges."""
+    """Return different RGB images, uint8 [height, width, 3]: coloured fields and gradients with edges."""
     images = []
     for seed in range(count):
         generator = np.random.default_rng(seed)

@@ -31,7 +31,7 @@ VISION = {
 
 
 def write_git(folder: Path, *, seed: int = 0) -> Path:
-    """microsoft/git-base-coco: no cross-attention; the head is not tied."""
+    """microsoft/git-base-coco: no cross-attention, an untied head."""
     folder.mkdir(parents=True)
     words = word_pieces()
     write_word_piece_tokenizer(folder, words)
@@ -67,7 +67,7 @@ def write_git(folder: Path, *, seed: int = 0) -> Path:
 
 
 def write_pix2struct(folder: Path, *, seed: int = 1) -> Path:
-    """google/pix2struct-textcaps-base: patches of a size that varies, with a mask; T5's tokenizer."""
+    """google/pix2struct-textcaps-base: patches of variable size with a mask, T5's tokenizer."""
     folder.mkdir(parents=True)
     first = ["<pad>", "</s>", "<unk>"]
     pieces = write_sentence_pieces(folder / "spiece.model", first=first)

@@ -16,10 +16,10 @@ class Layout:
     """A published kind of checkpoint."""
 
     name: str
-    write: Writer  # a tiny checkpoint into a folder that does not exist; `seed` chooses other weights
+    write: Writer  # writes a tiny checkpoint into a new folder; `seed` sets the weights
     decoder: Literal["fast", "generate"]
     takes_prompt: bool = False
-    prompt: str | None = None  # the usual one; captions need it where there is one
+    prompt: str | None = None  # the usual prompt, if captions need one
     needs: str | None = None  # a package without which plain transformers cannot load it
 
 

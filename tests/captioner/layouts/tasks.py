@@ -1,4 +1,4 @@
-"""Models whose prompt is a task: Kosmos-2, which can say where things are, and Florence-2."""
+"""Models whose prompt is a task: Kosmos-2, which can locate things, and Florence-2."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ CLIP_PROCESSOR = {
 
 
 def write_kosmos2(folder: Path, *, seed: int = 1) -> Path:
-    """microsoft/kosmos-2-patch14-224: 64 image tokens in a decoder's text, and tokens for places."""
+    """microsoft/kosmos-2-patch14-224: 64 image tokens in the decoder's text, and location tokens."""
     folder.mkdir(parents=True)
     words = write_sentence_pieces(folder / "sentencepiece.bpe.model")[3:]
     tokens = ["<s>", "<pad>", "</s>", "<unk>", *words, "<mask>", *TAGS]
@@ -65,7 +65,7 @@ def write_kosmos2(folder: Path, *, seed: int = 1) -> Path:
 
 
 def write_florence2(folder: Path, *, seed: int = 1) -> Path:
-    """florence-community/Florence-2-base: DaViT, BART, and a task that the processor spells out as a question."""
+    """florence-community/Florence-2-base: DaViT, BART, and a task that the processor turns into a question."""
     folder.mkdir(parents=True)
     vocabulary = write_byte_level_tokenizer(folder, ROBERTA_FIRST, ["<mask>", "<image>"])
     write_json(folder / "special_tokens_map.json", ROBERTA_TOKENS | {"image_token": "<image>"})

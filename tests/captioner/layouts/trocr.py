@@ -1,4 +1,4 @@
-"""TrOCR: an image encoder and a decoder like BART's, as transformers 4.12 saved them."""
+"""TrOCR: an image encoder and a decoder like BART's, as saved by transformers 4.12."""
 
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ END = 2
 
 
 def token_entries(**also: Any) -> dict[str, dict[str, Any]]:
-    """RoBERTa's special tokens as transformers 4 wrote them: an object each."""
+    """Return RoBERTa's special tokens as objects, like transformers 4."""
     return {
         name: {
             "content": text, "single_word": False, "lstrip": name == "mask_token", "rstrip": False,
@@ -42,7 +42,7 @@ def token_entries(**also: Any) -> dict[str, dict[str, Any]]:
 
 
 def write_roberta_tokenizer(folder: Path) -> dict[str, int]:
-    """vocab.json and merges.txt and no tokenizer.json. Returns the vocabulary."""
+    """Write vocab.json and merges.txt without tokenizer.json. Return the vocabulary."""
     made_up = [f"madeupword{number:04}" for number in range(3)]
     vocabulary, merges = byte_pair_vocabulary(180, ROBERTA_FIRST, [*made_up, "<mask>"])
     write_byte_pairs(folder, vocabulary, merges)
@@ -68,7 +68,7 @@ def small_decoder(vocabulary: int, encoder: PreTrainedConfig, **changes: Any) ->
 def write_trocr(
     folder: Path, encoder: PreTrainedConfig, decoder: TrOCRConfig, never: list[int], seed: int, **drawing: Any
 ) -> Path:
-    """Everything but the tokenizer. The encoder's pooler has no weights."""
+    """Write a checkpoint without the tokenizer and the encoder pooler's weights."""
     model = VisionEncoderDecoderModel(VisionEncoderDecoderConfig.from_encoder_decoder_configs(encoder, decoder))
     norm = model.decoder.model.decoder.layers[-1].final_layer_norm
     randomise(
@@ -97,7 +97,7 @@ def write_trocr(
 
 
 def write_trocr_base(folder: Path, *, seed: int = 2, **changes: Any) -> Path:
-    """microsoft/trocr-base-printed: RoBERTa's slow tokenizer, an encoder without biases of queries, keys and values."""
+    """microsoft/trocr-base-printed: RoBERTa's slow tokenizer, an encoder without query, key and value biases."""
     folder.mkdir(parents=True)
     vocabulary = write_roberta_tokenizer(folder)
     encoder = small_vit(qkv_bias=False)
@@ -106,7 +106,7 @@ def write_trocr_base(folder: Path, *, seed: int = 2, **changes: Any) -> Path:
 
 
 def write_trocr_sinusoidal(folder: Path, *, seed: int = 1) -> Path:
-    """Sinusoidal positions, which no file holds, and no norm of the embedding."""
+    """Sinusoidal positions, which are in no file, and no embedding norm."""
     return write_trocr_base(folder, seed=seed, use_learned_position_embeddings=False, layernorm_embedding=False)
 
 
@@ -121,7 +121,7 @@ def write_trocr_small(folder: Path, *, seed: int = 10) -> Path:
     }  # fmt: skip
     write_json(folder / "tokenizer_config.json", config | token_entries(__type="AddedToken"), indent=None)
     encoder = DeiTConfig(**(SMALL | {"image_size": 64, "patch_size": 16}))
-    known = len(pieces) + 2  # <pad> comes first and <mask> last, beside the file's pieces
+    known = len(pieces) + 2  # the file's pieces, <pad> before and <mask> after them
     decoder = small_decoder(
         known + 40, encoder, activation_function="relu", scale_embedding=True, tie_word_embeddings=False
     )

@@ -1,4 +1,4 @@
-"""The checkpoint of vit-gpt2 with generation settings of its own, in generation_config.json or in config.json."""
+"""The vit-gpt2 checkpoint with saved generation settings, in generation_config.json or in config.json."""
 
 import json
 from collections.abc import Callable
@@ -9,9 +9,9 @@ from tests.captioner.layouts.files import change_json, write_json
 from tests.captioner.layouts.gpt2 import TOKEN_IDS, write_vit_gpt2
 from tests.captioner.layouts.plain import Plain, sample_images
 
-Tokens = list[int]  # of a caption without these settings: start, words, perhaps the end
+Tokens = list[int]  # of a caption without these settings: start, words, possibly the end
 
-# Settings that change captions, by the tokens that captions have without them.
+# Settings that change captions, as functions of the tokens of the unchanged captions.
 EFFECTIVE: dict[str, Callable[[Tokens], dict[str, Any]]] = {
     "forced-bos": lambda tokens: {"forced_bos_token_id": tokens[3]},
     "forced-eos": lambda tokens: {"forced_eos_token_id": tokens[0], "max_length": 6},
@@ -38,7 +38,7 @@ SAMPLING = {"sampling": {"do_sample": True, "top_k": 20, "temperature": 0.8}}
 
 
 def writer(name: str) -> Callable[..., Path]:
-    """The writer of a variant, by the name of its settings."""
+    """Return the writer of a variant by the name of its settings."""
 
     def write(folder: Path, **options: Any) -> Path:
         write_vit_gpt2(folder, **options)
@@ -58,7 +58,7 @@ def writer(name: str) -> Callable[..., Path]:
 
 
 def write_forced_bos_in_config(folder: Path, **options: Any) -> Path:
-    """No generation_config.json: config.json itself has the settings."""
+    """Write the settings into config.json, without generation_config.json."""
     write_vit_gpt2(folder, **options)
     caption = Plain(folder).generate(sample_images()[1], {"num_beams": 1, "max_new_tokens": 12})
     change_json(folder / "config.json", forced_bos_token_id=caption[3], no_repeat_ngram_size=2)

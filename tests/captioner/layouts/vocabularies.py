@@ -1,4 +1,4 @@
-"""Small vocabularies in the file formats of published tokenizers, made of the words of captions."""
+"""Small vocabularies of caption words in the file formats of published tokenizers."""
 
 import json
 from collections.abc import Sequence
@@ -26,9 +26,9 @@ ROBERTA_FIRST = ["<s>", "<pad>", "</s>", "<unk>"]
 
 
 def byte_pair_vocabulary(merges: int, first: Sequence[str], last: Sequence[str]) -> tuple[dict[str, int], list[str]]:
-    """-> GPT-2's vocab.json and the lines of its merges.txt, learnt from the words.
+    """Return GPT-2's vocab.json and the lines of merges.txt, learnt from the words.
 
-    `first` and `last` are special tokens before (RoBERTa) and after (GPT-2) the others.
+    Special tokens: `first` come before (RoBERTa), `last` after (GPT-2) the others.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -46,13 +46,13 @@ def write_byte_pairs(folder: Path, vocabulary: dict[str, int], merges: list[str]
 
 
 def outside_words(vocabulary: dict[str, int]) -> list[int]:
-    """The ids of a byte-pair vocabulary that are no part of a word: odd bytes and special tokens."""
+    """Return the ids of a byte-pair vocabulary that belong to no word: odd bytes and special tokens."""
     words = set(ascii_lowercase)
     return [number for token, number in vocabulary.items() if not set(token.removeprefix("Ġ")) <= words]
 
 
 def word_pieces() -> list[str]:
-    """A vocab.txt laid out like bert-base-uncased's: [PAD] is 0, [UNK] 100, [CLS] 101, [SEP] 102, [MASK] 103."""
+    """Return a vocabulary laid out like bert-base-uncased's: [PAD] 0, [UNK] 100, [CLS] 101, [SEP] 102, [MASK] 103."""
     unused = [f"[unused{number}]" for number in range(99)]
     letters = [*ascii_lowercase, *("##" + letter for letter in ascii_lowercase)]
     words = [word for word in dict.fromkeys(WORDS) if len(word) > 1]
@@ -62,7 +62,7 @@ def word_pieces() -> list[str]:
 def write_sentence_pieces(
     file: Path, *, kind: str = "unigram", first: Sequence[str] = ("<unk>", "<s>", "</s>")
 ) -> list[str]:
-    """A sentencepiece model file with the words as its pieces. Returns its pieces, in the order of its ids."""
+    """Write a sentencepiece model file with the words as pieces. Return the pieces in the order of their ids."""
     from sentencepiece import sentencepiece_model_pb2 as protocol
 
     model = protocol.ModelProto()
@@ -86,7 +86,7 @@ def write_sentence_pieces(
 
 
 def write_word_piece_tokenizer(folder: Path, words: list[str]) -> None:
-    """vocab.txt and tokenizer.json of an uncased BERT tokenizer."""
+    """Write vocab.txt and tokenizer.json of an uncased BERT tokenizer."""
     (folder / "vocab.txt").write_text("\n".join([*words, ""]))
     tokenizer = Tokenizer(models.WordPiece({word: number for number, word in enumerate(words)}, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
@@ -100,7 +100,7 @@ def write_word_piece_tokenizer(folder: Path, words: list[str]) -> None:
 def write_unigram_tokenizer(
     folder: Path, tokens: list[str], *, special: list[str], added: list[str], end_only: bool = False
 ) -> None:
-    """tokenizer.json of an XLM-RoBERTa tokenizer, or with `end_only` T5's. `added` tokens are the last ones."""
+    """Write tokenizer.json of an XLM-RoBERTa tokenizer, or with `end_only` of T5's. `added` tokens are the last."""
     pieces = tokens[: len(tokens) - len(added)]
     scores = [(piece, 0.0 if piece in special else -2.0 - 0.01 * number) for number, piece in enumerate(pieces)]
     tokenizer = Tokenizer(models.Unigram(scores, unk_id=tokens.index("<unk>")))
@@ -117,7 +117,7 @@ def write_unigram_tokenizer(
 
 
 def write_byte_level_tokenizer(folder: Path, first: Sequence[str], last: Sequence[str]) -> dict[str, int]:
-    """tokenizer.json of a byte-level BPE tokenizer, with vocab.json and merges.txt. Returns the vocabulary."""
+    """Write tokenizer.json, vocab.json and merges.txt of a byte-level BPE tokenizer. Return the vocabulary."""
     vocabulary, merges = byte_pair_vocabulary(180, first, last)
     write_byte_pairs(folder, vocabulary, merges)
     tokenizer = Tokenizer(models.BPE(vocabulary, [tuple(line.split(" ")) for line in merges]))

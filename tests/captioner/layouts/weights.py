@@ -1,4 +1,4 @@
-"""Random weights with which captions vary with the image, do not repeat one token, and end."""
+"""Random weights whose captions depend on the image, do not repeat one token, and end."""
 
 import math
 import tempfile
@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-# Attention that chooses: sharp weights of few places, and not a mean of all, which is the same at every step.
+# Selective attention: sharp weights on few positions instead of a mean, which would be equal at every step.
 SHARP, QUIET = 1.6, 0.7
 FACTORS = dict.fromkeys((".query", ".key", "q_proj", "k_proj"), SHARP) | dict.fromkeys((".value", "v_proj"), QUIET)
 
@@ -22,9 +22,9 @@ def randomise(
 ) -> None:  # fmt: skip
     """Draw every weight of a model anew.
 
-    The logits have a standard deviation of about `contrast`, the end's of `ending` times that; `never` tokens get 0.
-    Half of the scales of `last_norm` are negative: where the head is tied to the embedding, the last token would be
-    its own likeliest successor otherwise. `places` is the standard deviation of the positions' embeddings.
+    The logits have a standard deviation of about `contrast`, the end token's of `ending` times that; `never` tokens
+    get 0. Half of the scales of `last_norm` are negative: otherwise a tied head would make the last token its own
+    likeliest successor. `places` is the standard deviation of the position embeddings.
     """
     generator = torch.Generator().manual_seed(seed)
 
@@ -60,13 +60,13 @@ def randomise(
         weight[list(never)] = 0
         if last_norm is not None:
             places_by_size = weight[end].abs().argsort()
-            last_norm.weight[places_by_size[::2]] *= -1  # so that the end's product with itself is about 0
+            last_norm.weight[places_by_size[::2]] *= -1  # makes the end token's product with itself about 0
         if head.bias is not None:
             head.bias[list(never)] = -2 * contrast
 
 
 def saved_tensors(model: Any) -> dict[str, Tensor]:
-    """The tensors by their published names, each once: what is tied is there under one name."""
+    """Return the tensors by their published names. Tied tensors appear once."""
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
         return load_file(Path(folder) / "model.safetensors")
