@@ -1,4 +1,4 @@
-"""The real application with the real embedded model: in this process (`client`), and as users run it (`server`)."""
+"""The real application and embedded model, in this process (`client`) and as users run it (`server`)."""
 
 import os
 import shutil
@@ -25,8 +25,8 @@ ASSETS = ROOT / "tests" / "assets"
 
 
 @pytest.fixture(autouse=True)
-def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A developer's own variables change no test."""
+def no_environment_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Remove the developer's own variables."""
     for name in os.environ.keys() - clean_environment().keys():
         monkeypatch.delenv(name)
 
@@ -41,13 +41,13 @@ def clean_environment() -> dict[str, str]:
 
 @pytest.fixture
 def make_app(tmp_path: Path) -> Iterator[Callable[..., Flask]]:
-    """Makes applications with settings of their own, on the embedded model and a database of this test."""
+    """Yield a function that creates an application with settings, the embedded model and the test's database."""
     apps = []
 
     def make(**settings: Any) -> Flask:
         defaults = {"CAPTIONER_MODEL": "embedded", "DATABASE_URL": f"sqlite:///{tmp_path / 'test.db'}"}
         app = create_app(defaults | settings)
-        app.extensions["jobs"].on_wait = lambda: None  # no worker: tests do the work themselves
+        app.extensions["jobs"].on_wait = lambda: None  # start no worker: tests process the messages themselves
         apps.append(app)
         return app
 
@@ -63,13 +63,13 @@ def client(make_app: Callable[..., Flask]) -> FlaskClient:
 
 @dataclass
 class Server:
-    """A running `gunicorn wsgi:app`. What it writes to its log is kept in `lines`."""
+    """A running `gunicorn wsgi:app` with the lines of its log."""
 
     process: subprocess.Popen[str]
     url: str
     lines: list[str] = field(default_factory=list)
     has_ended: bool = False
-    _heard: threading.Condition = field(default_factory=threading.Condition)
+    _changed: threading.Condition = field(default_factory=threading.Condition)
 
     def __post_init__(self) -> None:
         self._listener = threading.Thread(target=self._listen, daemon=True)
@@ -78,35 +78,35 @@ class Server:
     def _listen(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            with self._heard:
+            with self._changed:
                 self.lines.append(line)
-                self._heard.notify_all()
-        with self._heard:
+                self._changed.notify_all()
+        with self._changed:
             self.has_ended = True
-            self._heard.notify_all()
+            self._changed.notify_all()
 
     def wait_for(self, text: str, times: int = 1) -> str:
-        """A line of the log that contains a text, once so many of them are written."""
+        """Wait for `times` lines of the log that contain a text. Return the last of them."""
 
         def found() -> list[str]:
             return [line for line in self.lines if text in line]
 
-        with self._heard:
-            self._heard.wait_for(lambda: len(found()) >= times or self.has_ended, timeout=120)
-            assert len(found()) >= times, f"{text!r} never came into the log:\n{''.join(self.lines)}"
+        with self._changed:
+            self._changed.wait_for(lambda: len(found()) >= times or self.has_ended, timeout=120)
+            assert len(found()) >= times, f"{text!r} is not in the log:\n{''.join(self.lines)}"
             return found()[-1]
 
     def count(self, text: str) -> int:
-        """Lines of the log with this text so far."""
+        """Return the number of lines of the log with this text so far."""
         return sum(text in line for line in self.lines)
 
     def stop(self) -> int:
-        """Stop it gracefully and return its exit code."""
+        """Stop the server gracefully and return its exit code."""
         self.process.terminate()
         return self.process.wait(40)
 
     def close(self) -> None:
-        """Stop it if it still runs, and hear it out."""
+        """Stop the server if it still runs, and read the rest of its log."""
         if self.process.poll() is None:
             self.stop()
         self._listener.join(10)
@@ -121,7 +121,7 @@ def launch(
     folder: Path = ROOT,
     **variables: str,
 ) -> Server:
-    """Start a program that is to listen at a free port. It is the caller's to close."""
+    """Start a program that listens at a free port. The caller closes the server."""
     port = free_port(address)
     program, *rest = command.format(address=address, port=port).split()
     process = subprocess.Popen(
@@ -133,11 +133,11 @@ def launch(
 
 @contextmanager
 def _server_starter(folders: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
-    """Starts servers with arguments and environment variables of their own; stops them at the end, all at once."""
+    """Yield a function that starts servers with arguments and environment variables. Stop all of them at the end."""
     servers: list[Server] = []
 
     def start(*arguments: str, ready: str | None = None, **options: Any) -> Server:
-        """Returns once there is the embedded model or, with another one, a web worker."""
+        """Start a server and wait for the embedded model or, with another model, for a web worker."""
         is_embedded = options.get("FLASKAPP_CAPTIONER_MODEL", "embedded") == "embedded"
         defaults = {
             "FLASKAPP_CAPTIONER_MODEL": "embedded",
@@ -154,21 +154,21 @@ def _server_starter(folders: pytest.TempPathFactory) -> Iterator[Callable[..., S
 
 @pytest.fixture(scope="module")
 def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
-    """Starts servers of a module's own. They are stopped with its last test: hundreds would fill the memory."""
+    """Start servers for one module. They stop after its last test, because hundreds would fill the memory."""
     with _server_starter(tmp_path_factory) as start:
         yield start
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The bare `gunicorn wsgi:app`, shared by all tests."""
+    """Yield the bare `gunicorn wsgi:app`, shared by all tests."""
     with _server_starter(tmp_path_factory) as start:
         yield start()
 
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
-    """The path of a Chromium, for the tests that look at pages."""
+    """Return the path of Chromium."""
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if path is None:
         skip_unless_ci("no Chromium is installed")
@@ -184,7 +184,7 @@ def skip_unless_ci(reason: str) -> None:
 
 
 def assert_error(response: Any, status: int, *where: str) -> None:
-    """Check the one shape of every error: flask-smorest's. `where` leads to the field that `errors` must name."""
+    """Check flask-smorest's shape of an error. `where` is the path in `errors` to the field that it must name."""
     body = response.json() if isinstance(response, requests.Response) else response.get_json()
     assert response.status_code == status, body
     assert body.keys() <= {"code", "status", "message", "errors"}, body

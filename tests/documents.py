@@ -1,4 +1,4 @@
-"""The project's documents, and what tests read in them: commands with their output, code blocks, headings."""
+"""The project's documents: their commands with output, code blocks and headings."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ DOCUMENTS = [README, CONTRIBUTING, *sorted(DOCS.glob("*.md")), *sorted(ROOT.glob
 
 
 class Command(NamedTuple):
-    """A command of a console block, and the output that the document shows."""
+    """A command in a console block and its documented output."""
 
     document: Path
     text: str
@@ -25,12 +25,12 @@ def name_of(document: Path) -> str:
 
 
 def blocks(document: Path, language: str) -> list[str]:
-    """The fenced code blocks of a language."""
+    """Return the fenced code blocks of a language."""
     return re.findall(rf"^```{language}\n(.*?)^```$", document.read_text(), flags=re.DOTALL | re.MULTILINE)
 
 
 def commands(document: Path) -> list[Command]:
-    """What follows `$ ` in the console blocks."""
+    """Return the commands after `$ ` in the console blocks."""
     found = []
     for block in blocks(document, "console"):
         for entry in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
@@ -44,7 +44,7 @@ def all_commands() -> list[Command]:
 
 
 def flask_commands(group: str) -> list[Command]:
-    """The commands `flask --app wsgi GROUP …`, without these words."""
+    """Return the commands `flask --app wsgi GROUP …` from GROUP on."""
     start = ".venv/bin/flask --app wsgi "
     return [
         Command(document, text.removeprefix(start), output)
@@ -54,6 +54,6 @@ def flask_commands(group: str) -> list[Command]:
 
 
 def anchors(document: Path) -> set[str]:
-    """The anchors that GitHub makes of the headings."""
+    """Return GitHub's anchors of the headings."""
     headings = re.findall(r"^#+ (.+)$", document.read_text(), flags=re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
