@@ -1,8 +1,8 @@
-"""An installation on hosts of its own, and the worst day of its life: in the test, and in the benchmark at full size.
+"""A chaos test of an installation on several hosts, for the test and, at full size, the benchmark.
 
 Two web servers and three workers have a host each. They share Redis, PostgreSQL and a folder, which stands for an
-object store. One worker's host and one web server's are cut off in the middle of a job, workers are killed, and Redis
-and PostgreSQL are restarted. What is written of each image is counted where it is written, in the database.
+object store. During a job, one worker's host and one web server's are disconnected, workers are killed, and Redis and
+PostgreSQL are restarted. A trigger in the database counts the outcomes written for each image.
 """
 
 import threading
@@ -28,9 +28,9 @@ from tests.jobs.hosts import Host, Network
 from tests.postgresql import started_postgresql
 from tests.redis_server import started_redis
 
-ANSWER = 10.0  # seconds in which `/` is answered, whatever happens
-REFUSAL = 20.0  # seconds in which a server that is cut off says 503
-TAKE_OVER = 90.0  # seconds: a lease, and two sweeps of the other workers; or, for a whole job, this once more
+ANSWER_TIMEOUT = 10.0  # seconds in which `/` is always answered
+REFUSAL_TIMEOUT = 20.0  # seconds in which a disconnected server answers 503
+TAKEOVER_TIMEOUT = 90.0  # seconds: a lease and two sweeps of the other workers
 COUNT_WRITES = """
     CREATE TABLE written (number int);
     CREATE FUNCTION count_writes() RETURNS trigger LANGUAGE plpgsql AS
@@ -41,13 +41,13 @@ COUNT_WRITES = """
 
 
 @dataclass
-class Ordeal:
-    """What became of a job's images, and of the servers' promises meanwhile."""
+class ChaosResult:
+    """The outcomes of a job's images, and the servers' wrong answers meanwhile."""
 
     seconds: float
-    cut_off: float  # seconds that the worker was
+    cut_off: float  # seconds that the worker was disconnected
     lost: set[int]
-    doubled: set[int]
+    duplicated: set[int]
     results: list[dict[str, Any]]
     wrong: list[str] = field(default_factory=list)
 
@@ -68,13 +68,13 @@ class Installation:
             "FLASKAPP_MAX_UPLOAD_MB": "128",
             "FLASKAPP_MAX_JOB_MB": "128",
         }
-        self.near, self.far = (network.add_host() for _ in range(2))
-        self.servers = [self._serve(host, settings, stack) for host in (self.near, self.far)]
-        self.lonely, *self.hosts = (network.add_host() for _ in range(3))
+        self.stable_host, self.isolated_host = (network.add_host() for _ in range(2))
+        self.servers = [self._serve(host, settings, stack) for host in (self.stable_host, self.isolated_host)]
+        self.isolated_worker_host, *self.hosts = (network.add_host() for _ in range(3))
         self.first, self.others = (Workers(settings, folder / name) for name in ("first", "others"))
         stack.callback(self.others.stop)
         stack.callback(self.first.stop)
-        stack.callback(self.lonely.join)  # or it could not say farewell
+        stack.callback(self.isolated_worker_host.join)  # its worker needs the network to stop
 
     @staticmethod
     def _serve(host: Host, settings: dict[str, str], stack: ExitStack) -> Server:
@@ -86,16 +86,16 @@ class Installation:
 
     def _count_writes(self) -> None:
         database = Database(self.postgresql.url)
-        with database.session() as session:  # which makes the tables
+        with database.session() as session:  # creates the tables
             session.execute(text(COUNT_WRITES))
         database.close()
 
     def written(self) -> Counter[int]:
-        """How often an outcome was written, for each image."""
+        """Return the number of written outcomes for each image."""
         return Counter(number for (number,) in self._rows("SELECT number FROM written"))
 
     def claims(self) -> dict[int, str]:
-        """By which right the chunks are worked at that are not done."""
+        """Return the claims of unfinished chunks."""
         rows = self._rows("SELECT number, claim FROM caption_job_chunks WHERE NOT is_done AND claim IS NOT NULL")
         return dict(rows)
 
@@ -110,52 +110,57 @@ def installed(folder: Path, network: Network, chunk_size: int) -> Iterator[Insta
         yield Installation(folder, network, stack, chunk_size)
 
 
-def endure(cluster: Installation, images: Sequence[bytes], config: str, blows: int, random: Random) -> Ordeal:
-    """Caption some images. Fails where a worker or a server does not do as it should, except for `Ordeal`'s."""
-    near, far = cluster.servers
-    cluster.first.start(host=cluster.lonely)
-    with watched([(None, near.url), (cluster.far, far.url)]) as wrong, ThreadPoolExecutor(1) as apart:
+def run_chaos(cluster: Installation, images: Sequence[bytes], config: str, faults: int, random: Random) -> ChaosResult:
+    """Caption images during faults. Fail if a worker or server does not recover; other errors are in the result."""
+    stable, isolated = cluster.servers
+    cluster.first.start(host=cluster.isolated_worker_host)
+    with (
+        monitored([(None, stable.url), (cluster.isolated_host, isolated.url)]) as wrong,
+        ThreadPoolExecutor(1) as apart,
+    ):
         start = time.monotonic()
-        job = submit(near.url, images, config)
+        job = submit(stable.url, images, config)
         ask = partial(status_of, job)
-        held, cut = _cut_off_at_work(cluster, ask), time.monotonic()
+        held, cut_at = _cut_off_with_chunk(cluster, ask), time.monotonic()
         for host in cluster.hosts:
             cluster.others.start(host=host)
-        promises = apart.submit(_keep_promises, cluster.far, far.url, job.replace(near.url, ""))
-        _strike(cluster, ask, len(images), blows, random)
-        wait_until(lambda claims: held.items().isdisjoint(claims.items()), cluster.claims, TAKE_OVER)
-        cluster.lonely.join()
-        cut_off = time.monotonic() - cut
-        wait_until(lambda status: status["state"] == "done", ask, 2 * TAKE_OVER)
+        cut_server_check = apart.submit(
+            _check_cut_off_server, cluster.isolated_host, isolated.url, job.replace(stable.url, "")
+        )
+        _inject_faults(cluster, ask, len(images), faults, random)
+        wait_until(lambda claims: held.items().isdisjoint(claims.items()), cluster.claims, TAKEOVER_TIMEOUT)
+        cluster.isolated_worker_host.join()
+        cut_off = time.monotonic() - cut_at
+        wait_until(lambda status: status["state"] == "done", ask, 2 * TAKEOVER_TIMEOUT)
         seconds = time.monotonic() - start
-        promises.result()
+        cut_server_check.result()
     written = cluster.written()
     everything = set(range(len(images)))
-    doubled = {number for number, times in written.items() if times > 1}
-    return Ordeal(seconds, cut_off, everything - written.keys(), doubled, results(job), wrong)
+    duplicated = {number for number, times in written.items() if times > 1}
+    return ChaosResult(seconds, cut_off, everything - written.keys(), duplicated, results(job), wrong)
 
 
-def work_alone(cluster: Installation, images: Sequence[bytes]) -> None:
-    """Check that the worker that was cut off works again: no other worker is left."""
+def check_recovery(cluster: Installation, images: Sequence[bytes]) -> None:
+    """Check that the disconnected worker works again, with the other workers stopped."""
     cluster.others.stop()
     job = submit(cluster.servers[1].url, images)
-    wait_until(lambda status: status["done"] == len(images), partial(status_of, job), TAKE_OVER)
+    wait_until(lambda status: status["done"] == len(images), partial(status_of, job), TAKEOVER_TIMEOUT)
 
 
-def _cut_off_at_work(cluster: Installation, ask: Callable[[], Any]) -> dict[int, str]:
-    """Cut off the only worker while it has a chunk. Returns that, and its claim."""
+def _cut_off_with_chunk(cluster: Installation, ask: Callable[[], Any]) -> dict[int, str]:
+    """Cut off the only worker while it has a chunk. Return the chunk's claim."""
     wait_until(lambda status: status["done"] > 0, ask, 60)
     for _ in range(100):
-        wait_until(bool, cluster.claims, 60)  # lost packets delay the worker: without this it would hardly get on
-        cluster.lonely.cut_off()
+        wait_until(bool, cluster.claims, 60)  # lost packets slow the worker down, so wait until it has a chunk
+        cluster.isolated_worker_host.cut_off()
         if held := cluster.claims():
             return held
-        cluster.lonely.join()  # the chunk was done in between
-    raise AssertionError("the worker was never found at work")
+        cluster.isolated_worker_host.join()  # the chunk was already done
+    raise AssertionError("the worker never had a chunk when it was cut off")
 
 
-def _strike(cluster: Installation, ask: Callable[[], Any], total: int, blows: int, random: Random) -> None:
-    """Kill a worker, restart Redis, kill a worker, restart PostgreSQL, and so on, as the job goes on."""
+def _inject_faults(cluster: Installation, ask: Callable[[], Any], total: int, faults: int, random: Random) -> None:
+    """Kill a worker, restart Redis, kill a worker, restart PostgreSQL, and so on, while the job runs."""
 
     def replace_one() -> None:
         cluster.others.replace(random.randrange(len(cluster.others.processes)))
@@ -164,36 +169,36 @@ def _strike(cluster: Installation, ask: Callable[[], Any], total: int, blows: in
         server.stop()
         server.start()
 
-    all_blows = [replace_one, partial(restart, cluster.redis), replace_one, partial(restart, cluster.postgresql)]
-    for number, blow in enumerate(islice(cycle(all_blows), blows)):
-        share = (number + 1) / (blows + 2)
-        wait_until(lambda status, share=share: status["done"] >= share * total, ask, TAKE_OVER)
-        blow()
+    all_faults = [replace_one, partial(restart, cluster.redis), replace_one, partial(restart, cluster.postgresql)]
+    for number, fault in enumerate(islice(cycle(all_faults), faults)):
+        share = (number + 1) / (faults + 2)
+        wait_until(lambda status, share=share: status["done"] >= share * total, ask, TAKEOVER_TIMEOUT)
+        fault()
 
 
-def _keep_promises(host: Host, url: str, job: str) -> None:
-    """Cut a web server off for a while, and ask it from its own host what it then still promises."""
+def _check_cut_off_server(host: Host, url: str, job: str) -> None:
+    """Cut a web server off for a while, and check its answers from its own host."""
 
     def ask(method: str, path: str, **body: Any) -> tuple[int, float]:
         with host.entered():
             start = time.monotonic()
-            answer = requests.request(method, url + path, timeout=2 * REFUSAL, **body)
+            answer = requests.request(method, url + path, timeout=2 * REFUSAL_TIMEOUT, **body)
             return answer.status_code, time.monotonic() - start
 
     host.cut_off()
     asked = [("GET", "/livez", 200), ("GET", "/readyz", 503), ("GET", job, 503), ("GET", job + "/results", 503)]
     for method, path, expected in asked:
         status, seconds = ask(method, path)
-        assert (status, seconds < REFUSAL) == (expected, True), f"{path}: {status} after {seconds:.1f} s"
+        assert (status, seconds < REFUSAL_TIMEOUT) == (expected, True), f"{path}: {status} after {seconds:.1f} s"
     status, seconds = ask("POST", "/caption_jobs/", files={"data": b"any"})
-    assert (status, seconds < REFUSAL) == (503, True), f"a job was not refused: {status} after {seconds:.1f} s"
+    assert (status, seconds < REFUSAL_TIMEOUT) == (503, True), f"a job was not refused: {status} after {seconds:.1f} s"
     host.join()
-    wait_until(lambda answer: answer[0] == 200, partial(ask, "GET", "/readyz"), REFUSAL)
+    wait_until(lambda answer: answer[0] == 200, partial(ask, "GET", "/readyz"), REFUSAL_TIMEOUT)
 
 
 @contextmanager
-def watched(urls: Sequence[tuple[Host | None, str]]) -> Iterator[list[str]]:
-    """Ask servers again and again during the block, each from a host; what they did wrong is in the list."""
+def monitored(urls: Sequence[tuple[Host | None, str]]) -> Iterator[list[str]]:
+    """Request `/` of servers during the block, each from a host. Yield the list of wrong or late answers."""
     wrong: list[str] = []
     is_over = threading.Event()
 
@@ -207,7 +212,7 @@ def watched(urls: Sequence[tuple[Host | None, str]]) -> Iterator[list[str]]:
                     status = str(requests.get(url + "/", timeout=30).status_code)
                 except requests.RequestException as error:
                     status = repr(error)
-                if status != "200" or time.monotonic() - start > ANSWER:
+                if status != "200" or time.monotonic() - start > ANSWER_TIMEOUT:
                     wrong.append(f"{url}: {status} after {time.monotonic() - start:.1f} s")
 
     threads = [threading.Thread(target=ask, args=each) for each in urls]

@@ -1,4 +1,4 @@
-"""Worker machines as far as one machine can show them: processes that share a broker, a database and a blob store."""
+"""Worker processes on one machine, which share a broker, a database and a blob store like worker machines."""
 
 import io
 import json
@@ -18,11 +18,11 @@ from flaskapp.captioner.embedded.scenes import scene_at
 from tests.conftest import ROOT, clean_environment
 from tests.jobs.hosts import Host
 
-POLL = 0.2  # seconds: a job's progress is asked for, nothing announces it
+POLL = 0.2  # seconds between status requests: nothing announces a job's progress
 
 
 class Workers:
-    """`celery -A flaskapp.jobs worker`, so many times. What they log lies in a file each."""
+    """Processes of `celery -A flaskapp.jobs worker`, each with its log file."""
 
     def __init__(self, settings: dict[str, str], folder: Path) -> None:
         self._environment = clean_environment() | settings
@@ -44,7 +44,7 @@ class Workers:
         self._hosts.append(host)
 
     def replace(self, number: int) -> None:
-        """Kill one, as `kill -9` and the out-of-memory killer do, and start another in its place."""
+        """Kill a worker with SIGKILL, like the out-of-memory killer, and start another in its place."""
         process, host = self.processes.pop(number), self._hosts.pop(number)
         process.kill()
         process.wait(10)
@@ -66,7 +66,7 @@ class Workers:
 
 
 def scene(number: int) -> tuple[bytes, str]:
-    """A PNG, and the caption that is right for it."""
+    """Return a PNG and its right caption."""
     picture, caption = scene_at("held-out", number)
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
@@ -82,7 +82,7 @@ def zip_of(images: Sequence[bytes]) -> bytes:
 
 
 def submit(url: str, images: Sequence[bytes], config: str = "{}") -> str:
-    """Returns the address of the job."""
+    """Submit a job and return its URL."""
     files = {"data": ("images.zip", zip_of(images)), "config": (None, config)}
     answer = requests.post(url + "/caption_jobs/", files=files, timeout=60)
     assert answer.status_code == 202, answer.text
@@ -90,7 +90,7 @@ def submit(url: str, images: Sequence[bytes], config: str = "{}") -> str:
 
 
 def status_of(job: str) -> dict[str, Any] | None:
-    """How the job at an address stands. None while the database is unavailable."""
+    """Return the status of the job at a URL, or None while the database is unavailable."""
     answer = requests.get(job, timeout=30)
     assert answer.status_code in (200, 503), answer.text
     status: dict[str, Any] | None = answer.json() if answer.status_code == 200 else None
@@ -98,15 +98,15 @@ def status_of(job: str) -> dict[str, Any] | None:
 
 
 def wait_until(condition: Callable[[Any], bool], ask: Callable[[], Any], seconds: float) -> Any:
-    """What there is to be told once a condition holds of it; it does not of None."""
+    """Call `ask` until a condition holds for its result, which is returned. None never counts."""
     until = time.monotonic() + seconds
-    told = None
+    answer = None
     while time.monotonic() < until:
-        told = ask()
-        if told is not None and condition(told):
-            return told
+        answer = ask()
+        if answer is not None and condition(answer):
+            return answer
         time.sleep(POLL)
-    raise AssertionError(f"it never came to that: {told}")
+    raise AssertionError(f"the condition did not hold in time for {answer}")
 
 
 def results(job: str) -> list[dict[str, Any]]:

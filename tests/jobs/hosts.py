@@ -1,9 +1,8 @@
-"""Machines on a network of their own, as far as one machine can show them: network namespaces on a bridge.
+"""Simulated hosts on a private network: network namespaces on a bridge.
 
-A host that is cut off receives nothing and gets no error: its packets are lost, as when a cable is pulled at the far
-end of a switch. This process is on the bridge at `Network.address`, and so is what it starts; what a thread starts
-within `Host.entered` is on that host. Files are not apart: a folder stands for the object store, or the NFS, that real
-hosts share.
+A disconnected host receives nothing and gets no error: its packets are lost, as when a cable is pulled at the far end
+of a switch. This process and its children are on the bridge at `Network.address`; children that a thread starts within
+`Host.entered` are on that host. All hosts share one file system, like real hosts with an object store or NFS.
 """
 
 import ctypes
@@ -19,13 +18,13 @@ import pytest
 
 from tests.conftest import skip_unless_ci
 
-NETWORKS = 200  # at once on this machine
+NETWORKS = 200  # on this machine at the same time
 CLONE_NEWNET = 0x40000000
 
 
 @dataclass(frozen=True)
 class Host:
-    """One host. Neighbours know each other by heart, so that no one gets an error for want of an answer to ARP."""
+    """One host. ARP entries are permanent, so that a missing ARP answer causes no error."""
 
     name: str
     address: str
@@ -34,7 +33,7 @@ class Host:
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        """What this thread connects to, listens at and starts during the block, it does on this host."""
+        """Move this thread to the host's network during the block."""
         with Path("/proc/thread-self/ns/net").open() as ours, Path("/run/netns", self.name).open() as theirs:
             _set_network(theirs.fileno())
             try:
@@ -43,7 +42,7 @@ class Host:
                 _set_network(ours.fileno())
 
     def cut_off(self) -> None:
-        """Pull its cable; `join` plugs it in again. Both from outside: a host does not see where its cable ends."""
+        """Disconnect the host from the bridge, without a sign on the host. `join` connects it again."""
         _ip("link", "set", self.port, "nomaster")
 
     def join(self) -> None:
@@ -51,17 +50,17 @@ class Host:
 
 
 class Network:
-    """A bridge and its hosts. `remove` takes all of them away, whatever became of them."""
+    """A bridge and its hosts. `remove` removes all of them."""
 
     def __init__(self) -> None:
-        """Raises OSError where this process may not make one."""
+        """Create the bridge. Raise OSError if this process may not."""
         self._hosts: list[Host] = []
         for number in range(NETWORKS):
-            self._bridge, self._net = f"flaskapp{number}", f"198.18.{number}"  # that net is for tests of networks
+            self._bridge, self._net = f"flaskapp{number}", f"198.18.{number}"  # reserved for network tests (RFC 2544)
             try:
                 _ip("link", "add", self._bridge, "address", _mac(1), "type", "bridge")
                 break
-            except FileExistsError:  # another run's
+            except FileExistsError:  # used by another run
                 continue
         else:
             raise OSError(f"there are {NETWORKS} networks already")
@@ -90,7 +89,7 @@ class Network:
         return host
 
     def remove(self) -> None:
-        """Processes that still run on a host are alone then."""
+        """Remove the bridge and the hosts. Processes still running on a host lose their network."""
         for host in self._hosts:
             _ip("link", "delete", host.port, must=False)
             _ip("netns", "delete", host.name, must=False)

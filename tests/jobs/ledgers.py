@@ -1,4 +1,4 @@
-"""Ledgers in SQLite and in PostgreSQL, and jobs in them."""
+"""Fixtures: ledgers in SQLite and PostgreSQL. Helpers that create and claim jobs."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""The work that caption jobs have left, as `/metrics` shows it."""
+"""The backlog of caption jobs in `/metrics`."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -44,22 +44,22 @@ def served(app: Flask) -> dict[str, float]:
     }
 
 
-def test_open_chunks_of_active_jobs_count_until_they_are_done(database: Database) -> None:
+def test_unfinished_chunks_of_active_jobs_count(database: Database) -> None:
     ledger = Ledger(database)
     assert ledger.backlog() == Backlog(0, 0, 0.0)
     first, second = make_job(ledger, 3), make_job(ledger, 4)
-    ledger.open("", None, "fingerprint", {}, 9)  # still being received
+    ledger.open("", None, "fingerprint", {}, 9)  # still being uploaded
     assert ledger.backlog()[:2] == (2, 4)
     claim = ledger.claim(ChunkId(first, 0))
     assert claim is not None
-    assert ledger.backlog()[:2] == (2, 4), "a chunk in work is not done"
+    assert ledger.backlog()[:2] == (2, 4), "a claimed chunk is not done"
     assert ledger.save(claim, {0: Outcome(captions=["a star"]), 1: Outcome(error="broken")})
     assert ledger.backlog()[:2] == (2, 3)
     ledger.cancel(second)
     assert ledger.backlog()[:2] == (1, 1)
 
 
-def test_the_age_is_that_of_the_oldest_job_with_work_left(database: Database) -> None:
+def test_the_age_is_the_oldest_unfinished_job_s(database: Database) -> None:
     ledger = Ledger(database)
     old, _ = make_job(ledger, 1), make_job(ledger, 1)
     with database.session() as session:
@@ -83,7 +83,7 @@ def test_without_a_database_the_metrics_leave_the_backlog_out(make_app: Callable
     assert app.test_client().get("/metrics").status_code == 200
 
 
-def test_a_database_that_does_not_answer_does_not_hold_up_the_metrics() -> None:
+def test_a_hanging_database_does_not_delay_the_metrics() -> None:
     may_answer = threading.Event()
 
     def measure() -> Backlog:
@@ -95,7 +95,7 @@ def test_a_database_that_does_not_answer_does_not_hold_up_the_metrics() -> None:
     may_answer.set()
 
 
-def test_the_database_is_asked_once_a_second_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_database_is_queried_at_most_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 
     def measure() -> Backlog:
@@ -108,4 +108,4 @@ def test_the_database_is_asked_once_a_second_at_most(monkeypatch: pytest.MonkeyP
     assert [monitor.latest() for _ in range(20)] == [Backlog(1, 2, 3.0)] * 20
     assert len(asked) == 1
     monkeypatch.setattr(readiness, "FRESH", 0.0)
-    assert monitor.latest() is None, "an old value is not told once the database is gone"
+    assert monitor.latest() is None, "an old value is not shown while the database is unavailable"

@@ -20,34 +20,34 @@ def zip_of(members: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -
 
 
 def refusal(*files: bytes) -> str:
-    """What is said of an upload that cannot be used."""
+    """Return the message that refuses an upload."""
     with pytest.raises(UnreadableUpload) as caught:
         unpack([NamedFile(f"{number}", data) for number, data in enumerate(files)], LIMITS).fingerprint()
     return str(caught.value)
 
 
-def test_files_come_as_they_are_in_their_order() -> None:
+def test_files_keep_their_order() -> None:
     bundle = unpack([NamedFile("b.png", b"2"), NamedFile("a.png", b"1"), NamedFile("b.png", b"3")], LIMITS)
     assert list(bundle) == [("b.png", b"2"), ("a.png", b"1"), ("b.png", b"3")]
     assert [[file.data for file in chunk] for chunk in bundle.chunks(2)] == [[b"2", b"1"], [b"3"]]
     assert bundle.largest_chunk(2) == 2
 
 
-def test_a_zip_is_its_files_without_folders_and_what_systems_add() -> None:
+def test_a_zip_yields_its_files_without_folders_and_system_files() -> None:
     members = {"cats/": b"", "cats/1.png": b"1", "__MACOSX/cats/._1.png": b"x", ".DS_Store": b"x", "2.png": b"2"}
     bundle = unpack([NamedFile("whatever.jpg", zip_of(members))], LIMITS)
     assert list(bundle) == [("cats/1.png", b"1"), ("2.png", b"2")]
 
 
 @pytest.mark.parametrize(
-    ("written", "told"),
+    ("written", "decoded"),
     [("Köln 猫.png".encode(), "Köln 猫.png"), ("Köln.png".encode("cp437"), "Köln.png"), (b"star.png", "star.png")],
     ids=["macOS", "code page 437", "ASCII"],
 )
-def test_names_without_the_flag_for_utf_8_are_told_as_they_were(written: bytes, told: str) -> None:
+def test_names_without_the_utf_8_flag_are_decoded(written: bytes, decoded: str) -> None:
     placeholder = "x" * len(written)
     packed = zip_of({placeholder: b"data"}).replace(placeholder.encode(), written)
-    assert unpack([NamedFile("x.zip", packed)], LIMITS).names == [told]
+    assert unpack([NamedFile("x.zip", packed)], LIMITS).names == [decoded]
 
 
 def test_the_same_files_have_the_same_fingerprint_from_a_zip_or_not() -> None:
@@ -59,21 +59,21 @@ def test_the_same_files_have_the_same_fingerprint_from_a_zip_or_not() -> None:
     assert whole.fingerprint() != unpack([NamedFile("1.pn", b"g1"), files[1]], LIMITS).fingerprint()
 
 
-def test_too_many_or_none_are_refused() -> None:
+def test_no_images_and_too_many_images_are_refused() -> None:
     assert refusal(*[b"1"] * 6) == refusal(zip_of({f"{n}": b"1" for n in range(6)})) == "send at most 5 images in a job"
     assert refusal(zip_of({})) == refusal(zip_of({"folder/": b""})) == "there are no images in it"
 
 
-def test_a_bomb_is_refused_by_what_it_says_it_is() -> None:
+def test_a_zip_bomb_is_refused_by_its_declared_size() -> None:
     packed = zip_of({"bomb.png": bytes(10_001)})
     assert len(packed) < 1000
     assert refusal(packed) == refusal(b"1" * 10_001) == "the images have more than 0 MiB together"
 
 
-@pytest.mark.parametrize("said", [0, 100])
-def test_a_bomb_that_lies_about_its_size_is_not_unpacked_beyond_what_it_said(said: int) -> None:
+@pytest.mark.parametrize("declared", [0, 100])
+def test_a_zip_bomb_with_a_wrong_size_is_not_unpacked_beyond_it(declared: int) -> None:
     packed = zip_of({"bomb.png": bytes(50_000_000)})
-    lying = packed.replace((50_000_000).to_bytes(4, "little"), said.to_bytes(4, "little"))
+    lying = packed.replace((50_000_000).to_bytes(4, "little"), declared.to_bytes(4, "little"))
     tracemalloc.start()
     assert refusal(lying) == "the zip is broken"
     _, peak = tracemalloc.get_traced_memory()
@@ -81,7 +81,7 @@ def test_a_bomb_that_lies_about_its_size_is_not_unpacked_beyond_what_it_said(sai
     assert peak < 1_000_000
 
 
-def test_a_directory_that_takes_long_to_read_is_refused_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_too_large_zip_directory_is_refused_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     many = zip_of({f"folder {number}/": b"" for number in range(1001)} | {"1.png": b"1"})
     long, entry = io.BytesIO(), zipfile.ZipInfo("1.png")
     entry.extra = bytes(2000)
@@ -106,18 +106,18 @@ def test_a_broken_zip_is_refused(place: str) -> None:
     assert refusal(bytes(packed[:1500]).replace(packed[:4], b"PK\x03\x04")) == "the zip is broken"
 
 
-def test_an_encrypted_or_oddly_compressed_zip_is_refused() -> None:
+def test_an_encrypted_or_unusually_compressed_zip_is_refused() -> None:
     packed = bytearray(zip_of({"1.png": b"1"}))
     packed[packed.rindex(b"PK\x01\x02") + 8] |= 1
     assert refusal(bytes(packed)) == "the zip is encrypted"
     assert "deflate" in refusal(zip_of({"1.png": b"1"}, zipfile.ZIP_LZMA))
 
 
-def test_a_zip_comes_alone() -> None:
+def test_a_zip_beside_other_files_is_refused() -> None:
     assert refusal(zip_of({"1.png": b"1"}), b"1") == "send one zip alone, or images"
 
 
-def test_a_name_is_text_that_a_database_takes() -> None:
+def test_names_can_be_stored_in_a_database() -> None:
     names = ["../../etc/passwd", "a\0b", "\ud800", "x" * 1000]
     bundle = unpack([NamedFile(name, b"") for name in names], LIMITS)
     assert bundle.names == ["../../etc/passwd", "ab", "?", "x" * MAX_INPUT]

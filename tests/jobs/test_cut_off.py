@@ -1,4 +1,4 @@
-"""A cut in the network: a cable that is pulled sends no error."""
+"""Network failures without an error, like a pulled cable."""
 
 import threading
 import time
@@ -22,7 +22,7 @@ from tests.redis_server import started_redis
 
 __all__ = ["network"]  # a fixture
 
-SLACK = 3.0  # seconds: the system looks at its clocks now and then, and the machine may be busy
+SLACK = 3.0  # seconds for the system's coarse timers and a busy machine
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def seconds_to_fail(call: Callable[[], object], error: type[Unavailable]) -> flo
 
 @pytest.mark.slow
 @pytest.mark.postgresql
-def test_a_database_that_falls_silent_is_unavailable_in_seconds_and_back_at_once(
+def test_an_unreachable_database_is_unavailable_in_seconds_and_back_at_once(
     network: Network, postgresql: PostgreSQL
 ) -> None:
     host, database = network.add_host(), Database(postgresql.url)
@@ -52,11 +52,11 @@ def test_a_database_that_falls_silent_is_unavailable_in_seconds_and_back_at_once
     ask()
     threading.Timer(0.5, host.cut_off).start()
     assert seconds_to_fail(lambda: ask("SELECT pg_sleep(2)"), DatabaseUnavailable) < 2 * BUSY_TIMEOUT + SLACK
-    assert seconds_to_fail(ask, DatabaseUnavailable) < BUSY_TIMEOUT + SLACK, "with a connection that was to be made"
+    assert seconds_to_fail(ask, DatabaseUnavailable) < BUSY_TIMEOUT + SLACK, "with a new connection"
     host.join()
     ask()
     host.cut_off()
-    assert seconds_to_fail(ask, DatabaseUnavailable) < 3 * BUSY_TIMEOUT + SLACK, "with one that lay in the pool"
+    assert seconds_to_fail(ask, DatabaseUnavailable) < 3 * BUSY_TIMEOUT + SLACK, "with a pooled connection"
     host.join()
     ask()
     database.close()
@@ -64,7 +64,7 @@ def test_a_database_that_falls_silent_is_unavailable_in_seconds_and_back_at_once
 
 @pytest.mark.slow
 @pytest.mark.postgresql
-def test_who_is_cut_off_in_a_transaction_holds_its_rows_and_connections_for_seconds_only(
+def test_rows_and_connections_of_a_disconnected_host_are_released_in_seconds(
     network: Network, postgresql: PostgreSQL
 ) -> None:
     host, there, here = network.add_host(), Database(postgresql.url), Database(postgresql.url)
@@ -77,7 +77,7 @@ def test_who_is_cut_off_in_a_transaction_holds_its_rows_and_connections_for_seco
     start = time.monotonic()
     claim = None
     while claim is None and time.monotonic() - start < SILENT + BUSY_TIMEOUT + SLACK:
-        with suppress(DatabaseUnavailable):  # it waits for the row for so long
+        with suppress(DatabaseUnavailable):  # the row's lock times out
             claim = ledger.claim(chunk)
     assert claim is not None
     is_there = text("SELECT count(*) FROM pg_stat_activity WHERE client_addr = CAST(:address AS inet)")
@@ -86,7 +86,7 @@ def test_who_is_cut_off_in_a_transaction_holds_its_rows_and_connections_for_seco
         with here.session() as session:
             left = session.scalar(is_there, {"address": host.address}) or 0
         time.sleep(0.2)  # nothing announces it
-    assert not left, "those of a host that never comes back would fill the server"
+    assert not left, "connections of lost hosts would fill the server"
     for connection in connections:
         connection.invalidate()
         connection.close()
@@ -95,7 +95,7 @@ def test_who_is_cut_off_in_a_transaction_holds_its_rows_and_connections_for_seco
 
 
 @pytest.mark.redis
-def test_a_broker_that_falls_silent_is_unavailable_in_seconds(network: Network, tmp_path: Path) -> None:
+def test_an_unreachable_broker_is_unavailable_in_seconds(network: Network, tmp_path: Path) -> None:
     host = network.add_host()
     with started_redis(tmp_path / "redis", network.address) as redis:
         queue = Queue(redis.url)

@@ -30,14 +30,14 @@ IMAGES = 96
 
 
 def children(pid: int) -> dict[int, int]:
-    """The processes that a process has forked, and their niceness. The engine's host is none: it was started."""
+    """Return the niceness of a process's forked children by pid. The engine host is started, not forked."""
     listed = subprocess.run(["ps", "-o", "pid=,ni=,args=", "--ppid", str(pid)], capture_output=True, text=True)
     lines = [line.split(maxsplit=2) for line in listed.stdout.splitlines()]
     return {int(process): int(nice) for process, nice, command in lines if "engine_host" not in command}
 
 
 def nicenesses(pid: int) -> set[int]:
-    """Of a process' threads."""
+    """Return the nicenesses of a process's threads."""
     return {os.getpriority(os.PRIO_PROCESS, int(thread.name)) for thread in Path(f"/proc/{pid}/task").iterdir()}
 
 
@@ -47,13 +47,13 @@ def supervisor_of(server: Server) -> int:
     return supervisor
 
 
-def finished(server: Server) -> None:
-    """Have a job of one image done."""
+def finish_job(server: Server) -> None:
+    """Run a job of one image to its end."""
     wait_until(lambda status: status["state"] == "done", partial(status_of, submit(server.url, [scene(0)[0]])), 120)
 
 
 def identity(pid: int) -> dict[str, list[str]]:
-    """A process's users, groups and supplementary groups."""
+    """Return a process's users, groups and supplementary groups."""
     lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
     return {name: lines[name].split() for name in ("Uid", "Gid", "Groups")}
 
@@ -71,12 +71,12 @@ def settings(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_a_job_is_done_by_a_modest_worker_that_comes_with_the_first_and_goes_with_the_server(
+def test_the_first_job_starts_a_low_priority_worker_that_ends_with_the_server(
     start_server: Callable[..., Server], settings: dict[str, str]
 ) -> None:
     server = start_server("--workers", "1", **settings)
     supervisor = supervisor_of(server)
-    assert children(supervisor) == {}, "no job, no worker"
+    assert children(supervisor) == {}, "without a job there is no worker"
     scenes = [scene(number) for number in range(20)]
     job = submit(server.url, [image for image, _ in scenes])
     wait_until(lambda status: status["state"] == "done", partial(status_of, job), 120)
@@ -86,7 +86,7 @@ def test_a_job_is_done_by_a_modest_worker_that_comes_with_the_first_and_goes_wit
     assert total(server, "captions_total") == len(scenes)
     usual = children(server.process.pid)[supervisor]
     assert nicenesses(worker) == {usual, min(19, usual + NICE)}, (
-        "the lease renewer has the usual one: it reads and writes"
+        "the lease renewer, which does I/O, keeps the usual niceness"
     )
     server.stop()
     assert not is_alive(supervisor)
@@ -94,7 +94,7 @@ def test_a_job_is_done_by_a_modest_worker_that_comes_with_the_first_and_goes_wit
 
 
 @pytest.mark.slow
-def test_a_job_survives_the_death_of_its_worker_and_of_the_whole_server(
+def test_a_job_survives_a_killed_worker_and_a_killed_server(
     start_server: Callable[..., Server], settings: dict[str, str]
 ) -> None:
     server = start_server("--workers", "1", **settings)
@@ -119,15 +119,15 @@ def test_a_job_survives_the_death_of_its_worker_and_of_the_whole_server(
 
 
 @pytest.mark.slow
-def test_a_worker_that_cannot_go_on_is_replaced_after_a_pause(
+def test_a_failed_worker_is_replaced_after_a_pause(
     start_server: Callable[..., Server], settings: dict[str, str], tmp_path: Path
 ) -> None:
     server = start_server("--workers", "1", **settings)
     messages = tmp_path / "jobs-jobs" / "queue" / "messages"
     messages.mkdir(parents=True)
-    (messages / f"0.{QUEUE}.msg").write_text("{")  # Celery gives up at it, and returns
-    finished(server)
-    server.wait_for("The worker of caption jobs died; the next one starts in 2 seconds")
+    (messages / f"0.{QUEUE}.msg").write_text("{")  # makes Celery exit
+    finish_job(server)
+    server.wait_for("The worker for caption jobs died; the next begins in 2 seconds")
 
 
 @pytest.mark.slow
@@ -138,16 +138,16 @@ def test_the_supervisor_survives_signals_for_the_master_and_is_replaced_when_it_
     supervisor = supervisor_of(server)
     for name in ("HUP", "USR1", "USR2", "WINCH", "TTIN", "TTOU", "INT"):
         os.kill(supervisor, getattr(signal, f"SIG{name}"))
-    finished(server)
+    finish_job(server)
     assert children(supervisor)
     os.kill(supervisor, signal.SIGKILL)
-    finished(server)
-    server.wait_for("The supervisor of caption jobs died; the next one starts")
+    finish_job(server)
+    server.wait_for("The supervisor of caption jobs died; another begins")
     server.wait_for("Booting worker", times=2)
     assert server.stop() == 0
 
 
-def test_work_is_found_while_old_jobs_cannot_be_removed(
+def test_work_is_found_although_old_jobs_cannot_be_removed(
     make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs = make_app().extensions["jobs"]
@@ -164,7 +164,7 @@ def test_work_is_found_while_old_jobs_cannot_be_removed(
 
 
 @pytest.mark.parametrize("options", [(), ("--initgroups",)])
-def test_the_supervisor_gives_up_the_privileges_that_web_workers_give_up(
+def test_the_supervisor_drops_privileges_like_web_workers(
     start_server: Callable[..., Server], settings: dict[str, str], options: tuple[str, ...]
 ) -> None:
     if os.geteuid() != 0:
@@ -173,8 +173,8 @@ def test_the_supervisor_gives_up_the_privileges_that_web_workers_give_up(
     server = start_server("--workers", "1", "--user", "nobody", "--group", group, *options, **settings)
     worker = int(server.wait_for("Booting worker").rpartition(" ")[2])
     unprivileged = str(pwd.getpwnam("nobody").pw_uid)
-    wait_until(lambda who: who["Uid"] == [unprivileged] * 4, partial(identity, worker), 30)
-    supervisor = wait_until(lambda who: who["Uid"] == [unprivileged] * 4, partial(identity, supervisor_of(server)), 30)
+    wait_until(lambda ids: ids["Uid"] == [unprivileged] * 4, partial(identity, worker), 30)
+    supervisor = wait_until(lambda ids: ids["Uid"] == [unprivileged] * 4, partial(identity, supervisor_of(server)), 30)
     number = str(grp.getgrnam(group).gr_gid)
     assert supervisor["Gid"] == [number] * 4
     assert supervisor["Groups"] == ([number] if options else [])
@@ -182,9 +182,9 @@ def test_the_supervisor_gives_up_the_privileges_that_web_workers_give_up(
 
 
 @pytest.fixture
-def deaf(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> JobProcess:
-    """A process that does not end at SIGTERM, and a master with little patience."""
-    is_deaf = tmp_path / "deaf"
+def stubborn_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> JobProcess:
+    """Return a process that ignores SIGTERM, of a master with a short timeout."""
+    is_deaf = tmp_path / "stubborn_process"
     monkeypatch.setattr(job_process, "COMMAND", ("sh", "-c", f"trap '' TERM; touch {is_deaf}; exec sleep 60"))
     monkeypatch.setattr(job_process, "STOP_TIMEOUT", 0.2)
     process = JobProcess("", [], Identity(os.getuid(), os.getgid()))
@@ -192,22 +192,22 @@ def deaf(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> JobProcess:
     return process
 
 
-def test_a_supervisor_that_does_not_stop_is_killed(deaf: JobProcess) -> None:
+def test_a_supervisor_that_does_not_stop_is_killed(stubborn_process: JobProcess) -> None:
     start = time.monotonic()
-    deaf.stop()
-    assert deaf._process.wait(10) == -signal.SIGKILL
+    stubborn_process.stop()
+    assert stubborn_process._process.wait(10) == -signal.SIGKILL
     assert time.monotonic() - start < 30
 
 
-def test_a_supervisor_is_replaced_once_it_has_ended(deaf: JobProcess) -> None:
-    first = deaf._process
-    deaf.keep()
-    assert deaf._process is first
+def test_a_supervisor_is_replaced_once_it_has_ended(stubborn_process: JobProcess) -> None:
+    first = stubborn_process._process
+    stubborn_process.keep()
+    assert stubborn_process._process is first
     first.kill()
     first.wait(30)
-    deaf.keep()
-    assert deaf._process is not first
-    deaf.stop()
+    stubborn_process.keep()
+    assert stubborn_process._process is not first
+    stubborn_process.stop()
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Whose chunk is next: clients take turns."""
+"""Fair scheduling of chunks among clients."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +16,7 @@ __all__ = ["database", "database_url", "ledger", "postgresql"]  # fixtures
 
 
 def order_of(ledger: Ledger, messages: Sequence[ChunkId]) -> list[str]:
-    """The jobs that are worked at when these messages arrive one after the other."""
+    """Return the jobs of the chunks that are processed for these messages."""
     order = []
     for message in messages:
         claim = ledger.claim_next(message)
@@ -26,8 +26,8 @@ def order_of(ledger: Ledger, messages: Sequence[ChunkId]) -> list[str]:
     return order
 
 
-def test_clients_take_turns_whatever_they_have_waiting(ledger: Ledger) -> None:
-    """Also one whose jobs have a single chunk, and end with their turn."""
+def test_clients_take_turns_regardless_of_their_backlogs(ledger: Ledger) -> None:
+    """One client has jobs of a single chunk, which end with their turn."""
     large = make_job(ledger, images=8, chunk_size=1, client="ada")
     small = [make_job(ledger, images=1, client="bob") for _ in range(4)]
     late = make_job(ledger, images=2, chunk_size=1, client="eve")
@@ -37,12 +37,12 @@ def test_clients_take_turns_whatever_they_have_waiting(ledger: Ledger) -> None:
     owners = ["ada" if job == large else "eve" if job == late else "bob" for job in order]
     assert sorted(owners[:3]) == sorted(owners[3:6]) == ["ada", "bob", "eve"]
     assert [owner for owner in owners if owner != "eve"] == ["ada", "bob"] * 4 + ["ada"] * 4
-    assert [job for job in order if job in small] == small, "of one client, the first job first"
+    assert [job for job in order if job in small] == small, "a client's jobs run in order"
     assert {state(ledger, job)[0] for job in (large, late, *small)} == {DONE}
     assert ledger.claim_next(messages[0]) is None
 
 
-def test_a_message_that_was_spent_on_another_chunk_makes_none_seem_lost(
+def test_a_message_used_for_another_chunk_makes_no_chunk_seem_lost(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ada = make_job(ledger, images=3, chunk_size=1, client="ada")
@@ -51,8 +51,8 @@ def test_a_message_that_was_spent_on_another_chunk_makes_none_seem_lost(
     monkeypatch.setattr(ledgers, "DELIVERY_TIME", -1.0)
     monkeypatch.setattr(ledgers, "REORDERING", -1.0)
     order_of(ledger, messages[:3])
-    assert set(ledger.lost_chunks(is_queue_empty=False)) <= set(messages[3:]), "those whose messages have not arrived"
-    left = ledger.lost_chunks(is_queue_empty=True)
+    assert set(ledger.lost(is_queue_empty=False)) <= set(messages[3:]), "only chunks whose messages have not arrived"
+    left = ledger.lost(is_queue_empty=True)
     assert len(left) == 2
     order_of(ledger, left)
     assert (state(ledger, ada)[0], state(ledger, bob)[0]) == (DONE, DONE)
@@ -63,5 +63,5 @@ def test_many_workers_take_each_chunk_once(ledger: Ledger) -> None:
     messages = [ChunkId(job, number) for job in jobs for number in range(6)]
     with ThreadPoolExecutor(6) as pool:
         claims = [claim for claim in pool.map(ledger.claim_next, messages) if claim]
-    claims += iter(lambda: ledger.claim_next(messages[0]), None)  # PostgreSQL skips what another looks at: sent again
+    claims += iter(lambda: ledger.claim_next(messages[0]), None)  # PostgreSQL skips locked rows: send again
     assert sorted(claim.chunk for claim in claims) == sorted(messages)

@@ -11,7 +11,7 @@ from flaskapp.jobs import Jobs
 from flaskapp.jobs.claims import ChunkId
 
 
-def test_messages_are_taken_once_each_in_their_order_and_stay_out_of_the_folder_for_temporary_files(
+def test_each_message_is_taken_once_in_order_without_temporary_files(
     make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     jobs: Jobs = make_app().extensions["jobs"]

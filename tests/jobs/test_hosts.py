@@ -1,4 +1,4 @@
-"""The hosts that other tests run on."""
+"""The simulated hosts of other tests."""
 
 import socket
 import subprocess
@@ -24,19 +24,19 @@ def connects(host: Host, port: int, address: str) -> bool:
     return True
 
 
-def test_a_host_that_is_cut_off_hears_nothing_not_even_an_error_until_it_joins_again(network: Network) -> None:
+def test_a_disconnected_host_gets_no_packets_and_no_errors_until_it_joins_again(network: Network) -> None:
     cut, other = network.add_host(), network.add_host()
     with socket.create_server((network.address, 0)) as listener:
         port = listener.getsockname()[1]
         assert connects(cut, port, network.address)
         cut.cut_off()
-        assert not connects(cut, port, network.address), "no reset, no unreachable: silence"
+        assert not connects(cut, port, network.address), "there is no reset and no ICMP error"
         assert connects(other, port, network.address)
         cut.join()
         assert connects(cut, port, network.address)
 
 
-def test_what_is_started_on_a_host_is_not_reached_from_here_at_its_localhost(network: Network) -> None:
+def test_a_host_s_localhost_is_not_reachable_from_outside(network: Network) -> None:
     host = network.add_host()
     with host.entered():
         listener = socket.create_server(("127.0.0.1", 0))
@@ -44,16 +44,16 @@ def test_what_is_started_on_a_host_is_not_reached_from_here_at_its_localhost(net
         socket.create_connection(listener.getsockname(), timeout=1)
 
 
-def test_nothing_is_left_of_a_network_even_where_a_host_is_half_made(network: Network) -> None:
+def test_a_network_is_removed_completely_after_a_failed_host(network: Network) -> None:
     name = network.add_host().name
     second = Network()
     second.add_host()
     assert name in names_of_networks()
-    subprocess.run(["ip", "netns", "add", f"{second._bridge}-3"], check=True)  # what the third host wants
+    subprocess.run(["ip", "netns", "add", f"{second._bridge}-3"], check=True)  # the third host's name
     try:
         with pytest.raises(FileExistsError):
             second.add_host()
     finally:
         second.remove()
     assert second._bridge not in names_of_networks()
-    assert name in names_of_networks(), "the others are not its business"
+    assert name in names_of_networks(), "other namespaces are kept"

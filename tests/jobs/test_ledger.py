@@ -18,7 +18,7 @@ from tests.postgresql import PostgreSQL, database_url, postgresql
 __all__ = ["database", "database_url", "ledger", "postgresql"]  # fixtures
 
 
-def test_a_job_goes_from_queued_to_done_with_one_outcome_an_image(ledger: Ledger) -> None:
+def test_a_job_goes_from_queued_to_done_with_one_outcome_for_each_image(ledger: Ledger) -> None:
     job_id = make_job(ledger)
     assert state(ledger, job_id) == (QUEUED, 0, 0)
     first = claimed(ledger, job_id)
@@ -35,14 +35,14 @@ def test_a_job_goes_from_queued_to_done_with_one_outcome_an_image(ledger: Ledger
     ]  # fmt: skip
 
 
-def test_a_chunk_is_given_to_one_of_many_who_come_at_once(ledger: Ledger) -> None:
+def test_one_of_many_concurrent_workers_claims_a_chunk(ledger: Ledger) -> None:
     job_id = make_job(ledger)
     with ThreadPoolExecutor(8) as pool:
         claims = list(pool.map(lambda _: ledger.claim(ChunkId(job_id, 0)), range(8)))
     assert sum(claim is not None for claim in claims) == 1
 
 
-def test_the_last_two_chunks_that_end_at_once_end_the_job(ledger: Ledger) -> None:
+def test_the_last_two_chunks_saved_concurrently_end_the_job(ledger: Ledger) -> None:
     job_id = make_job(ledger, images=8, chunk_size=1)
     claims = [claimed(ledger, job_id, number) for number in range(8)]
     with ThreadPoolExecutor(8) as pool:
@@ -50,7 +50,7 @@ def test_the_last_two_chunks_that_end_at_once_end_the_job(ledger: Ledger) -> Non
     assert state(ledger, job_id) == (DONE, 8, 0)
 
 
-def test_a_claim_that_ran_out_is_anothers_and_the_first_saves_nothing(
+def test_an_expired_claim_passes_to_another_worker_and_saves_nothing(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id = make_job(ledger)
@@ -71,14 +71,16 @@ def test_a_claim_that_ran_out_is_anothers_and_the_first_saves_nothing(
     assert state(ledger, job_id) == (RUNNING, 2, 0)
 
 
-def test_what_was_saved_before_a_worker_died_is_not_done_again(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_saved_before_a_worker_died_are_not_captioned_again(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job_id = make_job(ledger)
     monkeypatch.setattr(ledgers, "LEASE", -1.0)
     ledger.save(claimed(ledger, job_id), {0: CAPTIONS})
     assert claimed(ledger, job_id).images == [1]
 
 
-def test_a_cancelled_job_takes_nothing_more_and_keeps_what_it_has(ledger: Ledger) -> None:
+def test_a_cancelled_job_saves_no_more_and_keeps_its_results(ledger: Ledger) -> None:
     job_id = make_job(ledger)
     claim = claimed(ledger, job_id)
     ledger.save(claim, {0: CAPTIONS})
@@ -91,18 +93,18 @@ def test_a_cancelled_job_takes_nothing_more_and_keeps_what_it_has(ledger: Ledger
     assert state(ledger, job_id) == (CANCELLED, 1, 0)
 
 
-def test_a_job_that_is_done_is_not_cancelled(ledger: Ledger) -> None:
+def test_a_done_job_is_not_cancelled(ledger: Ledger) -> None:
     job_id = make_job(ledger, images=1)
     ledger.save(claimed(ledger, job_id), {0: CAPTIONS})
     ledger.cancel(job_id)
     assert state(ledger, job_id) == (DONE, 1, 0)
 
 
-def test_what_is_given_back_waits_longer_each_time_and_is_no_attempt(ledger: Ledger) -> None:
+def test_a_returned_chunk_waits_with_backoff_and_its_attempt_is_refunded(ledger: Ledger) -> None:
     job_id = make_job(ledger)
-    ledger.release(claimed(ledger, job_id), is_attempt=False)
-    assert ledger.claim(ChunkId(job_id, 0)) is None, "not before a second has passed"
-    assert ledger.lost_chunks(is_queue_empty=True) == []
+    ledger.give_back(claimed(ledger, job_id), is_attempt=False)
+    assert ledger.claim(ChunkId(job_id, 0)) is None, "the delay is one second"
+    assert ledger.lost(is_queue_empty=True) == []
     later = Ledger(ledger._database)
     with pytest.MonkeyPatch.context() as clock:
         now = time.time()
@@ -111,27 +113,27 @@ def test_what_is_given_back_waits_longer_each_time_and_is_no_attempt(ledger: Led
         assert again.attempts == 1
         later.release(again, is_attempt=True)
         clock.setattr(ledgers, "current_time", lambda _: now + 3.5)
-        assert later.claim(ChunkId(job_id, 0)) is None, "two seconds this time"
+        assert later.claim(ChunkId(job_id, 0)) is None, "the delay has doubled"
         clock.setattr(ledgers, "current_time", lambda _: now + 5)
         assert claimed(later, job_id).attempts == 2
 
 
-def test_a_message_is_lost_if_none_waits_or_later_ones_have_arrived(
+def test_a_message_counts_as_lost_with_an_empty_queue_or_after_later_ones(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id = make_job(ledger, images=4, chunk_size=2)
     chunks = [ChunkId(job_id, 0), ChunkId(job_id, 1)]
-    assert ledger.lost_chunks(is_queue_empty=True) == [], "they may be on their way"
-    monkeypatch.setattr(ledgers, "DELIVERY_TIME", -1.0)
-    assert ledger.lost_chunks(is_queue_empty=False) == [], "they wait among the others"
-    monkeypatch.setattr(ledgers, "REORDERING", -1.0)
+    assert ledger.lost(is_queue_empty=True) == [], "messages may be in transit"
+    monkeypatch.setattr(ledgers, "GRACE", -1.0)
+    assert ledger.lost(is_queue_empty=False) == [], "the messages may wait in the queue"
+    monkeypatch.setattr(ledgers, "OVERTAKEN", -1.0)
     claimed(ledger, job_id, 1)
-    assert ledger.lost_chunks(is_queue_empty=False) == chunks[:1], "chunk 1 came later and has been taken"
-    assert ledger.lost_chunks(is_queue_empty=True) == chunks[:1]
+    assert ledger.lost(is_queue_empty=False) == chunks[:1], "chunk 1, sent later, has been claimed"
+    assert ledger.lost(is_queue_empty=True) == chunks[:1]
 
 
 @pytest.mark.postgresql
-def test_one_worker_at_a_time_looks_through_all_jobs_and_the_others_do_not_wait_for_it(
+def test_one_worker_at_a_time_sweeps_and_the_others_do_not_wait(
     postgresql: PostgreSQL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     postgresql.empty()
@@ -148,7 +150,7 @@ def test_one_worker_at_a_time_looks_through_all_jobs_and_the_others_do_not_wait_
 
 
 @pytest.mark.postgresql
-def test_what_is_sent_again_cancelled_and_expired_at_once_waits_for_no_other_in_a_circle(
+def test_concurrent_sweeps_cancellations_and_expiries_do_not_deadlock(
     postgresql: PostgreSQL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     postgresql.empty()
@@ -159,9 +161,9 @@ def test_what_is_sent_again_cancelled_and_expired_at_once_waits_for_no_other_in_
     first = select(Chunk).where(Chunk.job_id == job_id, Chunk.number == 0).with_for_update()
     with database.session() as another:
         another.execute(first)
-        assert ledger.lost_chunks(is_queue_empty=True) == [(job_id, 1), (job_id, 2)], "it waits for nobody"
+        assert ledger.lost(is_queue_empty=True) == [(job_id, 1), (job_id, 2)], "locked rows are skipped"
     jobs = [make_job(ledger, images=200, chunk_size=1) for _ in range(3)]
-    with database.session() as session:  # rows lie as they were last written
+    with database.session() as session:  # changes the physical order of the rows
         session.execute(update(Chunk).where(Chunk.number % 2 == 0).values(sent_at=Chunk.sent_at - 60))
     with ThreadPoolExecutor(8) as pool:
         calls: list[Callable[[], object]] = [
@@ -175,7 +177,7 @@ def test_what_is_sent_again_cancelled_and_expired_at_once_waits_for_no_other_in_
     database.close()
 
 
-def test_a_key_finds_its_job_and_no_other_content(ledger: Ledger) -> None:
+def test_an_idempotency_key_finds_its_job_only_with_the_same_content(ledger: Ledger) -> None:
     job = ledger.open("ada", "key", "fingerprint", {}, 1)
     assert ledger.open("ada", "key", "fingerprint", {}, 1).id == job.id
     assert ledger.open("bob", "key", "fingerprint", {}, 1).id != job.id
@@ -186,13 +188,13 @@ def test_a_key_finds_its_job_and_no_other_content(ledger: Ledger) -> None:
 
 
 @pytest.mark.postgresql
-def test_leases_go_by_the_clock_of_the_database(postgresql: PostgreSQL, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leases_use_the_clock_of_the_database(postgresql: PostgreSQL, monkeypatch: pytest.MonkeyPatch) -> None:
     postgresql.empty()
     database = Database(postgresql.url)
     ledger = Ledger(database)
     job_id = make_job(ledger)
     now = time.time()
-    monkeypatch.setattr(time, "time", lambda: now + 3600)  # this machine's is an hour ahead
+    monkeypatch.setattr(time, "time", lambda: now + 3600)  # this machine's clock is an hour ahead
     claimed(ledger, job_id)
     monkeypatch.undo()
     with database.session() as session:
@@ -202,7 +204,7 @@ def test_leases_go_by_the_clock_of_the_database(postgresql: PostgreSQL, monkeypa
     database.close()
 
 
-def test_of_those_who_come_at_once_with_one_key_all_get_one_job(ledger: Ledger) -> None:
+def test_concurrent_submits_with_one_key_get_one_job(ledger: Ledger) -> None:
     ledger.has_work()
     with ThreadPoolExecutor(8) as pool:
         jobs = list(pool.map(lambda _: ledger.open("", "key", "fingerprint", {}, 1), range(8)))
@@ -211,7 +213,7 @@ def test_of_those_who_come_at_once_with_one_key_all_get_one_job(ledger: Ledger) 
     assert len(ledger.images(jobs[0].id, 0, 10)) == 1
 
 
-def test_old_jobs_end_and_are_removed(ledger: Ledger) -> None:
+def test_old_jobs_expire_and_are_removed(ledger: Ledger) -> None:
     done, stuck, half_sent = make_job(ledger, 1), make_job(ledger, 1), ledger.open("", None, "", {}, 1).id
     claim = claimed(ledger, stuck)
     ledger.save(claimed(ledger, done), {0: CAPTIONS})

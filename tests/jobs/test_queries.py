@@ -1,4 +1,4 @@
-"""What the database says of jobs, by SQLite and PostgreSQL."""
+"""Queries of jobs, in SQLite and PostgreSQL."""
 
 from flaskapp.database import Database
 from flaskapp.jobs.claims import ChunkId, Outcome
@@ -27,7 +27,7 @@ def finish(ledger: Ledger, job_id: str) -> None:
     ledger.save(claim, {0: Outcome(captions=["a star"]), 1: Outcome(error="broken")})
 
 
-def test_the_jobs_of_a_client_are_found_newest_first_with_their_counts(database: Database) -> None:
+def test_a_client_s_jobs_are_found_newest_first_with_their_counts(database: Database) -> None:
     ledger = Ledger(database)
     ada = [make_job(ledger, "ada", "ada") for _ in range(3)]
     for owner, client in (("bob", "bob"), ("", "192.0.2.1"), ("", "ada")):
@@ -43,7 +43,7 @@ def test_the_jobs_of_a_client_are_found_newest_first_with_their_counts(database:
     assert ledger.page("eve", "eve", 0, 10) == ([], 0)
 
 
-def test_a_webhook_is_claimed_once_for_each_attempt_when_its_job_has_ended(database: Database) -> None:
+def test_a_webhook_is_claimed_once_for_each_attempt_after_its_job_ended(database: Database) -> None:
     ledger, sender = Ledger(database), Webhooks(database, ["hooks.example.com"], "secret")
     without, with_one = make_job(ledger, "", ""), make_job(ledger, "", "", "https://hooks.example.com/")
     assert sender._claim() is None
@@ -55,7 +55,7 @@ def test_a_webhook_is_claimed_once_for_each_attempt_when_its_job_has_ended(datab
     job, status, is_last = claimed
     assert (job.webhook, status.id, status.state, is_last) == ("https://hooks.example.com/", with_one, DONE, False)
     assert sender._claim() is None, "the next attempt is later"
-    assert min(RETRY_DELAYS) > 2 * 10, "two time-outs: an attempt ends before the next begins"
+    assert min(RETRY_DELAYS) > 2 * 10, "longer than two timeouts, so that attempts do not overlap"
     sender._settle(with_one)
     assert not ledger.has_work()
 

@@ -1,4 +1,4 @@
-"""How much may wait, of all clients and of one."""
+"""Limits of waiting work, for all clients together and for each."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,13 +15,13 @@ from tests.postgresql import database_url, postgresql
 __all__ = ["database", "database_url", "postgresql"]  # fixtures
 
 
-def test_jobs_that_have_not_ended_have_so_much_room_and_no_more(database: Database) -> None:
-    ledger = Ledger(database, Quotas(total_bytes=100))
+def test_unended_jobs_have_a_size_limit(database: Database) -> None:
+    ledger = Ledger(database, Quotas(room=100))
     large = ledger.open("", "key", "", {}, 1, size=1000).id
     with pytest.raises(TooBusy) as caught:
         ledger.open("", None, "", {}, 1, size=1)
     assert caught.value.retry_after
-    assert ledger.open("", "key", "", {}, 1, size=1000).id == large, "the one that is there is found"
+    assert ledger.open("", "key", "", {}, 1, size=1000).id == large, "the existing job is found"
     ledger.cancel(large)
     small = [ledger.open("", None, "", {}, 1, size=50).id for _ in range(2)]
     with pytest.raises(TooBusy):
@@ -30,8 +30,8 @@ def test_jobs_that_have_not_ended_have_so_much_room_and_no_more(database: Databa
     assert ledger.open("", None, "", {}, 1, size=50)
 
 
-def test_jobs_that_arrive_at_once_do_not_exceed_the_room_together(database: Database) -> None:
-    ledger = Ledger(database, Quotas(total_bytes=100))
+def test_concurrent_jobs_do_not_exceed_the_size_limit(database: Database) -> None:
+    ledger = Ledger(database, Quotas(room=100))
     ledger.has_work()
 
     def submit(number: int) -> bool:
@@ -45,7 +45,7 @@ def test_jobs_that_arrive_at_once_do_not_exceed_the_room_together(database: Data
         assert sum(pool.map(submit, range(12))) == 2
 
 
-def test_a_client_has_so_many_jobs_and_waiting_images_and_others_have_theirs(database: Database) -> None:
+def test_each_client_has_its_own_limits_of_jobs_and_waiting_images(database: Database) -> None:
     ledger = Ledger(database, Quotas(client_images=6, client_jobs=2))
     first = make_job(ledger, images=4, client="ada")
     with pytest.raises(QuotaExceeded, match="4 of your images wait already, and 6 may"):
@@ -58,10 +58,10 @@ def test_a_client_has_so_many_jobs_and_waiting_images_and_others_have_theirs(dat
     assert caught.value.retry_after
     ledger.cancel(first)
     ledger.cancel(second)
-    assert make_job(ledger, images=100, client="ada"), "a first job always fits"
+    assert make_job(ledger, images=100, client="ada"), "a client's only job always fits"
 
 
-def test_images_that_are_being_received_count_as_waiting(database: Database) -> None:
+def test_images_being_uploaded_count_as_waiting(database: Database) -> None:
     ledger = Ledger(database, Quotas(client_images=6))
     ledger.open("", None, "", {}, 5, client="ada")
     with pytest.raises(QuotaExceeded):

@@ -1,4 +1,4 @@
-"""What clients ask of jobs, and how jobs are tidied."""
+"""The removal of old jobs."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from flaskapp.errors import BlobStoreUnavailable, UnknownJob
 from flaskapp.jobs import Jobs, Limits, NamedFile
 
 
-def test_a_job_whose_images_cannot_be_removed_keeps_no_other_one(
+def test_a_job_whose_images_cannot_be_removed_does_not_keep_others(
     make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs: Jobs = make_app().extensions["jobs"]

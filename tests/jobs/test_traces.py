@@ -1,4 +1,4 @@
-"""The distributed trace of the request that made a job goes with the job: into workers, their logs and webhooks."""
+"""The distributed trace of a job's request is continued in workers, their logs and webhooks."""
 
 import io
 import json
@@ -30,7 +30,7 @@ HEADERS = {"traceparent": TRACEPARENT}
 
 @pytest.fixture
 def log() -> Iterator[io.StringIO]:
-    """What a worker would write."""
+    """Return a buffer with the log lines of a worker."""
     handler = logging.StreamHandler(io.StringIO())
     handler.setFormatter(TextFormatter())
     root = logging.getLogger()
@@ -43,7 +43,7 @@ def log() -> Iterator[io.StringIO]:
 
 
 def traces_of(log: str, text: str) -> list[str]:
-    """The trace ids at the ends of the lines with a text; "" where there is none."""
+    """Return the trace ids at the ends of lines with a text, "" if there is none."""
     return [line.partition(" trace_id=")[2] for line in log.splitlines() if text in line]
 
 
@@ -79,7 +79,7 @@ def test_a_job_without_a_valid_header_belongs_to_no_trace(
     assert traces_of(log.getvalue(), "is done") == [""]
 
 
-def test_a_repeated_request_finds_its_job_in_the_trace_of_the_first(client: FlaskClient, log: io.StringIO) -> None:
+def test_a_repeated_request_does_not_change_its_job_s_trace(client: FlaskClient, log: io.StringIO) -> None:
     other = {"traceparent": TRACEPARENT.replace(TRACE_ID, OTHER_TRACE_ID)}
     for headers in (HEADERS, other):
         form = {"data": [asset("star.png")]}
@@ -89,7 +89,7 @@ def test_a_repeated_request_finds_its_job_in_the_trace_of_the_first(client: Flas
 
 
 @pytest.mark.slow
-def test_the_lines_of_a_server_s_worker_are_of_the_job_s_trace(start_server: Callable[..., Server]) -> None:
+def test_log_lines_of_a_server_s_worker_have_the_job_s_trace(start_server: Callable[..., Server]) -> None:
     server = start_server("--workers", "1", FLASKAPP_LOG_FORMAT="json")
     locations = {}
     for trace_id in (TRACE_ID, OTHER_TRACE_ID):
@@ -107,7 +107,7 @@ def test_the_lines_of_a_server_s_worker_are_of_the_job_s_trace(start_server: Cal
 
 
 @pytest.mark.slow
-def test_the_lines_of_a_celery_worker_are_of_the_job_s_trace(make_app: Callable[..., Flask], tmp_path: Path) -> None:
+def test_log_lines_of_a_celery_worker_have_the_job_s_trace(make_app: Callable[..., Flask], tmp_path: Path) -> None:
     client = make_app().test_client()
     answer = client.post("/caption_jobs/", data={"data": [asset("star.png")]}, headers=HEADERS)
     settings = {

@@ -1,4 +1,4 @@
-"""Webhooks: signed, sent to the hosts that are named and nowhere else, again after failures, and never in the way."""
+"""Webhooks are signed, sent only to allowed hosts, and retried after failures."""
 
 import hashlib
 import hmac
@@ -40,7 +40,7 @@ class Received(NamedTuple):
 
 class Receiver(http.server.BaseHTTPRequestHandler):
     received: SimpleQueue[Received]
-    statuses: list[int]  # of the next answers; after these 204
+    statuses: list[int]  # of the next answers, then 204
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -50,12 +50,12 @@ class Receiver(http.server.BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: Any) -> None:
-        """The tests read `received`."""
+        """Log nothing: the tests read `received`."""
 
 
 @pytest.fixture
 def port(certificate: Certificate) -> Iterator[int]:
-    """Where a receiver listens, with TLS."""
+    """Yield the port of a TLS receiver."""
     Receiver.received, Receiver.statuses = SimpleQueue(), []
     with serving(Receiver, certificate) as port:
         yield port
@@ -71,18 +71,18 @@ def submit(client: FlaskClient, webhook: str, **options: Any) -> TestResponse:
 
 
 def make_due(client: FlaskClient) -> None:
-    """Let the time pass until the next attempt."""
+    """Make the next attempt due."""
     with jobs_of(client).ledger._database.session() as session:
         session.execute(update(Job).where(Job.webhook_due_at.is_not(None)).values(webhook_due_at=0.0))
 
 
 @pytest.mark.usefixtures("public")
-def test_a_job_that_ended_posts_its_status_with_a_signature(client: FlaskClient, port: int) -> None:
+def test_an_ended_job_posts_its_status_with_a_signature(client: FlaskClient, port: int) -> None:
     location = submit(client, f"https://localhost:{port}/hook?token=x").headers["Location"]
     sender = jobs_of(client).webhooks
     assert not sender.send_next(), "the job has not ended"
     work(client)
-    assert jobs_of(client).ledger.has_work(), "a worker stays for it"
+    assert jobs_of(client).ledger.has_work(), "the worker stays for the webhook"
     assert sender.send_next()
     received = Receiver.received.get(timeout=10)
     assert received.path == "/hook?token=x"
@@ -115,14 +115,14 @@ def test_a_cancelled_job_posts_its_status_and_a_deleted_one_nothing(client: Flas
 
 
 @pytest.mark.usefixtures("public")
-def test_a_webhook_that_fails_is_sent_again_later_and_not_for_ever(client: FlaskClient, port: int) -> None:
+def test_a_failed_webhook_is_retried_later_a_limited_number_of_times(client: FlaskClient, port: int) -> None:
     location = submit(client, f"https://localhost:{port}/").headers["Location"]
     work(client)
     attempts = len(webhooks.RETRY_DELAYS) + 1
     Receiver.statuses = [500, 302, 404] + [503] * (attempts - 3)
     for _ in range(attempts):
         assert jobs_of(client).webhooks.send_next()
-        assert not jobs_of(client).webhooks.send_next(), "not at once"
+        assert not jobs_of(client).webhooks.send_next(), "the retry is not immediate"
         make_due(client)
     assert not jobs_of(client).webhooks.send_next()
     paths = [Receiver.received.get(timeout=10).path for _ in range(attempts)]
@@ -143,20 +143,18 @@ def test_a_webhook_is_sent_by_one_of_several_workers(client: FlaskClient, port: 
 
 
 @pytest.mark.usefixtures("public")
-def test_the_thread_of_a_worker_sends_what_is_due(
-    client: FlaskClient, port: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(webhooks, "POLL_INTERVAL", 3600.0)  # once: the thread outlives the test
+def test_a_worker_s_thread_sends_due_webhooks(client: FlaskClient, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhooks, "POLL_INTERVAL", 3600.0)  # sends once, because the thread outlives the test
     submit(client, f"https://localhost:{port}/")
     work(client)
     jobs_of(client).webhooks.start()
     assert json.loads(Receiver.received.get(timeout=30).body)["state"] == "done"
 
 
-def test_a_host_that_leads_inside_gets_nothing(
+def test_an_allowed_host_with_a_private_address_gets_no_webhook(
     client: FlaskClient, port: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whatever its name says: the operator allowed it, and the DNS has another answer now."""
+    """The DNS may change after the operator allowed the name."""
     submit(client, f"https://localhost:{port}/hook?token=canary")
     work(client)
     assert jobs_of(client).webhooks.send_next()
@@ -165,7 +163,7 @@ def test_a_host_that_leads_inside_gets_nothing(
     assert "canary" not in caplog.text
 
 
-def test_a_certificate_that_nobody_knows_is_refused(
+def test_an_untrusted_certificate_is_refused(
     client: FlaskClient, port: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(fetch, "is_public", lambda _: True)
@@ -182,7 +180,7 @@ def test_a_certificate_that_nobody_knows_is_refused(
      "https://elsewhere.example/", "https://hooks.example.com.elsewhere.example/", "ftp://hooks.example.com/", "x", "",
      "https://hooks.example.com/" + "x" * 2048, "https://169.254.169.254/", "https://hooks.example.com:x/"],
 )  # fmt: skip
-def test_an_address_that_is_not_allowed_is_refused_and_named(client: FlaskClient, url: str) -> None:
+def test_a_url_that_is_not_allowed_is_refused_and_named(client: FlaskClient, url: str) -> None:
     assert_error(submit(client, url), 422, "multipart", "webhook")
 
 
@@ -193,7 +191,7 @@ def test_without_hosts_a_webhook_is_refused_with_the_reason(make_app: Callable[.
 
 
 @pytest.mark.parametrize(("hosts", "is_valid"), [("hooks.example.com", True), ("", False)])
-def test_the_openapi_document_says_whether_there_are_webhooks(
+def test_the_openapi_document_shows_whether_webhooks_are_enabled(
     make_app: Callable[..., Flask], hosts: str, is_valid: bool
 ) -> None:
     spec = make_app(WEBHOOK_HOSTS=hosts, WEBHOOK_SECRET=SECRET).test_client().get("/openapi.json").get_json()
@@ -202,7 +200,7 @@ def test_the_openapi_document_says_whether_there_are_webhooks(
     assert not Draft202012Validator(schema).is_valid("http://hooks.example.com/")
 
 
-def test_the_same_key_with_another_webhook_is_another_job(client: FlaskClient) -> None:
+def test_the_same_key_with_another_webhook_is_refused(client: FlaskClient) -> None:
     headers = {"Idempotency-Key": "my-pictures"}
     first, again = (submit(client, "https://hooks.example.com/1", headers=headers) for _ in range(2))
     assert first.get_json()["id"] == again.get_json()["id"]
@@ -211,7 +209,7 @@ def test_the_same_key_with_another_webhook_is_another_job(client: FlaskClient) -
     assert_error(without, 409)
 
 
-def test_hosts_want_a_secret(make_app: Callable[..., Flask]) -> None:
+def test_webhook_hosts_need_a_secret(make_app: Callable[..., Flask]) -> None:
     with pytest.raises(InvalidSetting, match="FLASKAPP_WEBHOOK_SECRET must be set"):
         make_app(WEBHOOK_HOSTS="hooks.example.com")
     with pytest.raises(InvalidSetting, match="16 characters or more") as short:

@@ -1,4 +1,4 @@
-"""What a worker does with a chunk, with the real model; the deaths it must survive are left claims."""
+"""A worker's processing of chunks, with the real model. Expired claims stand for killed workers."""
 
 import io
 import time
@@ -46,13 +46,13 @@ def outcomes(jobs: Jobs, job_id: str) -> list[list[str] | str | None]:
 
 
 @contextmanager
-def leases_that_run_out() -> Iterator[None]:
+def expired_leases() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ledgers, "LEASE", -1.0)
         yield
 
 
-def test_a_message_that_comes_again_changes_nothing(jobs: Jobs) -> None:
+def test_a_repeated_message_changes_nothing(jobs: Jobs) -> None:
     job_id = submit(jobs, STAR_FILE)
     for _ in range(3):
         work(jobs, job_id)
@@ -61,11 +61,9 @@ def test_a_message_that_comes_again_changes_nothing(jobs: Jobs) -> None:
     jobs.queue.celery.tasks[TASK]("no job", 0)
 
 
-def test_an_image_that_kills_its_worker_again_and_again_fails_alone(
-    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_image_that_repeatedly_kills_its_worker_fails_alone(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     class Died(BaseException):
-        """What `kill -9` leaves behind: nothing is caught, the claim stays."""
+        """Acts like `kill -9`: nothing catches it, and the claim stays."""
 
     killer = NamedFile("killer.png", dot())
     decode = works.EncodedImage.decoded
@@ -77,8 +75,8 @@ def test_an_image_that_kills_its_worker_again_and_again_fails_alone(
 
     monkeypatch.setattr(works.EncodedImage, "decoded", decoded)
     job_id = submit(jobs, STAR_FILE, killer, STAR_FILE)
-    with leases_that_run_out():
-        for _ in range(MAX_BATCH_ATTEMPTS + MAX_IMAGE_ATTEMPTS):
+    with expired_leases():
+        for _ in range(TOGETHER + ALONE):
             with pytest.raises(Died):
                 work(jobs, job_id)
         work(jobs, job_id)
@@ -86,7 +84,7 @@ def test_an_image_that_kills_its_worker_again_and_again_fails_alone(
     assert jobs.find(job_id, "").state == "done"
 
 
-def test_an_image_that_the_model_fails_at_fails_alone(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_on_which_the_model_fails_fails_alone(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     caption = captioner.caption
 
     def fail_at_many_or_the_second(images: Any, *arguments: Any, **options: Any) -> Any:
@@ -100,9 +98,7 @@ def test_an_image_that_the_model_fails_at_fails_alone(jobs: Jobs, monkeypatch: p
     assert outcomes(jobs, job_id) == [[STAR], "the image could not be captioned", [STAR]]
 
 
-def test_an_image_that_kills_the_engine_again_and_again_fails_alone(
-    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_image_that_repeatedly_kills_the_engine_fails_alone(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     caption = captioner.caption
 
     def die_of_the_dot(images: Any, *arguments: Any, **options: Any) -> Any:
@@ -112,8 +108,8 @@ def test_an_image_that_kills_the_engine_again_and_again_fails_alone(
 
     monkeypatch.setattr(captioner, "caption", die_of_the_dot)
     job_id = submit(jobs, STAR_FILE, NamedFile("dot.png", dot()), STAR_FILE)
-    let_leases_end(monkeypatch)
-    for _ in range(MAX_BATCH_ATTEMPTS + MAX_IMAGE_ATTEMPTS + 1):
+    expire_leases(monkeypatch)
+    for _ in range(TOGETHER + ALONE + 1):
         work(jobs, job_id)
     assert outcomes(jobs, job_id) == [[STAR], f"the worker died of it {MAX_IMAGE_ATTEMPTS} times", [STAR]]
 
@@ -127,7 +123,7 @@ def dot() -> bytes:
 
 
 @pytest.mark.parametrize("error", [CaptionerUnavailable, BlobStoreUnavailable])
-def test_what_will_pass_gives_the_chunk_back_for_later(
+def test_a_temporary_error_returns_the_chunk_for_later(
     jobs: Jobs, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
     job_id = submit(jobs, STAR_FILE)
@@ -139,14 +135,14 @@ def test_what_will_pass_gives_the_chunk_back_for_later(
         away.setattr(jobs.blobs, "read", fail)
         work(jobs, job_id)
     assert outcomes(jobs, job_id) == [None]
-    assert jobs.ledger.claim(ChunkId(job_id, 0)) is None, "it waits a moment"
-    let_leases_end(monkeypatch)
+    assert jobs.ledger.claim(ChunkId(job_id, 0)) is None, "the chunk is delayed"
+    expire_leases(monkeypatch)
     work(jobs, job_id)
     assert outcomes(jobs, job_id) == [[STAR]]
 
 
 @pytest.mark.parametrize("error", [CaptionerUnavailable, ClientLeft, DatabaseUnavailable])
-def test_an_image_by_itself_is_not_failed_for_what_its_worker_outlived(
+def test_an_image_alone_does_not_fail_for_errors_that_its_worker_survived(
     jobs: Jobs, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
     job_id = submit(jobs, STAR_FILE)
@@ -154,8 +150,8 @@ def test_an_image_by_itself_is_not_failed_for_what_its_worker_outlived(
     def fail(*_: Any, **__: Any) -> None:
         raise error("not now")
 
-    monkeypatch.setattr(works, "MAX_BATCH_ATTEMPTS", 0)
-    let_leases_end(monkeypatch)
+    monkeypatch.setattr(works, "TOGETHER", 0)
+    expire_leases(monkeypatch)
     with monkeypatch.context() as away:
         away.setattr(captioner, "caption", fail)
         for _ in range(MAX_IMAGE_ATTEMPTS + 1):
@@ -165,7 +161,7 @@ def test_an_image_by_itself_is_not_failed_for_what_its_worker_outlived(
     assert outcomes(jobs, job_id) == [[STAR]]
 
 
-def test_captions_outlive_a_database_that_is_away_for_a_moment(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_captions_survive_a_briefly_unavailable_database(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     job_id = submit(jobs, STAR_FILE)
     save, calls = jobs.ledger.save, []
 
@@ -183,7 +179,7 @@ def test_captions_outlive_a_database_that_is_away_for_a_moment(jobs: Jobs, monke
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut short", "empty", "changed", "another's"])
-def test_images_that_are_gone_from_the_store_or_damaged_fail_in_the_end(jobs: Jobs, damage: str) -> None:
+def test_missing_or_damaged_stored_images_fail_after_all_attempts(jobs: Jobs, damage: str) -> None:
     job_id = submit(jobs, STAR_FILE)
     file = Path(jobs.blobs._url, job_id, "0")
     data = file.read_bytes()
@@ -199,27 +195,25 @@ def test_images_that_are_gone_from_the_store_or_damaged_fail_in_the_end(jobs: Jo
             file.write_bytes(data[:middle] + bytes(8) + data[middle + 8 :])
         case _:
             jobs.blobs.write(job_id, 0, {7: STAR_FILE.data})
-    assert fails_in_the_end(jobs, job_id) == "the image is not stored any more"
+    assert outcome_after_all_attempts(jobs, job_id) == "the image is not stored any more"
 
 
-def test_a_chunk_at_which_a_worker_fails_in_no_known_way_fails_in_the_end(
-    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_chunk_with_an_unknown_error_fails_after_all_attempts(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     job_id = submit(jobs, STAR_FILE)
-    monkeypatch.setattr(works, "GenerationSettings", lambda: None)  # as if a later version had written the row
-    assert fails_in_the_end(jobs, job_id) == "the image could not be captioned"
+    monkeypatch.setattr(works, "GenerationSettings", lambda: None)  # like a row of a later version
+    assert outcome_after_all_attempts(jobs, job_id) == "the image could not be captioned"
 
 
-def let_leases_end(patch: pytest.MonkeyPatch) -> None:
-    """Each time that the clock is asked, leases and delays of before are over."""
+def expire_leases(patch: pytest.MonkeyPatch) -> None:
+    """Advance the clock by an hour at each call, so that earlier leases and delays have expired."""
     hours = count(1)
     patch.setattr(ledgers, "current_time", lambda _: time.time() + 3600 * next(hours))
 
 
-def fails_in_the_end(jobs: Jobs, job_id: str) -> list[str] | str | None:
+def outcome_after_all_attempts(jobs: Jobs, job_id: str) -> list[str] | str | None:
     with pytest.MonkeyPatch.context() as patch:
-        let_leases_end(patch)
-        for _ in range(MAX_ATTEMPTS - 1):
+        expire_leases(patch)
+        for _ in range(LOST - 1):
             work(jobs, job_id)
             assert outcomes(jobs, job_id) == [None]
         work(jobs, job_id)
@@ -228,7 +222,7 @@ def fails_in_the_end(jobs: Jobs, job_id: str) -> list[str] | str | None:
     return outcome
 
 
-def test_images_take_no_room_in_the_store_once_their_job_ends(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_are_removed_from_the_store_when_their_job_ends(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     done, cancelled = submit(jobs, STAR_FILE), submit(jobs, STAR_FILE)
     assert stored(jobs) == {f"{done}/0", f"{cancelled}/0"}
     work(jobs, done)
@@ -245,7 +239,7 @@ def test_images_take_no_room_in_the_store_once_their_job_ends(jobs: Jobs, monkey
     assert stored(jobs) == set()
 
 
-def test_a_job_that_is_stored_twice_at_once_leaves_nothing(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_stored_twice_concurrently_leaves_no_images(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     write = jobs.blobs.write
 
     def write_late(*arguments: Any) -> None:
@@ -264,7 +258,7 @@ def stored(jobs: Jobs) -> set[str]:
     return {str(file.relative_to(root)) for file in root.rglob("*") if file.is_file()}
 
 
-def test_a_file_of_the_store_is_whole_while_it_is_written_again(jobs: Jobs) -> None:
+def test_a_stored_file_stays_whole_while_it_is_rewritten(jobs: Jobs) -> None:
     job_id = submit(jobs, STAR_FILE)
     with Path(jobs.blobs._url, job_id, "0").open("rb") as reader:
         first = reader.read(10)
@@ -273,11 +267,11 @@ def test_a_file_of_the_store_is_whole_while_it_is_written_again(jobs: Jobs) -> N
     assert [file.name for file in Path(jobs.blobs._url, job_id).iterdir()] == ["0"]
 
 
-def test_lost_messages_are_sent_again_and_no_others(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_lost_messages_are_sent_again(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     job_id = submit(jobs, STAR_FILE)
     monkeypatch.setattr(ledgers, "DELIVERY_TIME", -1.0)
     jobs.lease_renewer.sweep()
-    assert messages(jobs) == [(job_id, 0)], "it was there, and is no second time"
+    assert messages(jobs) == [(job_id, 0)], "a waiting message is not sent again"
     assert jobs.queue.is_empty()
     jobs.lease_renewer.sweep()
     assert messages(jobs) == [(job_id, 0)]
@@ -287,7 +281,7 @@ def test_lost_messages_are_sent_again_and_no_others(jobs: Jobs, monkeypatch: pyt
 
 
 def messages(jobs: Jobs) -> list[tuple[str, int]]:
-    """Take all that wait."""
+    """Take all waiting messages."""
     taken = []
     with jobs.queue._connect() as connection, connection.SimpleQueue("flaskapp-captions") as queue:
         while queue.qsize():
