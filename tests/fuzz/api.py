@@ -55,7 +55,7 @@ def run(
     program = Path(sys.executable).with_name("schemathesis")
     subprocess.run(
         [
-            program, "--config-file", CONFIGURATION, "run", f"{url}/openapi.json", "--url", url,  # resolves "./"
+            program, "--config-file", CONFIGURATION, "run", f"{url}/openapi.json", "--url", url,  # "./" is not resolved
             "--max-examples", str(examples), "--phases", phases, "--seed", str(seed), "--report-json-path", report,
             *(["--auth", ":".join(login)] if login else []),
         ],

@@ -1,4 +1,4 @@
-"""Connections of the tests' own to a running server, for clients that no library is."""
+"""Raw connections to a running server, for clients that misbehave or are slow."""
 
 import re
 import socket
@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from tests.conftest import ASSETS, Server
 
-PATIENCE = 30  # seconds
+TIMEOUT = 30  # seconds
 MULTIPART = "multipart/form-data; boundary=cut"
 FORM_HEAD = b'--cut\r\nContent-Disposition: form-data; name="data"; filename="star.png"\r\n\r\n'
 FORM = FORM_HEAD + (ASSETS / "star.png").read_bytes() + b"\r\n--cut--\r\n"
@@ -16,11 +16,11 @@ FORM = FORM_HEAD + (ASSETS / "star.png").read_bytes() + b"\r\n--cut--\r\n"
 
 @contextmanager
 def connected(server: Server, buffer: int | None = None) -> Iterator[socket.socket]:
-    """A connection that keeps no more than so many bytes of an answer unread."""
+    """Return a connection with a receive buffer of `buffer` bytes."""
     address = urlsplit(server.url)
     assert address.hostname
     with socket.socket() as connection:
-        connection.settimeout(PATIENCE)
+        connection.settimeout(TIMEOUT)
         if buffer is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
         connection.connect((address.hostname, address.port))
@@ -32,12 +32,12 @@ def head(line: str, *headers: str) -> bytes:
 
 
 def read_all(connection: socket.socket) -> bytes:
-    """All that comes until the server closes."""
+    """Read until the server closes."""
     return b"".join(iter(lambda: connection.recv(2**16), b""))
 
 
 def read_one(connection: socket.socket) -> bytes:
-    """One answer in JSON."""
+    """Read one JSON answer."""
     answer = b""
     while not answer.endswith(b"}\n"):
         answer += connection.recv(2**16)

@@ -1,4 +1,4 @@
-"""A WSGI application that tells what gunicorn made of a request."""
+"""A WSGI application that shows the environment gunicorn makes of a request."""
 
 from collections.abc import Callable, Iterable
 from typing import Any

@@ -1,4 +1,4 @@
-"""The whole line, as a running server writes it, is in test_gunicorn.py."""
+"""The access log's format. test_gunicorn.py checks the line of a running server."""
 
 import os
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def line(access_log_format: str, **variables: Any) -> str:
     return access_log_format % logger.atoms_wrapper_class(atoms)
 
 
-def test_the_line_has_method_path_status_bytes_time_and_id_and_no_query() -> None:
+def test_a_line_has_method_path_status_bytes_time_and_id_but_no_query() -> None:
     written = line(FORMAT, **{KEY: Timings("abc-123")})
     assert written.startswith("10.0.0.1 [")
     assert written.endswith('] "GET /items/5 HTTP/1.1" 200 14 1234ms "curl" abc-123')
@@ -48,25 +48,25 @@ def rotated(tmp_path: Path) -> Iterator[tuple[AccessLogger, Path, Path]]:
         handler.close()
 
 
-def test_a_file_that_was_rotated_is_opened_anew(rotated: tuple[AccessLogger, Path, Path]) -> None:
+def test_a_rotated_file_is_reopened(rotated: tuple[AccessLogger, Path, Path]) -> None:
     logger, file, old = rotated
     logger.reopen_files()
     logger.access_log.info("a request")
     assert (file.read_text(), old.read_text()) == ("a request\n", "")
 
 
-def test_a_file_that_cannot_be_opened_anew_stays_in_use(
+def test_a_file_that_cannot_be_reopened_stays_in_use(
     rotated: tuple[AccessLogger, Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     logger, file, old = rotated
-    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everywhere
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everywhere, so simulate a refusal
     logger.reopen_files()
     logger.access_log.info("a request")
     assert old.read_text() == "a request\n"
     assert not file.exists()
 
 
-def test_a_path_cannot_begin_another_line() -> None:
+def test_a_path_cannot_inject_another_line() -> None:
     assert "\n" not in line(FORMAT, PATH_INFO="/a\nforged", RAW_URI="/a%0aforged?q=secret")
     assert '"GET /a%0aforged HTTP/1.1"' in line(FORMAT, PATH_INFO="/a\nforged", RAW_URI="/a%0aforged?q=secret")
 
@@ -82,5 +82,5 @@ def test_no_format_has_a_query_string(access_log_format: str) -> None:
 @pytest.mark.parametrize(
     ("access_log_format", "expected"), [("%({accept}i)s", "*/*"), ("%({x-answer}o)s", "42"), ("%(D)s", "1234500")]
 )
-def test_another_format_has_all_that_gunicorn_knows(access_log_format: str, expected: str) -> None:
+def test_a_custom_format_may_use_gunicorn_s_fields(access_log_format: str, expected: str) -> None:
     assert line(access_log_format) == expected

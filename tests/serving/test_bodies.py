@@ -1,4 +1,4 @@
-"""Bodies as gunicorn hands them over, without a server; with one: see `test_worker`."""
+"""Buffering of request bodies, without a server. `test_worker` tests it with one."""
 
 import io
 import socket
@@ -14,7 +14,7 @@ from flaskapp.serving.bodies import SMALL_BODY, Bodies
 
 
 class Broken(io.BytesIO):
-    """What raises an error when it is read."""
+    """A stream that raises an error when it is read."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__()
@@ -36,11 +36,11 @@ def environ(sock: socket.socket, stream: io.BytesIO, length: int | None) -> dict
     return {"gunicorn.socket": sock, "wsgi.input": stream, **size}
 
 
-def reading(told: list[bytes]) -> Bodies:
-    """An application that reads a body."""
+def reading(received: list[bytes]) -> Bodies:
+    """Return an application that reads a body."""
 
     def app(environ: dict[str, Any], _: Any) -> list[bytes]:
-        told.append(environ["wsgi.input"].read())
+        received.append(environ["wsgi.input"].read())
         return [b"answer"]
 
     return Bodies(app, max_bytes=2 * SMALL_BODY)
@@ -54,10 +54,10 @@ def answer(app: Bodies, environ: dict[str, Any]) -> bytes:
 
 
 @pytest.mark.parametrize("length", [100_000, None], ids=["a length", "chunks"])
-def test_a_body_that_is_whole_is_handed_over(sock: socket.socket, length: int | None) -> None:
-    told: list[bytes] = []
-    assert answer(reading(told), environ(sock, io.BytesIO(b"x" * 100_000), length)) == b"answer"
-    assert told == [b"x" * 100_000]
+def test_a_whole_body_is_passed_on(sock: socket.socket, length: int | None) -> None:
+    received: list[bytes] = []
+    assert answer(reading(received), environ(sock, io.BytesIO(b"x" * 100_000), length)) == b"answer"
+    assert received == [b"x" * 100_000]
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_a_body_that_is_whole_is_handed_over(sock: socket.socket, length: int | 
     ],
     ids=["one that ends too early", "one that falls silent", "broken chunks", "a client that leaves"],
 )
-def test_what_is_no_body_is_its_sender_s_error(
+def test_an_incomplete_body_is_a_client_error(
     sock: socket.socket, stream: io.BytesIO, error: type[HTTPException]
 ) -> None:
     with pytest.raises(error) as raised:
@@ -78,7 +78,7 @@ def test_what_is_no_body_is_its_sender_s_error(
     assert raised.type is error
 
 
-def test_large_bodies_together_have_bounds_and_small_ones_always_have_room(sock: socket.socket) -> None:
+def test_large_bodies_have_a_limit_together_and_small_ones_are_always_accepted(sock: socket.socket) -> None:
     held: list[Any] = []
     app = Bodies(lambda environ, _: [environ["wsgi.input"].read()], max_bytes=2 * SMALL_BODY)
     large = 2 * SMALL_BODY
@@ -91,13 +91,13 @@ def test_large_bodies_together_have_bounds_and_small_ones_always_have_room(sock:
     assert answer(app, environ(sock, io.BytesIO(bytes(large)), large)) == bytes(large)
 
 
-def test_what_is_not_read_is_thrown_away_so_that_the_answer_can_be_read(sock: socket.socket) -> None:
+def test_an_unread_body_is_drained_so_that_the_answer_can_be_read(sock: socket.socket) -> None:
     stream = io.BytesIO(bytes(1_000_000))
     assert answer(Bodies(lambda *_: [b"answer"], max_bytes=0), environ(sock, stream, 1_000_000)) == b"answer"
     assert stream.tell() == 1_000_000
 
 
-def test_other_servers_requests_are_left_alone() -> None:
+def test_requests_of_other_servers_are_not_buffered() -> None:
     stream = io.BytesIO(b"text")
     assert answer_of_another(stream) == b"text"
 

@@ -1,4 +1,4 @@
-"""The process that has the model, as `gunicorn wsgi:app` starts, keeps and stops it."""
+"""The engine process under `gunicorn wsgi:app`: start, replacement and stop."""
 
 import os
 import shutil
@@ -23,7 +23,7 @@ CHECKPOINT = ROOT / "flaskapp" / "captioner" / "embedded" / "checkpoint"
 
 
 def processes(server: Server, module: str) -> list[int]:
-    """The processes that run a module for this server: their arguments hold its master's pid."""
+    """Return the server's processes of a module. Their arguments contain the master's pid."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -44,7 +44,7 @@ def hosts(server: Server) -> list[int]:
 
 
 def folders(server: Server) -> list[Path]:
-    """Its sockets and metrics."""
+    """Return the server's folders of sockets and metrics."""
     places = leftovers.IN_MEMORY, Path(tempfile.gettempdir())
     return [folder for place in places for folder in place.glob(f"flaskapp-*-{server.process.pid}-*")]
 
@@ -82,7 +82,7 @@ def test_web_workers_answer_before_there_is_a_model(start_server: Callable[..., 
     server = start_server("--workers", "1", ready="Booting worker")
     assert requests.get(server.url + "/items/5", timeout=10).status_code == 200
     assert readiness(server) == 503
-    assert caption(server).status_code == 200, "who comes early waits"
+    assert caption(server).status_code == 200, "an early request waits for the model"
     wait_until(lambda: readiness(server) == 200)
 
 
@@ -98,18 +98,18 @@ def test_only_the_engine_process_has_torch(server: Server) -> None:
 
 
 @pytest.mark.slow
-def test_an_engine_that_is_killed_is_replaced_and_light_requests_never_notice(server: Server) -> None:
+def test_a_killed_engine_is_replaced_without_delaying_light_requests(server: Server) -> None:
     (engine,) = engines(server)
     slowest, statuses, is_over = [0.0], set(), threading.Event()
 
-    def ask_for_life() -> None:
+    def ask_livez() -> None:
         while not is_over.is_set():
             began = time.monotonic()
             statuses.add(requests.get(server.url + "/livez", timeout=10).status_code)
             slowest.append(time.monotonic() - began)
 
     with ThreadPoolExecutor(9) as pool:
-        asking = pool.submit(ask_for_life)
+        asking = pool.submit(ask_livez)
         captions = [pool.submit(caption, server) for _ in range(16)]
         os.kill(engine, signal.SIGKILL)
         wait_until(lambda: readiness(server) == 503, 5)
@@ -126,7 +126,7 @@ def test_an_engine_that_is_killed_is_replaced_and_light_requests_never_notice(se
 
 
 @pytest.mark.slow
-def test_a_host_that_is_killed_is_replaced_and_so_is_its_engine(server: Server) -> None:
+def test_a_killed_engine_host_is_replaced_with_its_engine(server: Server) -> None:
     (host,), (engine,) = hosts(server), engines(server)
     os.kill(host, signal.SIGKILL)
     wait_until(lambda: hosts(server) not in ([host], []))
@@ -137,14 +137,14 @@ def test_a_host_that_is_killed_is_replaced_and_so_is_its_engine(server: Server) 
 
 
 @pytest.mark.slow
-def test_a_master_that_is_killed_leaves_no_process_and_no_folder(server: Server) -> None:
+def test_a_killed_master_leaves_no_process_and_no_folder(server: Server) -> None:
     os.kill(server.process.pid, signal.SIGKILL)
     wait_until(lambda: not engines(server) and not hosts(server))
     wait_until(lambda: not folders(server))
 
 
 @pytest.mark.slow
-def test_hup_brings_a_new_engine_and_fails_no_request(server: Server) -> None:
+def test_sighup_replaces_the_engine_without_failing_a_request(server: Server) -> None:
     (engine,) = engines(server)
     is_over = threading.Event()
 
@@ -164,7 +164,7 @@ def test_hup_brings_a_new_engine_and_fails_no_request(server: Server) -> None:
 
 
 @pytest.mark.slow
-def test_sigterm_answers_what_is_in_flight_and_leaves_nothing(server: Server) -> None:
+def test_sigterm_finishes_requests_in_flight_and_leaves_nothing(server: Server) -> None:
     with ThreadPoolExecutor(8) as pool:
         asked = [pool.submit(caption, server) for _ in range(8)]
         wait_until(lambda: sum(each.done() for each in asked) >= 1)
@@ -176,7 +176,7 @@ def test_sigterm_answers_what_is_in_flight_and_leaves_nothing(server: Server) ->
 
 
 @pytest.mark.slow
-def test_a_sigterm_to_all_processes_as_systemd_sends_it_loses_no_request(server: Server) -> None:
+def test_a_sigterm_to_all_processes_as_by_systemd_loses_no_request(server: Server) -> None:
     with ThreadPoolExecutor(8) as pool:
         asked = [pool.submit(caption, server) for _ in range(8)]
         wait_until(lambda: sum(each.done() for each in asked) >= 1)
@@ -188,7 +188,7 @@ def test_a_sigterm_to_all_processes_as_systemd_sends_it_loses_no_request(server:
 
 
 @pytest.mark.slow
-def test_hup_keeps_an_engine_that_serves_where_a_new_one_would_not(
+def test_sighup_keeps_the_old_engine_if_the_new_one_has_no_model(
     start_server: Callable[..., Server], tmp_path: Path
 ) -> None:
     model = tmp_path / "model"
@@ -204,13 +204,13 @@ def test_hup_keeps_an_engine_that_serves_where_a_new_one_would_not(
 
 
 @pytest.mark.slow
-def test_of_two_engines_one_serves_while_the_other_is_replaced(start_server: Callable[..., Server]) -> None:
+def test_one_of_two_engines_serves_while_the_other_is_replaced(start_server: Callable[..., Server]) -> None:
     server = start_server("--workers", "1", FLASKAPP_CAPTIONER_DEVICE="cpu,cpu")
-    server.wait_for("The model is ready", times=2)  # one that still loads would never have said so
+    server.wait_for("The model is ready", times=2)  # both have loaded their models
     killed, _ = engines(server)
     os.kill(killed, signal.SIGKILL)
     server.wait_for("The engine process ended (by SIGKILL)")
-    threading.Event().wait(STATUS_MAX_AGE)  # for so long the dead one may be asked
+    threading.Event().wait(FRESH)  # until then the ended engine may be asked
     while server.count("The model is ready") < 3:
         assert readiness(server) == 200
         assert caption(server).status_code == 200
@@ -221,7 +221,7 @@ def test_of_two_engines_one_serves_while_the_other_is_replaced(start_server: Cal
 
 
 @pytest.mark.slow
-def test_a_second_server_has_an_engine_of_its_own(server: Server, start_server: Callable[..., Server]) -> None:
+def test_a_second_server_has_its_own_engine(server: Server, start_server: Callable[..., Server]) -> None:
     other = start_server("--workers", "1")
     wait_until(lambda: readiness(other) == 200)
     other.stop()

@@ -1,4 +1,4 @@
-"""What breaks while the server runs: workers, the machine's disk, more clients than it can serve."""
+"""Faults of a running server: killed workers, a full disk, too many clients."""
 
 import io
 import json
@@ -25,34 +25,34 @@ from tests.conftest import ASSETS, Server, assert_error
 from tests.photograph import photograph
 from tests.serving.test_gunicorn import post_star, workers_of
 
-PATIENCE = 60  # seconds
+TIMEOUT = 60  # seconds
 LONG = json.dumps({"max_length": 48, "min_length": 48, "num_beams": 16})
 
 
 def long_caption() -> tuple[bytes, str]:
-    """The body and the content type of a request that takes a while."""
+    """Return the body and content type of a long caption request."""
     form = {"data": ("star.png", (ASSETS / "star.png").read_bytes()), "config": LONG}
     return encode_multipart_formdata(form)
 
 
 def log_in(server: Server, name: str, password: str = "correct horse") -> requests.Response:
-    return requests.post(server.url + "/login/", json={"username": name, "password": password}, timeout=PATIENCE)
+    return requests.post(server.url + "/login/", json={"username": name, "password": password}, timeout=TIMEOUT)
 
 
 @contextmanager
 def in_flight(server: Server, number: int) -> Iterator[list[HTTPConnection]]:
-    """So many captions that the server has begun to read, by as many clients."""
+    """Yield connections with caption requests that the server has started to read."""
     body, content_type = long_caption()
     with ExitStack() as stack:
-        connections = [HTTPConnection(urlsplit(server.url).netloc, timeout=PATIENCE) for _ in range(number)]
+        connections = [HTTPConnection(urlsplit(server.url).netloc, timeout=TIMEOUT) for _ in range(number)]
         for connection in connections:
             stack.callback(connection.close)
             connection.request("POST", "/caption/", body, {"Content-Type": content_type})
-        requests.get(server.url + "/items/5", timeout=PATIENCE)  # connections are taken in their order: all are in
+        requests.get(server.url + "/items/5", timeout=TIMEOUT)  # accepted last: all others have been accepted
         yield connections
 
 
-def test_a_worker_that_is_killed_while_it_captions_takes_only_its_own_requests_along(
+def test_a_killed_worker_loses_only_its_own_requests(
     start_server: Callable[..., Server],
 ) -> None:
     server = start_server("--workers", "2")
@@ -66,51 +66,51 @@ def test_a_worker_that_is_killed_while_it_captions_takes_only_its_own_requests_a
                 ends[connection.getresponse().status] += 1
             except (ConnectionResetError, RemoteDisconnected):
                 ends["reset"] += 1
-    assert ends[200] >= 1, "those of the other worker are answered"
-    assert ends["reset"] >= 1, "those of the killed one are not"
+    assert ends[200] >= 1, "requests of the other worker are answered"
+    assert ends["reset"] >= 1, "requests of the killed worker are not"
     assert ends.keys() == {200, "reset"}
     server.wait_for("Booting worker", times=3)
     assert post_star(server.url).status_code == 200
     assert_error(log_in(server, "ada", "another password"), 401)
 
 
-def test_a_stop_lets_requests_in_flight_finish(start_server: Callable[..., Server]) -> None:
+def test_a_graceful_stop_finishes_requests_in_flight(start_server: Callable[..., Server]) -> None:
     server = start_server()
     with in_flight(server, 20) as connections:
         server.process.terminate()
         assert [connection.getresponse().status for connection in connections] == [200] * 20
         assert server.process.wait(40) == 0
         with pytest.raises(requests.ConnectionError):
-            requests.get(server.url, timeout=PATIENCE)
+            requests.get(server.url, timeout=TIMEOUT)
 
 
 RELOADS = 3
 
 
 def resident(process: int) -> int:
-    """Bytes of memory that a process has."""
+    """Return a process's resident memory in bytes."""
     pages = Path(f"/proc/{process}/statm").read_text().split()[1]
     return int(pages) * resource.getpagesize()
 
 
-def test_reloads_refuse_nobody_and_the_memory_of_the_master_does_not_grow_with_them(
+def test_reloads_refuse_no_request_and_do_not_grow_the_master_s_memory(
     start_server: Callable[..., Server],
 ) -> None:
     server = start_server("--workers", "2")
     server.wait_for("Booting worker", times=2)
     is_over = threading.Event()
 
-    def ask_on() -> Counter[int]:
-        """About twenty requests a second on one connection, until it is over."""
+    def keep_asking() -> Counter[int]:
+        """Send about twenty requests a second on one connection."""
         with requests.Session() as session:
             answers: Counter[int] = Counter()
             while not is_over.wait(0.05):
-                answers[session.get(server.url, timeout=PATIENCE).status_code] += 1
+                answers[session.get(server.url, timeout=TIMEOUT).status_code] += 1
             return answers
 
     sizes = []
     with ThreadPoolExecutor(4) as clients:
-        asking = [clients.submit(ask_on) for _ in range(4)]
+        asking = [clients.submit(keep_asking) for _ in range(4)]
         for _ in range(RELOADS):
             before = set(workers_of(server))
             server.process.send_signal(signal.SIGHUP)
@@ -118,12 +118,12 @@ def test_reloads_refuse_nobody_and_the_memory_of_the_master_does_not_grow_with_t
                 assert post_star(server.url).status_code == 200
             sizes.append(resident(server.process.pid))
         is_over.set()
-        answers = sum((each.result(PATIENCE) for each in asking), Counter[int]())
+        answers = sum((each.result(TIMEOUT) for each in asking), Counter[int]())
     assert set(answers) == {200}
     assert sizes[-1] < 1.1 * sizes[0], f"bytes of the master after each reload: {sizes}"
 
 
-def test_a_full_disk_loses_no_login_that_was_acknowledged_and_stops_no_upload(
+def test_a_full_disk_loses_no_acknowledged_login_and_no_upload(
     start_server: Callable[..., Server],
 ) -> None:
     server = start_server("--workers", "1")
@@ -134,22 +134,22 @@ def test_a_full_disk_loses_no_login_that_was_acknowledged_and_stops_no_upload(
     assert log_in(server, "ada").json() == "login saved", "reading needs no space"
     upload = io.BytesIO()
     photograph(1000, 750).save(upload, "PNG")
-    assert len(upload.getvalue()) > 500_000, "large enough that a form would keep it in a temporary file"
+    assert len(upload.getvalue()) > 500_000, "large enough for a temporary file"
     files = {"data": ("photo.png", upload.getvalue())}
-    assert requests.post(server.url + "/cv_model/", files=files, timeout=PATIENCE).status_code == 200
+    assert requests.post(server.url + "/cv_model/", files=files, timeout=TIMEOUT).status_code == 200
     resource.prlimit(worker, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     assert log_in(server, "bob").json() == "login saved"
     assert_error(log_in(server, "ada", "another password"), 401)
 
 
 def peak(process: int) -> int:
-    """Bytes of memory that a process had at most."""
+    """Return a process's peak memory in bytes."""
     lines = Path(f"/proc/{process}/status").read_text().splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
 
 
 @pytest.mark.slow
-def test_large_images_take_turns_so_that_eight_need_hardly_more_memory_than_one(
+def test_eight_large_images_need_hardly_more_memory_than_one(
     start_server: Callable[..., Server],
 ) -> None:
     server = start_server("--workers", "1")
@@ -158,7 +158,7 @@ def test_large_images_take_turns_so_that_eight_need_hardly_more_memory_than_one(
     Image.new("RGB", (7000, 7000)).save(large, "PNG")
 
     def post(path: str) -> requests.Response:
-        return requests.post(server.url + path, files={"data": ("large.png", large.getvalue())}, timeout=PATIENCE)
+        return requests.post(server.url + path, files={"data": ("large.png", large.getvalue())}, timeout=TIMEOUT)
 
     alone = [post(path).status_code for path in ("/cv_model/", "/caption/")]
     before = peak(worker)
@@ -167,11 +167,11 @@ def test_large_images_take_turns_so_that_eight_need_hardly_more_memory_than_one(
     assert alone == [200, 200]
     assert {answer.status_code for answer in together} <= {200, 503}
     assert all("Retry-After" in answer.headers for answer in together if answer.status_code == 503)
-    assert peak(worker) - before < 400_000_000, "two more at a time, of 147 MB each as RGB, would be beyond it"
+    assert peak(worker) - before < 400_000_000, "two more at a time, with 147 MB each as RGB, would exceed this"
 
 
 @pytest.mark.slow
-def test_of_five_hundred_clients_each_gets_its_caption_or_is_told_when_to_come_back(
+def test_each_of_five_hundred_clients_gets_a_caption_or_a_retry_after(
     start_server: Callable[..., Server],
 ) -> None:
     server = start_server()
@@ -199,5 +199,5 @@ def test_of_five_hundred_clients_each_gets_its_caption_or_is_told_when_to_come_b
                     assert status == b"200" or b"Retry-After: " in answer, answer
         assert answers.total() == 500
     assert set(answers) == {b"200", b"503"}, answers
-    assert answers[b"200"] >= 32, "as many as two batches of two workers hold"
+    assert answers[b"200"] >= 32, "two batches of two workers"
     assert post_star(server.url).status_code == 200

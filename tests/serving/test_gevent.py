@@ -1,4 +1,4 @@
-"""Nothing that a request does keeps the other requests of its worker waiting: each worker is one thread, gevent's."""
+"""No request blocks the other requests of its gevent worker."""
 
 import io
 import sqlite3
@@ -19,12 +19,12 @@ from tests.postgresql import PostgreSQL, database_url, postgresql
 
 __all__ = ["database_url", "postgresql"]
 
-PROMPT = 0.5  # seconds
+PROMPT = 0.5  # seconds for a light request
 
 
 @contextmanager
 def asking(server: Server) -> Iterator[list[float]]:
-    """The seconds that light requests take, one after the other, while the block runs."""
+    """Send light requests during the block. Yield the list of their latencies in seconds."""
     taken: list[float] = []
     is_over = threading.Event()
 
@@ -48,7 +48,7 @@ def log_in(server: Server, name: str) -> requests.Response:
     return requests.post(server.url + "/login/", json={"username": name, "password": "correct horse"}, timeout=30)
 
 
-def test_a_locked_sqlite_file_is_waited_for_by_who_needs_it_alone(
+def test_a_locked_sqlite_file_delays_only_requests_that_need_it(
     start_server: Callable[..., Server], tmp_path: Path
 ) -> None:
     server = start_server("--workers", "1", FLASKAPP_DATABASE_URL=f"sqlite:///{tmp_path / 'locked.db'}")
@@ -61,12 +61,12 @@ def test_a_locked_sqlite_file_is_waited_for_by_who_needs_it_alone(
         waited = time.monotonic() - began
     locking.close()
     assert {answer.status_code for answer in answers} == {503}
-    assert waited > 4 * PROMPT, "or nothing was waited for"
+    assert waited > 4 * PROMPT, "otherwise the test shows nothing"
     assert max(taken) < PROMPT
 
 
 @pytest.mark.postgresql
-def test_a_locked_table_of_postgresql_is_waited_for_by_who_needs_it_alone(
+def test_a_locked_postgresql_table_delays_only_requests_that_need_it(
     start_server: Callable[..., Server], postgresql: PostgreSQL
 ) -> None:
     postgresql.empty()
@@ -81,12 +81,12 @@ def test_a_locked_table_of_postgresql_is_waited_for_by_who_needs_it_alone(
             waited = time.monotonic() - began
     engine.dispose()
     assert {answer.status_code for answer in answers} == {503}
-    assert waited > 4 * PROMPT, "or nothing was waited for"
+    assert waited > 4 * PROMPT, "otherwise the test shows nothing"
     assert max(taken) < PROMPT
 
 
 @pytest.mark.slow
-def test_large_images_are_decoded_beside_the_other_requests(start_server: Callable[..., Server]) -> None:
+def test_decoding_large_images_does_not_delay_other_requests(start_server: Callable[..., Server]) -> None:
     server = start_server("--workers", "1", FLASKAPP_MAX_UPLOAD_MB="100")
     large = io.BytesIO()
     Image.effect_noise((7000, 7000), 100).convert("RGB").save(large, "PNG", compress_level=1)
@@ -100,5 +100,5 @@ def test_large_images_are_decoded_beside_the_other_requests(start_server: Callab
         answers = list(pool.map(resize, range(2)))
         waited = time.monotonic() - began
     assert [answer.status_code for answer in answers] == [200, 200]
-    assert waited > 2 * PROMPT, "or it took no time anyway"
+    assert waited > 2 * PROMPT, "otherwise the test shows nothing"
     assert max(taken) < PROMPT

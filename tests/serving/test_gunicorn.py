@@ -1,4 +1,4 @@
-"""What `gunicorn.conf.py` makes of the bare `gunicorn wsgi:app`."""
+"""`gunicorn wsgi:app` with the settings of `gunicorn.conf.py`."""
 
 import runpy
 import socket
@@ -20,7 +20,7 @@ WORKERS = min(4, usable_cores())
 
 
 def workers_of(server: Server) -> list[int]:
-    """Without the supervisor of the worker for jobs, which the log does not tell of."""
+    """Return the pids of the web workers, without the job supervisor, which the log does not name."""
     pid = server.process.pid
     booted = [int(line.rpartition(" ")[2]) for line in server.lines if "Booting worker with pid" in line]
     return [pid for pid in map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()) if pid in booted]
@@ -31,12 +31,12 @@ def post_star(url: str) -> requests.Response:
     return requests.post(url + "/caption/", files=files, timeout=60)
 
 
-def test_there_is_a_worker_a_core_up_to_four(server: Server) -> None:
+def test_there_is_one_worker_for_each_core_up_to_four(server: Server) -> None:
     server.wait_for("Booting worker", times=WORKERS)
     assert len(workers_of(server)) == WORKERS
 
 
-def test_every_worker_asks_the_one_process_that_has_the_model(server: Server) -> None:
+def test_all_workers_use_one_engine_process(server: Server) -> None:
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(post_star, [server.url] * 16))
     assert [answer.status_code for answer in answers] == [200] * 16
@@ -44,7 +44,7 @@ def test_every_worker_asks_the_one_process_that_has_the_model(server: Server) ->
     assert "".join(server.lines).count("Captions come from the model 'embedded'") == 1
 
 
-def test_the_hooks_tell_the_captioner_and_the_metrics_which_worker_begins_and_which_ended(
+def test_the_hooks_connect_the_captioner_and_register_workers_with_the_metrics(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     config = runpy.run_path(str(ROOT / "gunicorn.conf.py"))
@@ -67,7 +67,7 @@ def test_the_access_log_has_the_path_and_never_a_query_string(server: Server) ->
     assert "canary" not in "".join(server.lines)
 
 
-def test_a_request_that_gunicorn_refuses_is_answered_and_logged(server: Server) -> None:
+def test_a_request_refused_by_gunicorn_is_answered_and_logged(server: Server) -> None:
     host, port = urlsplit(server.url).hostname, urlsplit(server.url).port
     with socket.create_connection((host, port), timeout=30) as connection:
         connection.sendall(b"POST /refused HTTP/1.1\r\nHost: x\r\nContent-Length: abc\r\n\r\n")
@@ -88,7 +88,7 @@ def test_without_a_model_the_server_runs_and_captions_are_unavailable(
     assert_error(post_star(server.url), 503)
 
 
-def test_with_neither_a_setting_nor_a_network_the_embedded_model_serves(
+def test_without_a_setting_or_a_network_the_embedded_model_serves(
     start_server: Callable[..., Server], tmp_path: Path
 ) -> None:
     server = start_server("--workers", "1", FLASKAPP_CAPTIONER_MODEL="", HF_HOME=str(tmp_path), HF_HUB_OFFLINE="1")
@@ -96,7 +96,7 @@ def test_with_neither_a_setting_nor_a_network_the_embedded_model_serves(
     assert post_star(server.url).json()["model"] == "embedded"
 
 
-def test_no_header_changes_the_scheme_the_mount_point_or_the_address(start_server: Callable[..., Server]) -> None:
+def test_no_header_changes_the_scheme_the_script_name_or_the_address(start_server: Callable[..., Server]) -> None:
     server = start_server(command="gunicorn --workers 1 --bind {address}:{port} tests.serving.environ_app:app")
     headers = {"X-Forwarded-Proto": "https", "X-Forwarded-Ssl": "on", "Script-Name": "/a", "X-Forwarded-For": "1.2.3.4"}
     assert requests.get(server.url, headers=headers, timeout=30).text == "http '' 127.0.0.1"

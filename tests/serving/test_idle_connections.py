@@ -1,4 +1,4 @@
-"""Connections that are kept between two requests, against a running server."""
+"""Persistent connections between requests, against a running server."""
 
 import resource
 import socket
@@ -24,8 +24,8 @@ def ask(connection: socket.socket) -> list[int]:
     return statuses(read_one(connection))
 
 
-def waits(connection: socket.socket, seconds: float) -> bool:
-    """Whether the server does not close a connection for so long."""
+def stays_open(connection: socket.socket, seconds: float) -> bool:
+    """Return whether the server keeps a connection open for this long."""
     connection.settimeout(seconds)
     try:
         return connection.recv(1) != b""
@@ -34,37 +34,39 @@ def waits(connection: socket.socket, seconds: float) -> bool:
 
 
 @pytest.mark.slow
-def test_a_connection_is_kept_for_longer_than_the_head_of_a_request_may_take(server: Server) -> None:
+def test_an_idle_connection_is_kept_longer_than_the_timeout_of_a_request_head(server: Server) -> None:
     with connected(server) as connection:
         assert ask(connection) == [200]
-        assert waits(connection, HEAD_TIMEOUT + 2)
+        assert stays_open(connection, HEAD + 2)
         assert ask(connection) == [200]
 
 
-def test_the_head_of_a_later_request_has_to_come_as_soon_as_that_of_the_first(server: Server) -> None:
+def test_a_later_request_head_has_the_same_timeout_as_the_first(server: Server) -> None:
     with connected(server) as connection:
         assert ask(connection) == [200]
         connection.sendall(REQUEST[:-2])
-        assert not waits(connection, 4 * HEAD_TIMEOUT)
+        assert not stays_open(connection, 4 * HEAD)
 
 
-def test_where_most_connections_are_idle_the_next_are_let_go_sooner(start_server: Callable[..., Server]) -> None:
+def test_further_idle_connections_are_closed_sooner_when_most_are_idle(start_server: Callable[..., Server]) -> None:
     server = start_server("--workers", "1", "--worker-connections", "4")
     with connected(server) as first, connected(server) as second, connected(server) as third:
         for connection in (first, second, third):
             assert ask(connection) == [200]
-        assert not waits(third, 4 * HEAD_TIMEOUT)
+        assert not stays_open(third, 4 * HEAD)
         assert ask(first) == ask(second) == [200]
 
 
-def test_requests_that_come_together_are_all_answered(server: Server) -> None:
+def test_pipelined_requests_are_all_answered(server: Server) -> None:
     with connected(server) as connection:
         connection.sendall(REQUEST * 3 + head("GET /items/5", LAST))
         assert statuses(read_all(connection)) == [200] * 4
 
 
-def test_so_are_those_that_come_together_by_tls(start_server: Callable[..., Server], certificate: Certificate) -> None:
-    """What is decrypted but not read yet leaves no trace at the socket."""
+def test_requests_pipelined_over_tls_are_all_answered(
+    start_server: Callable[..., Server], certificate: Certificate
+) -> None:
+    """Decrypted but unread bytes do not make the socket readable."""
     server = start_server("--workers", "1", "--certfile", str(certificate.file), "--keyfile", str(certificate.key))
     context = ssl.create_default_context(cafile=str(certificate.file))
     with connected(server) as plain, context.wrap_socket(plain, server_hostname="localhost") as connection:
@@ -72,17 +74,19 @@ def test_so_are_those_that_come_together_by_tls(start_server: Callable[..., Serv
         assert statuses(read_all(connection)) == [200] * 4
 
 
-def test_idle_connections_do_not_delay_the_end_of_the_server(start_server: Callable[..., Server]) -> None:
+def test_idle_connections_do_not_delay_the_stop_of_the_server(start_server: Callable[..., Server]) -> None:
     server = start_server("--workers", "1")
     with connected(server) as connection:
         assert ask(connection) == [200]
         began = time.monotonic()
         assert server.stop() == 0
-        assert time.monotonic() - began < 15, "it has 30 seconds for requests, and keeps connections for 75"
+        assert time.monotonic() - began < 15, "requests may take 30 seconds and idle connections 75"
         assert read_all(connection) == b""
 
 
-def test_a_request_on_a_kept_connection_is_answered_while_the_server_stops(start_server: Callable[..., Server]) -> None:
+def test_a_request_on_an_idle_connection_is_answered_while_the_server_stops(
+    start_server: Callable[..., Server],
+) -> None:
     server = start_server("--workers", "1")
     with connected(server) as connection:
         assert ask(connection) == [200]
@@ -93,8 +97,8 @@ def test_a_request_on_a_kept_connection_is_answered_while_the_server_stops(start
 
 
 @pytest.mark.slow
-def test_connections_with_descriptors_beyond_1023_are_kept_as_well(start_server: Callable[..., Server]) -> None:
-    """`select` takes none of these."""
+def test_connections_with_descriptors_beyond_1023_are_kept(start_server: Callable[..., Server]) -> None:
+    """`select` does not support such descriptors."""
     number = 1100
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if 0 <= hard < 2 * number:
@@ -113,7 +117,7 @@ def test_connections_with_descriptors_beyond_1023_are_kept_as_well(start_server:
 
 
 @pytest.mark.slow
-def test_workers_of_threads_hold_no_silent_connection_for_as_long(start_server: Callable[..., Server]) -> None:
+def test_gthread_workers_close_silent_connections_sooner(start_server: Callable[..., Server]) -> None:
     server = start_server("--workers", "1", "--worker-class", "gthread", "--threads", "4")
     with connected(server) as connection:
-        assert not waits(connection, 6 * HEAD_TIMEOUT)
+        assert not stays_open(connection, 6 * HEAD)

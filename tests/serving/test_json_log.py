@@ -1,4 +1,4 @@
-"""LOG_FORMAT=json: every line of a server is an object, from its start to its end, whatever happens."""
+"""LOG_FORMAT=json: every line of a server's log is a JSON object."""
 
 import json
 import logging
@@ -22,19 +22,19 @@ JSON = {"FLASKAPP_LOG_FORMAT": "json"}
 
 
 def entries(server: Server) -> list[dict[str, Any]]:
-    """Every line; none may be anything else than an object."""
+    """Parse every line of the log; each must be a JSON object."""
     return [json.loads(line) for line in server.lines]
 
 
-def heard_out(server: Server) -> list[dict[str, Any]]:
+def entries_after_stop(server: Server) -> list[dict[str, Any]]:
     server.stop()
     server.close()
     return entries(server)
 
 
-def test_each_request_is_a_line_and_no_line_is_anything_else(start_server: Callable[..., Server]) -> None:
+def test_each_request_is_one_line_and_every_line_is_json(start_server: Callable[..., Server]) -> None:
     server = start_server("--workers", "1", **JSON)
-    server.wait_for("The model is ready")  # a caption would share the warm-up's batch
+    server.wait_for("The model is ready")  # otherwise the caption could share the warm-up's batch
     secret = {"q": "canary"}
     named = {"X-Request-ID": "abc-123", "User-Agent": 'a "quoted" agent', "traceparent": TRACEPARENT}
     requests.get(server.url + "/items/5", params=secret, headers=named, timeout=30)
@@ -49,7 +49,7 @@ def test_each_request_is_a_line_and_no_line_is_anything_else(start_server: Calla
             answer = b"".join(iter(lambda: client.recv(2**16), b""))
             assert answer.startswith(b"HTTP/1.1 400 ")
             assert b"\r\nX-Request-ID: " in answer
-    lines = heard_out(server)
+    lines = entries_after_stop(server)
     assert "canary" not in "".join(server.lines)
     item, caption = (line for line in lines if line["logger"] == "gunicorn.access")
     assert item["time"].endswith("+00:00")
@@ -68,7 +68,7 @@ def test_each_request_is_a_line_and_no_line_is_anything_else(start_server: Calla
     assert any("/refused" in line.get("message", "") for line in lines)
 
 
-def test_a_refused_request_is_not_of_the_trace_of_the_one_before_it(start_server: Callable[..., Server]) -> None:
+def test_a_refused_request_does_not_have_the_previous_request_s_trace(start_server: Callable[..., Server]) -> None:
     server = start_server("--workers", "1", **JSON)
     with connected(server) as client:
         client.sendall(head("GET /items/5", f"traceparent: {TRACEPARENT}"))
@@ -81,19 +81,17 @@ def test_a_refused_request_is_not_of_the_trace_of_the_one_before_it(start_server
     assert "trace_id" not in refused
 
 
-def test_a_model_that_cannot_be_loaded_is_one_line_that_says_why(
-    start_server: Callable[..., Server], tmp_path: Path
-) -> None:
+def test_an_unloadable_model_is_one_line_with_the_reason(start_server: Callable[..., Server], tmp_path: Path) -> None:
     model = str(tmp_path / "nothing")
     server = start_server("--workers", "1", FLASKAPP_CAPTIONER_MODEL=model, **JSON)
     assert requests.get(server.url + "/readyz", timeout=30).status_code == 503
-    (failure,) = (line for line in heard_out(server) if line["logger"] == "flaskapp.captioner.loader")
+    (failure,) = (line for line in entries_after_stop(server) if line["logger"] == "flaskapp.captioner.loader")
     assert failure["level"] == "ERROR"
     assert "CAPTIONER_MODEL is not a folder" in failure["message"]
     assert "traceback" not in failure
 
 
-def test_a_start_that_fails_is_a_line_as_well(start_server: Callable[..., Server]) -> None:
+def test_a_failed_start_is_a_json_line(start_server: Callable[..., Server]) -> None:
     with pytest.raises(AssertionError, match="FLASKAPP_MAX_SIDE must be a whole number") as caught:
         start_server(FLASKAPP_MAX_SIDE="wide", **JSON)
     log = str(caught.value).partition("is not in the log:\n")[2].partition("\nassert")[0]
@@ -102,14 +100,14 @@ def test_a_start_that_fails_is_a_line_as_well(start_server: Callable[..., Server
     assert "traceback" not in lines[-1]
 
 
-def test_an_access_log_format_of_somebody_s_own_is_theirs(start_server: Callable[..., Server]) -> None:
+def test_a_custom_access_log_format_takes_precedence(start_server: Callable[..., Server]) -> None:
     server = start_server("--workers", "1", "--access-logformat", '{"mine":"%(U)s","id":"%({x-request-id}o)s"}', **JSON)
     server.wait_for("The model is ready")
     requests.get(server.url + "/items/5", headers={"X-Request-ID": "abc"}, timeout=30)
-    assert {"mine": "/items/5", "id": "abc"} in heard_out(server)
+    assert {"mine": "/items/5", "id": "abc"} in entries_after_stop(server)
 
 
-def test_a_record_is_one_line_whatever_is_in_it() -> None:
+def test_any_record_is_one_line() -> None:
     try:
         raise ValueError("two\nlines")
     except ValueError:

@@ -25,7 +25,7 @@ if os.fork() == 0:
 
 
 def make_elsewhere(parent: Path, program: str) -> tuple[Path, "subprocess.Popen[str]"]:
-    """The folder that another process made, long ago."""
+    """Create a folder in another process, with an old modification time."""
     process = subprocess.Popen(
         [sys.executable, "-u", "-c", program.format(parent=str(parent))],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -36,7 +36,7 @@ def make_elsewhere(parent: Path, program: str) -> tuple[Path, "subprocess.Popen[
     return folder, process
 
 
-def test_what_is_left_of_processes_that_are_no_more_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folders_of_ended_processes_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leftovers, "IN_MEMORY", tmp_path)
     left, ended = make_elsewhere(tmp_path, MAKE)
     used, alive = make_elsewhere(tmp_path, FORK)
@@ -46,11 +46,11 @@ def test_what_is_left_of_processes_that_are_no_more_is_removed(tmp_path: Path, m
         ended.wait(30)
         alive.wait(30)
         new = leftovers.make_folder("test")
-        assert set(tmp_path.iterdir()) == {used, others, young, new}, "a process that was forked is there"
+        assert set(tmp_path.iterdir()) == {used, others, young, new}, "the folder of a running forked process is kept"
         assert not left.exists()
 
 
-def test_where_memory_has_no_room_for_files_it_is_among_the_temporary_ones(
+def test_without_a_folder_in_memory_the_temporary_folder_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(leftovers, "IN_MEMORY", tmp_path / "nowhere")

@@ -1,4 +1,4 @@
-"""Metrics of several processes in one folder, by a running server, and by a disk that has no room."""
+"""Metrics of several processes in one folder, with a running server and with a full disk."""
 
 import os
 import re
@@ -22,7 +22,7 @@ from tests.serving.test_gunicorn import workers_of
 
 
 def total(server: Server, name: str, **labels: str) -> float:
-    """The sum of the samples of one name that have these labels."""
+    """Return the sum of a metric's samples with these labels."""
     text = requests.get(server.url + "/metrics", timeout=30).text
     return sum(
         sample.value
@@ -50,7 +50,7 @@ def test_the_files_belong_to_the_user_of_the_workers() -> None:
         files.close()
 
 
-def test_a_torn_file_of_an_earlier_server_is_made_anew(tmp_path: Path) -> None:
+def test_a_corrupt_file_of_an_earlier_server_is_replaced(tmp_path: Path) -> None:
     files = MetricsFiles()
     files.open(str(tmp_path), os.getuid(), os.getgid())
     slot = files.allocate([])
@@ -65,7 +65,7 @@ def ask(server: Server, times: int) -> None:
         assert requests.get(server.url + "/items/5", timeout=30).status_code == 200
 
 
-def test_all_workers_are_counted_whichever_is_asked_and_the_dead_stay_counted(
+def test_every_worker_shows_the_counts_of_all_including_ended_ones(
     start_server: Callable[..., Server],
 ) -> None:
     server = start_server("--workers", "2")
@@ -87,13 +87,13 @@ def test_all_workers_are_counted_whichever_is_asked_and_the_dead_stay_counted(
     assert {items(server) for _ in range(10)} == {after + 10}
 
 
-def test_what_the_worker_refuses_itself_is_counted(start_server: Callable[..., Server]) -> None:
+def test_refusals_by_the_worker_itself_are_counted(start_server: Callable[..., Server]) -> None:
     server = start_server("--workers", "2")
     assert requests.get(server.url + "/query_items", params={"item_id": "5" * 5000}, timeout=30).status_code == 414
     assert total(server, "http_refusals_total", status="414") == 1
 
 
-def test_a_decoder_is_shown_once_however_many_workers_have_it(start_server: Callable[..., Server]) -> None:
+def test_a_decoder_is_shown_once_for_all_workers(start_server: Callable[..., Server]) -> None:
     server = start_server("--workers", "2")
     server.wait_for("Booting worker", times=2)
     with (ASSETS / "star.png").open("rb") as file:
@@ -106,30 +106,28 @@ def folders_of(server: Server) -> list[Path]:
     return list(leftovers.IN_MEMORY.glob(f"flaskapp-metrics-{server.process.pid}-*"))
 
 
-def test_the_folder_goes_with_the_server(start_server: Callable[..., Server]) -> None:
+def test_the_folder_is_removed_with_the_server(start_server: Callable[..., Server]) -> None:
     server = start_server("--workers", "1")
     assert len(folders_of(server)) == 1
     assert server.stop() == 0
     assert not folders_of(server)
 
 
-def test_the_folder_of_a_server_that_was_killed_goes_with_the_next_start(start_server: Callable[..., Server]) -> None:
+def test_the_next_start_removes_the_folder_of_a_killed_server(start_server: Callable[..., Server]) -> None:
     killed = start_server("--workers", "1")
     (folder,) = folders_of(killed)
     everybody = subprocess.run(["ps", "-o", "pid=", "--ppid", str(killed.process.pid)], capture_output=True, text=True)
     for pid in (killed.process.pid, *map(int, everybody.stdout.split())):
         os.kill(pid, signal.SIGKILL)
     killed.process.wait(30)
-    assert folder.exists(), "nobody was left to remove it"
+    assert folder.exists(), "no process was left to remove it"
     os.utime(folder, (0, 0))
     other = start_server("--workers", "1")
     assert not folder.exists()
     assert folders_of(other)
 
 
-def test_a_folder_that_somebody_looks_after_is_used_and_left(
-    start_server: Callable[..., Server], tmp_path: Path
-) -> None:
+def test_a_configured_folder_is_used_and_kept(start_server: Callable[..., Server], tmp_path: Path) -> None:
     server = start_server("--workers", "1", PROMETHEUS_MULTIPROC_DIR=str(tmp_path))
     ask(server, 3)
     assert items(server) == 3
@@ -139,14 +137,14 @@ def test_a_folder_that_somebody_looks_after_is_used_and_left(
 
 @pytest.fixture
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Puts back what a worker changes for good: it is a process of its own."""
+    """Restore the global state that a worker process changes permanently."""
     monkeypatch.setattr(metrics, "current", metrics.current)
     monkeypatch.setattr(metrics.values, "ValueClass", metrics.values.ValueClass)
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "")
 
 
 @pytest.mark.usefixtures("in_this_process")
-def test_as_many_series_as_there_may_be_fit_into_the_room_that_was_made(tmp_path: Path) -> None:
+def test_the_maximum_number_of_series_fits_into_the_preallocated_files(tmp_path: Path) -> None:
     files = MetricsFiles()
     files.open(str(tmp_path), os.getuid(), os.getgid())
     files.use(files.allocate([]))
@@ -158,11 +156,11 @@ def test_as_many_series_as_there_may_be_fit_into_the_room_that_was_made(tmp_path
     for decoder in ("fast", "generate"):
         metrics.current.set_decoder("an-organisation/" + "a-model-with-a-long-name" * 4, decoder)
     sizes = {path.name.rpartition("_")[0]: path.stat().st_size for path in tmp_path.iterdir()}
-    assert sizes == FILE_SIZES, "a file that grows may meet a full disk, and the worker dies of it"
+    assert sizes == ROOM, "a growing file would kill the worker on a full disk"
 
 
 @pytest.mark.usefixtures("in_this_process")
-def test_a_new_worker_goes_on_with_the_files_of_one_that_ended(tmp_path: Path) -> None:
+def test_a_new_worker_reuses_the_files_of_an_ended_one(tmp_path: Path) -> None:
     files = MetricsFiles()
     files.open(str(tmp_path), os.getuid(), os.getgid())
     assert [files.allocate([]), files.allocate([0, None]), files.allocate([0, 2])] == [0, 1, 1]
@@ -178,7 +176,7 @@ def test_a_new_worker_goes_on_with_the_files_of_one_that_ended(tmp_path: Path) -
 
 
 @pytest.mark.usefixtures("in_this_process")
-def test_the_oldest_wait_is_the_longest_of_all_processes(tmp_path: Path) -> None:
+def test_the_oldest_wait_is_the_maximum_of_all_processes(tmp_path: Path) -> None:
     files = MetricsFiles()
     files.open(str(tmp_path), os.getuid(), os.getgid())
     for slot, since in enumerate((None, time.perf_counter() - 60, time.perf_counter() - 5, None)):
@@ -189,7 +187,7 @@ def test_the_oldest_wait_is_the_longest_of_all_processes(tmp_path: Path) -> None
 
 
 @pytest.mark.usefixtures("in_this_process")
-def test_without_room_for_one_there_are_no_metrics_of_any_and_the_log_says_why(
+def test_if_one_worker_s_files_do_not_fit_metrics_are_unavailable_with_a_logged_reason(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     files = MetricsFiles()
@@ -207,11 +205,11 @@ def test_without_room_for_one_there_are_no_metrics_of_any_and_the_log_says_why(
         metrics.current.count_request("GET", "/", 200, 0.1)
         with pytest.raises(metrics.MetricsUnavailable):
             metrics.current.render()
-    assert files.allocate([0]) == 1, "there is room again"
+    assert files.make_room([0]) == 1, "the disk has space again"
     assert b"flaskapp_http_requests_total" in metrics.current.render()
 
 
-def test_a_start_that_fails_leaves_no_folder(start_server: Callable[..., Server]) -> None:
+def test_a_failed_start_leaves_no_folder(start_server: Callable[..., Server]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         server = start_server("--bind", f"127.0.0.1:{port}", ready="Connection in use")

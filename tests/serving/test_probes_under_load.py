@@ -1,4 +1,4 @@
-"""Probes are answered however many requests of a worker wait for captions."""
+"""Probes are answered while many requests of a worker wait for captions."""
 
 from collections.abc import Callable
 
@@ -25,4 +25,4 @@ def test_probes_are_answered_while_many_requests_wait_for_captions(
     with in_flight(server, captions):
         for path in PROBES * 3:
             assert requests.get(server.url + path, timeout=5).status_code == 200, path
-        assert "".join(server.lines).count('"POST /caption/ HTTP/1.1" 200') < captions, "some of them still wait"
+        assert "".join(server.lines).count('"POST /caption/ HTTP/1.1" 200') < captions, "some captions still wait"

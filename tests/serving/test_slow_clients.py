@@ -1,4 +1,4 @@
-"""Clients that are slow, silent, idle or gone, against a running server."""
+"""Slow, silent, idle and disconnected clients against a running server."""
 
 import socket
 import time
@@ -14,7 +14,7 @@ from tests.serving.connections import (
     FORM_HEAD,
     LAST,
     MULTIPART,
-    PATIENCE,
+    TIMEOUT,
     connected,
     head,
     read_all,
@@ -24,11 +24,11 @@ from tests.serving.connections import (
 from tests.serving.test_gunicorn import post_star
 
 
-def test_a_client_that_leaves_in_the_middle_harms_nobody(server: Server) -> None:
+def test_clients_that_disconnect_during_an_upload_harm_no_request(server: Server) -> None:
     for _ in range(20):
         with connected(server) as connection:
             connection.sendall(head("POST /caption/", f"Content-Length: {len(FORM)}") + FORM[:100])
-    assert requests.get(server.url, timeout=PATIENCE).status_code == 200
+    assert requests.get(server.url, timeout=TIMEOUT).status_code == 200
 
 
 @pytest.mark.slow
@@ -40,7 +40,7 @@ def test_a_client_that_leaves_in_the_middle_harms_nobody(server: Server) -> None
     ],
     ids=["headers", "body"],
 )
-def test_two_hundred_slow_senders_keep_nobody_waiting_and_are_let_go(
+def test_two_hundred_slow_senders_delay_no_request_and_time_out(
     server: Server, beginning: bytes, answer: tuple[int, ...]
 ) -> None:
     with ExitStack() as stack:
@@ -53,27 +53,27 @@ def test_two_hundred_slow_senders_keep_nobody_waiting_and_are_let_go(
                 connection.sendall(b"X")
             assert requests.get(server.url, timeout=1).status_code == 200
         assert {tuple(statuses(read_all(connection))) for connection in slow} == {answer}
-        assert time.monotonic() - began < 15, "the bound is ten seconds"
+        assert time.monotonic() - began < 15, "the timeout is ten seconds"
         assert requests.get(server.url, timeout=1).status_code == 200
 
 
 @pytest.mark.slow
-def test_who_falls_silent_after_most_of_an_upload_is_refused_as_soon(server: Server) -> None:
+def test_a_stalled_upload_times_out_after_the_same_seconds(server: Server) -> None:
     with connected(server) as connection:
         fields = (f"Content-Type: {MULTIPART}", f"Content-Length: {8 * 2**20}")
         connection.sendall(head("POST /caption/", *fields) + bytes(7 * 2**20))
         began = time.monotonic()
         assert statuses(read_all(connection)) == [408]
-        assert time.monotonic() - began < 15, "the bound is ten seconds; at 64 KiB a second it would have been 120"
+        assert time.monotonic() - began < 15, "the timeout is ten seconds; a limit of 64 KiB a second would allow 120"
 
 
 @pytest.mark.slow
-def test_clients_that_say_nothing_are_let_go(server: Server) -> None:
+def test_a_silent_connection_is_closed(server: Server) -> None:
     with connected(server) as connection:
         assert read_all(connection) == b""
 
 
-def test_a_connection_that_is_kept_answers_again_until_it_is_idle_for_too_long(
+def test_a_persistent_connection_is_closed_after_the_keep_alive_timeout(
     start_server: Callable[..., Server],
 ) -> None:
     server = start_server("--workers", "1", "--keep-alive", "1")
@@ -84,7 +84,7 @@ def test_a_connection_that_is_kept_answers_again_until_it_is_idle_for_too_long(
         assert read_all(connection) == b""
 
 
-def test_connections_beyond_the_most_wait_for_one_to_end(start_server: Callable[..., Server]) -> None:
+def test_connections_beyond_the_limit_wait_for_another_to_end(start_server: Callable[..., Server]) -> None:
     server = start_server("--workers", "1", "--worker-connections", "2", "--keep-alive", "1")
     with connected(server) as first, connected(server) as second, connected(server) as third:
         for connection in (first, second, third):
@@ -93,7 +93,7 @@ def test_connections_beyond_the_most_wait_for_one_to_end(start_server: Callable[
             assert statuses(read_one(connection)) == [200]
 
 
-def test_a_caption_that_nobody_waits_for_any_more_is_not_made(server: Server) -> None:
+def test_the_caption_of_a_disconnected_client_is_abandoned(server: Server) -> None:
     config = b'{"max_length": 64, "min_length": 64, "num_beams": 32}'
     part = b'--cut\r\nContent-Disposition: form-data; name="config"\r\n\r\n' + config + b"\r\n"
     many = FORM_HEAD + (ASSETS / "star.png").read_bytes() + b"\r\n"
@@ -102,7 +102,7 @@ def test_a_caption_that_nobody_waits_for_any_more_is_not_made(server: Server) ->
         connection.sendall(head("POST /caption/", f"Content-Type: {MULTIPART}", f"Content-Length: {len(body)}") + body)
     server.wait_for('"POST /caption/ HTTP/1.1" 504')
     began = time.monotonic()
-    while post_star(server.url).status_code == 503:  # until the engine has noticed it, too
+    while post_star(server.url).status_code == 503:  # until the engine has dropped it
         assert time.monotonic() - began < 5
 
 
@@ -120,27 +120,27 @@ def test_a_client_that_closes_its_sending_half_gets_its_answer(server: Server, v
 
 
 @pytest.mark.slow
-def test_two_hundred_slow_readers_keep_nobody_waiting_and_are_let_go(server: Server) -> None:
-    """One of them has asked for more than the system keeps for it, and is waited for."""
+def test_two_hundred_slow_readers_delay_no_request_and_time_out(server: Server) -> None:
+    """One of them requests more than the socket buffers hold, so the server waits for it."""
     with ExitStack() as stack:
         slow = [stack.enter_context(connected(server, buffer=4096)) for _ in range(200)]
         for connection in slow:
             connection.sendall(head("GET /openapi.json"))
-        requests.get(server.url, timeout=PATIENCE)  # after theirs, which take a while to be made
+        requests.get(server.url, timeout=TIMEOUT)  # answered after theirs
         for _ in range(3):
             assert requests.get(server.url, timeout=1).status_code == 200
-        slow[0].sendall(head("GET /openapi.json") * 99)  # more than the system keeps
-        server.wait_for("the client does not read the answer")
+        slow[0].sendall(head("GET /openapi.json") * 99)  # more than the socket buffers hold
+        server.wait_for("the client takes nothing any more")
         assert requests.get(server.url, timeout=1).status_code == 200
 
 
 @pytest.mark.slow
 def test_an_upload_that_is_slow_but_never_pauses_is_answered(server: Server) -> None:
-    """At 10 kB a second, for longer than a sender may be silent."""
+    """Send 10 kB a second for longer than the timeout of silent senders."""
     image = (ASSETS / "star.png").read_bytes()
     with connected(server) as connection:
         connection.sendall(head("POST /image-to-text", f"Content-Length: {len(image) + 140_000}", LAST) + image)
         for _ in range(14):
             connection.sendall(bytes(10_000))
-            time.sleep(1)  # this is what a slow client does
+            time.sleep(1)  # simulates a slow client
         assert statuses(read_all(connection)) == [200]

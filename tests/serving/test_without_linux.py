@@ -1,4 +1,4 @@
-"""The server runs where a system lacks what Linux has, as macOS does."""
+"""The server runs without Linux's features, as on macOS."""
 
 from collections.abc import Callable
 from functools import partial

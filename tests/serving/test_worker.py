@@ -1,4 +1,4 @@
-"""Requests that come in pieces, together, too long or broken, against a running server."""
+"""Split, pipelined, oversized and broken requests against a running server."""
 
 import re
 import socket
@@ -13,7 +13,7 @@ from tests.serving.connections import (
     FORM_HEAD,
     LAST,
     MULTIPART,
-    PATIENCE,
+    TIMEOUT,
     connected,
     head,
     read_all,
@@ -22,14 +22,14 @@ from tests.serving.connections import (
 from tests.serving.test_gunicorn import WORKERS, workers_of
 
 
-def test_a_request_may_come_byte_by_byte(server: Server) -> None:
+def test_a_request_may_arrive_byte_by_byte(server: Server) -> None:
     with connected(server) as connection:
         for byte in head("GET /items/5", LAST):
             connection.sendall(bytes([byte]))
         assert read_all(connection).endswith(b'{"item_id":5}\n')
 
 
-def test_requests_that_come_together_are_answered_in_their_order(server: Server) -> None:
+def test_pipelined_requests_are_answered_in_order(server: Server) -> None:
     with connected(server) as connection:
         connection.sendall(b"".join(head(f"GET /items/{number}") for number in range(20)) + head("GET /items/20", LAST))
         assert re.findall(rb'"item_id":(\d+)', read_all(connection)) == [b"%d" % number for number in range(21)]
@@ -43,7 +43,7 @@ def test_requests_that_come_together_are_answered_in_their_order(server: Server)
     ],
     ids=["broken chunks", "a head without an end"],
 )
-def test_what_is_wrong_after_a_good_request_is_refused_and_ends_no_worker(
+def test_a_bad_request_after_a_good_one_is_refused_and_ends_no_worker(
     server: Server, second: bytes, status: int
 ) -> None:
     server.wait_for("Booting worker", times=WORKERS)
@@ -51,11 +51,11 @@ def test_what_is_wrong_after_a_good_request_is_refused_and_ends_no_worker(
     with connected(server) as connection:
         connection.sendall(head("GET /items/5") + second)
         assert statuses(read_all(connection)) == [200, status]
-    assert requests.get(server.url, timeout=PATIENCE).status_code == 200
+    assert requests.get(server.url, timeout=TIMEOUT).status_code == 200
     assert workers_of(server) == before
 
 
-def test_who_asks_before_a_body_after_another_request_is_told_to_go_on(server: Server) -> None:
+def test_a_pipelined_request_with_expect_gets_100_continue(server: Server) -> None:
     with connected(server) as connection:
         fields = ("Expect: 100-continue", "Content-Type: application/json", "Content-Length: 2", LAST)
         connection.sendall(head("GET /items/5") + head("POST /text_model/", *fields))
@@ -66,7 +66,7 @@ def test_who_asks_before_a_body_after_another_request_is_told_to_go_on(server: S
         assert statuses(answer + read_all(connection)) == [200, 100, 422]
 
 
-def test_a_client_that_asks_before_it_sends_a_body_is_told_to_go_on_once(server: Server) -> None:
+def test_a_request_with_expect_gets_100_continue_once(server: Server) -> None:
     with connected(server) as connection:
         fields = ("Expect: 100-continue", f"Content-Type: {MULTIPART}", f"Content-Length: {len(FORM)}", LAST)
         connection.sendall(head("POST /cv_model/", *fields))
@@ -75,7 +75,7 @@ def test_a_client_that_asks_before_it_sends_a_body_is_told_to_go_on_once(server:
         assert statuses(read_all(connection)) == [200]
 
 
-def test_a_client_that_asks_to_send_a_gigabyte_is_refused(server: Server) -> None:
+def test_a_request_with_expect_for_a_gigabyte_is_refused(server: Server) -> None:
     with connected(server) as connection:
         fields = ("Expect: 100-continue", f"Content-Type: {MULTIPART}", f"Content-Length: {2**30}")
         connection.sendall(head("POST /caption/", *fields))
@@ -88,29 +88,29 @@ def in_chunks(size: int, number: int) -> Iterator[bytes]:
         yield bytes(size)
 
 
-def test_a_body_in_chunks_is_read(server: Server) -> None:
+def test_a_chunked_body_is_read(server: Server) -> None:
     parts = iter([FORM[:100], FORM[100:]])
-    answer = requests.post(server.url + "/cv_model/", data=parts, headers={"Content-Type": MULTIPART}, timeout=PATIENCE)
+    answer = requests.post(server.url + "/cv_model/", data=parts, headers={"Content-Type": MULTIPART}, timeout=TIMEOUT)
     assert answer.status_code == 200
 
 
-def test_too_many_chunks_are_refused_and_their_sender_gets_to_read_it(server: Server) -> None:
+def test_a_too_large_chunked_body_is_refused_with_a_readable_answer(server: Server) -> None:
     answer = requests.post(
-        server.url + "/caption/", data=in_chunks(2**20, 17), headers={"Content-Type": MULTIPART}, timeout=PATIENCE
+        server.url + "/caption/", data=in_chunks(2**20, 17), headers={"Content-Type": MULTIPART}, timeout=TIMEOUT
     )
     assert_error(answer, 413)
 
 
-def test_a_body_in_chunks_is_refused_with_its_first_byte_too_many(server: Server) -> None:
+def test_a_chunked_body_is_refused_at_the_first_byte_beyond_the_limit(server: Server) -> None:
     with connected(server) as connection:
         connection.sendall(head("POST /caption/", f"Content-Type: {MULTIPART}", "Transfer-Encoding: chunked"))
         connection.sendall(b"%x\r\n" % (2**25) + FORM_HEAD + bytes(2**24 + 1 - len(FORM_HEAD)))
         assert statuses(read_all(connection)) == [413]
 
 
-def test_a_body_that_is_too_long_is_refused_and_its_sender_gets_to_read_it(server: Server) -> None:
+def test_a_too_large_body_is_refused_with_a_readable_answer(server: Server) -> None:
     files = {"data": ("zeros.png", bytes(40 * 2**20))}
-    assert_error(requests.post(server.url + "/caption/", files=files, timeout=PATIENCE), 413)
+    assert_error(requests.post(server.url + "/caption/", files=files, timeout=TIMEOUT), 413)
 
 
 @pytest.mark.parametrize(
@@ -124,14 +124,14 @@ def test_broken_chunks_are_refused(server: Server, rest: bytes) -> None:
         assert statuses(read_all(connection)) == [400]
 
 
-def test_chunks_that_end_too_early_are_refused(server: Server) -> None:
+def test_a_truncated_chunked_body_is_refused(server: Server) -> None:
     with connected(server) as connection:
         connection.sendall(head("POST /login/", "Transfer-Encoding: chunked") + b"5\r\nhel")
         connection.shutdown(socket.SHUT_WR)
         assert statuses(read_all(connection)) == [400]
 
 
-def test_a_body_that_ends_before_its_length_is_refused(server: Server) -> None:
+def test_a_body_shorter_than_its_length_is_refused(server: Server) -> None:
     with connected(server) as connection:
         fields = ("Content-Type: application/x-www-form-urlencoded", "Content-Length: 100")
         connection.sendall(head("POST /text_model/", *fields) + b"text_m=what+came+of+it")
@@ -151,7 +151,7 @@ def test_a_body_that_ends_before_its_length_is_refused(server: Server) -> None:
     ],
     ids=["a long address", "many headers", "a long header", "a head that is longer than any may be"],
 )
-def test_heads_have_bounds(server: Server, request_: bytes, status: int) -> None:
+def test_request_heads_have_limits(server: Server, request_: bytes, status: int) -> None:
     with connected(server) as connection:
         connection.sendall(request_)
         assert statuses(read_all(connection)) == [status]
