@@ -1,4 +1,4 @@
-"""Image files that no library writes, made by hand."""
+"""Builders of image files that no library writes."""
 
 import struct
 import zlib
@@ -7,33 +7,33 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def chunk(kind: bytes, content: bytes, checksum: int | None = None) -> bytes:
-    """A chunk of a PNG."""
+    """Return a chunk of a PNG."""
     checksum = zlib.crc32(kind + content) if checksum is None else checksum
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
 
 
 def with_chunks(png: bytes, *chunks: bytes) -> bytes:
-    """A PNG with more chunks after its header."""
+    """Return a PNG with more chunks after its header."""
     return png[:33] + b"".join(chunks) + png[33:]
 
 
 def png_of(width: int, height: int, depth: int, colour_type: int, row: bytes, *chunks: bytes) -> bytes:
-    """A PNG whose rows are all the same."""
+    """Return a PNG with equal rows."""
     header = struct.pack(">2I5B", width, height, depth, colour_type, 0, 0, 0)
     pixels = zlib.compress((b"\0" + row) * height, 9)
     return PNG + chunk(b"IHDR", header) + b"".join(chunks) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
 def segment(marker: int, content: bytes) -> bytes:
-    """A segment of a JPEG."""
+    """Return a segment of a JPEG."""
     return bytes([0xFF, marker]) + struct.pack(">H", len(content) + 2) + content
 
 
 def jpeg_of_scans(width: int, height: int, scans: int, frame: int = 0xC2) -> bytes:
-    """A grey JPEG: a scan of all means, then scans in which every block is empty."""
+    """Return a grey JPEG: a scan with all DC values, then scans with only empty blocks."""
     blocks = -(-width // 8) * -(-height // 8)
     one_code = bytes([1] + [0] * 15)
-    runs = -(-blocks // 32767)  # each: the code for "so many empty blocks", in 14 bits
+    runs = -(-blocks // 32767)  # each with a run-length code of 14 bits
     bits = ("0" + "1" * 14) * runs
     bits += "1" * (-len(bits) % 8)
     empty = bytes(int(bits[start : start + 8], 2) for start in range(0, len(bits), 8)).replace(b"\xff", b"\xff\0")
@@ -45,7 +45,7 @@ def jpeg_of_scans(width: int, height: int, scans: int, frame: int = 0xC2) -> byt
 
 
 def bmp_of_masks(depth: int, masks: tuple[int, ...], rows: bytes, width: int, height: int, version: int = 5) -> bytes:
-    """A BMP of bit fields: masks of red, green, blue and, from version 3 on, alpha."""
+    """Return a BMP of bit fields: masks of red, green, blue and, from version 3 on, alpha."""
     size = {1: 40, 3: 56, 5: 124}[version]
     head = struct.pack("<I2i2H6I", size, width, height, 1, depth, 3, len(rows), 0, 0, 0, 0)
     head = (head + struct.pack(f"<{len(masks)}I", *masks)).ljust(size, b"\0")
@@ -53,7 +53,7 @@ def bmp_of_masks(depth: int, masks: tuple[int, ...], rows: bytes, width: int, he
 
 
 def tiff(*tags: tuple[int, int, int], data: bytes = b"") -> bytes:
-    """A little-endian TIFF: each tag with its count and its value (long), then some data at offset 8."""
+    """Return a little-endian TIFF: tags with count and value (long), and data at offset 8."""
     directory = struct.pack("<H", len(tags))
     for tag, count, value in sorted(tags):
         directory += struct.pack("<2H2I", tag, 4, count, value)
@@ -61,13 +61,13 @@ def tiff(*tags: tuple[int, int, int], data: bytes = b"") -> bytes:
 
 
 def box(kind: bytes, *content: bytes) -> bytes:
-    """A box of a HEIC or AVIF."""
+    """Return a box of a HEIC or AVIF."""
     inner = b"".join(content)
     return struct.pack(">I4s", 8 + len(inner), kind) + inner
 
 
 def with_size(boxes: bytes, width: int, height: int) -> bytes:
-    """A HEIC or AVIF that calls each of its images `width` x `height`, whatever it is."""
+    """Return a HEIC or AVIF that declares each of its images as `width` x `height`."""
     position = -1
     while (position := boxes.find(b"ispe", position + 1)) >= 0:
         boxes = boxes[: position + 8] + struct.pack(">2I", width, height) + boxes[position + 16 :]

@@ -1,4 +1,4 @@
-"""nginx as compose.yaml configures it, in front of servers that it finds by a DNS server of the tests' own."""
+"""nginx as compose.yaml configures it, in front of servers that it finds through a test DNS server."""
 
 import shutil
 import socket
@@ -30,14 +30,14 @@ http {{
 }}
 """
 TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-A = b"\0\1"  # the kind of question that asks for an IPv4 address
+A = b"\0\1"  # query type of IPv4 addresses
 
-PATIENCE = 30  # seconds
+TIMEOUT = 30  # seconds
 
 
 class Nginx:
     def __init__(self, process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-        """`log` has what it writes to its standard output and error."""
+        """`log` contains standard output and error."""
         self.process = process
         self.log = log
         self.port = port
@@ -46,7 +46,7 @@ class Nginx:
 
 @contextmanager
 def started_nginx(folder: Path, addresses: Sequence[str], web_port: int) -> Iterator[Nginx]:
-    """With `addresses` for the name `web`. Debian's nginx need not be the version that compose.yaml takes."""
+    """Start nginx with `addresses` for the name `web`. Debian's version may differ from compose.yaml's."""
     program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
     if program is None:
         skip_unless_ci("no nginx is installed")
@@ -78,18 +78,18 @@ def started_nginx(folder: Path, addresses: Sequence[str], web_port: int) -> Iter
 
 
 def wait_for_port(process: subprocess.Popen[bytes], port: int) -> None:
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + TIMEOUT
     while process.poll() is None and time.monotonic() < until:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
-        time.sleep(0.05)  # nothing tells when it listens
+        time.sleep(0.05)  # nginx does not announce that it listens
     raise AssertionError("nginx did not start")
 
 
 @contextmanager
 def dns_server(addresses: Sequence[str]) -> Iterator[str]:
-    """Answers every question for an IPv4 address with all of `addresses`. Yields where it listens."""
+    """Answer every query of an IPv4 address with all of `addresses`. Yield the server's address."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
         listener.bind(("127.0.0.1", 0))
         host, port = listener.getsockname()
@@ -106,16 +106,16 @@ def dns_server(addresses: Sequence[str]) -> Iterator[str]:
         try:
             yield f"{host}:{port}"
         finally:
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as farewell:
-                farewell.sendto(b"", (host, port))
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stop:
+                stop.sendto(b"", (host, port))
             thread.join()
 
 
 def answer(question: bytes, addresses: Sequence[str]) -> bytes:
-    end = question.index(0, 12) + 5  # of the name, the type and the class
+    end = question.index(0, 12) + 5  # end of name, type and class
     found = addresses if question[end - 4 : end - 2] == A else ()
     head = question[:2] + b"\x81\x80" + b"\0\1" + len(found).to_bytes(2) + b"\0\0\0\0"
-    name, lifetime = b"\xc0\x0c", b"\0\0\0\1"  # the question's name; seconds
+    name, lifetime = b"\xc0\x0c", b"\0\0\0\1"  # a pointer to the question's name; seconds
     return (
         head
         + question[12:end]

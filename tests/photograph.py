@@ -1,4 +1,4 @@
-"""A picture that is as hard to shrink as a photograph."""
+"""An image with the frequencies of a photograph."""
 
 from functools import cache
 
@@ -11,7 +11,7 @@ OCTAVES = 9
 
 @cache
 def photograph(width: int, height: int) -> Image.Image:
-    """RGB, with detail of every scale: octaves of smoothed noise, the finer the weaker."""
+    """Return an RGB image with detail of every scale: octaves of smoothed noise, weaker at finer scales."""
     rng = np.random.default_rng(0)
     total = np.zeros((height, width, 3), np.float32)
     for octave in range(OCTAVES):

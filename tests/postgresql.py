@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the tests' own."""
+"""A PostgreSQL server for tests."""
 
 import os
 import shutil
@@ -17,9 +17,9 @@ from tests.free_port import free_port
 
 
 class PostgreSQL:
-    """A server in a folder that the user postgres can reach. It listens to its socket there, and to no network.
+    """A server in a folder that the user postgres can reach. It listens on a Unix socket there.
 
-    With an address it listens there too, and trusts all hosts of that address's network.
+    With an address it also listens there, and trusts all hosts of that network.
     """
 
     def __init__(self, programs: Path, folder: Path, address: str = "") -> None:
@@ -42,7 +42,7 @@ class PostgreSQL:
         return int((self.folder / "data" / "postmaster.pid").read_text().splitlines()[0])
 
     def empty(self) -> None:
-        """Drop what the tests before have made."""
+        """Drop everything that earlier tests created."""
         engine = create_engine(self.url)
         with engine.begin() as connection:
             connection.execute(text("DROP SCHEMA public CASCADE"))
@@ -61,7 +61,7 @@ def started_postgresql(address: str = "") -> Iterator[PostgreSQL]:
         skip_unless_ci("no PostgreSQL server is installed")
     if os.geteuid() != 0:
         skip_unless_ci("only root can start a PostgreSQL server as another user")
-    with tempfile.TemporaryDirectory(prefix="postgresql-") as name:  # not in pytest's, which is for root alone
+    with tempfile.TemporaryDirectory(prefix="postgresql-") as name:  # not pytest's folder, which only root can read
         folder = Path(name)
         shutil.chown(folder, "postgres")
         server = PostgreSQL(programs[-1], folder, address)
@@ -73,7 +73,7 @@ def started_postgresql(address: str = "") -> Iterator[PostgreSQL]:
 
 @contextmanager
 def started_pgbouncer(server: PostgreSQL, mode: str) -> Iterator[str]:
-    """PgBouncer between clients and a server, with two connections to it. Yields the URL for clients."""
+    """Start PgBouncer with two connections to a server. Yield the URL for clients."""
     program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
     if program is None:
         skip_unless_ci("no PgBouncer is installed")
@@ -92,7 +92,7 @@ def started_pgbouncer(server: PostgreSQL, mode: str) -> Iterator[str]:
         with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
             assert process.stderr is not None
             assert any("process up" in line for line in process.stderr)
-            reader = threading.Thread(target=process.stderr.read)  # or it would wait for a full pipe
+            reader = threading.Thread(target=process.stderr.read)  # prevents blocking on a full pipe
             reader.start()
             try:
                 yield f"postgresql://flaskapp@127.0.0.1:{port}/postgres"
@@ -104,14 +104,14 @@ def started_pgbouncer(server: PostgreSQL, mode: str) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[PostgreSQL]:
-    """A server that lives as long as the tests."""
+    """Yield one server for all tests."""
     with started_postgresql() as server:
         yield server
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """An empty database of each kind."""
+    """Yield the URL of an empty SQLite or PostgreSQL database."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'test.db'}"
         return

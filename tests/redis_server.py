@@ -1,4 +1,4 @@
-"""A Redis server of the tests' own. It keeps nothing on disk: what it knew is lost when it stops."""
+"""A Redis server for tests, without persistence: it loses its data when it stops."""
 
 import shutil
 import subprocess
@@ -17,7 +17,7 @@ LOCAL = "127.0.0.1"
 
 class RedisServer:
     def __init__(self, program: str, folder: Path, address: str = LOCAL) -> None:
-        """Every client that reaches the address may use it."""
+        """Start a server that any client of the address may use."""
         port = free_port(address)
         self._command = [
             program, "--port", str(port), "--bind", address, "--protected-mode", "no",
@@ -60,13 +60,13 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 
 @dataclass
 class TLSRedis:
-    """A Redis server for TLS alone, for 127.0.0.1 by its certificate. `authority` signed that itself."""
+    """A Redis server with TLS only. `authority` is its self-signed certificate for 127.0.0.1."""
 
     port: int
     authority: Path
 
     def url(self, host: str = LOCAL, **parameters: str) -> str:
-        """With a password, which must not be told to a server that is not known."""
+        """Return a URL with a password, which must not be sent to an untrusted server."""
         query = "&".join(f"{name}={value}" for name, value in parameters.items())
         return f"rediss://:hunter2@{host}:{self.port}/0" + (f"?{query}" if query else "")
 

@@ -1,4 +1,4 @@
-"""Take the README's picture of the demo page anew: `python -m tests.screenshot`. It needs Chromium, called chromium."""
+"""Retake the README's picture of the demo page: `python -m tests.screenshot`. Needs the program chromium."""
 
 import io
 import shutil
@@ -14,7 +14,7 @@ from tests.benchmarks.process import ROOT, serving
 
 TARGET = ROOT / "docs" / "demo.png"
 SIZE = {"width": 1200, "height": 1050}  # pixels
-COLOURS = 256  # a palette takes a third of the bytes
+COLOURS = 256  # a palette needs a third of the bytes
 
 
 def main() -> None:
@@ -29,7 +29,7 @@ def main() -> None:
 
 
 def take(page: Page, url: str) -> bytes:
-    """The page after a sample was captioned, with two more captions and the resized picture, as a PNG."""
+    """Return a PNG of the page with a captioned sample, two more captions and the resized image."""
     page.goto(url)
     expect(page.locator("#num_beams")).not_to_have_value("", timeout=30_000)  # the model is loaded
     page.locator("#num_return_sequences").fill("3")

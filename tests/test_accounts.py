@@ -39,7 +39,7 @@ def rows(database_url: str) -> list[tuple[str, str]]:
     return found
 
 
-def test_a_login_is_saved_once_and_known_again(open_accounts: Callable[[], Accounts], database_url: str) -> None:
+def test_a_login_is_saved_once_and_recognised(open_accounts: Callable[[], Accounts], database_url: str) -> None:
     open_accounts().save("ada", PASSWORD)
     open_accounts().save("ada", PASSWORD)
     assert [name for name, _ in rows(database_url)] == ["ada"]
@@ -73,7 +73,9 @@ def test_only_an_argon2id_hash_is_kept(open_accounts: Callable[[], Accounts], da
     assert PASSWORD not in password_hash
 
 
-def test_many_at_once_with_one_name_make_one_row(open_accounts: Callable[[], Accounts], database_url: str) -> None:
+def test_many_concurrent_saves_of_one_name_create_one_row(
+    open_accounts: Callable[[], Accounts], database_url: str
+) -> None:
     processes = [open_accounts() for _ in range(4)]
 
     def save(number: int) -> bool:
@@ -86,11 +88,13 @@ def test_many_at_once_with_one_name_make_one_row(open_accounts: Callable[[], Acc
     with ThreadPoolExecutor(8) as pool:
         saved = list(pool.map(save, range(40)))
     assert [name for name, _ in rows(database_url)] == ["ada"]
-    assert saved in ([True, False] * 20, [False, True] * 20), "all of one password get in, none of the other"
+    assert saved in ([True, False] * 20, [False, True] * 20), "all saves of one password succeed and none of the other"
 
 
 @pytest.mark.parametrize("password", ["x" * 1024, "пароль 密码 🔑", " spaces count "])
-def test_long_and_foreign_passwords_are_kept_whole(open_accounts: Callable[[], Accounts], password: str) -> None:
+def test_long_and_non_ascii_passwords_are_saved_completely(
+    open_accounts: Callable[[], Accounts], password: str
+) -> None:
     known = open_accounts()
     known.save("ada", password)
     known.save("ada", password)
@@ -98,22 +102,22 @@ def test_long_and_foreign_passwords_are_kept_whole(open_accounts: Callable[[], A
         known.save("ada", password[:-1])
 
 
-def test_a_check_saves_nothing_and_tells_an_unknown_name_from_a_wrong_password_by_nothing(
+def test_a_check_saves_nothing_and_does_not_reveal_unknown_names(
     open_accounts: Callable[[], Accounts], database_url: str
 ) -> None:
     known = open_accounts()
     known.save("ada", PASSWORD)
     known.check("ada", PASSWORD)
-    told = set()
+    messages = set()
     for username, password in (("ada", "wrong"), ("bob", PASSWORD), ("a\0b", PASSWORD), ("ada", "x" * 1025), ("", "")):
         with pytest.raises(WrongPassword) as caught:
             known.check(username, password)
-        told.add(str(caught.value))
-    assert told == {"wrong username or password"}
+        messages.add(str(caught.value))
+    assert messages == {"wrong username or password"}
     assert [name for name, _ in rows(database_url)] == ["ada"]
 
 
-def test_a_pair_is_remembered_for_its_client_alone(open_accounts: Callable[[], Accounts]) -> None:
+def test_a_login_is_remembered_only_for_its_client(open_accounts: Callable[[], Accounts]) -> None:
     known = open_accounts()
     assert not known.remembers("10.0.0.1", "ada", PASSWORD)
     known.remember("10.0.0.1", "ada", PASSWORD)
@@ -154,10 +158,10 @@ def test_a_database_locked_by_another_process_is_unavailable(tmp_path: Path, mon
     logins.close()
 
 
-def test_nobody_waits_longer_for_a_locked_database_because_others_wait_too(
+def test_waiting_for_a_locked_database_does_not_take_longer_with_more_threads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Eight threads that each waited for the one before would need eight times as long, and the pool would run dry."""
+    """Threads that waited one after the other would take eight times as long and exhaust the pool."""
     monkeypatch.setattr(database, "BUSY_TIMEOUT", 0.5)
     path = tmp_path / "logins.db"
     other = sqlite3.connect(path)
@@ -179,7 +183,9 @@ def test_nobody_waits_longer_for_a_locked_database_because_others_wait_too(
     assert longest < 8 * 0.5
 
 
-def test_a_row_that_somebody_spoilt_lets_nobody_in(open_accounts: Callable[[], Accounts], database_url: str) -> None:
+def test_an_invalid_hash_in_the_database_matches_no_password(
+    open_accounts: Callable[[], Accounts], database_url: str
+) -> None:
     known = open_accounts()
     known.save("ada", PASSWORD)
     engine = create_engine(database_url)
@@ -198,7 +204,7 @@ def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
     logins.close()
 
 
-def test_nobody_else_can_read_the_database_file(tmp_path: Path) -> None:
+def test_only_the_owner_can_read_the_database_file(tmp_path: Path) -> None:
     logins = Accounts(Database(f"sqlite:///{tmp_path / 'data' / 'logins.db'}"))
     logins.save("ada", PASSWORD)
     files = list((tmp_path / "data").iterdir())
@@ -207,13 +213,13 @@ def test_nobody_else_can_read_the_database_file(tmp_path: Path) -> None:
     logins.close()
 
 
-def test_nothing_is_opened_before_the_first_call(tmp_path: Path) -> None:
+def test_the_database_is_not_opened_before_the_first_call(tmp_path: Path) -> None:
     Accounts(Database(f"sqlite:///{tmp_path / 'logins.db'}")).close()
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.postgresql
-def test_a_server_that_restarts_is_unavailable_and_then_as_before(postgresql: PostgreSQL) -> None:
+def test_a_restarting_postgresql_is_unavailable_and_then_works_again(postgresql: PostgreSQL) -> None:
     postgresql.empty()
     accounts = Accounts(Database(postgresql.url))
     accounts.save("ada", PASSWORD)

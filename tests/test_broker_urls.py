@@ -1,4 +1,4 @@
-"""What is read from a broker's URL, and what a Redis server with a certificate of its own gets to see."""
+"""Parsing of broker URLs, and TLS connections to Redis."""
 
 import logging
 import ssl
@@ -35,7 +35,7 @@ __all__ = ["tls_redis"]  # a fixture
             "sentinel://one:1/0;sentinel://two:2/0", transport_options={"master_name": "m"})),
     ],
 )  # fmt: skip
-def test_what_kombu_does_not_take_in_a_url_is_taken_out_of_it(url: str, expected: broker_urls.Broker) -> None:
+def test_parameters_that_kombu_does_not_accept_are_removed_from_the_url(url: str, expected: broker_urls.Broker) -> None:
     assert broker_urls.parse(url) == expected
 
 
@@ -45,18 +45,18 @@ def test_what_kombu_does_not_take_in_a_url_is_taken_out_of_it(url: str, expected
      "rediss://host?ssl_nosuch=1", "sentinel://host:1/0", "sentinel://host:1/0?master_name=", "redis://h?master_name=m",
      "redis://host?virtual_host=1", "redis://host;redis://other?foo=1", "redis://host;nosuch://other"],
 )  # fmt: skip
-def test_a_url_that_would_fail_at_the_first_message_stops_the_start(make_app: Callable[..., Flask], url: str) -> None:
+def test_an_unusable_url_stops_the_start(make_app: Callable[..., Flask], url: str) -> None:
     with pytest.raises(Exception, match="FLASKAPP_BROKER_URL must be"):
         make_app(BROKER_URL=url)
 
 
-def test_a_sentinel_without_a_masters_name_is_told_how_to_name_it(make_app: Callable[..., Flask]) -> None:
+def test_a_sentinel_url_without_a_master_name_gets_an_error_with_an_example(make_app: Callable[..., Flask]) -> None:
     with pytest.raises(Exception, match=r"\?master_name=mymaster"):
         make_app(BROKER_URL="sentinel://host:26379/0")
 
 
 @pytest.mark.redis
-def test_a_broker_with_an_unknown_certificate_is_not_talked_to_and_the_log_says_why(
+def test_a_broker_with_an_untrusted_certificate_is_refused_with_a_logged_reason(
     tls_redis: TLSRedis, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.ERROR), pytest.raises(BrokerUnavailable):
@@ -66,13 +66,13 @@ def test_a_broker_with_an_unknown_certificate_is_not_talked_to_and_the_log_says_
 
 
 @pytest.mark.redis
-def test_a_broker_is_talked_to_with_its_authority_or_unverified_on_request(tls_redis: TLSRedis) -> None:
+def test_a_broker_is_used_with_its_authority_or_without_verification_on_request(tls_redis: TLSRedis) -> None:
     assert Queue(tls_redis.url(ssl_ca_certs=str(tls_redis.authority))).is_empty()
     assert Queue(tls_redis.url(ssl_cert_reqs="none")).is_empty()
 
 
 @pytest.mark.redis
-def test_a_certificate_for_another_host_is_refused_unless_names_are_not_compared(tls_redis: TLSRedis) -> None:
+def test_a_certificate_for_another_host_is_refused_unless_host_checks_are_off(tls_redis: TLSRedis) -> None:
     authority = str(tls_redis.authority)
     with pytest.raises(BrokerUnavailable):
         Queue(tls_redis.url("localhost", ssl_ca_certs=authority)).is_empty()
@@ -81,7 +81,7 @@ def test_a_certificate_for_another_host_is_refused_unless_names_are_not_compared
 
 @pytest.mark.redis
 @pytest.mark.parametrize(("parameters", "is_used"), [({}, False), ({"ssl_cert_reqs": "none"}, True)])
-def test_logins_are_counted_in_a_store_whose_certificate_is_known(
+def test_rate_limits_use_only_a_storage_with_a_trusted_certificate(
     make_app: Callable[..., Flask],
     tls_redis: TLSRedis,
     caplog: pytest.LogCaptureFixture,

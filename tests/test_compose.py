@@ -1,4 +1,4 @@
-"""compose.yaml, as far as it runs without containers: its nginx in front of two servers."""
+"""The parts of compose.yaml that run without containers: nginx in front of two servers."""
 
 import http.client
 import json
@@ -26,7 +26,7 @@ MIB = 2**20
 @pytest.fixture(scope="module")
 def start_replicas(start_server: Callable[..., Server]) -> Callable[..., tuple[int, list[Server]]]:
     def start(**variables: str) -> tuple[int, list[Server]]:
-        """Two servers as compose.yaml's, but for what they share. Returns the port of both."""
+        """Start two servers like compose.yaml's, without shared services. Return their port and the servers."""
         port = free_port()
         proxies = COMPOSE["services"]["web"]["environment"]["FLASKAPP_TRUSTED_PROXIES"]
         default = re.fullmatch(r"\$\{FLASKAPP_TRUSTED_PROXIES:-(\d+)\}", proxies)
@@ -55,7 +55,7 @@ def caption(nginx: Nginx) -> requests.Response:
 
 
 def login(nginx: Nginx, address: str, forged: str) -> int:
-    """The status of a login from an address that claims to be another."""
+    """Return the status of a login from an address with a forged one in its header."""
     connection = http.client.HTTPConnection("127.0.0.1", nginx.port, timeout=60, source_address=(address, 0))
     body = json.dumps({"username": "ada", "password": "correct horse"})
     headers = {"Content-Type": "application/json", "X-Forwarded-For": forged}
@@ -81,7 +81,7 @@ def test_an_image_is_captioned_through_the_proxy(nginx: Nginx) -> None:
     assert answer.headers["Server"] == "nginx"
 
 
-def test_a_body_that_is_a_little_too_large_is_refused_by_the_application_and_a_huge_one_by_the_proxy(
+def test_a_slightly_too_large_body_is_refused_by_the_application_and_a_huge_one_by_nginx(
     nginx: Nginx,
 ) -> None:
     for size, has_reached_the_application in {16 * MIB + 1: True, 18 * MIB: False}.items():
@@ -90,12 +90,12 @@ def test_a_body_that_is_a_little_too_large_is_refused_by_the_application_and_a_h
         assert ("X-Request-ID" in answer.headers) is has_reached_the_application
 
 
-def test_what_the_proxy_itself_refuses_has_the_one_shape_of_errors(nginx: Nginx) -> None:
+def test_errors_of_nginx_have_the_shape_of_errors(nginx: Nginx) -> None:
     assert_error(requests.get(nginx.url + "/" + "a" * 10_000, timeout=60), 414)
     assert_error(requests.get(nginx.url + "/", headers={"X-A": "a" * 10_000}, timeout=60), 431)
 
 
-def test_a_method_that_nginx_refuses_itself_is_refused_in_json(nginx: Nginx) -> None:
+def test_a_method_refused_by_nginx_gets_json(nginx: Nginx) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", nginx.port, timeout=60)
     connection.request("TRACE", "/")
     answer = connection.getresponse()
@@ -104,7 +104,7 @@ def test_a_method_that_nginx_refuses_itself_is_refused_in_json(nginx: Nginx) -> 
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/metrics/", "//metrics", "/%6Detrics", "/items/../metrics"])
-def test_nobody_reads_the_metrics_through_the_proxy(nginx: Nginx, path: str) -> None:
+def test_the_metrics_are_not_readable_through_the_proxy(nginx: Nginx, path: str) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", nginx.port, timeout=60)
     connection.request("GET", path)
     answer = connection.getresponse()
@@ -112,13 +112,13 @@ def test_nobody_reads_the_metrics_through_the_proxy(nginx: Nginx, path: str) -> 
     connection.close()
 
 
-def test_clients_are_told_apart_by_their_addresses_and_not_by_what_they_claim(nginx: Nginx) -> None:
+def test_clients_are_distinguished_by_address_and_not_by_forged_headers(nginx: Nginx) -> None:
     statuses = [login(nginx, "127.0.0.1", forged=f"10.0.0.{number}") for number in range(10)]
-    assert 429 in statuses, "one of the two servers has seen it more than three times"
+    assert 429 in statuses, "one of the two servers got more than three logins"
     assert login(nginx, "127.0.0.9", forged="127.0.0.1") == 200
 
 
-def test_a_server_that_is_killed_takes_no_caption_with_it(start_replicas: Any, tmp_path: Path) -> None:
+def test_a_killed_server_loses_no_caption(start_replicas: Any, tmp_path: Path) -> None:
     port, (victim, _) = start_replicas()
     with started_nginx(tmp_path, ADDRESSES, port) as nginx, ThreadPoolExecutor(16) as clients:
         send_signal(victim, signal.SIGSTOP)
@@ -133,7 +133,7 @@ def test_a_server_that_is_killed_takes_no_caption_with_it(start_replicas: Any, t
 
 
 def test_no_log_of_the_proxy_has_a_query_string_or_a_referer(nginx: Nginx, tmp_path: Path) -> None:
-    """Whether a request is answered, refused by nginx, or no server answers."""
+    """The requests are answered, refused by nginx, or find no server."""
     canary = "username=eve&password=canary"
     with started_nginx(tmp_path, ADDRESSES, free_port()) as alone:
         for url in (nginx.url, alone.url):
@@ -149,7 +149,7 @@ def test_no_log_of_the_proxy_has_a_query_string_or_a_referer(nginx: Nginx, tmp_p
     assert re.search(r'"POST /login/ HTTP/1.1" 503 .* upstream_status="502(, 502)?"', lines)
 
 
-def test_without_any_server_clients_are_asked_to_come_back(tmp_path: Path) -> None:
+def test_without_a_server_clients_get_a_503_with_retry_after(tmp_path: Path) -> None:
     with started_nginx(tmp_path, ADDRESSES, free_port()) as nginx:
         answer = caption(nginx)
     assert_error(answer, 503)

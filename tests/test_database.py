@@ -19,7 +19,7 @@ from tests.postgresql import PostgreSQL, database_url, postgresql, started_pgbou
 
 __all__ = ["database_url", "jobs", "postgresql"]  # fixtures, and tables
 
-# As the version before there were migrations made it.
+# The table as created before there were migrations.
 LOGINS = "CREATE TABLE logins (id INTEGER PRIMARY KEY, username VARCHAR(150) UNIQUE, password_hash VARCHAR(255))"
 
 
@@ -45,7 +45,7 @@ def test_a_new_database_gets_the_schema_on_first_use(database_url: str) -> None:
     assert revision(database_url) == migrations.HEAD
     with database.engine.connect() as connection:
         differences = compare_metadata(MigrationContext.configure(connection), database.metadata)
-    assert differences == [], "the steps make what the tables say"
+    assert differences == [], "the migrations create the tables of the models"
     database.close()
 
 
@@ -58,7 +58,7 @@ def test_the_logins_of_a_database_without_migrations_are_kept(database_url: str)
     database.close()
 
 
-def test_many_who_come_first_at_once_make_one_schema(database_url: str) -> None:
+def test_many_concurrent_first_uses_create_one_schema(database_url: str) -> None:
     databases = [Database(database_url) for _ in range(8)]
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(lambda database: Accounts(database).names(), databases)) == [[]] * 8
@@ -67,7 +67,7 @@ def test_many_who_come_first_at_once_make_one_schema(database_url: str) -> None:
         database.close()
 
 
-def test_the_schema_of_a_later_version_is_used_as_it_is(database_url: str) -> None:
+def test_a_later_version_s_schema_is_used_unchanged(database_url: str) -> None:
     first = Database(database_url)
     Accounts(first).add("ada", "correct horse")
     first.close()
@@ -79,7 +79,7 @@ def test_the_schema_of_a_later_version_is_used_as_it_is(database_url: str) -> No
     database.close()
 
 
-def test_an_sqlite_file_is_read_while_it_is_written_to(tmp_path: Path) -> None:
+def test_an_sqlite_file_can_be_read_during_a_write(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path / 'test.db'}")
     accounts = Accounts(database)
     accounts.add("ada", "correct horse")
@@ -92,7 +92,7 @@ def test_an_sqlite_file_is_read_while_it_is_written_to(tmp_path: Path) -> None:
     database.close()
 
 
-def test_a_file_of_an_earlier_version_is_switched_to_a_write_ahead_log(tmp_path: Path) -> None:
+def test_an_earlier_version_s_file_is_switched_to_a_write_ahead_log(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'test.db'}"
     execute(url, LOGINS, "INSERT INTO logins VALUES (1, 'ada', 'x')")
     databases = [Database(url) for _ in range(6)]
@@ -104,7 +104,7 @@ def test_a_file_of_an_earlier_version_is_switched_to_a_write_ahead_log(tmp_path:
         database.close()
 
 
-def test_what_an_sqlite_url_says_goes_first(tmp_path: Path) -> None:
+def test_the_options_of_an_sqlite_url_take_precedence(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path / 'test.db'}?timeout=0.25")
     with database.session() as session:
         assert session.scalar(text("PRAGMA busy_timeout")) == 250
@@ -139,7 +139,7 @@ def test_options_and_timeouts_in_a_postgresql_url_are_kept(postgresql: PostgreSQ
 @pytest.mark.postgresql
 def test_transactions_and_connections_have_limits_without_start_up_options(postgresql: PostgreSQL) -> None:
     database = Database(postgresql.url)
-    for _ in range(2):  # on the same connection
+    for _ in range(2):  # the second time on the same connection
         assert shown(database, *LIMITS) == ["4s", "4s", "10s"]
     with database.engine.connect() as connection:
         raw = connection.connection.driver_connection
@@ -151,7 +151,7 @@ def test_transactions_and_connections_have_limits_without_start_up_options(postg
 
 @pytest.mark.postgresql
 @pytest.mark.parametrize("mode", ["session", "transaction"])
-def test_a_pgbouncer_with_its_defaults_can_be_between(postgresql: PostgreSQL, mode: str) -> None:
+def test_pgbouncer_with_its_defaults_works(postgresql: PostgreSQL, mode: str) -> None:
     postgresql.empty()
     with started_pgbouncer(postgresql, mode) as url:
         databases = [Database(url) for _ in range(3)]
@@ -170,14 +170,14 @@ def test_a_pgbouncer_with_its_defaults_can_be_between(postgresql: PostgreSQL, mo
             database.close()
 
 
-def test_the_last_step_is_the_one_that_the_code_wants() -> None:
+def test_the_last_migration_is_head() -> None:
     config = Config()
     config.set_main_option("script_location", str(migrations.FOLDER))
     assert ScriptDirectory.from_config(config).get_heads() == [migrations.HEAD]
 
 
 @pytest.mark.slow
-def test_the_command_takes_the_same_steps_once(tmp_path: Path) -> None:
+def test_the_upgrade_command_runs_the_migrations_once(tmp_path: Path) -> None:
     environment = clean_environment() | {"FLASKAPP_DATABASE_URL": f"sqlite:///{tmp_path / 'new.db'}"}
     for _ in range(2):
         subprocess.run(

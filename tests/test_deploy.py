@@ -1,4 +1,4 @@
-"""What the container and Kubernetes run beside the server, as far as it runs without them."""
+"""Parts of the container's and Kubernetes' files that can be tested without them."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def network() -> Any:
         yield network
 
 
-# Imports first: another user may not read this Python's modules.
+# Import before setuid: another user may not be able to read this Python's modules.
 AS_NOBODY = (
     "-c",
     "import contextlib, http.client, os, pathlib, socket, ssl, sys\n"
@@ -49,7 +49,7 @@ AS_NOBODY = (
 
 
 def check(prefix: str = "", program: Sequence[str] = ()) -> int:
-    """The exit status of the container's health check, which asks no proxy, and writes nothing."""
+    """Run the container's health check. Check that it uses no proxy and prints nothing. Return its exit status."""
     proxy = "http://127.0.0.1:9"
     ended = subprocess.run(
         [sys.executable, *program, DEPLOY / "healthcheck.py"],
@@ -65,11 +65,11 @@ def check(prefix: str = "", program: Sequence[str] = ()) -> int:
 
 
 def unix_sockets() -> list[str]:
-    """The paths of those that the health check asks. The engine's is not one of them: it speaks no HTTP."""
+    """Return the Unix sockets that the health check requests, which exclude the engine's: it speaks no HTTP."""
     return list(runpy.run_path(str(DEPLOY / "healthcheck.py"))["unix_addresses"]())
 
 
-def test_the_health_check_passes_over_sockets_with_odd_names() -> None:
+def test_the_health_check_skips_sockets_with_odd_names() -> None:
     with socket.socket(socket.AF_UNIX) as odd:
         odd.bind(b"\0line\nbreak \x1c\x85")
         odd.listen()
@@ -108,14 +108,14 @@ def test_the_health_check_finds_the_server_wherever_it_listens(
     assert not [line for line in server.lines if "ERROR" in line or "WARNING" in line or "Traceback" in line]
 
 
-def test_the_health_check_asks_the_sockets_of_this_user_alone(
+def test_the_health_check_uses_only_sockets_of_its_user(
     network: Network, start_server: Callable[..., Server], tmp_path: Path
 ) -> None:
-    """As in a container whose processes all have one user, which is not root."""
+    """In a container all processes may have one user other than root."""
     folder = tmp_path / "run"
     folder.mkdir()
     for path in (folder, *folder.parents):
-        if path == folder or path.name.startswith(("pytest-", "popen-", "test_")):  # closed to others by pytest
+        if path == folder or path.name.startswith(("pytest-", "popen-", "test_")):  # pytest makes these private
             path.chmod(0o755)
     with network.add_host().entered():
         start_server("--workers", "1", "--bind", f"unix:{folder}/app.sock", command="gunicorn wsgi:app")
@@ -125,27 +125,29 @@ def test_the_health_check_asks_the_sockets_of_this_user_alone(
         assert check(program=AS_NOBODY) == 0
 
 
-def test_the_health_check_gives_up_a_server_that_does_not_answer(network: Network) -> None:
+def test_the_health_check_fails_if_the_server_does_not_answer(network: Network) -> None:
     with network.add_host().entered(), socket.create_server(("127.0.0.1", 8000)):
         assert check() == 1
 
 
 @pytest.mark.parametrize(
-    ("port", "is_told"),
+    ("port", "is_explained"),
     [("0.0.0.0:80", True), ("0.0.0.0:8000", False)],
 )
-def test_where_port_80_is_closed_the_entry_point_says_what_to_do(network: Network, port: str, is_told: bool) -> None:
+def test_the_entry_point_explains_how_to_avoid_a_forbidden_port_80(
+    network: Network, port: str, is_explained: bool
+) -> None:
     with network.add_host().entered():
         run = subprocess.run(
             [DEPLOY / "entrypoint.sh", "echo", "gunicorn", "--bind", port, "wsgi:app"],
             user=65534, group=65534, extra_groups=[], capture_output=True, text=True, timeout=60, check=True,
         )  # fmt: skip
-    assert run.stdout == f"gunicorn --bind {port} wsgi:app\n", "the command runs all the same"
-    assert ("ip_unprivileged_port_start=0" in run.stderr) == is_told
+    assert run.stdout == f"gunicorn --bind {port} wsgi:app\n", "the command runs nevertheless"
+    assert ("ip_unprivileged_port_start=0" in run.stderr) == is_explained
 
 
 def check_manifests(text: str, version: str) -> list[str]:
-    """The kinds of the objects in a file of manifests. Raises ValidationError for one that is against its schema."""
+    """Validate the objects in a file of manifests. Return their kinds; raise ValidationError for an invalid one."""
     objects = list(yaml.safe_load_all(text))
     for each in objects:
         kubernetes_validate.validate(each, version, strict=True)
@@ -169,28 +171,28 @@ def test_kubernetes_manifests_follow_the_schemas_of_kubernetes(path: Path, versi
         ("targetPort: http", "target: http"),
     ],
 )
-def test_a_wrong_field_of_a_kubernetes_manifest_is_found(right: str, wrong: str) -> None:
+def test_a_wrong_field_in_a_kubernetes_manifest_is_found(right: str, wrong: str) -> None:
     text = (DEPLOY / "kubernetes.yaml").read_text()
     assert text.count(right) == 1
     with pytest.raises(kubernetes_validate.ValidationError):
         check_manifests(text.replace(right, wrong), kubernetes_validate.latest_version())
 
 
-def test_kubernetes_restricted_profile_is_kept() -> None:
+def test_the_pod_follows_kubernetes_restricted_profile() -> None:
     assert POD["securityContext"]["runAsNonRoot"]
     assert POD["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     assert not CONTAINER["securityContext"]["allowPrivilegeEscalation"]
     assert CONTAINER["securityContext"]["capabilities"] == {"drop": ["ALL"]}
 
 
-def test_kubernetes_runs_the_image_s_user_and_folder() -> None:
+def test_the_pod_uses_the_image_s_user_and_folder() -> None:
     user, group = re.findall(r"^USER (\d+):(\d+)$", IMAGE, re.MULTILINE)[-1]
     assert (POD["securityContext"]["runAsUser"], POD["securityContext"]["runAsGroup"]) == (int(user), int(group))
     assert "VOLUME /data" in IMAGE
     assert {"name": "data", "mountPath": "/data"} in CONTAINER["volumeMounts"]
 
 
-def test_kubernetes_probes_are_answered_at_the_port_that_is_bound(client: FlaskClient) -> None:
+def test_kubernetes_probes_use_the_bound_port_and_existing_paths(client: FlaskClient) -> None:
     (port,) = [each["containerPort"] for each in CONTAINER["ports"] if each["name"] == "http"]
     assert f"0.0.0.0:{port}" in CONTAINER["args"]
     for name in ("startupProbe", "livenessProbe", "readinessProbe"):
@@ -199,7 +201,7 @@ def test_kubernetes_probes_are_answered_at_the_port_that_is_bound(client: FlaskC
 
 
 def served_metrics(client: FlaskClient) -> set[str]:
-    """The names of all series, also of those that nothing was counted in so far."""
+    """Return the names of all series, also of uncounted ones."""
     names = set()
     for name, kind in re.findall(r"^# TYPE (\S+) (\S+)$", client.get("/metrics").text, re.MULTILINE):
         names |= {f"{name}_{part}" for part in ("bucket", "sum", "count")} if kind == "histogram" else {name}
@@ -215,7 +217,7 @@ def test_every_metric_of_the_dashboard_and_the_autoscaler_is_served(client: Flas
     assert named <= served_metrics(client), named - served_metrics(client)
 
 
-def test_panels_do_not_overlap() -> None:
+def test_dashboard_panels_do_not_overlap() -> None:
     cells = [
         (x, y)
         for place in (panel["gridPos"] for panel in DASHBOARD["panels"])
@@ -226,17 +228,17 @@ def test_panels_do_not_overlap() -> None:
     assert max(x for x, _ in cells) < 24
 
 
-def test_the_autoscaler_scales_the_deployment_on_the_depth_of_the_queue() -> None:
+def test_the_autoscaler_scales_the_deployment_by_queue_depth() -> None:
     target = AUTOSCALER["spec"]["scaleTargetRef"]
     assert (target["kind"], target["name"]) == (DEPLOYMENT["kind"], DEPLOYMENT["metadata"]["name"])
     (metric,) = AUTOSCALER["spec"]["metrics"]
     assert metric["pods"]["metric"]["name"] == "flaskapp_captioner_waiting_images"
     defaults = {setting.name: setting.default for setting in SETTINGS}
     assert int(metric["pods"]["target"]["averageValue"]) == defaults["CAPTIONER_MAX_BATCH"]
-    assert defaults["CAPTIONER_MAX_BATCH"] < defaults["CAPTIONER_QUEUE"], "it scales before requests are refused"
+    assert defaults["CAPTIONER_MAX_BATCH"] < defaults["CAPTIONER_QUEUE"], "below the refusal limit"
 
 
-def test_prometheus_scrapes_the_port_that_is_bound(client: FlaskClient) -> None:
+def test_prometheus_scrapes_the_bound_port(client: FlaskClient) -> None:
     annotations = DEPLOYMENT["spec"]["template"]["metadata"]["annotations"]
     assert annotations["prometheus.io/port"] == str(CONTAINER["ports"][0]["containerPort"])
     assert client.get(annotations["prometheus.io/path"]).status_code == 200

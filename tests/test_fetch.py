@@ -1,4 +1,4 @@
-"""Images by their addresses: from the hosts that are named and nowhere else, whatever a client or the DNS says."""
+"""Fetching images from URLs: only from allowed public hosts, whatever a client or the DNS says."""
 
 import http.server
 import socket
@@ -24,7 +24,7 @@ LOCAL = "127.0.0.1"
 
 
 class Images(http.server.BaseHTTPRequestHandler):
-    """A host of images, and of what is none."""
+    """A host with an image, redirects, endless answers and errors."""
 
     paths: ClassVar[list[str]] = []
     traceparents: ClassVar[list[str | None]] = []
@@ -55,12 +55,12 @@ class Images(http.server.BaseHTTPRequestHandler):
             self.send_error(404)
 
     def log_message(self, *_: Any) -> None:
-        """The tests read `paths`."""
+        """Log nothing: the tests read `paths`."""
 
 
 @pytest.fixture
 def port(certificate: Certificate) -> Iterator[int]:
-    """Where a server with these images listens, with TLS."""
+    """Yield the port of a TLS server with these images."""
     Images.paths.clear()
     Images.traceparents.clear()
     with serving(Images, certificate) as port:
@@ -69,7 +69,7 @@ def port(certificate: Certificate) -> Iterator[int]:
 
 @pytest.fixture
 def public(monkeypatch: pytest.MonkeyPatch, certificate: Certificate) -> None:
-    """This machine is taken for a public host, and its certificate for a known one."""
+    """Make this machine a public host with a trusted certificate."""
     monkeypatch.setattr(fetch, "is_public", lambda address: address == LOCAL)
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
     resolve = socket.getaddrinfo
@@ -81,7 +81,7 @@ def get(url: str, *hosts: str, most: int = 1 << 20) -> bytes:
 
 
 @pytest.mark.usefixtures("public")
-def test_a_file_of_a_named_host_is_fetched_with_its_query(port: int) -> None:
+def test_a_file_of_an_allowed_host_is_fetched_with_its_query(port: int) -> None:
     assert (
         get(f"https://localhost:{port}/star.png?size=large&x=%20", f"localhost:{port}")
         == (ASSETS / "star.png").read_bytes()
@@ -105,7 +105,7 @@ def test_a_file_of_a_named_host_is_fetched_with_its_query(port: int) -> None:
         ("https://loc\u00e4lhost:{port}/star.png", "does not fetch from that host"),
     ],
 )
-def test_what_is_not_allowed_is_not_even_asked_for(port: int, url: str, why: str) -> None:
+def test_a_url_that_is_not_allowed_is_not_requested(port: int, url: str, why: str) -> None:
     with pytest.raises(NotFetched, match=why):
         get(url.format(port=port), f"localhost:{port}")
     assert Images.paths == []
@@ -113,14 +113,14 @@ def test_what_is_not_allowed_is_not_even_asked_for(port: int, url: str, why: str
 
 @pytest.mark.usefixtures("public")
 @pytest.mark.parametrize(("path", "why"), [("/elsewhere", "answers 302"), ("/missing", "answers 404")])
-def test_what_is_no_file_there_is_refused_and_a_redirect_not_followed(port: int, path: str, why: str) -> None:
+def test_errors_and_redirects_of_the_host_are_refused(port: int, path: str, why: str) -> None:
     with pytest.raises(NotFetched, match=why):
         get(f"https://localhost:{port}{path}", f"localhost:{port}")
     assert Images.paths == [path]
 
 
 @pytest.mark.usefixtures("public")
-def test_all_files_of_a_request_together_have_a_size(port: int) -> None:
+def test_all_files_of_a_request_together_have_a_size_limit(port: int) -> None:
     with pytest.raises(NotFetched, match="more bytes there than"):
         get(f"https://localhost:{port}/large", f"localhost:{port}")
     size = len((ASSETS / "star.png").read_bytes())
@@ -132,33 +132,31 @@ def test_all_files_of_a_request_together_have_a_size(port: int) -> None:
 
 @pytest.mark.usefixtures("public")
 @pytest.mark.parametrize("path", ["/large", "/slow/body", "/slow/head"])
-def test_a_host_that_keeps_sending_is_left_at_the_deadline(
-    port: int, path: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_endless_answer_ends_at_the_deadline(port: int, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetch, "DEADLINE", 0.5)
     with pytest.raises(NotFetched, match="did not answer in time"):
         get(f"https://localhost:{port}{path}", f"localhost:{port}", most=1 << 40)
 
 
 @pytest.mark.usefixtures("public")
-def test_a_host_may_be_named_with_several_ports(port: int) -> None:
+def test_a_host_may_be_allowed_with_several_ports(port: int) -> None:
     assert get(f"https://localhost:{port}/star.png", "localhost", f"localhost:{port}")
 
 
 @pytest.mark.usefixtures("public")
-def test_a_path_cannot_hold_a_head_of_its_own(port: int) -> None:
+def test_a_path_cannot_inject_request_headers(port: int) -> None:
     assert get(f"https://localhost:{port}/star.png?a= HTTP/1.0&b=\u00e4", f"localhost:{port}")
     assert Images.paths == ["/star.png?a=%20HTTP/1.0&b=%C3%A4"]
 
 
-def test_a_certificate_that_nobody_knows_is_refused(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_untrusted_certificate_is_refused(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetch, "is_public", lambda _: True)
     with pytest.raises(NotFetched, match="SSLCertVerificationError"):
         get(f"https://localhost:{port}/star.png", f"localhost:{port}")
     assert Images.paths == []
 
 
-def test_a_name_that_leads_inside_is_refused_whoever_named_it(port: int) -> None:
+def test_an_allowed_name_with_a_private_address_is_refused(port: int) -> None:
     with pytest.raises(NotFetched, match="localhost is not a public host"):
         get(f"https://localhost:{port}/star.png", f"localhost:{port}")
     assert Images.paths == []
@@ -174,19 +172,17 @@ def test_a_name_that_leads_inside_is_refused_whoever_named_it(port: int) -> None
         "2002:7f00:1::", "2001:0:4136:e378:8000:63bf:80ff:fffe", "2001:db8::1",
     ],
 )  # fmt: skip
-def test_addresses_inside_are_not_public(address: str) -> None:
+def test_private_addresses_are_not_public(address: str) -> None:
     assert not is_public(address)
 
 
 @pytest.mark.parametrize("address", ["1.1.1.1", "93.184.216.34", "2606:4700::1111", "64:ff9b::101:101"])
-def test_addresses_of_the_internet_are_public(address: str) -> None:
+def test_internet_addresses_are_public(address: str) -> None:
     assert is_public(address)
 
 
 @pytest.mark.usefixtures("public")
-def test_an_address_is_captioned_where_its_host_is_named_and_only_there(
-    make_app: Callable[..., Flask], port: int
-) -> None:
+def test_an_image_url_is_captioned_only_if_its_host_is_allowed(make_app: Callable[..., Flask], port: int) -> None:
     url = f"https://localhost:{port}/star.png"
     client = make_app(FETCH_HOSTS=f"images.example.com, LocalHost:{port}").test_client()
     image = {"type": "image_url", "image_url": {"url": url}}

@@ -1,4 +1,4 @@
-"""The development server of docs/operating.md."""
+"""The development server that docs/operating.md describes."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ import requests
 from tests.conftest import ASSETS, ROOT, Server
 
 
-def test_the_lines_of_flask_run_have_no_query_strings(start_server: Callable[..., Server]) -> None:
+def test_log_lines_of_flask_run_have_no_query_strings(start_server: Callable[..., Server]) -> None:
     server = start_server(command="flask --app wsgi run --port {port}", ready="Running on")
     for query in ("username=eve&password=canary", "password=ca%20nary%20HTTP&x=canary HTTP/1.1", "canary?canary"):
         requests.post(f"{server.url}/login/?{query}", timeout=60)
@@ -34,9 +34,7 @@ def test_flask_run_reloads_on_change(start_server: Callable[..., Server], tmp_pa
     assert requests.get(server.url, timeout=30).json()["message"] == "Reloaded"
 
 
-def test_flask_run_captions_jobs_also_those_of_before_a_restart(
-    start_server: Callable[..., Server], tmp_path: Path
-) -> None:
+def test_flask_run_captions_jobs_also_after_a_restart(start_server: Callable[..., Server], tmp_path: Path) -> None:
     def run() -> Server:
         return start_server(
             command="flask --app wsgi run --port {port}",
@@ -53,5 +51,5 @@ def test_flask_run_captions_jobs_also_those_of_before_a_restart(
     while (seen := requests.get(f"{second.url}/caption_jobs/{job['id']}", timeout=60).json())["state"] != "done":
         assert seen["state"] in ("queued", "running")
         assert time.monotonic() < until
-        threading.Event().wait(0.2)  # the interval of a client
+        threading.Event().wait(0.2)  # polls like a client
     assert seen["done"] == len(files)

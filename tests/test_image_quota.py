@@ -1,4 +1,4 @@
-"""What is given back to a quota of images, and what is not."""
+"""Refunds to the quota of images."""
 
 import time
 
@@ -26,7 +26,7 @@ def remaining(admission: Admission) -> int:
     return admission.balance.remaining
 
 
-def test_some_images_of_an_admission_can_be_given_back(storage: MemoryStorage) -> None:
+def test_some_images_of_an_admission_can_be_refunded(storage: MemoryStorage) -> None:
     images = quota(storage)
     admission = images.take("ada", 4)
     assert remaining(admission) == 1
@@ -40,7 +40,7 @@ def test_some_images_of_an_admission_can_be_given_back(storage: MemoryStorage) -
     ("error", "left"),
     [(TooBusy("busy", retry_after=1), 5), (ValueError(), 5), (DeadlineExceeded("late"), 2), (ClientLeft("gone"), 2)],
 )
-def test_an_error_gives_all_back_unless_the_model_worked_in_vain(
+def test_an_error_refunds_all_images_unless_the_model_has_run(
     storage: MemoryStorage, error: Exception, left: int
 ) -> None:
     admission = quota(storage).take("ada", 3)
@@ -49,7 +49,7 @@ def test_an_error_gives_all_back_unless_the_model_worked_in_vain(
     assert remaining(admission) == left
 
 
-def test_near_its_end_a_window_keeps_its_images_for_the_next_one_must_not_get_more(storage: MemoryStorage) -> None:
+def test_near_the_end_of_its_window_an_admission_is_not_refunded(storage: MemoryStorage) -> None:
     images = quota(storage, f"5 per {MARGIN - 1} second")
     admission = images.take("ada", 5)
     admission.give_back(5)
@@ -57,7 +57,7 @@ def test_near_its_end_a_window_keeps_its_images_for_the_next_one_must_not_get_mo
     assert not images.take("ada", 1).is_admitted
 
 
-def test_a_storage_that_fails_keeps_the_images(
+def test_a_failing_storage_refunds_nothing(
     storage: MemoryStorage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_: object, **__: object) -> int:
@@ -71,13 +71,13 @@ def test_a_storage_that_fails_keeps_the_images(
     assert "canary" not in caplog.text
 
 
-def test_without_a_quota_there_is_nothing_to_give_back(storage: MemoryStorage) -> None:
+def test_without_a_quota_a_refund_does_nothing(storage: MemoryStorage) -> None:
     admission = quota(storage, "off").take("ada", 3)
     admission.give_back(3)
     assert (admission.is_admitted, admission.balance) == (True, None)
 
 
-def test_images_go_back_to_the_storage_where_they_were_counted(storage: MemoryStorage) -> None:
+def test_images_are_refunded_in_the_storage_that_counted_them(storage: MemoryStorage) -> None:
     storages = [storage, MemoryStorage()]
     strategies = iter([FixedWindowRateLimiter(each) for each in storages])
     images = ImageQuota("5/hour", RateCounters(lambda: next(strategies)))
@@ -89,13 +89,13 @@ def test_images_go_back_to_the_storage_where_they_were_counted(storage: MemorySt
     assert first.balance.reset_at > time.time()
 
 
-def test_a_request_that_loses_a_race_for_the_last_images_uses_up_nothing(
+def test_a_request_that_loses_a_race_for_the_last_images_does_not_count(
     storage: MemoryStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = quota(storage, "9/minute;5/hour")
     admission = images.take("ada", 3)
-    with monkeypatch.context() as at_the_same_time:
-        at_the_same_time.setattr(Window, "has_room", lambda *_: True)
+    with monkeypatch.context() as race:
+        race.setattr(Window, "has_room", lambda *_: True)
         assert not images.take("ada", 4).is_admitted
     admission.give_back(0)
     assert remaining(images.take("ada", 2)) == 0

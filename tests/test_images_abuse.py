@@ -1,4 +1,4 @@
-"""Small files that would cost much time or memory."""
+"""Small files that would take much time or memory."""
 
 import subprocess
 import sys
@@ -24,23 +24,23 @@ def cpu_seconds(action: Callable[[], object]) -> float:
     return time.process_time() - start
 
 
-def test_a_jpeg_of_many_scans_is_refused_before_it_is_decoded() -> None:
+def test_a_jpeg_with_many_scans_is_refused_before_it_is_decoded() -> None:
     bomb = image_files.jpeg_of_scans(7000, 7000, 20_000)
     with pytest.raises(UnreadableImage, match="more than 100 scans"):
         EncodedImage(bomb, 50)
 
 
-def test_a_jpeg_of_as_many_scans_as_allowed_takes_seconds_at_most() -> None:
+def test_a_jpeg_with_the_maximum_of_scans_takes_at_most_seconds() -> None:
     data = image_files.jpeg_of_scans(7000, 7000, 100)
     assert cpu_seconds(lambda: decode(data)) < 10
 
 
-def test_a_sequential_jpeg_has_a_scan_for_each_component_at_most() -> None:
+def test_a_sequential_jpeg_may_have_one_scan_for_each_component() -> None:
     with pytest.raises(UnreadableImage, match="more than 4 scans"):
         decode(image_files.jpeg_of_scans(64, 64, 5, frame=0xC0))
 
 
-def test_scans_are_counted_also_between_other_segments() -> None:
+def test_scans_between_other_segments_count() -> None:
     scan = image_files.segment(0xDA, bytes([1, 1, 0, 1, 63, 0])) + b"\0"
     data = image_files.jpeg_of_scans(64, 64, 1)[:-2]
     data += b"".join(image_files.segment(0xE5, b"\xff\xd9") + b"\xff\xff" + scan for _ in range(100)) + b"\xff\xd9"
@@ -48,7 +48,7 @@ def test_scans_are_counted_also_between_other_segments() -> None:
         decode(data)
 
 
-def test_the_scans_of_a_preview_do_not_count() -> None:
+def test_scans_of_a_preview_do_not_count() -> None:
     preview = image_files.jpeg_of_scans(16, 16, 150)
     jpeg = to_bytes(photograph(40, 30), "JPEG")
     with_preview = jpeg[:2] + image_files.segment(0xE2, b"MPF\0" + preview) + jpeg[2:] + preview
@@ -62,7 +62,7 @@ def test_arithmetic_coding_is_refused(frame: int) -> None:
 
 
 @pytest.mark.parametrize("filler", [b"\xff\xfe\0\2", b"\xff\xe1\0\2", b"\xff\xdb\0\2"])
-def test_a_jpeg_of_many_segments_is_refused(filler: bytes) -> None:
+def test_a_jpeg_with_many_segments_is_refused(filler: bytes) -> None:
     jpeg = to_bytes(photograph(40, 30), "JPEG")
     data = jpeg[:2] + filler * 1_000_000 + jpeg[2:]
     with pytest.raises(UnreadableImage, match="more than 4096 segments"):
@@ -70,38 +70,38 @@ def test_a_jpeg_of_many_segments_is_refused(filler: bytes) -> None:
 
 
 @pytest.mark.parametrize("filler", [b"\xff", b"\0", b"\xff\0"])
-def test_padding_in_a_jpeg_costs_nothing(filler: bytes) -> None:
+def test_padding_in_a_jpeg_takes_no_time(filler: bytes) -> None:
     jpeg = to_bytes(photograph(40, 30), "JPEG")
     data = jpeg[:20] + filler * 4_000_000 + jpeg[20:]
     assert cpu_seconds(lambda: decode(data)) < 2
 
 
-def test_restart_markers_after_every_block_cost_little() -> None:
+def test_restart_markers_after_every_block_take_little_time() -> None:
     data = to_bytes(photograph(2000, 1500), "JPEG", restart_marker_blocks=1)
     assert cpu_seconds(lambda: decode(data)) < 5
 
 
-def test_a_png_of_many_chunks_is_refused() -> None:
+def test_a_png_with_many_chunks_is_refused() -> None:
     png = to_bytes(photograph(40, 30), "PNG")
     with pytest.raises(UnreadableImage, match="more than 100000 chunks"):
         decode(image_files.with_chunks(png, image_files.chunk(b"IDAT", b"") * 1_000_000))
 
 
-def test_pixels_in_many_chunks_are_read_as_one() -> None:
+def test_pixels_in_many_chunks_are_read() -> None:
     png = to_bytes(photograph(40, 30), "PNG")
     split = image_files.with_chunks(png, image_files.chunk(b"IDAT", b"") * 90_000)
     assert cpu_seconds(lambda: decode(split)) < 2
     assert (decode(split).pixels == decode(png).pixels).all()
 
 
-def test_a_transparent_colour_of_megabytes_costs_little_and_counts_as_missing() -> None:
+def test_a_transparent_colour_of_megabytes_takes_little_time_and_is_ignored() -> None:
     data = image_files.png_of(8, 8, 16, 2, bytes(48), image_files.chunk(b"tRNS", bytes(14_000_000)))
     assert cpu_seconds(lambda: decode(data)) < 0.5
     assert decode(data).pixels.shape == (8, 8, 3)
 
 
 @pytest.mark.parametrize("size", [b"\1\0", b"\1" * 2, b"\xff" * 256])
-def test_the_comments_of_a_gif_cost_little(size: bytes) -> None:
+def test_comments_in_a_gif_take_little_time(size: bytes) -> None:
     gif = to_bytes(photograph(40, 30).quantize(16), "GIF")
     start = 13 + (3 << (gif[10] & 7) + 1)
     comment = b"!\xfe" + size * (8_000_000 // len(size)) + b"\0"
@@ -117,14 +117,14 @@ def test_the_comments_of_a_gif_cost_little(size: bytes) -> None:
 
 
 @pytest.mark.parametrize("format", ["GIF", "PNG", "WEBP"])
-def test_frames_after_the_first_cost_little(format: str) -> None:
+def test_frames_after_the_first_take_little_time(format: str) -> None:
     frames = [Image.new("RGB", (8, 8), (shade % 256, shade // 256, 0)) for shade in range(3000)]
     data = to_bytes(frames[0], format, save_all=True, append_images=frames[1:])
     assert cpu_seconds(lambda: decode(data)) < 1
 
 
 @pytest.mark.parametrize("size", [(49_999_999, 1), (1, 49_999_999), (65_536, 2)])
-def test_a_side_has_a_limit_of_its_own(size: tuple[int, int]) -> None:
+def test_a_side_has_its_own_limit(size: tuple[int, int]) -> None:
     png = image_files.png_of(*size, 1, 0, bytes(-(-size[0] // 8)))
     with pytest.raises(UnreadableImage, match="a side of more than 65535 pixels"):
         EncodedImage(png, 50)
@@ -134,7 +134,7 @@ def test_the_longest_side_is_read() -> None:
     assert decode(image_files.png_of(65_535, 2, 1, 0, bytes(8192))).pixels.shape == (2, 65_535, 3)
 
 
-def test_the_size_of_a_webp_is_checked_before_its_memory_is_taken() -> None:
+def test_the_size_of_a_webp_is_checked_before_memory_is_allocated() -> None:
     webp = bytearray(
         to_bytes(Image.new("RGBA", (8, 8), (9, 9, 9, 9)), "WEBP", exif=b"Exif\0\0II*\0\x08\0\0\0\0\0\0\0\0\0")
     )
@@ -145,7 +145,7 @@ def test_the_size_of_a_webp_is_checked_before_its_memory_is_taken() -> None:
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "GIF", "BMP"])
-def test_decoding_ends_when_the_client_leaves(format: str) -> None:
+def test_decoding_ends_when_the_client_disconnects(format: str) -> None:
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (600, 800, 3), np.uint8))
     image = EncodedImage(to_bytes(noise, format), 50)
     asked = 0
@@ -160,7 +160,7 @@ def test_decoding_ends_when_the_client_leaves(format: str) -> None:
     assert asked == 4
 
 
-def test_no_image_is_decoded_for_a_client_that_left_while_it_waited() -> None:
+def test_no_image_is_decoded_for_a_client_that_disconnected_in_the_queue() -> None:
     image = EncodedImage(to_bytes(photograph(40, 30), "WEBP"), 50)
     with pytest.raises(ClientLeft), image.decoded(has_left=lambda: True):
         pass
@@ -179,7 +179,7 @@ def large(mode: str, format: str, **options: Any) -> Callable[[], bytes]:
         else:
             picture = picture.convert(mode)
         exif = Image.Exif()
-        exif[0x0112] = 6  # on its side
+        exif[0x0112] = 6  # rotate by 90 degrees
         return to_bytes(
             picture, format, **({"exif": exif} if format in ("JPEG", "PNG", "WEBP", "AVIF") else {}), **options
         )
@@ -208,15 +208,15 @@ def large(mode: str, format: str, **options: Any) -> Callable[[], bytes]:
         (large("RGBA", "HEIF"), None),
     ],
 )
-def test_the_memory_that_is_counted_is_the_memory_that_is_taken(make: Callable[[], bytes], side: int | None) -> None:
+def test_the_estimated_memory_matches_the_allocated_memory(make: Callable[[], bytes], side: int | None) -> None:
     data = make()
-    counted = EncodedImage(data, 50).memory(side)
+    estimated = EncodedImage(data, 50).memory(side)
     command = [sys.executable, "-c", PEAK, str(side or "")]
-    taken = int(subprocess.run(command, input=data, capture_output=True, check=True).stdout)
-    assert 0.25 * counted < taken < 1.1 * counted + 4_000_000, f"{taken / 1e6:.0f} MB taken"
+    allocated = int(subprocess.run(command, input=data, capture_output=True, check=True).stdout)
+    assert 0.25 * estimated < allocated < 1.1 * estimated + 4_000_000, f"{allocated / 1e6:.0f} MB allocated"
 
 
-# Bytes by which the memory of a process of its own grew at most.
+# Prints the peak growth of a separate process's memory in bytes.
 PEAK = """
 import sys
 from pathlib import Path
@@ -233,10 +233,10 @@ print(memory("VmHWM") - before)
 """
 
 
-def test_no_image_counts_as_less_than_the_room_it_needs() -> None:
+def test_a_large_1_bit_image_is_estimated_at_more_than_half_the_memory() -> None:
     square = EncodedImage(image_files.png_of(7000, 7000, 1, 0, bytes(875)), 50)
-    assert square.memory() > encoded.BYTES_AT_ONCE / 2, "two at once would be too many"
+    assert square.memory() > encoded.BYTES_AT_ONCE / 2, "two at once would exceed the memory"
 
 
-def test_the_heif_library_is_one_thread_an_image() -> None:
+def test_the_heif_library_uses_one_thread_for_an_image() -> None:
     assert pillow_heif.options.DECODE_THREADS == 1

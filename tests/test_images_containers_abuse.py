@@ -1,4 +1,4 @@
-"""AVIF, HEIC, TIFF and EXIF made to cost much: their lists, tables and tiles have bounds."""
+"""Expensive AVIF, HEIC, TIFF and EXIF: their lists, tables and tiles have limits."""
 
 import io
 import struct
@@ -16,14 +16,14 @@ from tests.test_images import decode, quarters, to_bytes
 from tests.test_images_abuse import cpu_seconds
 
 
-def test_an_avif_that_is_larger_than_it_says_is_refused() -> None:
+def test_an_avif_larger_than_declared_is_refused() -> None:
     avif = to_bytes(Image.new("RGB", (2000, 2000)), "AVIF", speed=10)
     assert decode(avif).pixels.shape == (2000, 2000, 3)
     with pytest.raises(UnreadableImage, match="avif image is broken"):
         EncodedImage(image_files.with_size(avif, 100, 100), 50)
 
 
-def test_a_heic_that_is_larger_than_it_says_is_refused() -> None:
+def test_a_heic_larger_than_declared_is_refused() -> None:
     heic = to_bytes(Image.new("RGB", (2000, 2000)), "HEIF")
     assert decode(heic).pixels.shape == (2000, 2000, 3)
     with pytest.raises(UnreadableImage, match="heif image is broken"):
@@ -31,7 +31,7 @@ def test_a_heic_that_is_larger_than_it_says_is_refused() -> None:
 
 
 def avif_of_items(items: int, parts: int, base: int, content: bytes) -> bytes:
-    """An AVIF without an image, whose items are `parts` times all of the file from `base` on."""
+    """Return an AVIF without an image, whose items repeat the file from `base` on `parts` times."""
     places = bytes([0, 0, 0, 0, 0x00, 0x40]) + struct.pack(">H", items)
     places += b"".join(struct.pack(">HHIH", item, 0, base, parts) for item in range(items))
     boxes = image_files.box(b"ftyp", b"avif\0\0\0\0avifmif1")
@@ -49,7 +49,7 @@ def avif_of_items(items: int, parts: int, base: int, content: bytes) -> bytes:
         (5000, 1, b""),
     ],
 )
-def test_the_items_of_an_avif_cost_little(items: int, parts: int, content: bytes) -> None:
+def test_the_items_of_an_avif_take_little_time(items: int, parts: int, content: bytes) -> None:
     data = avif_of_items(items, parts, 56 + 10 * items, content)
 
     def read() -> None:
@@ -60,7 +60,7 @@ def test_the_items_of_an_avif_cost_little(items: int, parts: int, content: bytes
 
 
 def heic_of_tables(associations: bytes, references: bytes = b"") -> bytes:
-    """A HEIC without an image, with lists of what its items have and what they refer to."""
+    """Return a HEIC without an image, with tables of item properties and references."""
     sizes = image_files.box(b"ipco", image_files.box(b"ispe", struct.pack(">3I", 0, 8, 8)))
     meta = image_files.box(b"pitm", struct.pack(">IH", 0, 1))
     meta += image_files.box(b"iprp", sizes, image_files.box(b"ipma", associations))
@@ -80,7 +80,7 @@ def heic_of_tables(associations: bytes, references: bytes = b"") -> bytes:
     ],
     ids=["items", "properties", "references"],
 )
-def test_the_tables_of_a_heic_cost_little(data: bytes) -> None:
+def test_the_tables_of_a_heic_take_little_time(data: bytes) -> None:
     def read() -> None:
         with pytest.raises(UnreadableImage, match="heif image is broken"):
             EncodedImage(data, 50)
@@ -89,7 +89,7 @@ def test_the_tables_of_a_heic_cost_little(data: bytes) -> None:
 
 
 def exif_of_numbers(count: int) -> bytes:
-    """EXIF data of an image that lies on its side, with fractions, which Pillow writes anew for one that it turns."""
+    """Return EXIF data with an orientation and fractions, which Pillow rewrites for rotated images."""
     return (
         b"Exif\0\0MM\0*\0\0\0\x08"
         + struct.pack(">H2HI2H2H2I", 2, 0x112, 3, 1, 6, 0, 0x1000, 5, count, 38)
@@ -99,8 +99,8 @@ def exif_of_numbers(count: int) -> bytes:
 
 
 @pytest.mark.parametrize(("format", "is_turned"), [("WEBP", False), ("PNG", False), ("AVIF", True), ("HEIF", True)])
-def test_a_large_exif_costs_little_and_turns_no_image(format: str, is_turned: bool) -> None:
-    """AVIF and HEIC have their orientation in boxes as well."""
+def test_a_large_exif_takes_little_time_and_rotates_no_image(format: str, is_turned: bool) -> None:
+    """AVIF and HEIC also have their orientation in boxes."""
     data = to_bytes(quarters(), format, exif=exif_of_numbers(500_000))
     assert len(data) > 4_000_000
     assert cpu_seconds(lambda: decode(data)) < 2
@@ -113,12 +113,12 @@ def tiled_heic() -> bytes:
     return buffer.getvalue()
 
 
-def test_a_heic_of_tiles_is_read() -> None:
+def test_a_tiled_heic_is_read() -> None:
     assert b"dimg" in tiled_heic()
     assert decode(tiled_heic()).pixels.shape == (800, 1000, 3)
 
 
-def test_a_heic_that_names_one_large_part_many_times_is_refused() -> None:
+def test_a_heic_that_references_one_large_part_many_times_is_refused() -> None:
     data = tiled_heic()
     start = data.index(b"dimg")
     count = int.from_bytes(data[start + 6 : start + 8])
@@ -127,7 +127,7 @@ def test_a_heic_that_names_one_large_part_many_times_is_refused() -> None:
         EncodedImage(image_files.with_size(data, 1000, 800), 50)
 
 
-def test_a_tiff_of_large_tiles_is_refused() -> None:
+def test_a_tiff_with_large_tiles_is_refused() -> None:
     data = image_files.tiff(
         (256, 1, 1), (257, 1, 1), (258, 1, 8), (259, 1, 5), (262, 1, 1), (277, 1, 1),
         (322, 1, 40_000), (323, 1, 40_000), (324, 1, 8), (325, 1, 16), data=bytes(16),
@@ -136,7 +136,7 @@ def test_a_tiff_of_large_tiles_is_refused() -> None:
         EncodedImage(data, 50)
 
 
-def test_a_tiff_of_many_strips_is_refused() -> None:
+def test_a_tiff_with_many_strips_is_refused() -> None:
     strips = struct.pack("<I", 8) * 2_000_000
     data = image_files.tiff(
         (256, 1, 1), (257, 1, 60_000), (258, 1, 8), (259, 1, 1), (262, 1, 1), (273, 2_000_000, 8), (277, 1, 1),
@@ -147,6 +147,6 @@ def test_a_tiff_of_many_strips_is_refused() -> None:
 
 
 @pytest.mark.parametrize(("tag", "value", "name"), [(259, 34925, "a TIFF of compression 34925"), (50706, 1, "a raw")])
-def test_a_tiff_that_is_not_read_is_named(tag: int, value: int, name: str) -> None:
+def test_an_unsupported_kind_of_tiff_is_named(tag: int, value: int, name: str) -> None:
     with pytest.raises(UnsupportedImageFormat, match=f"this is {name}"):
         decode(image_files.tiff((256, 1, 8), (257, 1, 8), (tag, 1, value)))

@@ -1,4 +1,4 @@
-"""Files that are not read, by what they are."""
+"""Unsupported files, by their kind."""
 
 import pytest
 
@@ -32,12 +32,12 @@ from tests.test_images import decode
         (b"\0\0\0\x18ftypavif\0\0\0\0mif1avif", "an AVIF file without an image"),
     ],
 )
-def test_what_is_not_read_is_named(data: bytes, name: str) -> None:
+def test_an_unsupported_format_is_named(data: bytes, name: str) -> None:
     with pytest.raises(UnsupportedImageFormat, match=f"this is {name}.*, which cannot be read here: send JPEG"):
         decode(data + bytes(200))
 
 
 @pytest.mark.parametrize("data", [b"plain text", b"\0" * 100, b"RIFF", b"{}"])
-def test_what_is_unknown_is_no_image(data: bytes) -> None:
+def test_unknown_bytes_are_no_image(data: bytes) -> None:
     with pytest.raises(UnsupportedImageFormat, match="this is not an image that can be read here: send JPEG"):
         decode(data)

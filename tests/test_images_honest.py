@@ -1,4 +1,4 @@
-"""Files that are right, or nearly, and in the colours that they have."""
+"""Valid and slightly damaged files, and their colours."""
 
 import struct
 import zlib
@@ -35,7 +35,7 @@ TEXT = b"a long text " * 200_000
     ],
 )
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
-def test_a_png_is_read_whatever_lies_beside_its_pixels(chunk: bytes) -> None:
+def test_a_png_is_read_with_any_ancillary_chunk(chunk: bytes) -> None:
     assert_quarters(decode(image_files.with_chunks(to_bytes(quarters(), "PNG"), chunk)).flatten())
 
 
@@ -71,14 +71,14 @@ def test_a_jpeg_without_its_last_bytes_is_read(missing: int, options: dict[str, 
 
 
 @pytest.mark.parametrize("missing", [6, 10, 100, 1000])
-def test_a_jpeg_that_lacks_pixels_is_refused(missing: int) -> None:
+def test_a_jpeg_with_missing_pixels_is_refused(missing: int) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (60, 40, 3), np.uint8)
     jpeg = to_bytes(Image.fromarray(noise), "JPEG")
     with pytest.raises(UnreadableImage, match="jpeg image is broken or cut short"):
         decode(jpeg[:-missing])
 
 
-def test_what_follows_the_end_of_a_jpeg_does_not_matter() -> None:
+def test_bytes_after_the_end_of_a_jpeg_are_ignored() -> None:
     jpeg = to_bytes(quarters(), "JPEG", quality=95)
     assert_quarters(decode(jpeg + b"trailer" * 1000 + jpeg).pixels)
 
@@ -87,7 +87,7 @@ XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF"])
-def test_an_orientation_in_xmp_alone_is_ignored(format: str) -> None:
+def test_an_orientation_only_in_xmp_is_ignored(format: str) -> None:
     options: dict[str, Any] = {"xmp": XMP}
     if format == "PNG":
         text = PngInfo()
@@ -102,14 +102,14 @@ def test_an_orientation_in_xmp_alone_is_ignored(format: str) -> None:
 
 @pytest.mark.parametrize("format", ["TIFF", "AVIF", "HEIF"])
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
-def test_each_new_format_is_upright(format: str, orientation: int) -> None:
+def test_the_orientation_of_avif_heic_and_tiff_is_applied(format: str, orientation: int) -> None:
     angle = {1: 0, 3: 180, 6: 90, 8: 270}[orientation]
     exif = Image.Exif()
     exif[0x0112] = orientation
     stored = quarters().resize((80, 120)).rotate(angle, expand=True)
     options: dict[str, Any] = {"TIFF": {}, "AVIF": {"quality": 95}, "HEIF": {"quality": 95}}[format]
     data = to_bytes(stored, format, exif=exif.tobytes(), **options)
-    assert (b"irot" in data) == (orientation != 1 and format != "TIFF"), "their container says it, not EXIF"
+    assert (b"irot" in data) == (orientation != 1 and format != "TIFF"), "the container has the orientation, not EXIF"
     picture = decode(data)
     assert picture.format == format.lower()
     assert picture.pixels.shape[:2] == (120, 80)
@@ -145,7 +145,7 @@ def test_transparency_of_avif_and_heic_is_kept(format: str) -> None:
 
 
 @pytest.mark.parametrize("format", ["AVIF", "HEIF", "TIFF"])
-def test_of_several_images_the_first_is_read(format: str) -> None:
+def test_the_first_of_several_images_is_read(format: str) -> None:
     frames = [Image.new("RGB", (64, 64), colour) for colour in (RED, GREY)]
     data = to_bytes(frames[0], format, save_all=True, append_images=frames[1:])
     assert np.abs(decode(data).pixels[32, 32].astype(int) - RED).max() <= 6
@@ -153,7 +153,7 @@ def test_of_several_images_the_first_is_read(format: str) -> None:
 
 @pytest.mark.parametrize("share", [0.3, 0.5, 0.9])
 @pytest.mark.parametrize("format", ["TIFF", "AVIF", "HEIF"])
-def test_a_new_format_cut_short_is_refused(format: str, share: float) -> None:
+def test_a_truncated_avif_heic_or_tiff_is_refused(format: str, share: float) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (90, 80, 3), np.uint8)
     data = to_bytes(Image.fromarray(noise), format)
     with pytest.raises((UnreadableImage, UnsupportedImageFormat)):
@@ -196,7 +196,7 @@ MASKS = {
 
 
 @pytest.mark.parametrize("name", MASKS)
-def test_a_bmp_of_any_bit_fields_is_read(name: str) -> None:
+def test_a_bmp_with_any_bit_fields_is_read(name: str) -> None:
     depth, masks, pixel = MASKS[name]
     rows = (struct.pack("<H" if depth == 16 else "<I", pixel)) * 36
     version = 3 if len(masks) == 4 else 1
@@ -206,7 +206,7 @@ def test_a_bmp_of_any_bit_fields_is_read(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["8888", "8888 reversed", "4444", "1555"])
-def test_alpha_that_is_0_everywhere_counts_as_absent(name: str) -> None:
+def test_alpha_of_0_everywhere_is_ignored(name: str) -> None:
     depth, masks, pixel = MASKS[name]
     code = "<H" if depth == 16 else "<I"
     invisible = struct.pack(code, pixel & ~masks[3])
@@ -214,11 +214,11 @@ def test_alpha_that_is_0_everywhere_counts_as_absent(name: str) -> None:
     assert np.abs(picture.flatten().astype(int) - RED).max() <= 8
     half = invisible * 18 + struct.pack(code, pixel) * 18
     alpha = decode(image_files.bmp_of_masks(depth, masks, half, 6, 6)).pixels[..., 3]
-    assert alpha[0, 0] == 255, "rows come from below"
+    assert alpha[0, 0] == 255, "rows are stored from the bottom"
     assert alpha[5, 0] == 0
 
 
-def test_a_bmp_from_above_is_read_from_above() -> None:
+def test_a_top_down_bmp_is_read() -> None:
     depth, masks, _ = MASKS["565"]
     rows = struct.pack("<2H", 0xF800, 0xF800) + struct.pack("<2H", 0x1F, 0x1F)
     pixels = decode(image_files.bmp_of_masks(depth, masks, rows, 2, -2, version=1)).pixels
@@ -226,7 +226,7 @@ def test_a_bmp_from_above_is_read_from_above() -> None:
 
 
 def named_profile(name: str, curve: bytes = b"", padding: int = 0) -> bytes:
-    """An ICC profile with the primaries of sRGB, and linear light unless it has another curve."""
+    """Return an ICC profile with sRGB's primaries and linear light or another curve."""
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     count = int.from_bytes(srgb[128:132])
     tags: dict[bytes, bytes] = {}
@@ -248,11 +248,11 @@ def named_profile(name: str, curve: bytes = b"", padding: int = 0) -> bytes:
 
 @pytest.mark.parametrize("name", ["linear sRGB", "sRGB linear", "sRGB IEC61966-2.1 (Linear RGB Profile)", "sRGB"])
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "TIFF", "AVIF", "HEIF"])
-def test_a_profile_of_linear_light_is_converted_whatever_its_name(name: str, format: str) -> None:
+def test_a_linear_profile_is_applied_whatever_its_name(name: str, format: str) -> None:
     grey = Image.new("RGB", (64, 64), (55, 55, 55))
     options = {"quality": 95} if format not in ("PNG", "TIFF") else {}
     pixels = decode(to_bytes(grey, format, icc_profile=named_profile(name), **options)).pixels
-    assert abs(int(pixels[32, 32, 0]) - 128) <= 5, "55 of 255 of the light is sRGB's middle grey"
+    assert abs(int(pixels[32, 32, 0]) - 128) <= 5, "55 of 255 in linear light is sRGB's middle grey"
 
 
 def test_a_profile_like_srgb_changes_nothing_whatever_its_name() -> None:
@@ -262,7 +262,7 @@ def test_a_profile_like_srgb_changes_nothing_whatever_its_name() -> None:
     assert (decode(to_bytes(Image.fromarray(noise), "PNG", icc_profile=renamed)).pixels == noise).all()
 
 
-def test_a_broken_tiff_writes_nothing_past_the_log(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_broken_tiff_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     data = bytearray(to_bytes(photograph(90, 70), "TIFF", compression="tiff_lzw"))
     data[100:200] = bytes(100)
     with pytest.raises(UnreadableImage, match="tiff image is broken"):

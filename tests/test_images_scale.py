@@ -1,4 +1,4 @@
-"""Large images: read at a smaller scale, and bounded by the memory that decoding takes."""
+"""Large images: decoding at a smaller scale, and the limit of memory."""
 
 import io
 
@@ -17,9 +17,7 @@ from tests.test_images import to_bytes
 @pytest.mark.parametrize("orientation", [1, 6])
 @pytest.mark.parametrize("side", [1, 28, 60, 75, 100, 133, 150, 224, 267, 300])
 @pytest.mark.parametrize("format", ["JPEG", "PNG"])
-def test_a_large_image_read_at_a_smaller_scale_loses_nothing_that_is_seen(
-    format: str, side: int, orientation: int
-) -> None:
+def test_a_large_image_decoded_at_a_smaller_scale_looks_the_same(format: str, side: int, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = to_bytes(photograph(1601, 1203), format, quality=92, exif=exif)
@@ -28,11 +26,11 @@ def test_a_large_image_read_at_a_smaller_scale_loses_nothing_that_is_seen(
     fast = images.resize(image.decode(for_side=side), width, height).pixels.astype(float)
     full = images.resize(image.decode(), width, height).pixels.astype(float)
     error = np.mean((fast - full) ** 2)
-    assert side == 1 or error > 0, "it was not read at a smaller scale"
+    assert side == 1 or error > 0, "the image was not decoded at a smaller scale"
     assert error < 255**2 / 10**3.5, "35 decibels of peak signal to noise"
 
 
-def test_no_more_pixels_than_needed_go_on_whatever_the_format() -> None:
+def test_images_of_every_format_are_reduced_before_resizing() -> None:
     picture = photograph(1600, 1200)
     for data in (to_bytes(picture, "PNG"), to_bytes(picture, "WEBP"), to_bytes(picture.convert("RGBA"), "PNG")):
         image = images.EncodedImage(data, max_megapixels=50)
@@ -40,7 +38,7 @@ def test_no_more_pixels_than_needed_go_on_whatever_the_format() -> None:
         assert image.decode(for_side=301).pixels.shape[:2] == (1200, 1600)
 
 
-def test_only_a_jpeg_that_will_be_much_smaller_is_read_at_a_smaller_scale() -> None:
+def test_only_a_large_jpeg_with_a_small_target_is_decoded_at_a_smaller_scale() -> None:
     jpeg = images.EncodedImage(to_bytes(photograph(1600, 1200), "JPEG"), max_megapixels=50)
     assert jpeg.decode(for_side=301).pixels.shape == (1200, 1600, 3)
     assert jpeg.decode(for_side=300).pixels.shape == (600, 800, 3)
@@ -51,9 +49,7 @@ def test_only_a_jpeg_that_will_be_much_smaller_is_read_at_a_smaller_scale() -> N
     assert png.decode(for_side=2).pixels.shape == (60, 80, 3)
 
 
-def test_an_image_that_needs_more_memory_than_there_is_for_one_is_refused(
-    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_image_beyond_the_memory_for_one_is_refused(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     data = to_bytes(photograph(80, 60), "PNG")
     monkeypatch.setattr(encoded, "MAX_BYTES", 80 * 60 * encoded.BYTES_OF_OTHER_PIXEL)
     assert client.post("/image-to-text", data=data).status_code == 200

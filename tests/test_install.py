@@ -1,4 +1,4 @@
-"""The package that `pip install ./flaskapp` builds, and the program `flaskapp`."""
+"""The package built by `pip install ./flaskapp`, and the program `flaskapp`."""
 
 import re
 import shutil
@@ -23,7 +23,7 @@ BUILD = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolatio
 
 
 def tracked() -> set[str]:
-    """The files of the package that git knows."""
+    """Return the package's files in git."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "flaskapp"],
         cwd=ROOT, capture_output=True, text=True, check=False,
@@ -35,7 +35,7 @@ def tracked() -> set[str]:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
-    """Built from a copy: a build leaves files beside its sources, and takes old ones from there."""
+    """Build the wheel from a copy, because a build leaves and reuses files beside its sources."""
     source, built = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("built")
     for name in tracked() | {"setup.cfg", "requirements.txt", "README.md", "LICENSE"}:
         (source / name).parent.mkdir(parents=True, exist_ok=True)
@@ -48,14 +48,14 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
 
 @pytest.fixture(scope="module")
 def site(wheel: zipfile.ZipFile, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of installed packages that has this one."""
+    """Return a folder with the installed package."""
     folder = tmp_path_factory.mktemp("site")
     wheel.extractall(folder)
     return folder
 
 
 def run(site: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run the installed program in a folder that is no checkout."""
+    """Run the installed program outside of the checkout."""
     environment = clean_environment() | {
         "PYTHONPATH": str(site),
         "FLASKAPP_CAPTIONER_MODEL": "embedded",
@@ -68,7 +68,7 @@ def run(site: Path, *arguments: str, **variables: str) -> subprocess.CompletedPr
 
 
 def metadata(wheel: zipfile.ZipFile) -> tuple[dict[str, str], list[str]]:
-    """The metadata, and the requirements among them."""
+    """Return the metadata's fields and the requirements."""
     parsed = Parser().parsestr(wheel.read(f"flaskapp-{flaskapp.__version__}.dist-info/METADATA").decode())
     return dict(parsed.items()), parsed.get_all("Requires-Dist", [])
 
@@ -78,7 +78,7 @@ def test_the_wheel_has_every_file_of_the_package(wheel: zipfile.ZipFile) -> None
     assert built == tracked() - FOR_PACKAGING
 
 
-def test_the_wheel_names_the_version_the_license_and_the_pinned_requirements(wheel: zipfile.ZipFile) -> None:
+def test_the_wheel_has_the_version_the_license_and_the_pinned_requirements(wheel: zipfile.ZipFile) -> None:
     fields, required = metadata(wheel)
     assert (fields["Name"], fields["Version"]) == ("flaskapp", flaskapp.__version__)
     assert "MIT" in (fields.get("License"), fields.get("License-Expression"))
@@ -88,22 +88,22 @@ def test_the_wheel_names_the_version_the_license_and_the_pinned_requirements(whe
 
 
 def test_the_program_lists_serve_and_the_application_s_commands(site: Path, make_app: Callable[..., Flask]) -> None:
-    told = run(site, "--help")
-    assert told.returncode == 0, told.stderr
-    listed = told.stdout.partition("Commands:")[2]
+    printed = run(site, "--help")
+    assert printed.returncode == 0, printed.stderr
+    listed = printed.stdout.partition("Commands:")[2]
     for name in ("serve", "db", *make_app().cli.commands):
         assert re.search(rf"^  {name} ", listed, flags=re.MULTILINE), name
-    assert "--app" not in told.stdout
+    assert "--app" not in printed.stdout
 
 
-def test_the_program_tells_its_version(site: Path) -> None:
+def test_the_program_prints_its_version(site: Path) -> None:
     assert run(site, "--version").stdout == f"flaskapp, version {flaskapp.__version__}\n"
 
 
-def test_serve_takes_the_options_of_gunicorn_and_nothing_else(site: Path) -> None:
-    told = run(site, "serve", "--help")
-    assert told.stdout.startswith("usage: flaskapp serve [OPTIONS]")
-    assert "--bind" in told.stdout
+def test_serve_accepts_only_options_of_gunicorn(site: Path) -> None:
+    printed = run(site, "serve", "--help")
+    assert printed.stdout.startswith("usage: flaskapp serve [OPTIONS]")
+    assert "--bind" in printed.stdout
     refused = run(site, "serve", "other:app")
     assert refused.returncode == 2
     assert "flaskapp serve: error: unrecognized arguments: other:app" in refused.stderr

@@ -10,7 +10,7 @@ class Clock:
         return self.now
 
 
-def test_a_pair_is_remembered_and_its_like_are_not() -> None:
+def test_a_login_is_cached_and_similar_ones_are_not() -> None:
     pairs = LoginCache()
     pairs.add("1", "ab", "c")
     assert ("1", "ab", "c") in pairs
@@ -25,7 +25,7 @@ def test_a_pair_is_remembered_and_its_like_are_not() -> None:
         assert other not in pairs
 
 
-def test_a_pair_is_forgotten_in_time_however_often_it_comes() -> None:
+def test_a_cached_login_expires_however_often_it_is_used() -> None:
     clock = Clock()
     pairs = LoginCache(clock)
     pairs.add("1", "ada", "secret")
@@ -35,14 +35,14 @@ def test_a_pair_is_forgotten_in_time_however_often_it_comes() -> None:
     assert ("1", "ada", "secret") not in pairs
 
 
-def test_only_so_many_are_remembered() -> None:
+def test_the_number_of_cached_logins_is_limited() -> None:
     pairs = LoginCache()
     for number in range(login_cache.MAX_ENTRIES + 1):
         pairs.add("1", "ada", str(number))
     assert len(pairs._logins) == login_cache.MAX_ENTRIES
 
 
-def test_no_name_and_no_password_is_kept_and_two_processes_keep_different_hashes() -> None:
+def test_the_cache_has_no_names_or_passwords_and_hashes_differ_between_processes() -> None:
     kept = []
     for _ in range(2):
         pairs = LoginCache()

@@ -12,7 +12,7 @@ from flaskapp.machine import NICE, lower_priority, usable_cores, usable_memory
 
 
 def write(folder: Path, files: dict[str, Any]) -> None:
-    """Files as the kernel shows them."""
+    """Write files like the kernel's."""
     for name, text in files.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(f"{text}\n")
@@ -34,7 +34,7 @@ def test_without_a_container_the_affinity_mask_counts(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("version", [1, 2])
-def test_a_container_s_limit_counts_rounded_up(
+def test_a_container_s_cpu_limit_is_rounded_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int, quota: int | str, period: int, cores: int
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
@@ -47,7 +47,7 @@ def test_a_container_s_limit_counts_rounded_up(
 @pytest.mark.parametrize(
     ("limit", "is_installed"), [(2**20, False), ("max", True), (2**63 - 4096, True)], ids=["less", "none", "more"]
 )
-def test_the_memory_is_the_machine_s_or_the_container_s_limit(
+def test_the_usable_memory_is_the_machine_s_or_the_container_s_limit(
     tmp_path: Path, file: str, limit: int | str, is_installed: bool
 ) -> None:
     write(tmp_path, {file: limit})
@@ -57,8 +57,8 @@ def test_the_memory_is_the_machine_s_or_the_container_s_limit(
 
 
 @pytest.mark.parametrize(("given", "shown"), [({}, "'1000'"), ({"GOMP_SPINCOUNT": "77"}, "'77'")])
-def test_threads_that_wait_leave_their_cores_to_others_unless_told_otherwise(given: dict[str, str], shown: str) -> None:
-    """libgomp shows what it read when torch was imported."""
+def test_waiting_threads_do_not_spin_unless_configured(given: dict[str, str], shown: str) -> None:
+    """libgomp prints its settings when torch is imported."""
     others = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
     run = subprocess.run(
         [sys.executable, "-c", "import flaskapp.captioner, torch"],

@@ -1,4 +1,4 @@
-"""What is counted, and how it is written. Several processes are in serving/test_metrics_files.py."""
+"""Metrics of one process. serving/test_metrics_files.py tests several processes."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 
 
 def read(metrics: Metrics, name: str) -> dict[tuple[str, ...], float]:
-    """The samples of one name, by the values of their labels in the order of the labels' names."""
+    """Return a metric's samples by the values of their labels, in the order of the labels' names."""
     return {
         tuple(value for _, value in sorted(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(metrics.render().decode())
@@ -40,14 +40,14 @@ def test_a_request_is_counted_and_timed_by_method_route_and_status() -> None:
     assert read(metrics, "http_request_duration_seconds_bucket")["0.005", "GET", "/items/<item_id>", "200"] == 1
 
 
-def test_a_method_that_somebody_made_up_makes_no_series() -> None:
+def test_an_unknown_method_creates_no_series() -> None:
     metrics = Metrics()
     for number in range(1000):
         metrics.count_request(f"M{number}", "unknown", 405, 0.001)
     assert read(metrics, "http_requests_total") == {("other", "unknown", "405"): 1000}
 
 
-def test_there_are_only_so_many_series_and_every_request_is_in_one() -> None:
+def test_the_number_of_series_is_limited_and_every_request_is_counted() -> None:
     metrics = Metrics()
     for number in range(2 * MAX_SERIES):
         metrics.count_request("GET", f"/{number}", 200, 0.001)
@@ -56,7 +56,7 @@ def test_there_are_only_so_many_series_and_every_request_is_in_one() -> None:
     assert sum(counted.values()) == 2 * MAX_SERIES
 
 
-def test_refusals_errors_and_captions_are_counted_by_what_they_are() -> None:
+def test_refusals_errors_and_captions_are_counted_by_kind() -> None:
     metrics = Metrics()
     metrics.count_refusal(HTTPStatus.REQUEST_TIMEOUT)
     metrics.count_error(TooBusy("too many", retry_after=1))
@@ -66,7 +66,7 @@ def test_refusals_errors_and_captions_are_counted_by_what_they_are() -> None:
     assert read(metrics, "captions_total") == {("embedded",): 3}
 
 
-def test_images_and_tokens_are_counted_by_the_decoder_and_the_model_s_decoder_is_shown() -> None:
+def test_images_and_tokens_are_counted_by_decoder_and_the_model_s_decoder_is_shown() -> None:
     metrics = Metrics()
     metrics.set_decoder("embedded", "fast")
     metrics.count_image(is_fast=True, tokens=9)
@@ -77,7 +77,7 @@ def test_images_and_tokens_are_counted_by_the_decoder_and_the_model_s_decoder_is
     assert read(metrics, "captioner_tokens_total") == {(): 21}
 
 
-def test_the_first_image_in_the_queue_gets_older_until_there_is_none() -> None:
+def test_the_age_of_the_oldest_waiting_image_grows_until_the_queue_is_empty() -> None:
     metrics = Metrics()
     assert read(metrics, "captioner_oldest_waiting_seconds") == {(): 0}
     metrics.set_waiting(3, time.perf_counter() - 60)
@@ -88,7 +88,7 @@ def test_the_first_image_in_the_queue_gets_older_until_there_is_none() -> None:
     assert read(metrics, "captioner_oldest_waiting_seconds") == {(): 0}
 
 
-def test_a_part_of_the_metrics_is_not_taken_for_all() -> None:
+def test_partial_metrics_are_not_served() -> None:
     metrics = Metrics(is_partial=True)
     metrics.count_request("GET", "/", 200, 0.001)
     with pytest.raises(MetricsUnavailable):
@@ -105,7 +105,7 @@ TORN = {
 
 
 @pytest.mark.parametrize("name", [*(f"counter_{kind}.db" for kind in TORN), "gauge.db"])
-def test_a_file_that_cannot_be_read_is_left_out_and_named_once(
+def test_an_unreadable_file_is_left_out_and_named_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
     script = (

@@ -11,7 +11,7 @@ from flaskapp.semaphore import WeightedSemaphore
 
 
 class CountingHasher(PasswordHasher):
-    """The real one, which also counts how many of its hashes are computed at once."""
+    """The real hasher, which also counts concurrent computations."""
 
     def __init__(self, **parameters: Any) -> None:
         super().__init__(**parameters)
@@ -29,12 +29,12 @@ class CountingHasher(PasswordHasher):
                 self.running -= 1
 
 
-def test_the_hash_of_nobody_costs_what_everybody_s_costs() -> None:
-    assert not passwords.hasher.check_needs_rehash(passwords.DUMMY_HASH)
-    assert not passwords.is_hash_of(passwords.DUMMY_HASH, "")
+def test_the_hash_for_unknown_names_costs_as_much_as_others() -> None:
+    assert not passwords.hasher.check_needs_rehash(passwords.NOBODY)
+    assert not passwords.is_hash_of(passwords.NOBODY, "")
 
 
-def test_a_few_hashes_at_most_are_computed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_concurrent_hashes_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     counting = CountingHasher(time_cost=2, memory_cost=1024, parallelism=1)
     monkeypatch.setattr(passwords, "hasher", counting)
     with ThreadPoolExecutor(32) as pool:
@@ -43,7 +43,7 @@ def test_a_few_hashes_at_most_are_computed_at_once(monkeypatch: pytest.MonkeyPat
     assert counting.most <= passwords.MAX_CONCURRENT <= 4
 
 
-def test_who_waits_too_long_is_told_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_login_that_waits_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(passwords, "semaphore", WeightedSemaphore(1, 0.01, "too many logins at once"))
     with passwords.semaphore.take():
         with pytest.raises(TooBusy, match="too many logins"):

@@ -1,4 +1,4 @@
-"""A check that may hang. Events are waited for here; the one second of patience is made short."""
+"""The cached health check with a timeout."""
 
 import threading
 
@@ -12,7 +12,7 @@ SILENT = "it does not answer"
 
 
 class Database:
-    """Counts how often it is asked, and answers when it may."""
+    """Counts its checks, which wait for an event."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -29,21 +29,21 @@ class Database:
             raise DatabaseUnavailable("it is down")
 
 
-def test_what_is_well_has_no_problem_and_what_is_not_says_why() -> None:
+def test_a_failed_check_has_a_problem_with_the_reason() -> None:
     assert RecentCheck(Database().check, SILENT).problem() is None
     broken = Database()
     broken.is_down = True
     assert RecentCheck(broken.check, SILENT).problem() == "it is down"
 
 
-def test_those_who_ask_soon_after_one_another_share_an_answer() -> None:
+def test_calls_in_quick_succession_share_a_result() -> None:
     database = Database()
     check = RecentCheck(database.check, SILENT)
     assert {check.problem() for _ in range(100)} == {None}
-    assert database.asked <= 2, "the hundred may take a second"
+    assert database.asked <= 2, "a hundred calls may take a second"
 
 
-def test_an_answer_that_is_too_old_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_old_result_is_refreshed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readiness, "FRESH", 0.0)
     database = Database()
     check = RecentCheck(database.check, SILENT)
@@ -52,7 +52,7 @@ def test_an_answer_that_is_too_old_is_asked_for_again(monkeypatch: pytest.Monkey
     assert check.problem() == "it is down"
 
 
-def test_a_check_that_hangs_keeps_nobody_and_is_not_begun_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hanging_check_delays_no_caller_and_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readiness, "FRESH", 0.0)
     monkeypatch.setattr(readiness, "PATIENCE", 0.05)
     database = Database()
@@ -66,7 +66,7 @@ def test_a_check_that_hangs_keeps_nobody_and_is_not_begun_again(monkeypatch: pyt
     assert check.problem() is None
 
 
-def test_a_check_that_fails_in_another_way_is_a_problem_that_the_log_explains(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unknown_exception_is_a_problem_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     def check() -> None:
         raise KeyError("canary")
 
@@ -75,7 +75,7 @@ def test_a_check_that_fails_in_another_way_is_a_problem_that_the_log_explains(ca
     assert "canary" in caplog.text
 
 
-def test_when_no_thread_can_be_started_it_is_asked_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_if_no_thread_can_start_the_check_is_repeated_later(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 

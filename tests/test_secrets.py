@@ -1,4 +1,4 @@
-"""A password goes in by every way there is, right, wrong and malformed, and comes out nowhere."""
+"""A password sent in every way, right, wrong and malformed, appears nowhere."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ from tests.conftest import ROOT, Server, clean_environment
 CANARY = "canary-in-the-coal-mine"
 
 
-def send_by_every_way(url: str) -> list[requests.Response]:
+def send_in_every_way(url: str) -> list[requests.Response]:
     login, model = url + "/login/", url + "/text_model/?data=a"
     right = {"username": "ada", "password": CANARY}
     answers = [requests.post(login, timeout=30, **{way: right}) for way in ("json", "data", "params")]
@@ -33,7 +33,7 @@ def send_by_every_way(url: str) -> list[requests.Response]:
         requests.get(model, auth=("ada", CANARY + "?"), timeout=30),
         requests.get(model, auth=("nobody", CANARY), timeout=30),
         requests.get(model, auth=("ada", CANARY * 45), timeout=30),
-        requests.get(model, auth=("ada", CANARY * 1000), timeout=30),  # a header that gunicorn itself refuses
+        requests.get(model, auth=("ada", CANARY * 1000), timeout=30),  # a header too long for gunicorn
         requests.get(model, headers={"Authorization": f"Basic {CANARY}"}, timeout=30),
         requests.post(url + "/text_model/", json={}, auth=("ada", CANARY), timeout=30),
         requests.get(model, headers={"Authorization": f"Bearer {CANARY}"}, timeout=30),
@@ -46,12 +46,12 @@ def send_by_every_way(url: str) -> list[requests.Response]:
     return answers
 
 
-def test_a_password_is_in_no_answer_no_log_no_file_and_no_document(
+def test_no_answer_log_file_or_document_contains_the_password(
     start_server: Callable[..., Server], tmp_path: Path
 ) -> None:
     database = {"FLASKAPP_DATABASE_URL": f"sqlite:///{tmp_path / 'data' / 'test.db'}"}
     server = start_server(FLASKAPP_REQUIRE_LOGIN="true", FLASKAPP_REGISTRATION="open", **database)
-    answers = send_by_every_way(server.url)
+    answers = send_in_every_way(server.url)
     assert {answer.status_code for answer in answers} == {200, 400, 401, 404, 405, 415, 422, 429, 431}
     command = [Path(sys.executable).with_name("flask"), "--app", "wsgi", "users", "add"]
     shown = [

@@ -7,7 +7,7 @@ from flaskapp.errors import TooBusy
 from flaskapp.semaphore import MAX_WAITING, WeightedSemaphore
 
 
-def test_no_more_is_taken_at_once_than_there_is_room_for() -> None:
+def test_no_more_than_the_capacity_is_taken_at_once() -> None:
     semaphore = WeightedSemaphore(5, 30, "busy")
     lock = threading.Lock()
     taken = most = 0
@@ -26,7 +26,7 @@ def test_no_more_is_taken_at_once_than_there_is_room_for() -> None:
     assert 3 < most <= 5
 
 
-def test_who_waits_too_long_is_told_to_come_back_and_takes_nothing() -> None:
+def test_a_wait_that_times_out_takes_nothing_and_has_a_retry_after() -> None:
     semaphore = WeightedSemaphore(2, 0.01, "too much at once")
     with semaphore.take(2), pytest.raises(TooBusy, match="too much at once") as caught, semaphore.take():
         pass
@@ -35,7 +35,7 @@ def test_who_waits_too_long_is_told_to_come_back_and_takes_nothing() -> None:
         pass
 
 
-def test_the_patient_wait_for_their_turn_as_long_as_it_takes() -> None:
+def test_patient_waits_have_no_timeout_and_no_queue_limit() -> None:
     semaphore = WeightedSemaphore(1, 0, "busy")
     done = []
 
@@ -53,20 +53,20 @@ def test_the_patient_wait_for_their_turn_as_long_as_it_takes() -> None:
     assert sorted(done) == list(range(MAX_WAITING + 1))
 
 
-def test_what_is_larger_than_all_the_room_is_done_alone() -> None:
+def test_an_amount_beyond_the_capacity_takes_all_of_it() -> None:
     semaphore = WeightedSemaphore(2, 0.01, "busy")
     with semaphore.take(1000), pytest.raises(TooBusy), semaphore.take():
         pass
 
 
-def test_a_turn_is_given_back_after_a_failure() -> None:
+def test_an_amount_is_released_after_an_error() -> None:
     semaphore = WeightedSemaphore(1, 0.01, "busy")
     for _ in range(3):
         with pytest.raises(ValueError, match="broken"), semaphore.take():
             raise ValueError("broken")
 
 
-def test_who_comes_first_goes_first_however_much_it_takes() -> None:
+def test_waits_are_first_in_first_out_regardless_of_the_amount() -> None:
     semaphore = WeightedSemaphore(2, 30, "busy")
     order: list[int] = []
 
@@ -87,7 +87,7 @@ def test_who_comes_first_goes_first_however_much_it_takes() -> None:
     assert order == [2, 1]
 
 
-def test_not_everybody_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flaskapp.semaphore.MAX_WAITING", 0)
+def test_the_number_of_waits_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flaskapp.semaphore.MOST_WAITING", 0)
     with pytest.raises(TooBusy), WeightedSemaphore(1, 30, "busy").take():
         pass

@@ -11,13 +11,13 @@ from flaskapp.errors import InvalidSetting
 from flaskapp.settings import SETTINGS, data_folder
 
 
-def test_the_defaults_hold_where_nothing_is_set(make_app: Callable[..., Flask]) -> None:
+def test_unset_settings_have_their_defaults(make_app: Callable[..., Flask]) -> None:
     config = make_app().config
     assert (config["MAX_UPLOAD_MB"], config["MAX_MEGAPIXELS"], config["MAX_SIDE"]) == (16, 50, 4096)
     assert config["MAX_CONTENT_LENGTH"] == 16 * 2**20
 
 
-def test_a_variable_of_the_environment_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_environment_variable_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLASKAPP_MAX_UPLOAD_MB", "32")
     monkeypatch.setenv("FLASKAPP_CAPTIONER_REVISION", "1e5")  # a commit, not a number
     config = create_app().config
@@ -35,13 +35,13 @@ def test_a_variable_of_the_environment_is_parsed(monkeypatch: pytest.MonkeyPatch
         ('{"scores": true}', "scores: Unknown field."),
     ],
 )
-def test_default_settings_that_no_request_could_give_stop_the_start(defaults: str, complaint: str) -> None:
+def test_invalid_default_generation_settings_stop_the_start(defaults: str, complaint: str) -> None:
     with pytest.raises(InvalidSetting, match="FLASKAPP_CAPTIONER_DEFAULTS must hold settings of `config`") as caught:
         create_app({"CAPTIONER_DEFAULTS": defaults})
     assert complaint in str(caught.value)
 
 
-def test_default_settings_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_generation_settings_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLASKAPP_CAPTIONER_DEFAULTS", '{"max_length": 9, "num_beams": 1, "early_stopping": "never"}')
     assert create_app().config["CAPTIONER_DEFAULTS"] == {"max_length": 9, "num_beams": 1, "early_stopping": "never"}
 
@@ -84,7 +84,7 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
         ("TRUSTED_PROXIES", "-1", "0 or more"),
     ],
 )
-def test_a_bad_value_stops_the_start_and_names_its_key(name: str, value: Any, meant: str) -> None:
+def test_an_invalid_value_stops_the_start_and_its_key_is_named(name: str, value: Any, meant: str) -> None:
     with pytest.raises(InvalidSetting, match=f"FLASKAPP_{name} must be .*{meant}"):
         create_app({name: value})
 
@@ -93,7 +93,7 @@ def test_a_bad_value_stops_the_start_and_names_its_key(name: str, value: Any, me
     "url", ["ada:hunter2@host", "postgresql://ada:p@hunter2:x@host", "nosuch://hunter2@host", "oracle://hunter2@host",
             "sqlite://", "sqlite:///:memory:"]
 )  # fmt: skip
-def test_a_bad_database_url_is_named_but_not_printed(url: str) -> None:
+def test_an_invalid_database_url_is_named_but_not_printed(url: str) -> None:
     with pytest.raises(InvalidSetting, match="FLASKAPP_DATABASE_URL must be") as caught:
         create_app({"DATABASE_URL": url})
     assert "hunter2" not in str(caught.value)
@@ -102,7 +102,7 @@ def test_a_bad_database_url_is_named_but_not_printed(url: str) -> None:
 @pytest.mark.parametrize(
     "url", ["nosuch://hunter2@host", "redis://hunter2:x:y@host:z", "async+memory://hunter2", "hunter2"]
 )
-def test_a_bad_storage_url_is_named_but_not_printed(url: str) -> None:
+def test_an_invalid_storage_url_is_named_but_not_printed(url: str) -> None:
     with pytest.raises(InvalidSetting, match="FLASKAPP_RATE_LIMIT_STORAGE_URL must be") as caught:
         create_app({"RATE_LIMIT_STORAGE_URL": url})
     assert "hunter2" not in str(caught.value)
@@ -113,13 +113,13 @@ def test_a_bad_storage_url_is_named_but_not_printed(url: str) -> None:
     [("BROKER_URL", "nosuch://hunter2@host"), ("BROKER_URL", "hunter2"), ("BROKER_URL", "filesystem://hunter2"),
      ("BLOB_STORE", "nosuch://hunter2"), ("BLOB_STORE", "s3://hunter2")],
 )  # fmt: skip
-def test_a_bad_broker_or_blob_store_is_named_but_not_printed(name: str, url: str) -> None:
+def test_an_invalid_broker_or_blob_store_is_named_but_not_printed(name: str, url: str) -> None:
     with pytest.raises(InvalidSetting, match=f"FLASKAPP_{name} must be") as caught:
         create_app({name: url})
     assert "hunter2" not in str(caught.value)
 
 
-def test_jobs_are_kept_beside_the_sqlite_file_or_in_the_instance_folder() -> None:
+def test_jobs_are_stored_beside_the_sqlite_file_or_in_the_instance_folder() -> None:
     assert data_folder({"DATABASE_URL": "sqlite:////data/flaskapp.db"}, "/instance") == Path("/data/flaskapp-jobs")
     assert data_folder({"DATABASE_URL": "postgresql://host/name"}, "/instance") == Path("/instance/jobs")
 
@@ -127,11 +127,11 @@ def test_jobs_are_kept_beside_the_sqlite_file_or_in_the_instance_folder() -> Non
 @pytest.mark.parametrize(
     ("given", "value"), [("true", True), ("True", True), (True, True), ("false", False), ("", False)]
 )
-def test_a_switch_is_true_or_false(given: Any, value: bool) -> None:
+def test_a_boolean_is_true_or_false(given: Any, value: bool) -> None:
     assert create_app({"REQUIRE_LOGIN": given}).config["REQUIRE_LOGIN"] is value
 
 
-def test_a_variable_that_is_no_setting_reaches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_that_is_no_setting_has_no_effect(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLASKAPP_DEBUG", "false")
     monkeypatch.setenv("FLASKAPP_TESTING", "0")
     monkeypatch.setenv("FLASKAPP_MAX_FORM_PARTS", "100")
@@ -140,14 +140,14 @@ def test_a_variable_that_is_no_setting_reaches_nothing(monkeypatch: pytest.Monke
     assert app.config["MAX_FORM_PARTS"] == 1000
 
 
-def test_a_misspelt_variable_is_pointed_out(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_misspelt_variable_is_warned_of(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setenv("FLASKAPP_MAX_UPLOD_MB", "32")
-    monkeypatch.setenv("FLASKAPP_PORT_80_TCP_ADDR", "10.0.0.1")  # an orchestrator's
+    monkeypatch.setenv("FLASKAPP_PORT_80_TCP_ADDR", "10.0.0.1")  # set by an orchestrator
     with caplog.at_level(logging.WARNING):
         create_app()
     assert "Did you mean FLASKAPP_MAX_UPLOAD_MB?" in caplog.text
     assert "PORT_80" not in caplog.text
 
 
-def test_every_setting_says_what_it_is_for() -> None:
+def test_every_setting_has_a_help_text() -> None:
     assert all(setting.help for setting in SETTINGS)

@@ -16,7 +16,7 @@ forking = multiprocessing.get_context("fork")
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Sets the time that the counters go by."""
+    """Return a function that sets the counters' clock."""
 
     def set_to(seconds: float) -> None:
         monkeypatch.setattr(shared_counters.time, "time", lambda: seconds)
@@ -24,11 +24,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     return set_to
 
 
-def test_its_url_makes_it() -> None:
+def test_the_storage_url_creates_shared_counters() -> None:
     assert isinstance(storage_from_string(SHARED), SharedCounters)
 
 
-def test_forked_processes_count_together_and_lose_nothing() -> None:
+def test_forked_processes_share_counters_without_lost_updates() -> None:
     counters = SharedCounters()
 
     def count() -> None:
@@ -43,7 +43,7 @@ def test_forked_processes_count_together_and_lose_nothing() -> None:
     assert counters.get("ada") == 2000
 
 
-def test_a_process_that_dies_while_it_counts_stops_nobody() -> None:
+def test_a_process_that_dies_with_the_lock_does_not_block_others() -> None:
     counters = SharedCounters()
 
     def die() -> None:
@@ -57,7 +57,7 @@ def test_a_process_that_dies_while_it_counts_stops_nobody() -> None:
     assert counters.incr("ada", 60) == 1
 
 
-def test_a_window_begins_with_the_first_attempt_and_ends_in_time(clock: Callable[[float], None]) -> None:
+def test_a_window_starts_with_the_first_attempt_and_expires(clock: Callable[[float], None]) -> None:
     limiter = FixedWindowRateLimiter(SharedCounters())
     rate = parse("2/minute")
     clock(1000)
@@ -71,7 +71,7 @@ def test_a_window_begins_with_the_first_attempt_and_ends_in_time(clock: Callable
     assert limiter.hit(rate, "ada")
 
 
-def test_a_clock_that_is_set_back_locks_nobody_out(clock: Callable[[float], None]) -> None:
+def test_a_clock_set_back_does_not_extend_a_limit(clock: Callable[[float], None]) -> None:
     limiter = FixedWindowRateLimiter(SharedCounters())
     rate = parse("1/minute")
     clock(100_000)
@@ -91,13 +91,13 @@ def test_counters_can_be_cleared_one_by_one_and_all_together() -> None:
     assert counters.check()
 
 
-def test_two_of_them_in_one_process_count_apart() -> None:
+def test_two_instances_in_one_process_are_independent() -> None:
     first, second = SharedCounters(), SharedCounters()
     first.incr("ada", 60)
     assert (first.get("ada"), second.get("ada")) == (1, 0)
 
 
-def test_there_is_a_file_where_the_system_has_none_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_memfd_create_a_file_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "memfd_create")
     file = shared_counters.open_unnamed_file()
     os.truncate(file, 100)
@@ -106,7 +106,7 @@ def test_there_is_a_file_where_the_system_has_none_in_memory(monkeypatch: pytest
 
 
 def test_a_count_is_never_negative() -> None:
-    """It would let a client pass too often: two keys may share a counter, and one of them give back."""
+    """Two keys may share a counter: refunds of one must not raise the other's limit."""
     counters = SharedCounters()
     counters.incr("ada", 60, 2)
     assert counters.incr("ada", 60, -5) == 0

@@ -16,42 +16,42 @@ FORK = multiprocessing.get_context("fork")
 
 @contextmanager
 def another_process_with(units: int) -> Iterator[int]:
-    """A forked process that has taken so many units, and is killed in the end. Its id."""
-    told, tells = os.pipe()
+    """Fork a process that takes units. Yield its pid and kill it after the block."""
+    reader, writer = os.pipe()
 
     def live() -> None:
         SharedRoom().take(units, time.monotonic() + 10)
-        os.write(tells, b"!")
+        os.write(writer, b"!")
         signal.pause()
 
     process = FORK.Process(target=live)
     process.start()
-    assert os.read(told, 1) == b"!"
+    assert os.read(reader, 1) == b"!"
     try:
         yield process.pid or 0
     finally:
         process.kill()
         process.join(30)
-        os.close(told)
-        os.close(tells)
+        os.close(reader)
+        os.close(writer)
 
 
 def can_take(units: int, seconds: float = 0.0, room: SharedRoom | None = None) -> bool:
-    """Whether there are so many. They are given back."""
+    """Return whether `units` can be taken. They are released again."""
     room = room or SharedRoom()
     taken = room.take(units, time.monotonic() + seconds)
     room.give_back(taken or ())
     return taken is not None and len(taken) == units
 
 
-def test_what_one_process_has_no_other_gets() -> None:
+def test_units_of_one_process_are_unavailable_to_others() -> None:
     with another_process_with(UNITS - 2):
         assert not can_take(3)
         assert can_take(2)
     assert can_take(UNITS)
 
 
-def test_nor_does_the_same_process_get_it_twice() -> None:
+def test_units_cannot_be_taken_twice_by_one_process() -> None:
     room = SharedRoom()
     units = room.take(UNITS, 0.0)
     assert units is not None
@@ -60,19 +60,19 @@ def test_nor_does_the_same_process_get_it_twice() -> None:
     assert can_take(UNITS, room=room)
 
 
-def test_who_waits_gets_what_the_dead_had() -> None:
+def test_units_of_a_killed_process_are_released() -> None:
     with another_process_with(UNITS) as process:
         os.kill(process, signal.SIGKILL)
         assert can_take(UNITS, 30)
 
 
-def test_who_waits_in_vain_keeps_nothing() -> None:
+def test_a_wait_that_times_out_keeps_no_units() -> None:
     with another_process_with(1):
         assert not can_take(UNITS)
         assert can_take(UNITS - 1)
 
 
-def test_nobody_who_wants_less_overtakes_who_waits_for_much() -> None:
+def test_small_requests_do_not_overtake_a_large_one() -> None:
     room = SharedRoom()
     few = room.take(1, 0.0)
     assert few is not None
@@ -86,7 +86,7 @@ def test_nobody_who_wants_less_overtakes_who_waits_for_much() -> None:
     assert process.exitcode == 0
 
 
-def test_turns_are_taken_among_processes() -> None:
+def test_a_semaphore_is_shared_among_processes() -> None:
     semaphore = WeightedSemaphore(1000, 0.01, "busy", shared=SharedRoom())
     with another_process_with(UNITS), pytest.raises(TooBusy, match="busy"), semaphore.take(1):
         pass

@@ -29,7 +29,7 @@ except ZeroDivisionError:
 """
 
 
-def test_without_gevent_work_is_done_where_it_is_asked_for() -> None:
+def test_without_gevent_work_runs_in_the_calling_thread() -> None:
     threads = Threads(1)
     assert threads.run(threading.get_ident) == threading.get_ident()
     assert list(threads.each("abc")) == ["a", "b", "c"]
@@ -37,6 +37,6 @@ def test_without_gevent_work_is_done_where_it_is_asked_for() -> None:
         threads.run(lambda: 1 // 0)
 
 
-def test_under_gevent_others_go_on_meanwhile_and_an_error_is_raised_and_not_logged() -> None:
+def test_under_gevent_other_greenlets_continue_and_errors_are_raised_without_a_log() -> None:
     ended = subprocess.run([sys.executable, "-c", UNDER_GEVENT], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "raised\n", "")

@@ -33,7 +33,7 @@ def saved_tokens(open_tokens: Callable[[], Tokens]) -> Tokens:
     return open_tokens()
 
 
-def test_a_token_is_known_by_its_text_to_every_process(open_tokens: Callable[[], Tokens]) -> None:
+def test_every_process_accepts_a_token(open_tokens: Callable[[], Tokens]) -> None:
     token = open_tokens().create("ci")
     assert open_tokens().check(token) == "ci"
 
@@ -57,7 +57,7 @@ def test_only_the_hash_of_a_token_is_stored(saved_tokens: Tokens, database_url: 
 @pytest.mark.parametrize(
     "wrong", ["", "flaskapp_", "ci", "a\0b", "\udcff", "пароль 🔑", "x" * 100_000, "'; DROP TABLE tokens; --"]
 )
-def test_a_text_that_is_no_token_is_refused(saved_tokens: Tokens, wrong: str) -> None:
+def test_an_invalid_token_is_refused(saved_tokens: Tokens, wrong: str) -> None:
     token = saved_tokens.create("ci")
     for each in (wrong, token + wrong if wrong else token[:-1], token.upper()):
         with pytest.raises(WrongToken) as refused:
@@ -87,7 +87,7 @@ def test_a_revoked_token_is_refused_everywhere_at_once(open_tokens: Callable[[],
         here.revoke("ci")
 
 
-def test_a_name_is_given_once_and_again_after_a_revocation(saved_tokens: Tokens) -> None:
+def test_a_name_is_unique_and_reusable_after_a_revocation(saved_tokens: Tokens) -> None:
     first = saved_tokens.create("ci")
     with pytest.raises(TokenExists, match="there is a token 'ci' already"):
         saved_tokens.create("ci")
@@ -108,7 +108,7 @@ def test_tokens_are_listed_by_name_without_their_text(saved_tokens: Tokens) -> N
     assert not [token for token in made if token.removeprefix("flaskapp_") in str(listed)]
 
 
-def test_the_owner_of_the_longest_name_fits_where_usernames_are_stored_and_is_none(saved_tokens: Tokens) -> None:
+def test_the_owner_of_the_longest_token_name_fits_into_the_column_of_usernames(saved_tokens: Tokens) -> None:
     name = "ü" * MAX_NAME
     assert saved_tokens.check(saved_tokens.create(name)) == name
     assert tokens.owner(name) == f"token:{name}"

@@ -18,7 +18,7 @@ def test_a_header_of_a_later_version_is_read_as_version_00(header: str) -> None:
     assert trace_context.parse(header) == TRACEPARENT
 
 
-def test_flags_that_version_00_does_not_define_are_not_sent_on() -> None:
+def test_undefined_flags_of_version_00_are_cleared() -> None:
     assert trace_context.parse(f"00-{TRACE_ID}-{PARENT_ID}-ff") == f"00-{TRACE_ID}-{PARENT_ID}-03"
 
 
@@ -48,7 +48,7 @@ def test_an_invalid_header_is_ignored(header: str | None) -> None:
     assert trace_context.parse(header) is None
 
 
-def test_each_request_to_another_server_continues_the_trace_with_a_parent_id_of_its_own() -> None:
+def test_each_outgoing_request_continues_the_trace_with_its_own_parent_id() -> None:
     with trace_context.within(TRACEPARENT):
         sent = [trace_context.headers()["traceparent"] for _ in range(2)]
         assert trace_context.trace_id() == TRACE_ID
@@ -58,13 +58,13 @@ def test_each_request_to_another_server_continues_the_trace_with_a_parent_id_of_
     assert len({TRACEPARENT, *sent}) == 3
 
 
-def test_without_a_trace_nothing_is_sent() -> None:
+def test_without_a_trace_no_header_is_sent() -> None:
     with trace_context.within(TRACEPARENT), trace_context.within(None):
         assert trace_context.headers() == {}
         assert trace_context.trace_id() is trace_context.current() is None
 
 
-def test_a_trace_ends_with_its_block_and_is_not_another_thread_s() -> None:
+def test_a_trace_ends_with_its_block_and_is_local_to_its_thread() -> None:
     found: list[str | None] = []
     with trace_context.within(TRACEPARENT):
         thread = threading.Thread(target=lambda: found.append(trace_context.current()))

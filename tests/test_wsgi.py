@@ -1,4 +1,4 @@
-"""What starts with the application, and how a start ends that cannot succeed: in processes of their own."""
+"""Starting the application in new processes: imports, and failed starts."""
 
 import shlex
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import ASSETS, ROOT, Server, clean_environment
 
-# Runs a command of flask, and says whether torch was imported for it.
+# Runs a command of flask and prints whether torch was imported.
 RUN_FLASK = """
 import sys
 from flask.cli import main
@@ -43,15 +43,17 @@ def test_a_bad_setting_ends_the_start_with_one_line(command: str, tmp_path: Path
     assert_one_line(ended, "FLASKAPP_MAX_SIDE must be a whole number of 1 or more, not 'x'")
 
 
-def test_so_does_one_that_gunicorn_s_configuration_needs(tmp_path: Path) -> None:
+def test_a_bad_setting_of_gunicorn_s_configuration_ends_the_start_with_one_line(tmp_path: Path) -> None:
     gunicorn = str(Path(sys.executable).with_name("gunicorn"))
     ended = run([gunicorn, "--bind", "127.0.0.1:0", "wsgi:app"], tmp_path, FLASKAPP_LOG_FORMAT="xml")
     assert_one_line(ended, "FLASKAPP_LOG_FORMAT must be one of text, json, not 'xml'")
 
 
 @pytest.mark.parametrize(("folder", "is_warned"), [(None, True), (ROOT, False)])
-def test_gunicorn_without_its_configuration_is_warned_of(folder: Path | None, is_warned: bool, tmp_path: Path) -> None:
-    """It finds its configuration in the folder that it is started in, whatever its --chdir."""
+def test_gunicorn_without_flaskapp_s_configuration_logs_a_warning(
+    folder: Path | None, is_warned: bool, tmp_path: Path
+) -> None:
+    """gunicorn reads its configuration from the folder of its start, whatever its --chdir."""
     gunicorn = str(Path(sys.executable).with_name("gunicorn"))
     program = [gunicorn, "--chdir", str(ROOT), "--check-config", "wsgi:app"]
     environment = clean_environment() | {"FLASKAPP_DATABASE_URL": f"sqlite:///{tmp_path / 'test.db'}"}
@@ -64,7 +66,7 @@ def test_gunicorn_without_its_configuration_is_warned_of(folder: Path | None, is
     "command",
     ["gunicorn --bind 127.0.0.1:0 wsgi:app", "flask --app wsgi caption tests/assets/star.png"],
 )
-def test_a_precision_that_the_device_cannot_do_ends_the_start(command: str, tmp_path: Path) -> None:
+def test_a_precision_unsupported_by_the_device_ends_the_start(command: str, tmp_path: Path) -> None:
     program, *arguments = shlex.split(command)
     variables = {"FLASKAPP_CAPTIONER_DEVICE": "cpu", "FLASKAPP_CAPTIONER_PRECISION": "fp16"}
     ended = run([str(Path(sys.executable).with_name(program)), *arguments], tmp_path, **variables)

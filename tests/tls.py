@@ -1,4 +1,4 @@
-"""HTTPS servers of the tests' own on this machine, with a certificate for `localhost` that signs itself."""
+"""HTTPS servers for tests, with a self-signed certificate for `localhost`."""
 
 import http.server
 import shutil
@@ -36,12 +36,12 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 
 class _Server(http.server.ThreadingHTTPServer):
     def handle_error(self, *_: Any) -> None:
-        """A client that has enough, or refuses the certificate, closes the connection."""
+        """Ignore clients that disconnect or refuse the certificate."""
 
 
 @contextmanager
 def serving(handler: type[http.server.BaseHTTPRequestHandler], certificate: Certificate) -> Iterator[int]:
-    """Serve during the block. Yields the port."""
+    """Serve during the block. Yield the port."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificate)
     with _Server(("127.0.0.1", 0), handler) as server:

@@ -23,7 +23,7 @@ from flaskapp.api.client_addresses import normalise
         ("[fe80::1%25eth0]:443", "fe80::/64"),
     ],
 )
-def test_a_port_brackets_a_zone_and_quotes_do_not_make_another_client(text: str, key: str) -> None:
+def test_a_port_brackets_a_zone_and_quotes_do_not_change_the_client(text: str, key: str) -> None:
     assert normalise(text) == key
 
 
@@ -33,5 +33,5 @@ def test_a_port_brackets_a_zone_and_quotes_do_not_make_another_client(text: str,
      "1.2.3.4:", "1.2.3.4:http", "256.1.1.1", "1.2.3.4:1:2", "010.0.0.1", "for=1.2.3.4", "1.2.3.4\t5",
      "x" * 10_000, "\u0661.2.3.4"],
 )  # fmt: skip
-def test_all_that_cannot_be_read_count_as_one_client(text: str | None) -> None:
+def test_all_invalid_addresses_count_as_one_client(text: str | None) -> None:
     assert normalise(text) == "unknown"

@@ -184,11 +184,11 @@ def test_the_supervisor_drops_privileges_like_web_workers(
 @pytest.fixture
 def stubborn_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> JobProcess:
     """Return a process that ignores SIGTERM, of a master with a short timeout."""
-    is_deaf = tmp_path / "stubborn_process"
-    monkeypatch.setattr(job_process, "COMMAND", ("sh", "-c", f"trap '' TERM; touch {is_deaf}; exec sleep 60"))
-    monkeypatch.setattr(job_process, "STOP_TIMEOUT", 0.2)
+    ignores_sigterm = tmp_path / "ignores-sigterm"
+    monkeypatch.setattr(job_process, "COMMAND", ("sh", "-c", f"trap '' TERM; touch {ignores_sigterm}; exec sleep 60"))
+    monkeypatch.setattr(job_process, "PATIENCE", 0.2)
     process = JobProcess("", [], Identity(os.getuid(), os.getgid()))
-    wait_until(bool, is_deaf.exists, 30)
+    wait_until(bool, ignores_sigterm.exists, 30)
     return process
 
 
