@@ -4,7 +4,6 @@ import shutil
 import socket
 import subprocess
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ import yaml
 
 from tests.conftest import ROOT, skip_unless_ci
 from tests.free_port import free_port
+from tests.polling import wait_until_listening
 
 TEMPLATE = ROOT / "deploy" / "nginx.conf.template"
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
@@ -32,8 +32,6 @@ http {{
 TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 A = b"\0\1"  # query type of IPv4 addresses
 
-TIMEOUT = 30  # seconds
-
 
 class Nginx:
     def __init__(self, process: subprocess.Popen[bytes], port: int, log: Path) -> None:
@@ -45,12 +43,32 @@ class Nginx:
 
 
 @contextmanager
-def started_nginx(folder: Path, addresses: Sequence[str], web_port: int) -> Iterator[Nginx]:
-    """Start nginx with `addresses` for the name `web`. Debian's version may differ from compose.yaml's."""
+def running_nginx(folder: Path, port: int, server: str) -> Iterator[Nginx]:
+    """Start nginx with a `server` block that listens at a port."""
     program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
     if program is None:
         skip_unless_ci("no nginx is installed")
     assert program is not None
+    temporary = "".join(f"{name}_temp_path {folder}/{name};" for name in TEMPORARY)
+    (folder / "nginx.conf").write_text(MAIN.format(folder=folder, temporary=temporary, server=server))
+    log = folder / "log"
+    command = [program, "-e", "stderr", "-p", str(folder), "-c", str(folder / "nginx.conf")]
+    with log.open("ab") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output)
+    try:
+        wait_until_listening(process, port)
+        yield Nginx(process, port, log)
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@contextmanager
+def started_nginx(folder: Path, addresses: Sequence[str], web_port: int) -> Iterator[Nginx]:
+    """Start nginx with compose.yaml's configuration and `addresses` for the name `web`.
+
+    Debian's version may differ from compose.yaml's.
+    """
     port = free_port()
     with dns_server(addresses) as resolver:
         server = TEMPLATE.read_text()
@@ -61,30 +79,8 @@ def started_nginx(folder: Path, addresses: Sequence[str], web_port: int) -> Iter
         }.items():
             assert here in server
             server = server.replace(here, there)
-        temporary = "".join(f"{name}_temp_path {folder}/{name};" for name in TEMPORARY)
-        (folder / "nginx.conf").write_text(MAIN.format(folder=folder, temporary=temporary, server=server))
-        log = folder / "log"
-        with log.open("ab") as output:
-            process = subprocess.Popen(
-                [program, "-e", "stderr", "-p", str(folder), "-c", str(folder / "nginx.conf")],
-                stdout=output, stderr=output,
-            )  # fmt: skip
-        try:
-            wait_for_port(process, port)
-            yield Nginx(process, port, log)
-        finally:
-            process.terminate()
-            process.wait(10)
-
-
-def wait_for_port(process: subprocess.Popen[bytes], port: int) -> None:
-    until = time.monotonic() + TIMEOUT
-    while process.poll() is None and time.monotonic() < until:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)  # nginx does not announce that it listens
-    raise AssertionError("nginx did not start")
+        with running_nginx(folder, port, server) as nginx:
+            yield nginx
 
 
 @contextmanager

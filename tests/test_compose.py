@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import requests
 
+from tests.benchmarks.process import process_tree
 from tests.conftest import ASSETS, Server, assert_error
 from tests.free_port import free_port
 from tests.nginx import COMPOSE, Nginx, started_nginx
@@ -65,13 +66,8 @@ def login(nginx: Nginx, address: str, forged: str) -> int:
     return status
 
 
-def all_processes(parent: int) -> list[int]:
-    children = map(int, Path(f"/proc/{parent}/task/{parent}/children").read_text().split())
-    return [parent, *(each for child in children for each in all_processes(child))]
-
-
 def send_signal(server: Server, number: signal.Signals) -> None:
-    for process in all_processes(server.process.pid):
+    for process in process_tree(server.process.pid):
         os.kill(process, number)
 
 

@@ -1,10 +1,7 @@
 """The server under `/captions/`: by SCRIPT_NAME, or behind an nginx that strips the prefix, and may send a header."""
 
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
-from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 import pytest
@@ -14,9 +11,9 @@ from playwright.sync_api import expect
 
 from tests.api.conftest import Watched
 from tests.api.demo_page import CIRCLE_AND_DIAMOND, STAR, choose, expect_caption
-from tests.conftest import ASSETS, Server, assert_error, skip_unless_ci
+from tests.conftest import ASSETS, Server, assert_error
 from tests.free_port import free_port
-from tests.nginx import MAIN, TEMPORARY, wait_for_port
+from tests.nginx import running_nginx
 
 PREFIX = "/captions"
 SERVER = """
@@ -39,20 +36,6 @@ def web(start_server: Callable[..., Server]) -> Server:
     return server
 
 
-def start_nginx(folder: Path, web: Server, more: str) -> tuple[subprocess.Popen[bytes], str]:
-    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-    if program is None:
-        skip_unless_ci("no nginx is installed")
-    assert program is not None
-    port = free_port()
-    server = SERVER.format(port=port, web=urlsplit(web.url).netloc, more=more)
-    temporary = "".join(f"{name}_temp_path {folder}/{name};" for name in TEMPORARY)
-    (folder / "nginx.conf").write_text(MAIN.format(folder=folder, temporary=temporary, server=server))
-    process = subprocess.Popen([program, "-e", "stderr", "-p", str(folder), "-c", str(folder / "nginx.conf")])
-    wait_for_port(process, port)
-    return process, f"http://127.0.0.1:{port}{PREFIX}"
-
-
 @pytest.fixture(
     scope="module",
     params=[
@@ -70,10 +53,10 @@ def base(
         server.wait_for("The model is ready")
         yield server.url + PREFIX
         return
-    process, url = start_nginx(tmp_path_factory.mktemp("nginx"), request.getfixturevalue("web"), request.param)
-    yield url
-    process.terminate()
-    process.wait(10)
+    port, web = free_port(), urlsplit(request.getfixturevalue("web").url).netloc
+    configuration = SERVER.format(port=port, web=web, more=request.param)
+    with running_nginx(tmp_path_factory.mktemp("nginx"), port, configuration) as nginx:
+        yield nginx.url + PREFIX
 
 
 class Links(HTMLParser):

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.free_port import free_port
+from tests.polling import wait_until_listening
 
 ROOT = Path(__file__).parents[2]
 PEERS = ROOT / ".venv-peers"
@@ -64,7 +64,10 @@ def serving(command: str, folder: Path, log: Path, variables: Mapping[str, str])
             start_new_session=True,
         )
         try:
-            _wait_until_listening(port, process, log)
+            try:
+                wait_until_listening(process, port, TIMEOUT)
+            except AssertionError as error:
+                raise RuntimeError(f"the server did not start:\n{log.read_text()[-2000:]}") from error
             yield Serving(f"http://127.0.0.1:{port}", process, started)
         finally:
             _end(process)
@@ -77,15 +80,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)  # some leave children behind
-
-
-def _wait_until_listening(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    until = time.monotonic() + TIMEOUT
-    while time.monotonic() < until and process.poll() is None:
-        with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
-            return
-        time.sleep(0.1)  # other servers do not announce that they listen
-    raise RuntimeError(f"the server did not start:\n{log.read_text()[-2000:]}")
 
 
 def process_tree(pid: int) -> list[int]:

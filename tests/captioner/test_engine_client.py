@@ -3,7 +3,7 @@
 import math
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +27,7 @@ from flaskapp.errors import (
 )
 from flaskapp.sized_iterable import SizedIterable
 from flaskapp.timings import Timings
+from tests.polling import wait_until
 
 IMAGES = [np.full((64, 64 + 8 * number, 3), 40 * number, np.uint8) for number in range(3)]
 NARROW = np.zeros((1, 500, 3), np.uint8)
@@ -64,14 +65,6 @@ def client(local: Captioner, listener: socket.socket) -> Iterator[EngineClient]:
     yield EngineClient([listener.getsockname()], 30)
     server.shutdown()
     thread.join()
-
-
-def wait_until(is_so: Callable[[], bool]) -> None:
-    for _ in range(3000):
-        if is_so():
-            return
-        threading.Event().wait(0.01)
-    pytest.fail("it never came to be")
 
 
 def test_a_client_that_disconnects_during_a_stream_is_noticed_at_the_next_word(client: EngineClient) -> None:

@@ -12,6 +12,7 @@ from flaskapp.captioner import Captioner, Configuration, GenerationSettings, loa
 from flaskapp.captioner.checkpoints.hub import DEFAULT_MODEL, EMBEDDED
 from flaskapp.errors import CaptionerUnavailable, ModelUnavailable
 from tests.captioner.stub_hub import Refusal, StubHub
+from tests.polling import wait_until
 
 SETTINGS = GenerationSettings(max_length=8, num_beams=1)
 IMAGE = np.zeros((32, 32, 3), np.uint8)
@@ -47,13 +48,6 @@ def make_captioner() -> Iterator[Callable[..., Captioner]]:
     yield make
     for captioner in captioners:
         captioner.configure(Configuration(model="nothing/more"))  # ends the threads
-
-
-def wait_until(is_true: Callable[[], bool]) -> None:
-    until = time.monotonic() + 60
-    while not is_true():
-        assert time.monotonic() < until
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("model", [None, DEFAULT_MODEL])

@@ -1,8 +1,6 @@
 """The captioner on the embedded model, against transformers called directly."""
 
 import threading
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from flaskapp.captioner import Captioner, Configuration, GenerationSettings
 from flaskapp.captioner.checkpoints.hub import EMBEDDED_FOLDER
 from flaskapp.captioner.embedded.scenes import scene_at
 from flaskapp.errors import CaptionerUnavailable, InvalidGeneration
+from tests.polling import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +134,7 @@ def test_a_model_is_not_ready_before_its_warm_up_or_while_it_stalls(monkeypatch:
     captioner.configure(Configuration(model="embedded"))
     assert captioner.problem == "the model is being loaded"
     captioner.load_in_background()
-    wait_for(lambda: captioner.problem is None)
+    wait_until(lambda: captioner.problem is None)
     loaded = captioner._loaded
     assert loaded is not None
     assert sum(lane.runner.steps for lane in loaded.batcher.lanes) > 0, "the warm-up ran the model"
@@ -163,11 +162,3 @@ def test_a_model_that_fails_its_warm_up_is_not_ready_until_it_captions(
 
 def fail() -> None:
     raise ValueError("secret details")
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Nothing tells when a thread in the background is done."""
-    until = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.02)

@@ -3,16 +3,13 @@
 import io
 import json
 import time
-from collections.abc import Callable
 
 import numpy as np
 from flask.testing import FlaskClient
-from hypothesis import HealthCheck, given, seed, settings
 from PIL import Image
 
 from flaskapp.errors import UnreadableImage, UnsupportedImageFormat
 from flaskapp.images import EncodedImage
-from tests.fuzz.mutations import broken_images
 
 MAX_MEGAPIXELS = 50  # the setting's default
 MAX_SECONDS = 10  # CPU seconds for an image of 50 megapixels
@@ -58,20 +55,3 @@ def caption(client: FlaskClient, data: bytes) -> str:
     assert answer.status_code in (200, 415, 422), answer.text
     assert answer.status_code != 200 or answer.get_json()["caption"]
     return TOO_NARROW if "times as long as it is wide" in answer.text else str(answer.status_code)
-
-
-def fuzz(check: Callable[[bytes], object], examples: int, number: int) -> None:
-    """Check so many broken images, always the same of one number. Raises what `check` does, at the simplest image."""
-
-    @seed(number)
-    @settings(
-        max_examples=examples,
-        database=None,
-        deadline=None,  # an image of 50 megapixels may take its second
-        suppress_health_check=[HealthCheck.too_slow],  # likewise
-    )
-    @given(broken_images())
-    def run(data: bytes) -> None:
-        check(data)
-
-    run()

@@ -21,6 +21,8 @@ from pathlib import Path
 from flaskapp import create_app
 from tests.benchmarks.table import print_table
 from tests.fuzz import checks
+from tests.fuzz.fuzzing import fuzz
+from tests.fuzz.mutations import broken_images
 
 SENT = 10  # one in this many examples is also sent
 BATCH = 1000  # examples; Hypothesis remembers its examples and would itself grow
@@ -101,7 +103,7 @@ def _work(examples: int, seed: int, folder: Path, connection: Connection) -> Non
     try:
         batches = max(WARM_UP, examples // BATCH)
         for batch in range(batches):
-            checks.fuzz(check, examples // batches, seed * 1_000_000 + batch)
+            fuzz(check, examples // batches, seed * 1_000_000 + batch, broken_images())
             gc.collect()
             if batch + 1 in (batches // WARM_UP, batches):
                 connection.send(outcomes)

@@ -15,13 +15,13 @@ from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 from flask.testing import FlaskClient
-from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from flaskapp import create_app
 from tests.benchmarks.process import serving
 from tests.benchmarks.table import print_table
 from tests.fuzz.forms import Form, forms
+from tests.fuzz.fuzzing import fuzz
 from tests.fuzz.targets import METHODS, prefixes, targets
 
 HOST = "flaskapp.example"
@@ -69,23 +69,6 @@ def send_prefix(client: FlaskClient, prefix: str) -> str:
 def check_location(location: str) -> None:
     assert urlsplit(urljoin(f"http://{HOST}/", location)).netloc == HOST, location
     assert "\\" not in location
-
-
-def fuzz(check: Callable[..., object], examples: int, number: int, *strategies: st.SearchStrategy[object]) -> None:
-    """Check so many examples, always the same of one number. Raises what `check` does, at the simplest example."""
-
-    @seed(number)
-    @settings(
-        max_examples=examples,
-        database=None,
-        deadline=None,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-    )
-    @given(st.tuples(*strategies))
-    def run(values: tuple[object, ...]) -> None:
-        check(*values)
-
-    run()
 
 
 def fuzz_all(client: FlaskClient, url: str, examples: int, number: int) -> Counter[tuple[str, str]]:

@@ -7,6 +7,8 @@ from flask.testing import FlaskClient
 from flaskapp import images
 from flaskapp.images import EncodedImage
 from tests.fuzz import checks
+from tests.fuzz.fuzzing import fuzz
+from tests.fuzz.mutations import broken_images
 from tests.fuzz.samples import HEIGHT, WIDTH, samples
 from tests.photograph import photograph
 
@@ -31,7 +33,7 @@ def _outline(picture: images.Picture) -> np.ndarray:
 
 def test_a_broken_image_is_decoded_or_refused_with_a_documented_error() -> None:
     outcomes: Counter[str] = Counter()
-    checks.fuzz(lambda data: outcomes.update([checks.decode(data)]), 3000, SEED)
+    fuzz(lambda data: outcomes.update([checks.decode(data)]), 3000, SEED, broken_images())
     assert outcomes[checks.READ] > 300, "enough of them have a valid header"
     assert outcomes[checks.UNREADABLE] > 300
 
@@ -44,6 +46,6 @@ def test_a_broken_image_gets_a_documented_answer(client: FlaskClient) -> None:
         assert checks.caption(client, data) in (answer, checks.TOO_NARROW)
         outcomes[answer] += 1
 
-    checks.fuzz(send, 600, SEED)
+    fuzz(send, 600, SEED, broken_images())
     assert outcomes["200"] > 60
     assert outcomes["422"] > 60

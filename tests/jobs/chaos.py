@@ -23,7 +23,7 @@ from sqlalchemy import create_engine, text
 
 from flaskapp.database import Database
 from tests.conftest import Server, launch
-from tests.jobs.cluster import Workers, results, status_of, submit, wait_until
+from tests.jobs.cluster import Workers, poll_until, results, status_of, submit
 from tests.jobs.hosts import Host, Network
 from tests.postgresql import started_postgresql
 from tests.redis_server import started_redis
@@ -128,10 +128,10 @@ def run_chaos(cluster: Installation, images: Sequence[bytes], config: str, fault
             _check_cut_off_server, cluster.isolated_host, isolated.url, job.replace(stable.url, "")
         )
         _inject_faults(cluster, ask, len(images), faults, random)
-        wait_until(lambda claims: held.items().isdisjoint(claims.items()), cluster.claims, TAKEOVER_TIMEOUT)
+        poll_until(lambda claims: held.items().isdisjoint(claims.items()), cluster.claims, TAKEOVER_TIMEOUT)
         cluster.isolated_worker_host.join()
         cut_off = time.monotonic() - cut_at
-        wait_until(lambda status: status["state"] == "done", ask, 2 * TAKEOVER_TIMEOUT)
+        poll_until(lambda status: status["state"] == "done", ask, 2 * TAKEOVER_TIMEOUT)
         seconds = time.monotonic() - start
         cut_server_check.result()
     written = cluster.written()
@@ -144,14 +144,14 @@ def check_recovery(cluster: Installation, images: Sequence[bytes]) -> None:
     """Check that the disconnected worker works again, with the other workers stopped."""
     cluster.others.stop()
     job = submit(cluster.servers[1].url, images)
-    wait_until(lambda status: status["done"] == len(images), partial(status_of, job), TAKEOVER_TIMEOUT)
+    poll_until(lambda status: status["done"] == len(images), partial(status_of, job), TAKEOVER_TIMEOUT)
 
 
 def _cut_off_with_chunk(cluster: Installation, ask: Callable[[], Any]) -> dict[int, str]:
     """Cut off the only worker while it has a chunk. Return the chunk's claim."""
-    wait_until(lambda status: status["done"] > 0, ask, 60)
+    poll_until(lambda status: status["done"] > 0, ask, 60)
     for _ in range(100):
-        wait_until(bool, cluster.claims, 60)  # lost packets slow the worker down, so wait until it has a chunk
+        poll_until(bool, cluster.claims, 60)  # lost packets slow the worker down, so wait until it has a chunk
         cluster.isolated_worker_host.cut_off()
         if held := cluster.claims():
             return held
@@ -172,7 +172,7 @@ def _inject_faults(cluster: Installation, ask: Callable[[], Any], total: int, fa
     all_faults = [replace_one, partial(restart, cluster.redis), replace_one, partial(restart, cluster.postgresql)]
     for number, fault in enumerate(islice(cycle(all_faults), faults)):
         share = (number + 1) / (faults + 2)
-        wait_until(lambda status, share=share: status["done"] >= share * total, ask, TAKEOVER_TIMEOUT)
+        poll_until(lambda status, share=share: status["done"] >= share * total, ask, TAKEOVER_TIMEOUT)
         fault()
 
 
@@ -193,7 +193,7 @@ def _check_cut_off_server(host: Host, url: str, job: str) -> None:
     status, seconds = ask("POST", "/caption_jobs/", files={"data": b"any"})
     assert (status, seconds < REFUSAL_TIMEOUT) == (503, True), f"a job was not refused: {status} after {seconds:.1f} s"
     host.join()
-    wait_until(lambda answer: answer[0] == 200, partial(ask, "GET", "/readyz"), REFUSAL_TIMEOUT)
+    poll_until(lambda answer: answer[0] == 200, partial(ask, "GET", "/readyz"), REFUSAL_TIMEOUT)
 
 
 @contextmanager

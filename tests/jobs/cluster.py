@@ -97,7 +97,7 @@ def status_of(job: str) -> dict[str, Any] | None:
     return status
 
 
-def wait_until(condition: Callable[[Any], bool], ask: Callable[[], Any], seconds: float) -> Any:
+def poll_until(condition: Callable[[Any], bool], ask: Callable[[], Any], seconds: float) -> Any:
     """Call `ask` until a condition holds for its result, which is returned. None never counts."""
     until = time.monotonic() + seconds
     answer = None

@@ -1,7 +1,7 @@
 """The backlog of caption jobs in `/metrics`."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,22 +16,10 @@ from flaskapp.jobs.backlog import Backlog, BacklogMonitor
 from flaskapp.jobs.claims import ChunkId, Outcome
 from flaskapp.jobs.ledger import Ledger
 from flaskapp.jobs.tables import Job
-from tests.postgresql import PostgreSQL, database_url, postgresql
+from tests.jobs.ledgers import database, make_job
+from tests.postgresql import database_url, postgresql
 
-__all__ = ["PostgreSQL", "database_url", "postgresql"]  # fixtures
-
-
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    database = Database(database_url)
-    yield database
-    database.close()
-
-
-def make_job(ledger: Ledger, images: int) -> str:
-    job = ledger.open("", None, "fingerprint", {}, images)
-    ledger.accept(job.id, [f"{number}.png" for number in range(images)], 2)
-    return job.id
+__all__ = ["database", "database_url", "postgresql"]  # fixtures
 
 
 def served(app: Flask) -> dict[str, float]:

@@ -23,7 +23,8 @@ from flaskapp.serving import job_process
 from flaskapp.serving.job_process import JobProcess
 from flaskapp.serving.privileges import Identity
 from tests.conftest import Server, skip_unless_ci
-from tests.jobs.cluster import results, scene, status_of, submit, wait_until
+from tests.jobs.cluster import poll_until, results, scene, status_of, submit
+from tests.serving.servers import identity
 from tests.serving.test_metrics_files import total
 
 IMAGES = 96
@@ -49,13 +50,7 @@ def supervisor_of(server: Server) -> int:
 
 def finish_job(server: Server) -> None:
     """Run a job of one image to its end."""
-    wait_until(lambda status: status["state"] == "done", partial(status_of, submit(server.url, [scene(0)[0]])), 120)
-
-
-def identity(pid: int) -> dict[str, list[str]]:
-    """Return a process's users, groups and supplementary groups."""
-    lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
-    return {name: lines[name].split() for name in ("Uid", "Gid", "Groups")}
+    poll_until(lambda status: status["state"] == "done", partial(status_of, submit(server.url, [scene(0)[0]])), 120)
 
 
 def is_alive(pid: int) -> bool:
@@ -79,7 +74,7 @@ def test_the_first_job_starts_a_low_priority_worker_that_ends_with_the_server(
     assert children(supervisor) == {}, "without a job there is no worker"
     scenes = [scene(number) for number in range(20)]
     job = submit(server.url, [image for image, _ in scenes])
-    wait_until(lambda status: status["state"] == "done", partial(status_of, job), 120)
+    poll_until(lambda status: status["state"] == "done", partial(status_of, job), 120)
     right = sum(result["captions"] == [caption] for result, (_, caption) in zip(results(job), scenes, strict=True))
     assert right >= 19
     (worker,) = children(supervisor)
@@ -101,11 +96,11 @@ def test_a_job_survives_a_killed_worker_and_a_killed_server(
     supervisor = supervisor_of(server)
     images = [scene(number)[0] for number in range(IMAGES)]
     job = submit(server.url, images)
-    wait_until(lambda status: status["done"] >= IMAGES // 6, partial(status_of, job), 120)
+    poll_until(lambda status: status["done"] >= IMAGES // 6, partial(status_of, job), 120)
     (worker,) = children(supervisor)
     os.kill(worker, signal.SIGKILL)
-    server.wait_for("The worker of caption jobs died")
-    wait_until(lambda status: status["done"] >= IMAGES // 2, partial(status_of, job), 120)
+    server.wait_for("The worker for caption jobs died")
+    poll_until(lambda status: status["done"] >= IMAGES // 2, partial(status_of, job), 120)
     (worker,) = children(supervisor)
     server.process.kill()
     server.process.wait(10)
@@ -113,7 +108,7 @@ def test_a_job_survives_a_killed_worker_and_a_killed_server(
     assert not is_alive(worker)
     assert not is_alive(supervisor)
     job = job.replace(server.url, again.url)
-    status = wait_until(lambda status: status["state"] == "done", partial(status_of, job), 120)
+    status = poll_until(lambda status: status["state"] == "done", partial(status_of, job), 120)
     assert (status["done"], status["failed"]) == (IMAGES, 0)
     assert [result["index"] for result in results(job)] == list(range(IMAGES))
 
@@ -173,8 +168,8 @@ def test_the_supervisor_drops_privileges_like_web_workers(
     server = start_server("--workers", "1", "--user", "nobody", "--group", group, *options, **settings)
     worker = int(server.wait_for("Booting worker").rpartition(" ")[2])
     unprivileged = str(pwd.getpwnam("nobody").pw_uid)
-    wait_until(lambda ids: ids["Uid"] == [unprivileged] * 4, partial(identity, worker), 30)
-    supervisor = wait_until(lambda ids: ids["Uid"] == [unprivileged] * 4, partial(identity, supervisor_of(server)), 30)
+    poll_until(lambda ids: ids["Uid"] == [unprivileged] * 4, partial(identity, worker), 30)
+    supervisor = poll_until(lambda ids: ids["Uid"] == [unprivileged] * 4, partial(identity, supervisor_of(server)), 30)
     number = str(grp.getgrnam(group).gr_gid)
     assert supervisor["Gid"] == [number] * 4
     assert supervisor["Groups"] == ([number] if options else [])
@@ -188,7 +183,7 @@ def stubborn_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> JobProc
     monkeypatch.setattr(job_process, "COMMAND", ("sh", "-c", f"trap '' TERM; touch {ignores_sigterm}; exec sleep 60"))
     monkeypatch.setattr(job_process, "PATIENCE", 0.2)
     process = JobProcess("", [], Identity(os.getuid(), os.getgid()))
-    wait_until(bool, ignores_sigterm.exists, 30)
+    poll_until(bool, ignores_sigterm.exists, 30)
     return process
 
 

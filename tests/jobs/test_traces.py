@@ -16,7 +16,7 @@ from flaskapp import trace_context
 from flaskapp.serving.json_log import TextFormatter
 from tests.api.test_caption_jobs import asset, jobs_of, work
 from tests.conftest import ASSETS, Server
-from tests.jobs.cluster import Workers, wait_until
+from tests.jobs.cluster import Workers, poll_until
 from tests.jobs.test_webhooks import Receiver, client, make_due, port, submit
 from tests.test_fetch import public
 from tests.test_trace_context import PARENT_ID, TRACE_ID, TRACEPARENT
@@ -118,7 +118,7 @@ def test_log_lines_of_a_celery_worker_have_the_job_s_trace(make_app: Callable[..
     workers.start()
     try:
         find = partial(client.get, answer.headers["Location"])
-        wait_until(lambda status: status["state"] == "done", lambda: find().get_json(), 120)
+        poll_until(lambda status: status["state"] == "done", lambda: find().get_json(), 120)
     finally:
         workers.stop()
     assert traces_of(workers.logs(), f"Chunk 0 of job {answer.get_json()['id']} is done") == [TRACE_ID]

@@ -16,9 +16,10 @@ import requests
 from flaskapp.captioner.remote_engine import STATUS_MAX_AGE
 from flaskapp.serving import leftovers
 from tests.benchmarks.process import process_tree
-from tests.conftest import ASSETS, ROOT, Server, skip_unless_ci
+from tests.conftest import ROOT, Server, skip_unless_ci
+from tests.polling import wait_until
+from tests.serving.servers import identity, post_star
 
-STAR = (ASSETS / "star.png").read_bytes()
 CHECKPOINT = ROOT / "flaskapp" / "captioner" / "embedded" / "checkpoint"
 
 
@@ -49,25 +50,12 @@ def folders(server: Server) -> list[Path]:
     return [folder for place in places for folder in place.glob(f"flaskapp-*-{server.process.pid}-*")]
 
 
-def caption(server: Server) -> requests.Response:
-    return requests.post(server.url + "/caption/", files={"data": ("star.png", STAR)}, timeout=60)
-
-
 def has_model(server: Server) -> bool:
     return bool(requests.get(server.url + "/readyz", timeout=10).json()["model"]["ready"])
 
 
 def readiness(server: Server) -> int:
     return requests.get(server.url + "/readyz", timeout=10).status_code
-
-
-def wait_until(is_so: Callable[[], bool], seconds: float = 60) -> float:
-    """Returns how long it took."""
-    began = time.monotonic()
-    while not is_so():
-        assert time.monotonic() - began < seconds, "it never came to be"
-        threading.Event().wait(0.05)  # nothing tells
-    return time.monotonic() - began
 
 
 @pytest.fixture
@@ -82,13 +70,13 @@ def test_web_workers_answer_before_there_is_a_model(start_server: Callable[..., 
     server = start_server("--workers", "1", ready="Booting worker")
     assert requests.get(server.url + "/items/5", timeout=10).status_code == 200
     assert readiness(server) == 503
-    assert caption(server).status_code == 200, "an early request waits for the model"
+    assert post_star(server.url).status_code == 200, "an early request waits for the model"
     wait_until(lambda: readiness(server) == 200)
 
 
 @pytest.mark.slow
 def test_only_the_engine_process_has_torch(server: Server) -> None:
-    caption(server)
+    post_star(server.url)
     master = server.process.pid
     children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
     have_torch = {pid for pid in [str(master), *children] if "libtorch" in Path(f"/proc/{pid}/maps").read_text()}
@@ -110,7 +98,7 @@ def test_a_killed_engine_is_replaced_without_delaying_light_requests(server: Ser
 
     with ThreadPoolExecutor(9) as pool:
         asking = pool.submit(ask_livez)
-        captions = [pool.submit(caption, server) for _ in range(16)]
+        captions = [pool.submit(post_star, server.url) for _ in range(16)]
         os.kill(engine, signal.SIGKILL)
         wait_until(lambda: readiness(server) == 503, 5)
         answers = [each.result(60) for each in captions]
@@ -122,7 +110,7 @@ def test_a_killed_engine_is_replaced_without_delaying_light_requests(server: Ser
     assert all("Retry-After" in answer.headers for answer in answers if answer.status_code == 503)
     server.wait_for("The engine process ended (by SIGKILL)")
     assert engines(server) != [engine]
-    assert caption(server).status_code == 200
+    assert post_star(server.url).status_code == 200
 
 
 @pytest.mark.slow
@@ -133,7 +121,7 @@ def test_a_killed_engine_host_is_replaced_with_its_engine(server: Server) -> Non
     wait_until(lambda: engine not in engines(server))
     wait_until(lambda: readiness(server) == 200)
     assert len(engines(server)) == 1
-    assert caption(server).status_code == 200
+    assert post_star(server.url).status_code == 200
 
 
 @pytest.mark.slow
@@ -151,7 +139,7 @@ def test_sighup_replaces_the_engine_without_failing_a_request(server: Server) ->
     def keep_asking() -> set[int]:
         statuses = set()
         while not is_over.is_set():
-            statuses.add(caption(server).status_code)
+            statuses.add(post_star(server.url).status_code)
         return statuses
 
     with ThreadPoolExecutor(2) as pool:
@@ -166,7 +154,7 @@ def test_sighup_replaces_the_engine_without_failing_a_request(server: Server) ->
 @pytest.mark.slow
 def test_sigterm_finishes_requests_in_flight_and_leaves_nothing(server: Server) -> None:
     with ThreadPoolExecutor(8) as pool:
-        asked = [pool.submit(caption, server) for _ in range(8)]
+        asked = [pool.submit(post_star, server.url) for _ in range(8)]
         wait_until(lambda: sum(each.done() for each in asked) >= 1)
         assert server.stop() == 0
         assert {each.result(60).status_code for each in asked} == {200}
@@ -178,7 +166,7 @@ def test_sigterm_finishes_requests_in_flight_and_leaves_nothing(server: Server) 
 @pytest.mark.slow
 def test_a_sigterm_to_all_processes_as_by_systemd_loses_no_request(server: Server) -> None:
     with ThreadPoolExecutor(8) as pool:
-        asked = [pool.submit(caption, server) for _ in range(8)]
+        asked = [pool.submit(post_star, server.url) for _ in range(8)]
         wait_until(lambda: sum(each.done() for each in asked) >= 1)
         for process in process_tree(server.process.pid):
             os.kill(process, signal.SIGTERM)
@@ -200,7 +188,7 @@ def test_sighup_keeps_the_old_engine_if_the_new_one_has_no_model(
     server.process.send_signal(signal.SIGHUP)
     server.wait_for("The new engine process has no model: the old one is kept")
     wait_until(lambda: engines(server) == before and len(hosts(server)) == 1)
-    assert caption(server).status_code == 200
+    assert post_star(server.url).status_code == 200
 
 
 @pytest.mark.slow
@@ -213,11 +201,11 @@ def test_one_of_two_engines_serves_while_the_other_is_replaced(start_server: Cal
     threading.Event().wait(FRESH)  # until then the ended engine may be asked
     while server.count("The model is ready") < 3:
         assert readiness(server) == 200
-        assert caption(server).status_code == 200
+        assert post_star(server.url).status_code == 200
     before = engines(server)
     server.process.send_signal(signal.SIGHUP)
     wait_until(lambda: not {*before} & {*engines(server)} and len(engines(server)) == 2)
-    assert caption(server).status_code == 200
+    assert post_star(server.url).status_code == 200
 
 
 @pytest.mark.slow
@@ -226,7 +214,7 @@ def test_a_second_server_has_its_own_engine(server: Server, start_server: Callab
     wait_until(lambda: readiness(other) == 200)
     other.stop()
     assert len(engines(server)) == 1
-    assert caption(server).status_code == 200
+    assert post_star(server.url).status_code == 200
 
 
 @pytest.mark.slow
@@ -236,10 +224,7 @@ def test_the_engine_has_no_more_privileges_than_the_web_workers(start_server: Ca
     server = start_server("--workers", "1", "--user", "65534", "--group", "65534")
     wait_until(lambda: has_model(server))
     (engine,) = engines(server)
-    status = {
-        name: values.split() for name, _, values in
-        (line.partition(":") for line in Path(f"/proc/{engine}/status").read_text().splitlines())
-    }  # fmt: skip
-    assert status["Uid"] == status["Gid"] == ["65534"] * 4
-    assert status["Groups"] == []
-    assert caption(server).status_code == 200
+    ids = identity(engine)
+    assert ids["Uid"] == ids["Gid"] == ["65534"] * 4
+    assert ids["Groups"] == []
+    assert post_star(server.url).status_code == 200

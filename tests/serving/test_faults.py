@@ -23,7 +23,7 @@ from urllib3 import encode_multipart_formdata
 
 from tests.conftest import ASSETS, Server, assert_error
 from tests.photograph import photograph
-from tests.serving.test_gunicorn import post_star, workers_of
+from tests.serving.servers import log_in, post_star, workers_of
 
 TIMEOUT = 60  # seconds
 LONG = json.dumps({"max_length": 48, "min_length": 48, "num_beams": 16})
@@ -33,10 +33,6 @@ def long_caption() -> tuple[bytes, str]:
     """Return the body and content type of a long caption request."""
     form = {"data": ("star.png", (ASSETS / "star.png").read_bytes()), "config": LONG}
     return encode_multipart_formdata(form)
-
-
-def log_in(server: Server, name: str, password: str = "correct horse") -> requests.Response:
-    return requests.post(server.url + "/login/", json={"username": name, "password": password}, timeout=TIMEOUT)
 
 
 @contextmanager

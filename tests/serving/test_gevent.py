@@ -16,6 +16,7 @@ from sqlalchemy import create_engine, text
 
 from tests.conftest import Server
 from tests.postgresql import PostgreSQL, database_url, postgresql
+from tests.serving.servers import log_in
 
 __all__ = ["database_url", "postgresql"]
 
@@ -42,10 +43,6 @@ def asking(server: Server) -> Iterator[list[float]]:
         finally:
             is_over.set()
             asker.result(30)
-
-
-def log_in(server: Server, name: str) -> requests.Response:
-    return requests.post(server.url + "/login/", json={"username": name, "password": "correct horse"}, timeout=30)
 
 
 def test_a_locked_sqlite_file_delays_only_requests_that_need_it(

@@ -12,23 +12,9 @@ import pytest
 import requests
 
 from flaskapp.captioner import captioner
-from flaskapp.machine import usable_cores
 from flaskapp.serving.metrics_files import metrics_files
-from tests.conftest import ASSETS, ROOT, Server, assert_error
-
-WORKERS = min(4, usable_cores())
-
-
-def workers_of(server: Server) -> list[int]:
-    """Return the pids of the web workers, without the job supervisor, which the log does not name."""
-    pid = server.process.pid
-    booted = [int(line.rpartition(" ")[2]) for line in server.lines if "Booting worker with pid" in line]
-    return [pid for pid in map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()) if pid in booted]
-
-
-def post_star(url: str) -> requests.Response:
-    files = {"data": ("star.png", (ASSETS / "star.png").read_bytes())}
-    return requests.post(url + "/caption/", files=files, timeout=60)
+from tests.conftest import ROOT, Server, assert_error
+from tests.serving.servers import WORKERS, post_star, workers_of
 
 
 def test_there_is_one_worker_for_each_core_up_to_four(server: Server) -> None:

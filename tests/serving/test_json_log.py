@@ -15,7 +15,7 @@ import requests
 from flaskapp.serving.json_log import JSONFormatter
 from tests.conftest import Server
 from tests.serving.connections import connected, head, read_all, read_one, statuses
-from tests.serving.test_gunicorn import post_star
+from tests.serving.servers import post_star
 from tests.test_trace_context import TRACE_ID, TRACEPARENT
 
 JSON = {"FLASKAPP_LOG_FORMAT": "json"}

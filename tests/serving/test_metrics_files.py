@@ -18,7 +18,7 @@ from flaskapp import metrics
 from flaskapp.serving import leftovers
 from flaskapp.serving.metrics_files import FILE_SIZES, MetricsFiles
 from tests.conftest import ASSETS, Server, skip_unless_ci
-from tests.serving.test_gunicorn import workers_of
+from tests.serving.servers import workers_of
 
 
 def total(server: Server, name: str, **labels: str) -> float:

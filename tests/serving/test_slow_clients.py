@@ -21,7 +21,7 @@ from tests.serving.connections import (
     read_one,
     statuses,
 )
-from tests.serving.test_gunicorn import post_star
+from tests.serving.servers import post_star
 
 
 def test_clients_that_disconnect_during_an_upload_harm_no_request(server: Server) -> None:

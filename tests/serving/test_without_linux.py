@@ -7,8 +7,8 @@ from pathlib import Path
 import requests
 
 from tests.conftest import Server
-from tests.jobs.cluster import scene, status_of, submit, wait_until
-from tests.serving.test_gunicorn import post_star
+from tests.jobs.cluster import poll_until, scene, status_of, submit
+from tests.serving.servers import post_star
 
 MISSING = """
 import ctypes, os, pathlib, select
@@ -47,7 +47,7 @@ def test_captions_and_jobs_are_made_and_counted(start_server: Callable[..., Serv
     server.wait_for("This system lacks what Linux has")
     assert post_star(server.url).status_code == 200
     job = submit(server.url, [scene(0)[0]])
-    wait_until(lambda status: status["state"] == "done", partial(status_of, job), 60)
+    poll_until(lambda status: status["state"] == "done", partial(status_of, job), 60)
     metrics = requests.get(server.url + "/metrics", timeout=30)
     assert "flaskapp_captions_total" in metrics.text
     assert not list(Path("/dev/shm").glob(f"*-{server.process.pid}-*"))

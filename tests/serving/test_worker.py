@@ -19,7 +19,7 @@ from tests.serving.connections import (
     read_all,
     statuses,
 )
-from tests.serving.test_gunicorn import WORKERS, workers_of
+from tests.serving.servers import WORKERS, workers_of
 
 
 def test_a_request_may_arrive_byte_by_byte(server: Server) -> None:

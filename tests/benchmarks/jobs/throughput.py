@@ -11,7 +11,7 @@ from pathlib import Path
 from flaskapp import create_app
 from tests.benchmarks.drawing import draw
 from tests.benchmarks.table import print_table
-from tests.jobs.cluster import Workers, scene, wait_until, zip_of
+from tests.jobs.cluster import Workers, poll_until, scene, zip_of
 from tests.postgresql import PostgreSQL, started_postgresql
 from tests.redis_server import RedisServer, started_redis
 
@@ -88,7 +88,7 @@ def _run(archive: bytes, images: int, count: int, folder: Path, redis: RedisServ
         taken = time.perf_counter()
         assert answer.status_code == 202, answer.text
         job = answer.headers["Location"]
-        status = wait_until(lambda status: status["state"] == "done", lambda: client.get(job).get_json(), TIMEOUT)
+        status = poll_until(lambda status: status["state"] == "done", lambda: client.get(job).get_json(), TIMEOUT)
         seconds = time.perf_counter() - taken
         lines = client.get(job + "/results?format=csv").text.splitlines()[1:]
         assert [int(line.partition(",")[0]) for line in lines] == list(range(images)), workers.logs()
