@@ -71,8 +71,8 @@ def test_a_precision_unsupported_by_the_device_ends_the_start(command: str, tmp_
     variables = {"FLASKAPP_CAPTIONER_DEVICE": "cpu", "FLASKAPP_CAPTIONER_PRECISION": "fp16"}
     ended = run([str(Path(sys.executable).with_name(program)), *arguments], tmp_path, **variables)
     assert ended.returncode == 1
-    (said,) = [line for line in ended.stderr.splitlines() if "PRECISION" in line]
-    assert said.endswith(": FLASKAPP_CAPTIONER_PRECISION must be one of auto, fp32, bf16, int8 on cpu, not 'fp16'")
+    (line,) = [line for line in ended.stderr.splitlines() if "PRECISION" in line]
+    assert line.endswith(": FLASKAPP_CAPTIONER_PRECISION must be one of auto, fp32, bf16, int8 on cpu, not 'fp16'")
     assert "Traceback" not in ended.stderr
 
 

@@ -13,7 +13,7 @@ CIRCLE_AND_DIAMOND = "a large red circle left of a small black diamond on a pink
 ADA = {"username": "ada", "password": "correct horse"}
 
 
-def start_asking_for_logins(start_server: Callable[..., Server]) -> Server:
+def start_requiring_logins(start_server: Callable[..., Server]) -> Server:
     """Start a server that requires a login, with Ada's saved."""
     server = start_server("--workers", "1", FLASKAPP_REQUIRE_LOGIN="true", FLASKAPP_REGISTRATION="open")
     requests.post(server.url + "/login/", json=ADA, timeout=30).raise_for_status()
@@ -57,10 +57,10 @@ def resize(page: Page, name: str) -> Locator:
     return shown.locator(".resized")
 
 
-def wait_for(page: Page, is_so: Callable[[], bool]) -> None:
+def wait_for(page: Page, condition: Callable[[], bool]) -> None:
     """Wait until a condition holds, while the page runs."""
     for _ in range(1000):
-        if is_so():
+        if condition():
             return
         page.wait_for_timeout(25)
     raise AssertionError("the condition did not hold in time")

@@ -17,7 +17,7 @@ from tests.conftest import assert_error
 from tests.free_port import free_port
 from tests.jobs.cluster import zip_of
 
-NOBODYS = "/caption_jobs/0b6ee9d2-6a4d-4bb6-9a5c-7f1d3c0a8e55"
+UNKNOWN_JOB = "/caption_jobs/0b6ee9d2-6a4d-4bb6-9a5c-7f1d3c0a8e55"
 
 
 def submit(client: FlaskClient, *files: Any, config: Any = None, **options: Any) -> TestResponse:
@@ -115,10 +115,10 @@ def test_a_cancelled_job_ends_and_keeps_its_results(small: FlaskClient) -> None:
     assert job["ended_at"]
 
 
-@pytest.mark.parametrize("path", [NOBODYS, NOBODYS + "/results", NOBODYS + "/results?format=csv"])
+@pytest.mark.parametrize("path", [UNKNOWN_JOB, UNKNOWN_JOB + "/results", UNKNOWN_JOB + "/results?format=csv"])
 def test_an_unknown_job_is_not_found(client: FlaskClient, path: str) -> None:
     assert_error(client.get(path), 404)
-    assert_error(client.delete(NOBODYS), 404)
+    assert_error(client.delete(UNKNOWN_JOB), 404)
 
 
 @pytest.mark.parametrize("job_id", ["1", "x" * 36, "0B6EE9D2-6A4D-4BB6-9A5C-7F1D3C0A8E55"])
@@ -178,7 +178,7 @@ def test_an_unavailable_broker_refuses_new_jobs_only(make_app: Callable[..., Fla
     assert_error(answer, 503)
     assert int(answer.headers["Retry-After"]) > 0
     assert "canary" not in answer.text
-    assert_error(client.get(NOBODYS), 404)
+    assert_error(client.get(UNKNOWN_JOB), 404)
     assert client.get("/").status_code == 200
 
 

@@ -64,8 +64,8 @@ def test_the_upload_size_headers_apply_the_orientation(
     body = io.BytesIO()
     Image.new("RGB", (width, height)).save(body, "JPEG", exif=exif)
     headers = resize(client, body.getvalue()).headers
-    told = (int(headers["X-Upload-Width"]), int(headers["X-Upload-Height"]))
-    assert told == ((height, width) if orientation in (6, 8) else (width, height))
+    size = (int(headers["X-Upload-Width"]), int(headers["X-Upload-Height"]))
+    assert size == ((height, width) if orientation in (6, 8) else (width, height))
 
 
 @pytest.mark.parametrize("name", ["photo.txt", "../../x.png", "a\r\nb.png", "a\0b.png", "a" * 5000, "ä.png"])

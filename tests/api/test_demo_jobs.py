@@ -19,7 +19,7 @@ from tests.api.demo_page import (
     expect_caption,
     expect_status,
     log_in,
-    start_asking_for_logins,
+    start_requiring_logins,
     wait_for,
 )
 from tests.conftest import ASSETS, Server
@@ -80,7 +80,7 @@ def save(page: Page, format: str, name: str) -> str:
 
 @pytest.mark.browser
 def test_a_job_shows_its_progress_and_can_be_cancelled(demo: Page, tmp_path: Path) -> None:
-    told = [
+    statuses = [
         {"state": "queued", "total": 150, "done": 0, "failed": 0, "seconds_remaining": None},
         {"state": "running", "total": 150, "done": 99, "failed": 1, "seconds_remaining": 100.5},
     ]
@@ -92,10 +92,10 @@ def test_a_job_shows_its_progress_and_can_be_cancelled(demo: Page, tmp_path: Pat
     wait_for(demo, lambda: held != [])
     with demo.expect_response(lambda response: response.status == 204):
         demo.get_by_role("button", name="Cancel job").press("Enter")
-    held.pop().fulfill(json=told[0])
+    held.pop().fulfill(json=statuses[0])
     expect(words(demo)).to_have_text("0 of 150 images captioned. Waiting for its turn.")
     wait_for(demo, lambda: held != [])
-    held.pop().fulfill(json=told[1])
+    held.pop().fulfill(json=statuses[1])
     expect(words(demo)).to_have_text("99 of 150 images captioned, 1 failed. About 2 minutes left.")
     bar = demo.get_by_role("progressbar", name="Images of the job done")
     assert bar.evaluate("bar => [bar.value, bar.max]") == [100, 150]
@@ -174,7 +174,7 @@ def test_a_refused_job_shows_a_message(watched: Watched, start_server: Callable[
 def test_a_job_waits_for_a_login_and_then_starts(
     watched: Watched, start_server: Callable[..., Server], tmp_path: Path
 ) -> None:
-    server = start_asking_for_logins(start_server)
+    server = start_requiring_logins(start_server)
     page = watched.page
     page.set_viewport_size({"width": 360, "height": 740})
     page.goto(server.url + "/demo")

@@ -22,7 +22,7 @@ from tests.api.demo_page import (
     log_in,
     resize,
     shown_lines,
-    start_asking_for_logins,
+    start_requiring_logins,
     wait_for,
 )
 from tests.conftest import ASSETS, Server
@@ -62,7 +62,7 @@ def test_the_page_asks_for_a_required_login_and_continues(
 def test_a_login_that_became_invalid_is_not_sent_again_and_typing_is_not_interrupted(
     watched: Watched, start_server: Callable[..., Server], tmp_path: Path
 ) -> None:
-    server = start_asking_for_logins(start_server)
+    server = start_requiring_logins(start_server)
     page = watched.page
     page.goto(server.url + "/demo")
     log_in(page, **ADA)

@@ -13,7 +13,7 @@ from flaskapp.captioner import GenerationSettings
 from flaskapp.errors import BlobStoreUnavailable, UnknownJob
 from flaskapp.jobs import Limits, NamedFile
 from flaskapp.jobs.claims import ChunkId, Outcome
-from tests.api.test_caption_jobs import NOBODYS, jobs_of, submit, work
+from tests.api.test_caption_jobs import UNKNOWN_JOB, jobs_of, submit, work
 from tests.conftest import assert_error
 
 TABLES = ("caption_jobs", "caption_job_chunks", "caption_job_images")
@@ -125,4 +125,4 @@ def test_a_job_deleted_during_its_upload_leaves_no_image(
 
 def test_deleting_an_unknown_job_is_not_found(client: FlaskClient) -> None:
     for query in ("", "?keep_results=true"):
-        assert_error(client.delete(NOBODYS + query), 404)
+        assert_error(client.delete(UNKNOWN_JOB + query), 404)

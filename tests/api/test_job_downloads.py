@@ -3,7 +3,7 @@
 import pytest
 from flask.testing import FlaskClient
 
-from tests.api.test_caption_jobs import NOBODYS, submit, work
+from tests.api.test_caption_jobs import UNKNOWN_JOB, submit, work
 from tests.conftest import assert_error
 
 
@@ -37,4 +37,4 @@ def test_a_download_has_a_file_name_only_on_request(client: FlaskClient, job: st
 @pytest.mark.parametrize("field", ["bom", "download"])
 @pytest.mark.parametrize("value", ["1", "True", "yes", ""])
 def test_a_value_other_than_true_or_false_is_named(client: FlaskClient, field: str, value: str) -> None:
-    assert_error(client.get(f"{NOBODYS}/results?format=csv&{field}={value}"), 422, "query", field)
+    assert_error(client.get(f"{UNKNOWN_JOB}/results?format=csv&{field}={value}"), 422, "query", field)

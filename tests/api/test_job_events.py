@@ -18,7 +18,7 @@ from flaskapp.api.caption_jobs import events
 from flaskapp.errors import DatabaseUnavailable
 from flaskapp.jobs import progress
 from flaskapp.jobs.claims import ChunkId, Outcome
-from tests.api.test_caption_jobs import NOBODYS, jobs_of, submit, work
+from tests.api.test_caption_jobs import UNKNOWN_JOB, jobs_of, submit, work
 from tests.conftest import Server, assert_error
 from tests.jobs.cluster import scene, status_of
 from tests.jobs.cluster import submit as submit_to
@@ -136,9 +136,9 @@ def test_a_stream_survives_a_temporarily_unavailable_database(
 
 
 def test_errors_are_answered_before_the_stream_starts(client: FlaskClient, make_app: Callable[..., Flask]) -> None:
-    assert_error(client.get(NOBODYS + "/events"), 404)
+    assert_error(client.get(UNKNOWN_JOB + "/events"), 404)
     assert_error(client.get("/caption_jobs/1/events"), 422, "path", "job_id")
-    assert_error(make_app(REQUIRE_LOGIN=True).test_client().get(NOBODYS + "/events"), 401)
+    assert_error(make_app(REQUIRE_LOGIN=True).test_client().get(UNKNOWN_JOB + "/events"), 401)
 
 
 def test_the_streams_of_a_process_are_limited_and_released_at_their_end(

@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 
 from flaskapp.errors import DatabaseUnavailable, UnknownJob
 from tests.api.test_caption import STAR, asset
-from tests.api.test_caption_jobs import NOBODYS, jobs_of, small, submit, work
+from tests.api.test_caption_jobs import UNKNOWN_JOB, jobs_of, small, submit, work
 from tests.conftest import assert_error
 
 __all__ = ["small"]  # a fixture
@@ -85,7 +85,7 @@ def test_a_file_name_like_a_formula_is_escaped_in_csv(client: FlaskClient) -> No
      ("format=xml", "format")],
 )  # fmt: skip
 def test_an_invalid_page_is_named(client: FlaskClient, query: str, field: str) -> None:
-    assert_error(client.get(f"{NOBODYS}/results?{query}"), 422, "query", field)
+    assert_error(client.get(f"{UNKNOWN_JOB}/results?{query}"), 422, "query", field)
 
 
 @pytest.mark.parametrize(("config", "columns"), [(None, 2), ({"num_return_sequences": 3}, 3), ({"num_beams": 1}, 1)])

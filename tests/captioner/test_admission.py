@@ -9,7 +9,7 @@ from flaskapp.captioner.generation import Generation
 from flaskapp.errors import TooBusy
 
 ONE = [Generation()]
-Teach = Callable[[float], None]
+SetSeconds = Callable[[float], None]
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def admission(pace: Pace) -> Admission:
 
 
 @pytest.fixture
-def teach(pace: Pace) -> Teach:
+def set_measured_seconds(pace: Pace) -> SetSeconds:
     """Return a function that sets the measured seconds of an image of ONE on one core."""
     return lambda seconds: pace._measured.append(seconds / work_of(ONE))
 
@@ -35,8 +35,8 @@ def test_before_the_first_measurement_at_most_one_batch_may_wait(admission: Admi
     assert caught.value.retry_after == 1
 
 
-def test_after_a_measurement_the_queue_may_fill(admission: Admission, teach: Teach) -> None:
-    teach(2.0)
+def test_after_a_measurement_the_queue_may_fill(admission: Admission, set_measured_seconds: SetSeconds) -> None:
+    set_measured_seconds(2.0)
     admission.check(ONE, ONE * 3, cores=1, deadline=30)
     with pytest.raises(TooBusy, match="too many") as caught:
         admission.check(ONE, ONE * 4, cores=1, deadline=30)
@@ -44,9 +44,9 @@ def test_after_a_measurement_the_queue_may_fill(admission: Admission, teach: Tea
 
 
 def test_a_request_that_would_miss_its_deadline_is_refused_with_a_retry_after(
-    admission: Admission, teach: Teach
+    admission: Admission, set_measured_seconds: SetSeconds
 ) -> None:
-    teach(20.0)
+    set_measured_seconds(20.0)
     admission.check(ONE, ONE, cores=2, deadline=30)
     with pytest.raises(TooBusy, match="in time") as caught:
         admission.check(ONE, ONE * 2, cores=2, deadline=30)
@@ -55,7 +55,7 @@ def test_a_request_that_would_miss_its_deadline_is_refused_with_a_retry_after(
         admission.check(ONE, ONE, cores=1, deadline=30)
 
 
-def test_a_request_without_a_deadline_is_never_refused(admission: Admission, teach: Teach) -> None:
+def test_a_request_without_a_deadline_is_never_refused(admission: Admission, set_measured_seconds: SetSeconds) -> None:
     admission.check(ONE * 100, ONE * 100, cores=1, deadline=float("inf"))
-    teach(20.0)
+    set_measured_seconds(20.0)
     admission.check(ONE * 100, ONE * 100, cores=1, deadline=float("inf"))

@@ -15,7 +15,7 @@ from flaskapp.errors import (
     CaptionFailed,
     InvalidGeneration,
 )
-from tests.captioner.batching import FALLBACK, SETTINGS, ask, hold, teach, texts, wait_until_waiting
+from tests.captioner.batching import FALLBACK, SETTINGS, ask, hold, set_measured_seconds, texts, wait_until_waiting
 from tests.captioner.stand_in import StandIn
 
 Answer = Future[list[list[str]]]
@@ -26,7 +26,7 @@ def test_each_request_gets_its_captions_in_order(
 ) -> None:
     engine.gate.set()
     batcher = make(max_batch=3, max_waiting=100)
-    teach(batcher, seconds=0)
+    set_measured_seconds(batcher, seconds=0)
     requests = [tuple(f"{request}-{image}" for image in range(request)) for request in range(1, 9)]
     answers = [ask(pool, batcher, *words) for words in requests]
     assert [answer.result(30) for answer in answers] == [[[word] for word in words] for words in requests]

@@ -15,7 +15,7 @@ from flaskapp.errors import (
     TooBusy,
 )
 from flaskapp.sized_iterable import SizedIterable
-from tests.captioner.batching import FALLBACK, SETTINGS, ask, hold, teach, texts, wait_until_waiting
+from tests.captioner.batching import FALLBACK, SETTINGS, ask, hold, set_measured_seconds, texts, wait_until_waiting
 from tests.captioner.stand_in import StandIn
 
 
@@ -39,7 +39,7 @@ def test_requests_beyond_the_queue_limit_are_refused_immediately(
 def test_an_idle_batcher_refuses_no_request(make: Callable[..., Batcher], engine: StandIn) -> None:
     engine.gate.set()
     batcher = make()
-    teach(batcher, seconds=1000)
+    set_measured_seconds(batcher, seconds=1000)
     assert texts(batcher.caption(["a"], SETTINGS, 30)) == [["a"]]
 
 

@@ -69,24 +69,24 @@ def client(local: Captioner, listener: socket.socket) -> Iterator[EngineClient]:
 
 def test_a_client_that_disconnects_during_a_stream_is_noticed_at_the_next_word(client: EngineClient) -> None:
     """The connection is also checked while words arrive at every step."""
-    told: list[str] = []
+    streamed: list[str] = []
     with pytest.raises(ClientLeft):
-        client.describe(IMAGES[:1], GenerationSettings(num_beams=1), lambda: bool(told), on_text=told.append)
-    assert len(told) == 1
+        client.describe(IMAGES[:1], GenerationSettings(num_beams=1), lambda: bool(streamed), on_text=streamed.append)
+    assert len(streamed) == 1
 
 
 @pytest.mark.parametrize("of", ["local", "client"])
 def test_words_are_streamed_unless_beam_search_may_change_them(request: pytest.FixtureRequest, of: str) -> None:
     captioner = request.getfixturevalue(of)
-    told: list[str] = []
-    ((caption,),) = captioner.describe(IMAGES[:1], GenerationSettings(num_beams=1), on_text=told.append)
-    assert len(told) > 2
-    assert all(caption.text.startswith(text) for text in told), told
-    assert sorted(told, key=len) == told
-    told.clear()
-    ((searched,),) = captioner.describe(IMAGES[:1], GenerationSettings(num_beams=4), on_text=told.append)
+    streamed: list[str] = []
+    ((caption,),) = captioner.describe(IMAGES[:1], GenerationSettings(num_beams=1), on_text=streamed.append)
+    assert len(streamed) > 2
+    assert all(caption.text.startswith(text) for text in streamed), streamed
+    assert sorted(streamed, key=len) == streamed
+    streamed.clear()
+    ((searched,),) = captioner.describe(IMAGES[:1], GenerationSettings(num_beams=4), on_text=streamed.append)
     assert searched.text
-    assert told == [], "a beam search may change its words until its end"
+    assert streamed == [], "a beam search may change its words until its end"
 
 
 @pytest.mark.parametrize("settings", [GenerationSettings(), GenerationSettings(num_return_sequences=2, scores=True)])

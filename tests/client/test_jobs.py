@@ -15,7 +15,7 @@ from tests.jobs.cluster import zip_of
 STAR = "a large pink star on a yellow background"
 CIRCLE_AND_DIAMOND = "a large red circle left of a small black diamond on a pink background"
 UNKNOWN = "this is not an image that can be read here: send JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC or AVIF"
-NOBODYS = "0b6ee9d2-6a4d-4bb6-9a5c-7f1d3c0a8e55"
+UNKNOWN_JOB = "0b6ee9d2-6a4d-4bb6-9a5c-7f1d3c0a8e55"
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_a_job_is_cancelled(remote: Client) -> None:
 def test_an_unknown_or_invalid_job_has_a_clear_message(remote: Client) -> None:
     for ask in (remote.job, remote.cancel_job, remote.wait_for_job, lambda id: next(remote.job_results(id))):
         with pytest.raises(RequestRefused, match="404: there is no such job"):
-            ask(NOBODYS)
+            ask(UNKNOWN_JOB)
     with pytest.raises(RequestRefused, match=r"422: multipart\.config\.num_beams"):
         remote.submit_job([ASSETS / "star.png"], num_beams=0)
 

@@ -116,7 +116,7 @@ def run_chaos(cluster: Installation, images: Sequence[bytes], config: str, fault
     cluster.first.start(host=cluster.isolated_worker_host)
     with (
         monitored([(None, stable.url), (cluster.isolated_host, isolated.url)]) as wrong,
-        ThreadPoolExecutor(1) as apart,
+        ThreadPoolExecutor(1) as pool,
     ):
         start = time.monotonic()
         job = submit(stable.url, images, config)
@@ -124,7 +124,7 @@ def run_chaos(cluster: Installation, images: Sequence[bytes], config: str, fault
         held, cut_at = _cut_off_with_chunk(cluster, ask), time.monotonic()
         for host in cluster.hosts:
             cluster.others.start(host=host)
-        cut_server_check = apart.submit(
+        cut_server_check = pool.submit(
             _check_cut_off_server, cluster.isolated_host, isolated.url, job.replace(stable.url, "")
         )
         _inject_faults(cluster, ask, len(images), faults, random)

@@ -34,16 +34,16 @@ def test_the_hooks_connect_the_captioner_and_register_workers_with_the_metrics(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     config = runpy.run_path(str(ROOT / "gunicorn.conf.py"))
-    told: list[tuple[str, object]] = []
-    monkeypatch.setattr(captioner, "connect", lambda addresses: told.append(("asks", addresses)))
-    monkeypatch.setattr(metrics_files, "use", lambda slot: told.append(("counts", slot)))
-    monkeypatch.setattr(metrics_files, "release", lambda slot: told.append(("counted", slot)))
+    calls: list[tuple[str, object]] = []
+    monkeypatch.setattr(captioner, "connect", lambda addresses: calls.append(("connect", addresses)))
+    monkeypatch.setattr(metrics_files, "enter", lambda place: calls.append(("enter", place)))
+    monkeypatch.setattr(metrics_files, "leave", lambda place: calls.append(("leave", place)))
     server = SimpleNamespace(processes=SimpleNamespace(addresses=["/socket"], jobs=None))
     worker = SimpleNamespace(age=7, alive=True, metrics_slot=2, wsgi=None)
     config["post_fork"](server, worker)
     config["post_worker_init"](worker)
     config["child_exit"](server, worker)
-    assert told == [("counts", 2), ("asks", ["/socket"]), ("counted", 2)]
+    assert calls == [("enter", 2), ("connect", ["/socket"]), ("leave", 2)]
 
 
 def test_the_access_log_has_the_path_and_never_a_query_string(server: Server) -> None:

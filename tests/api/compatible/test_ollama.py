@@ -93,12 +93,12 @@ def test_the_curl_call_of_ollama_s_documentation_works(server: Server) -> None:
     """The call sets no content type, so curl sends that of a form."""
     asked = {"model": "llava", "prompt": "What is in it?", "stream": False}
     body = json.dumps(asked | {"images": [base64_of("star.png")]})
-    said = subprocess.run(
+    ended = subprocess.run(
         ["curl", "-sS", server.url + "/api/generate", "-d", body], capture_output=True, text=True, timeout=60
     )
-    assert json.loads(said.stdout)["response"] == STAR, said.stderr
-    said = subprocess.run(["curl", "-sS", server.url + "/api/version"], capture_output=True, text=True, timeout=60)
-    assert json.loads(said.stdout).keys() == {"version"}
+    assert json.loads(ended.stdout)["response"] == STAR, ended.stderr
+    ended = subprocess.run(["curl", "-sS", server.url + "/api/version"], capture_output=True, text=True, timeout=60)
+    assert json.loads(ended.stdout).keys() == {"version"}
 
 
 @pytest.mark.slow

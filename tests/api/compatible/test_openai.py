@@ -266,5 +266,5 @@ def test_the_llm_command_works(server: Server, tmp_path: Path) -> None:
     )
     command = [Path(sys.executable).with_name("llm"), "-m", "flaskapp", "-a", ASSETS / "star.png", "Describe it"]
     environment = clean_environment() | {"LLM_USER_PATH": str(tmp_path), "OPENAI_API_KEY": "none is needed"}
-    said = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
-    assert said.stdout.strip() == STAR, said.stderr
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert ended.stdout.strip() == STAR, ended.stderr
