@@ -69,9 +69,9 @@ def run(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--examples", type=int, default=700, help="of each operation in the phase of fuzzing")
+    parser.add_argument("--examples", type=int, default=700, help="examples of each operation in the fuzzing phase")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--login", action="store_true", help="of a server with REQUIRE_LOGIN=true")
+    parser.add_argument("--login", action="store_true", help="fuzz a server with REQUIRE_LOGIN=true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -83,7 +83,7 @@ def main() -> None:
     cases = report["test_cases"]
     print_table(
         f"Schemathesis {report['schemathesis_version']}, all checks, seed {options.seed}",
-        ["operations", "requests", "failures", "errors of its own", "tracebacks in the server's log"],
+        ["operations", "requests", "failures", "internal errors", "tracebacks in the server's log"],
         [
             [
                 str(report["operations"]["tested"]),

@@ -90,7 +90,7 @@ def fuzz_all(client: FlaskClient, url: str, examples: int, number: int) -> Count
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--examples", type=int, default=2000, help="of each kind; captions: a fifth")
+    parser.add_argument("--examples", type=int, default=2000, help="examples of each kind; captions get a fifth")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:

@@ -116,8 +116,8 @@ def test_the_folder_is_removed_with_the_server(start_server: Callable[..., Serve
 def test_the_next_start_removes_the_folder_of_a_killed_server(start_server: Callable[..., Server]) -> None:
     killed = start_server("--workers", "1")
     (folder,) = folders_of(killed)
-    everybody = subprocess.run(["ps", "-o", "pid=", "--ppid", str(killed.process.pid)], capture_output=True, text=True)
-    for pid in (killed.process.pid, *map(int, everybody.stdout.split())):
+    children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(killed.process.pid)], capture_output=True, text=True)
+    for pid in (killed.process.pid, *map(int, children.stdout.split())):
         os.kill(pid, signal.SIGKILL)
     killed.process.wait(30)
     assert folder.exists(), "no process was left to remove it"

@@ -41,7 +41,7 @@ print("This system lacks what Linux has", flush=True)
 """
 
 
-def test_captions_and_jobs_are_made_and_counted(start_server: Callable[..., Server], tmp_path: Path) -> None:
+def test_captions_and_jobs_work_without_linux_s_features(start_server: Callable[..., Server], tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(MISSING)
     server = start_server("--workers", "1", PYTHONPATH=str(tmp_path))
     server.wait_for("This system lacks what Linux has")

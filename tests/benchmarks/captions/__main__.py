@@ -30,9 +30,9 @@ PARTS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=PARTS, action="append", help="more than one may be given; default: all")
-    parser.add_argument("--rounds", type=int, default=2, help="of which the best counts, for each of those compared")
-    parser.add_argument("--checkpoint", type=Path, help="of --part precision, instead of a written one")
+    parser.add_argument("--part", choices=PARTS, action="append", help="may be repeated; default: all")
+    parser.add_argument("--rounds", type=int, default=2, help="rounds, of which the best counts for each server")
+    parser.add_argument("--checkpoint", type=Path, help="checkpoint for --part precision, instead of a generated one")
     options = parser.parse_args()
     print(processor())
     with tempfile.TemporaryDirectory() as folder:

@@ -17,8 +17,8 @@ PARTS = ("endpoints", "resize")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=PARTS, action="append", help="more than one may be given; default: all")
-    parser.add_argument("--rounds", type=int, default=5, help="of which the median counts")
+    parser.add_argument("--part", choices=PARTS, action="append", help="may be repeated; default: all")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds, of which the median counts")
     options = parser.parse_args()
     peers = install_peers()
     parts = options.part or PARTS

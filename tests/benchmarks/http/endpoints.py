@@ -90,5 +90,5 @@ def measure(url: str, call: Call, folder: Path) -> float:
     report = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     rate = re.search(r"Requests/sec:\s+([\d.]+)", report)
     if rate is None or "Non-2xx" in report or "Socket errors" in report:
-        raise RuntimeError(f"{call.name} at {url} went wrong:\n{report}")
+        raise RuntimeError(f"{call.name} at {url} failed:\n{report}")
     return float(rate[1])

@@ -39,16 +39,16 @@ def run() -> None:
     (alone,) = throughput.measure(1000, [1])
     parts = shared(measured)
     print_table(
-        "Measured here",
+        "Measured on this machine",
         ["", ""],
         [
             [f"chunks a second, {costs.CLIENTS} clients and PostgreSQL on the same cores", f"{measured.cycles:.0f}"],
-            ["transactions of a chunk", f"{measured.transactions:.1f}"],
-            ["core milliseconds of PostgreSQL, a chunk", f"{1000 * measured.of_chunk:.2f}"],
-            ["the same, a renewal", f"{1000 * measured.of_renewal:.2f}"],
-            ["the same, a look whether another looks", f"{1000 * measured.of_skipped_sweep:.2f}"],
-            [f"the same, a look for lost chunks among {IMAGES // CHUNK:,}", f"{1000 * measured.of_sweep:.1f}"],
-            ["core microseconds of Redis, a message", f"{1e6 * measured.of_message:.0f}"],
+            ["transactions for a chunk", f"{measured.transactions:.1f}"],
+            ["core milliseconds of PostgreSQL for a chunk", f"{1000 * measured.of_chunk:.2f}"],
+            ["the same, for a renewal of a lease", f"{1000 * measured.of_renewal:.2f}"],
+            ["the same, for a skipped sweep", f"{1000 * measured.of_skipped_sweep:.2f}"],
+            [f"the same, for a sweep of {IMAGES // CHUNK:,} chunks", f"{1000 * measured.of_sweep:.1f}"],
+            ["core microseconds of Redis for a message", f"{1e6 * measured.of_message:.0f}"],
             ["bytes of an image in the blob store beside its own", f"{measured.overhead:.0f}"],
             ["images a second of a worker, embedded model", f"{alone.rate:.0f}"],
         ],
@@ -56,11 +56,11 @@ def run() -> None:
     fleets = {name: Fleet(MACHINES, WORKERS, rate) for name, rate in ({"embedded": alone.rate} | FULL_SIZE).items()}
     print_table(
         f"{IMAGES:,} images on {MACHINES} machines of {WORKERS} workers",
-        ["model", "images/s, if nothing is full", "time", *(part.name for part in parts), "full first", "at machines"],
+        ["model", "images/s, unsaturated", "time", *(part.name for part in parts), "bottleneck", "at machines"],
         [_row(name, fleet, parts) for name, fleet in fleets.items()],
     )
     for part in parts:
-        print(f"\nWhere {part.name} is full: {part.remedy}.")
+        print(f"\nIf {part.name} is saturated: {part.remedy}.")
 
 
 def _row(name: str, fleet: Fleet, parts: list[Shared]) -> list[str]:

@@ -73,7 +73,7 @@ def drive(url: str, tally: Tally, seconds: float, seed: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10)
-    parser.add_argument("--requests", type=int, default=500_000, help="no more than that, however short the time")
+    parser.add_argument("--requests", type=int, default=500_000, help="maximum number of requests")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     tally = Tally(options.requests)
@@ -99,7 +99,7 @@ def problems(states: Sequence[Sequence[state.Process]], files: Sequence[int], tr
     """Return what is wrong after all requests, besides their answers."""
     found = []
     if [process.id for process in states[0]] != [process.id for process in states[-1]]:
-        found.append("a worker did not live through it")
+        found.append("a worker ended")
     if files[-1] > files[0]:
         found.append(f"{files[-1] - files[0]} temporary files were left behind")
     if tracebacks:
