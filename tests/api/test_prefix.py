@@ -74,7 +74,8 @@ class Links(HTMLParser):
 
 @pytest.mark.parametrize("path", ["/livez", "/livez/", "/readyz", "/v2/health/ready", "/metrics", "/", "/items/5"])
 def test_every_route_is_under_the_prefix(base: str, path: str) -> None:
-    assert requests.get(base + path, timeout=30).status_code == 200
+    answer = requests.get(base + path, timeout=30)
+    assert answer.status_code == 200, answer.text
 
 
 @pytest.mark.parametrize("page", ["/demo", "/demo/", "/swagger-ui", "/swagger-ui/", "/redoc", "/redoc/"])
