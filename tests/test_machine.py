@@ -71,7 +71,7 @@ def test_waiting_threads_do_not_spin_unless_configured(given: dict[str, str], sh
     assert f"GOMP_SPINCOUNT = {shown}" in run.stderr
 
 
-def test_a_thread_that_gives_way_is_nice_and_so_are_those_that_it_starts_and_no_others() -> None:
+def test_a_nice_thread_s_niceness_holds_for_itself_and_threads_that_it_starts() -> None:
     def niceness() -> int:
         return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 

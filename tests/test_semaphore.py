@@ -88,6 +88,6 @@ def test_waits_are_first_in_first_out_regardless_of_the_amount() -> None:
 
 
 def test_the_number_of_waits_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flaskapp.semaphore.MOST_WAITING", 0)
+    monkeypatch.setattr("flaskapp.semaphore.MAX_WAITING", 0)
     with pytest.raises(TooBusy), WeightedSemaphore(1, 30, "busy").take():
         pass

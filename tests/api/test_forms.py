@@ -269,6 +269,6 @@ def test_a_form_is_parsed_the_same_wherever_its_pieces_end(name: str, body: byte
     expected = parse(io.BytesIO(body))
     assert len(expected) == 2
     assert parse(FewBytes(body)) == expected, name
-    preamble = b"\r\n".rjust(PIECE - len(body) - 4, b" ")
+    preamble = b"\r\n".rjust(CHUNK_SIZE - len(body) - 4, b" ")
     for padding in range(len(body) + 8):
         assert parse(io.BytesIO(b" " * padding + preamble + body)) == expected, f"{name}, {padding}"

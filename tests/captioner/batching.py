@@ -29,7 +29,7 @@ def wait_until_waiting(batcher: Batcher, count: int) -> None:
 
 def set_measured_seconds(batcher: Batcher, seconds: float) -> None:
     """Set the measured seconds of one image of SETTINGS on one core, with no batch running."""
-    batcher.lanes[0].pace.give_up()
+    batcher.lanes[0].pace.discard()
     batcher.lanes[0].pace._measured.append(seconds / work_of([SETTINGS]))
 
 

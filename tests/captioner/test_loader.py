@@ -24,4 +24,4 @@ def test_a_warning_is_repeated_until_it_is_stopped(caplog: pytest.LogCaptureFixt
 
 
 def test_the_warning_is_repeated_every_hour() -> None:
-    assert INTERVAL == 3600
+    assert REMINDER_INTERVAL == 3600

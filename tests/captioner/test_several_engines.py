@@ -40,7 +40,7 @@ def answer_to(listener: socket.socket, expected: str, reply: wire.Message) -> No
 def test_a_request_goes_to_the_engine_with_the_fewest_requests(
     listener: socket.socket, second: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote_engine, "FRESH", 60.0)  # their status is requested once
+    monkeypatch.setattr(remote_engine, "STATUS_MAX_AGE", 60.0)  # their status is requested once
     with ThreadPoolExecutor(6) as pool:
         for each in (listener, second):
             pool.submit(answer_to, each, "status", status_of(None))
@@ -78,7 +78,7 @@ def test_a_request_refused_by_a_busy_engine_goes_to_the_other(
 ) -> None:
     busy = wire.encode_error(errors.TooBusy("too many", retry_after=7))
     both = EngineClient([second.getsockname(), listener.getsockname()], 30)
-    with ThreadPoolExecutor(2) as pool, both._engines[1].counted():  # the other has more requests
+    with ThreadPoolExecutor(2) as pool, both._engines[1].in_flight_request():  # the other has more requests
         pool.submit(answer_to, second, "status", status_of(None)).add_done_callback(
             lambda _: pool.submit(answer_to, second, "describe", busy)
         )

@@ -83,7 +83,7 @@ def test_remove_takes_either_names_or_registered(runner: FlaskCliRunner) -> None
 
 
 def test_the_start_warns_how_many_logins_were_registered(mixed: Flask, caplog: pytest.LogCaptureFixture) -> None:
-    unvetted_logins.warn(mixed.config, mixed.extensions["accounts"])
+    warn_of_unvetted(mixed.config, mixed.extensions["accounts"])
     assert "2 saved logins were registered while" in caplog.text
     assert "1 are of unknown origin" in caplog.text
     assert f"first was saved at {datetime.now(UTC):%Y-%m-%d}" in caplog.text

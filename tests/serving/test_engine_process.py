@@ -198,7 +198,7 @@ def test_one_of_two_engines_serves_while_the_other_is_replaced(start_server: Cal
     killed, _ = engines(server)
     os.kill(killed, signal.SIGKILL)
     server.wait_for("The engine process ended (by SIGKILL)")
-    threading.Event().wait(FRESH)  # until then the ended engine may be asked
+    threading.Event().wait(STATUS_MAX_AGE)  # until then the ended engine may be asked
     while server.count("The model is ready") < 3:
         assert readiness(server) == 200
         assert post_star(server.url).status_code == 200

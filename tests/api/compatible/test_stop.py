@@ -45,10 +45,10 @@ def test_a_text_is_cut_before_the_sequence_that_is_complete_first(stops: Sequenc
 def test_a_stop_sequence_in_the_repeated_prompt_does_not_count() -> None:
     prompt = "What is it? A photograph"
     caption = "what is it ? a photograph of a star"
-    assert cut(caption, ["it"], prompt) == cut(caption, ["photograph"], prompt) == caption
-    assert cut(caption, [" a "], prompt) == "what is it ? a photograph of"
-    assert cut(f"{caption}\n{caption}", ["graph", " of"], prompt) == "what is it ? a photograph"
-    assert cut("a star", ["star"], prompt) == "a "  # a caption that does not repeat the prompt
+    assert truncate(caption, ["it"], prompt) == truncate(caption, ["photograph"], prompt) == caption
+    assert truncate(caption, [" a "], prompt) == "what is it ? a photograph of"
+    assert truncate(f"{caption}\n{caption}", ["graph", " of"], prompt) == "what is it ? a photograph"
+    assert truncate("a star", ["star"], prompt) == "a "  # a caption that does not repeat the prompt
     for end in range(len(caption) + 1):
         assert caption.startswith(stable_prefix(caption[:end], ["it", " of a star!"], prompt))
 
@@ -77,8 +77,8 @@ def test_the_sendable_text_grows_up_to_the_cut() -> None:
         so_far = [stable_prefix(text[:end], stops) for end in range(len(text) + 1)]
         for earlier, later in itertools.pairwise([*so_far, truncate(text, stops)]):
             assert later.startswith(earlier), (text, stops)
-        if cut(text, stops) == text:
-            assert len(text) - len(sure(text, stops)) < max(map(len, stops)), (
+        if truncate(text, stops) == text:
+            assert len(text) - len(stable_prefix(text, stops)) < max(map(len, stops)), (
                 "only a possible beginning of a stop sequence is held back"
             )
 
