@@ -51,7 +51,7 @@ def expiry_of(runner: FlaskCliRunner, name: str) -> str:
 def test_stdout_has_only_the_token(app: Flask, runner: FlaskCliRunner) -> None:
     result = runner.invoke(args=["tokens", "create", "ci"])
     assert re.fullmatch(r"flaskapp_[A-Za-z0-9_-]{43}\n", result.stdout)
-    assert result.stderr == "ci is saved. This is its token, and cannot be shown again:\n"
+    assert result.stderr == "ci is saved. Its token, which cannot be shown again:\n"
     assert is_accepted(app, result.stdout.strip())
 
 

@@ -99,7 +99,7 @@ def test_a_job_survives_a_killed_worker_and_a_killed_server(
     poll_until(lambda status: status["done"] >= IMAGES // 6, partial(status_of, job), 120)
     (worker,) = children(supervisor)
     os.kill(worker, signal.SIGKILL)
-    server.wait_for("The worker for caption jobs died")
+    server.wait_for("The worker of caption jobs died")
     poll_until(lambda status: status["done"] >= IMAGES // 2, partial(status_of, job), 120)
     (worker,) = children(supervisor)
     server.process.kill()
@@ -122,7 +122,7 @@ def test_a_failed_worker_is_replaced_after_a_pause(
     messages.mkdir(parents=True)
     (messages / f"0.{QUEUE}.msg").write_text("{")  # makes Celery exit
     finish_job(server)
-    server.wait_for("The worker for caption jobs died; the next begins in 2 seconds")
+    server.wait_for("The worker of caption jobs died; the next one starts in 2 seconds")
 
 
 @pytest.mark.slow
@@ -137,7 +137,7 @@ def test_the_supervisor_survives_signals_for_the_master_and_is_replaced_when_it_
     assert children(supervisor)
     os.kill(supervisor, signal.SIGKILL)
     finish_job(server)
-    server.wait_for("The supervisor of caption jobs died; another begins")
+    server.wait_for("The supervisor of caption jobs died; the next one starts")
     server.wait_for("Booting worker", times=2)
     assert server.stop() == 0
 
@@ -181,7 +181,7 @@ def stubborn_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> JobProc
     """Return a process that ignores SIGTERM, of a master with a short timeout."""
     ignores_sigterm = tmp_path / "ignores-sigterm"
     monkeypatch.setattr(job_process, "COMMAND", ("sh", "-c", f"trap '' TERM; touch {ignores_sigterm}; exec sleep 60"))
-    monkeypatch.setattr(job_process, "PATIENCE", 0.2)
+    monkeypatch.setattr(job_process, "STOP_TIMEOUT", 0.2)
     process = JobProcess("", [], Identity(os.getuid(), os.getgid()))
     poll_until(bool, ignores_sigterm.exists, 30)
     return process

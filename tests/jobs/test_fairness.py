@@ -51,8 +51,8 @@ def test_a_message_used_for_another_chunk_makes_no_chunk_seem_lost(
     monkeypatch.setattr(ledgers, "DELIVERY_TIME", -1.0)
     monkeypatch.setattr(ledgers, "REORDERING", -1.0)
     order_of(ledger, messages[:3])
-    assert set(ledger.lost(is_queue_empty=False)) <= set(messages[3:]), "only chunks whose messages have not arrived"
-    left = ledger.lost(is_queue_empty=True)
+    assert set(ledger.lost_chunks(is_queue_empty=False)) <= set(messages[3:]), "their messages have not arrived"
+    left = ledger.lost_chunks(is_queue_empty=True)
     assert len(left) == 2
     order_of(ledger, left)
     assert (state(ledger, ada)[0], state(ledger, bob)[0]) == (DONE, DONE)

@@ -102,9 +102,9 @@ def test_a_done_job_is_not_cancelled(ledger: Ledger) -> None:
 
 def test_a_returned_chunk_waits_with_backoff_and_its_attempt_is_refunded(ledger: Ledger) -> None:
     job_id = make_job(ledger)
-    ledger.give_back(claimed(ledger, job_id), is_attempt=False)
+    ledger.release(claimed(ledger, job_id), is_attempt=False)
     assert ledger.claim(ChunkId(job_id, 0)) is None, "the delay is one second"
-    assert ledger.lost(is_queue_empty=True) == []
+    assert ledger.lost_chunks(is_queue_empty=True) == []
     later = Ledger(ledger._database)
     with pytest.MonkeyPatch.context() as clock:
         now = time.time()
@@ -123,13 +123,13 @@ def test_a_message_counts_as_lost_with_an_empty_queue_or_after_later_ones(
 ) -> None:
     job_id = make_job(ledger, images=4, chunk_size=2)
     chunks = [ChunkId(job_id, 0), ChunkId(job_id, 1)]
-    assert ledger.lost(is_queue_empty=True) == [], "messages may be in transit"
-    monkeypatch.setattr(ledgers, "GRACE", -1.0)
-    assert ledger.lost(is_queue_empty=False) == [], "the messages may wait in the queue"
-    monkeypatch.setattr(ledgers, "OVERTAKEN", -1.0)
+    assert ledger.lost_chunks(is_queue_empty=True) == [], "messages may be in transit"
+    monkeypatch.setattr(ledgers, "DELIVERY_TIME", -1.0)
+    assert ledger.lost_chunks(is_queue_empty=False) == [], "the messages may wait in the queue"
+    monkeypatch.setattr(ledgers, "REORDERING", -1.0)
     claimed(ledger, job_id, 1)
-    assert ledger.lost(is_queue_empty=False) == chunks[:1], "chunk 1, sent later, has been claimed"
-    assert ledger.lost(is_queue_empty=True) == chunks[:1]
+    assert ledger.lost_chunks(is_queue_empty=False) == chunks[:1], "chunk 1, sent later, has been claimed"
+    assert ledger.lost_chunks(is_queue_empty=True) == chunks[:1]
 
 
 @pytest.mark.postgresql
@@ -161,7 +161,7 @@ def test_concurrent_sweeps_cancellations_and_expiries_do_not_deadlock(
     first = select(Chunk).where(Chunk.job_id == job_id, Chunk.number == 0).with_for_update()
     with database.session() as another:
         another.execute(first)
-        assert ledger.lost(is_queue_empty=True) == [(job_id, 1), (job_id, 2)], "locked rows are skipped"
+        assert ledger.lost_chunks(is_queue_empty=True) == [(job_id, 1), (job_id, 2)], "locked rows are skipped"
     jobs = [make_job(ledger, images=200, chunk_size=1) for _ in range(3)]
     with database.session() as session:  # changes the physical order of the rows
         session.execute(update(Chunk).where(Chunk.number % 2 == 0).values(sent_at=Chunk.sent_at - 60))

@@ -16,7 +16,7 @@ __all__ = ["database", "database_url", "postgresql"]  # fixtures
 
 
 def test_unended_jobs_have_a_size_limit(database: Database) -> None:
-    ledger = Ledger(database, Quotas(room=100))
+    ledger = Ledger(database, Quotas(total_bytes=100))
     large = ledger.open("", "key", "", {}, 1, size=1000).id
     with pytest.raises(TooBusy) as caught:
         ledger.open("", None, "", {}, 1, size=1)
@@ -31,7 +31,7 @@ def test_unended_jobs_have_a_size_limit(database: Database) -> None:
 
 
 def test_concurrent_jobs_do_not_exceed_the_size_limit(database: Database) -> None:
-    ledger = Ledger(database, Quotas(room=100))
+    ledger = Ledger(database, Quotas(total_bytes=100))
     ledger.has_work()
 
     def submit(number: int) -> bool:

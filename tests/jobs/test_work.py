@@ -76,7 +76,7 @@ def test_an_image_that_repeatedly_kills_its_worker_fails_alone(jobs: Jobs, monke
     monkeypatch.setattr(works.EncodedImage, "decoded", decoded)
     job_id = submit(jobs, STAR_FILE, killer, STAR_FILE)
     with expired_leases():
-        for _ in range(TOGETHER + ALONE):
+        for _ in range(MAX_BATCH_ATTEMPTS + MAX_IMAGE_ATTEMPTS):
             with pytest.raises(Died):
                 work(jobs, job_id)
         work(jobs, job_id)
@@ -109,7 +109,7 @@ def test_an_image_that_repeatedly_kills_the_engine_fails_alone(jobs: Jobs, monke
     monkeypatch.setattr(captioner, "caption", die_of_the_dot)
     job_id = submit(jobs, STAR_FILE, NamedFile("dot.png", dot()), STAR_FILE)
     expire_leases(monkeypatch)
-    for _ in range(TOGETHER + ALONE + 1):
+    for _ in range(MAX_BATCH_ATTEMPTS + MAX_IMAGE_ATTEMPTS + 1):
         work(jobs, job_id)
     assert outcomes(jobs, job_id) == [[STAR], f"the worker died of it {MAX_IMAGE_ATTEMPTS} times", [STAR]]
 
@@ -150,7 +150,7 @@ def test_an_image_alone_does_not_fail_for_errors_that_its_worker_survived(
     def fail(*_: Any, **__: Any) -> None:
         raise error("not now")
 
-    monkeypatch.setattr(works, "TOGETHER", 0)
+    monkeypatch.setattr(works, "MAX_BATCH_ATTEMPTS", 0)
     expire_leases(monkeypatch)
     with monkeypatch.context() as away:
         away.setattr(captioner, "caption", fail)
@@ -213,7 +213,7 @@ def expire_leases(patch: pytest.MonkeyPatch) -> None:
 def outcome_after_all_attempts(jobs: Jobs, job_id: str) -> list[str] | str | None:
     with pytest.MonkeyPatch.context() as patch:
         expire_leases(patch)
-        for _ in range(LOST - 1):
+        for _ in range(MAX_ATTEMPTS - 1):
             work(jobs, job_id)
             assert outcomes(jobs, job_id) == [None]
         work(jobs, job_id)

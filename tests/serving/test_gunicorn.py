@@ -36,14 +36,14 @@ def test_the_hooks_connect_the_captioner_and_register_workers_with_the_metrics(
     config = runpy.run_path(str(ROOT / "gunicorn.conf.py"))
     calls: list[tuple[str, object]] = []
     monkeypatch.setattr(captioner, "connect", lambda addresses: calls.append(("connect", addresses)))
-    monkeypatch.setattr(metrics_files, "enter", lambda place: calls.append(("enter", place)))
-    monkeypatch.setattr(metrics_files, "leave", lambda place: calls.append(("leave", place)))
+    monkeypatch.setattr(metrics_files, "use", lambda slot: calls.append(("use", slot)))
+    monkeypatch.setattr(metrics_files, "release", lambda slot: calls.append(("release", slot)))
     server = SimpleNamespace(processes=SimpleNamespace(addresses=["/socket"], jobs=None))
     worker = SimpleNamespace(age=7, alive=True, metrics_slot=2, wsgi=None)
     config["post_fork"](server, worker)
     config["post_worker_init"](worker)
     config["child_exit"](server, worker)
-    assert calls == [("enter", 2), ("connect", ["/socket"]), ("leave", 2)]
+    assert calls == [("use", 2), ("connect", ["/socket"]), ("release", 2)]
 
 
 def test_the_access_log_has_the_path_and_never_a_query_string(server: Server) -> None:

@@ -37,7 +37,7 @@ def stays_open(connection: socket.socket, seconds: float) -> bool:
 def test_an_idle_connection_is_kept_longer_than_the_timeout_of_a_request_head(server: Server) -> None:
     with connected(server) as connection:
         assert ask(connection) == [200]
-        assert stays_open(connection, HEAD + 2)
+        assert stays_open(connection, HEAD_TIMEOUT + 2)
         assert ask(connection) == [200]
 
 
@@ -45,7 +45,7 @@ def test_a_later_request_head_has_the_same_timeout_as_the_first(server: Server) 
     with connected(server) as connection:
         assert ask(connection) == [200]
         connection.sendall(REQUEST[:-2])
-        assert not stays_open(connection, 4 * HEAD)
+        assert not stays_open(connection, 4 * HEAD_TIMEOUT)
 
 
 def test_further_idle_connections_are_closed_sooner_when_most_are_idle(start_server: Callable[..., Server]) -> None:
@@ -53,7 +53,7 @@ def test_further_idle_connections_are_closed_sooner_when_most_are_idle(start_ser
     with connected(server) as first, connected(server) as second, connected(server) as third:
         for connection in (first, second, third):
             assert ask(connection) == [200]
-        assert not stays_open(third, 4 * HEAD)
+        assert not stays_open(third, 4 * HEAD_TIMEOUT)
         assert ask(first) == ask(second) == [200]
 
 
@@ -120,4 +120,4 @@ def test_connections_with_descriptors_beyond_1023_are_kept(start_server: Callabl
 def test_gthread_workers_close_silent_connections_sooner(start_server: Callable[..., Server]) -> None:
     server = start_server("--workers", "1", "--worker-class", "gthread", "--threads", "4")
     with connected(server) as connection:
-        assert not stays_open(connection, 6 * HEAD)
+        assert not stays_open(connection, 6 * HEAD_TIMEOUT)

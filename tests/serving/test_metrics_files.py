@@ -156,7 +156,7 @@ def test_the_maximum_number_of_series_fits_into_the_preallocated_files(tmp_path:
     for decoder in ("fast", "generate"):
         metrics.current.set_decoder("an-organisation/" + "a-model-with-a-long-name" * 4, decoder)
     sizes = {path.name.rpartition("_")[0]: path.stat().st_size for path in tmp_path.iterdir()}
-    assert sizes == ROOM, "a growing file would kill the worker on a full disk"
+    assert sizes == FILE_SIZES, "a growing file would kill the worker on a full disk"
 
 
 @pytest.mark.usefixtures("in_this_process")
@@ -205,7 +205,7 @@ def test_if_one_worker_s_files_do_not_fit_metrics_are_unavailable_with_a_logged_
         metrics.current.count_request("GET", "/", 200, 0.1)
         with pytest.raises(metrics.MetricsUnavailable):
             metrics.current.render()
-    assert files.make_room([0]) == 1, "the disk has space again"
+    assert files.allocate([0]) == 1, "the disk has space again"
     assert b"flaskapp_http_requests_total" in metrics.current.render()
 
 

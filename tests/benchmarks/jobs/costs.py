@@ -111,7 +111,7 @@ def _maintenance(postgresql: PostgreSQL, chunks: int) -> tuple[float, float, flo
     with _cpu(postgresql) as to_sweep:
         _sweep(ledger, REPEATS)
     with database.session() as another:
-        another.execute(select(func.pg_advisory_xact_lock(LOOKING)))
+        another.execute(select(func.pg_advisory_xact_lock(SWEEP_LOCK)))
         with _cpu(postgresql) as to_skip:
             _sweep(ledger, 10 * REPEATS)
     database.close()

@@ -26,7 +26,7 @@ AT_STORE = "an object store instead of one file server, smaller images"
 
 
 def shared(measured: costs.Costs) -> list[Shared]:
-    of_renewer = measured.of_renewal / RENEW + measured.of_skipped_sweep / SWEEP
+    of_renewer = measured.of_renewal / RENEWAL_INTERVAL + measured.of_skipped_sweep / SWEEP_INTERVAL
     return [
         Shared("PostgreSQL", DATABASE_CORES - SWEEP_CORES, measured.of_chunk / CHUNK, of_renewer, AT_DATABASE),
         Shared("Redis", 1.0, measured.of_message / CHUNK, 0.0, AT_BROKER),
