@@ -168,7 +168,7 @@ def test_a_new_worker_reuses_the_files_of_an_ended_one(tmp_path: Path) -> None:
         files.use(files.allocate([1]))
         metrics.current.count_request("GET", "/", 200, 0.1)
         metrics.current.set_waiting(5, time.perf_counter() - 60)
-        files.leave(0)
+        files.release(0)
     text = metrics.current.render().decode()
     assert 'flaskapp_http_requests_total{method="GET",route="/",status="200"} 2.0' in text
     assert "flaskapp_captioner_waiting_images 5.0" not in text
