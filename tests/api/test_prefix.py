@@ -14,6 +14,7 @@ from tests.api.demo_page import CIRCLE_AND_DIAMOND, STAR, choose, expect_caption
 from tests.conftest import ASSETS, Server, assert_error
 from tests.free_port import free_port
 from tests.nginx import running_nginx
+from tests.polling import wait_until
 
 PREFIX = "/captions"
 SERVER = """
@@ -25,23 +26,21 @@ server {{
     }}
 }}
 """
-TOLD = f"proxy_set_header X-Forwarded-Prefix {PREFIX};"
-UNTOLD = f"proxy_redirect / {PREFIX}/;"  # nginx completes the Location headers itself
+PREFIX_HEADER = f"proxy_set_header X-Forwarded-Prefix {PREFIX};"
+REWRITTEN_REDIRECTS = f"proxy_redirect / {PREFIX}/;"  # nginx completes the Location headers itself
 
 
 @pytest.fixture(scope="module")
 def web(start_server: Callable[..., Server]) -> Server:
-    server = start_server("--workers", "1", FLASKAPP_TRUSTED_PROXIES="1")
-    server.wait_for("The model is ready")
-    return server
+    return start_server("--workers", "1", FLASKAPP_TRUSTED_PROXIES="1")
 
 
 @pytest.fixture(
     scope="module",
     params=[
         "SCRIPT_NAME",
-        pytest.param(TOLD, marks=pytest.mark.nginx, id="X-Forwarded-Prefix"),
-        pytest.param(UNTOLD, marks=pytest.mark.nginx, id="stripped"),
+        pytest.param(PREFIX_HEADER, marks=pytest.mark.nginx, id="X-Forwarded-Prefix"),
+        pytest.param(REWRITTEN_REDIRECTS, marks=pytest.mark.nginx, id="stripped"),
     ],
 )
 def base(
@@ -50,13 +49,19 @@ def base(
     """Yield the URL of `/` as clients see it, without its last slash."""
     if request.param == "SCRIPT_NAME":
         server = start_server("--workers", "1", SCRIPT_NAME=PREFIX)
-        server.wait_for("The model is ready")
+        wait_until_ready(server.url + PREFIX)
         yield server.url + PREFIX
         return
     port, web = free_port(), urlsplit(request.getfixturevalue("web").url).netloc
     configuration = SERVER.format(port=port, web=web, more=request.param)
     with running_nginx(tmp_path_factory.mktemp("nginx"), port, configuration) as nginx:
+        wait_until_ready(nginx.url + PREFIX)
         yield nginx.url + PREFIX
+
+
+def wait_until_ready(base: str) -> None:
+    """Poll `/readyz`: on a busy machine a worker's first connection to the database takes longer than it waits."""
+    wait_until(lambda: requests.get(f"{base}/readyz", timeout=30).ok)
 
 
 class Links(HTMLParser):
