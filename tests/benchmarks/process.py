@@ -14,9 +14,6 @@ from tests.free_port import free_port
 from tests.polling import wait_until_listening
 
 ROOT = Path(__file__).parents[2]
-PEERS = ROOT / ".venv-peers"
-REQUIREMENTS = (ROOT / "requirements.txt", Path(__file__).with_name("requirements.txt"))
-
 TIMEOUT = 300  # seconds that a server may take to listen
 
 
@@ -29,16 +26,27 @@ class Serving:
     started: float  # `time.perf_counter()`
 
 
-def install_peers() -> Path:
-    """Create the peers' environment, once for these requirements. Return the folder of its programs."""
-    folder, installed = PEERS / "bin", PEERS / "requirements.txt"
-    wanted = "".join(file.read_text() for file in REQUIREMENTS)
-    if not installed.exists() or installed.read_text() != wanted:
-        subprocess.run([sys.executable, "-m", "venv", PEERS], check=True)
-        files = [argument for file in REQUIREMENTS for argument in ("-r", str(file))]
-        subprocess.run([folder / "pip", "install", "--quiet", *files], check=True)
-        installed.write_text(wanted)
-    return folder
+@dataclass(frozen=True)
+class Environment:
+    """A virtual environment of peers."""
+
+    folder: Path
+    requirements: tuple[Path, ...]
+
+    def install(self) -> Path:
+        """Create the environment, once for these requirements. Return the folder of its programs."""
+        programs, installed = self.folder / "bin", self.folder / "requirements.txt"
+        wanted = "".join(file.read_text() for file in self.requirements)
+        if not installed.exists() or installed.read_text() != wanted:
+            subprocess.run([sys.executable, "-m", "venv", self.folder], check=True)
+            files = [argument for file in self.requirements for argument in ("-r", str(file))]
+            subprocess.run([programs / "pip", "install", "--quiet", *files], check=True)
+            installed.write_text(wanted)
+        return programs
+
+
+PEERS = Environment(ROOT / ".venv-peers", (ROOT / "requirements.txt", Path(__file__).with_name("requirements.txt")))
+ONNX_PEERS = Environment(ROOT / ".venv-peers-onnx", (Path(__file__).with_name("requirements-onnx.txt"),))
 
 
 @contextmanager

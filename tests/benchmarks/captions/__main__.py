@@ -3,8 +3,9 @@
 --part in-process   the engine against transformers' `generate`, batches of 1, 4, 8 and 16 images
 --part precision    fp32, bf16 and int8 in one process: speed, and the share of tokens equal to those of fp32
 --part roofline    multiplications and weights a second, against the processor's best
---part http         the server against FastAPI + uvicorn, LitServe and BentoML: 1, 16 and random clients, photographs
---part others       the same for BLIP and TrOCR, 16 clients
+--part http         the server against FastAPI + uvicorn, LitServe, BentoML and ONNX Runtime: 1, 16 and random clients,
+                    photographs
+--part others       the same without ONNX Runtime for BLIP and TrOCR, 16 clients
 --part batching     the batcher against the engine alone, and images that join a running batch against waiting ones
 --part memory       one worker against four: memory that is not shared, and seconds to the first caption
 """

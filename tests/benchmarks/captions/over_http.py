@@ -1,6 +1,6 @@
 """The server against its peers over HTTP, alternating."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count, islice
 from pathlib import Path
 
@@ -8,10 +8,11 @@ from flaskapp.machine import usable_cores
 from tests.benchmarks.captions.checkpoints import FULL_SIZES
 from tests.benchmarks.captions.images import image, phone_photograph
 from tests.benchmarks.captions.load import Load, closed_loop, poisson
-from tests.benchmarks.captions.servers import OURS, THEIRS, Client, running
+from tests.benchmarks.captions.servers import ONNX, OURS, THEIRS, Client, Server, running
 from tests.benchmarks.drawing import draw
 from tests.benchmarks.table import print_table
 
+SERVERS = (*OURS, *THEIRS, ONNX)
 PICTURE = Path(__file__).parent / "captions.svg"
 ONE, SIXTEEN, RANDOM, PHOTOGRAPHS = "1 client", "16 clients", "70% load", "16 clients, 12 megapixels"
 WARM_UP = 16
@@ -22,7 +23,7 @@ LONGEST = 240.0  # seconds until clients stop sending: with some checkpoints a p
 
 def run(checkpoint: Path, rounds: int) -> None:
     """Print captions a second and latencies of each server, and ratios to the best peer. Draw a chart."""
-    best, mean_batches = _best_of(checkpoint, rounds, REQUESTS)
+    best, mean_batches = _best_of(checkpoint, SERVERS, rounds, REQUESTS)
     _print(best)
     _print_photographs(best)
     for name, mean in mean_batches.items():
@@ -32,7 +33,7 @@ def run(checkpoint: Path, rounds: int) -> None:
 
 def run_others(checkpoint: Path, rounds: int) -> None:
     """Print captions a second for 16 clients, and ratios to the best peer."""
-    best, _ = _best_of(checkpoint, rounds, FEWER, warm_up=4)
+    best, _ = _best_of(checkpoint, (*OURS, *THEIRS), rounds, FEWER, warm_up=4)
     peer = max(best[server.name, SIXTEEN].rate for server in THEIRS)
     print_table(
         f"{checkpoint.name} over HTTP, {SIXTEEN}: captions a second, times the best peer's, and p50 in seconds",
@@ -46,14 +47,14 @@ def run_others(checkpoint: Path, rounds: int) -> None:
 
 
 def _best_of(
-    checkpoint: Path, rounds: int, requests: Mapping[str, int], warm_up: int = WARM_UP
+    checkpoint: Path, servers: Sequence[Server], rounds: int, requests: Mapping[str, int], warm_up: int = WARM_UP
 ) -> tuple[dict[tuple[str, str], Load], dict[str, float]]:
     """Return the best load of each kind and server, and our servers' mean batch sizes. Print each result at once."""
     best: dict[tuple[str, str], Load] = {}
     mean_batches: dict[str, float] = {}
     images = map(image, count(1))
     for _ in range(rounds):
-        for number, server in enumerate((*OURS, *THEIRS)):  # one at a time: some use the CPU even when idle
+        for number, server in enumerate(servers):  # one at a time: some use the CPU even when idle
             with running(server, checkpoint, checkpoint.parent / f"server-{number}.log") as client:
                 loads, mean_batch = _measure(client, images, requests, warm_up)
                 for kind, load in loads.items():
@@ -103,15 +104,13 @@ def _print_photographs(best: dict[tuple[str, str], Load]) -> None:
 
 
 def _draw(best: dict[tuple[str, str], Load]) -> None:
-    rates = {
-        kind: {server.name: best[server.name, kind].rate for server in (*OURS, *THEIRS)} for kind in (ONE, SIXTEEN)
-    }
+    rates = {kind: {server.name: best[server.name, kind].rate for server in SERVERS} for kind in (ONE, SIXTEEN)}
     title = f"{FULL_SIZES['vit-gpt2'].title}, 8 beams, 16 tokens, {usable_cores()} CPU cores"
     draw(PICTURE, title, "captions a second", rates)
 
 
 def _print(best: dict[tuple[str, str], Load]) -> None:
-    peers = {kind: max(best[server.name, kind].rate for server in THEIRS) for kind in (ONE, SIXTEEN)}
+    peers = {kind: max(best[server.name, kind].rate for server in (*THEIRS, ONNX)) for kind in (ONE, SIXTEEN)}
     print_table(
         "Captions over HTTP: captions a second, times the best peer's, and latencies in seconds",
         ["", ONE, "", "p50", SIXTEEN, "", "p50", f"{RANDOM}: p50", "p95"],
@@ -129,6 +128,6 @@ def _print(best: dict[tuple[str, str], Load]) -> None:
                 ),
                 *(f"{best[server.name, RANDOM].percentile(percent):.1f}" for percent in (50, 95)),
             ]
-            for server in (*OURS, *THEIRS)
+            for server in SERVERS
         ],
     )

@@ -12,14 +12,18 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.benchmarks.captions.images import image
-from tests.benchmarks.process import Serving, install_peers, serving
+from tests.benchmarks.captions.onnx import exported
+from tests.benchmarks.process import ONNX_PEERS, PEERS, Environment, Serving, serving
 
 CONFIG = '{"max_length": 16, "min_length": 16, "num_beams": 8}'
 
 
 @dataclass(frozen=True)
 class Server:
-    """A server: its command, with {port}, and a function that reads a caption from its answer."""
+    """A server: its command, with {port}, and a function that reads a caption from its answer.
+
+    Peers have an `environment`. `prepare` converts the checkpoint for the server, and returns the converted folder.
+    """
 
     name: str
     command: str
@@ -27,6 +31,8 @@ class Server:
     caption_of: Callable[[Any], str] = lambda answer: str(answer["caption"])
     form: Mapping[str, str] = field(default_factory=dict)
     path: str = "/caption/"
+    environment: Environment | None = None
+    prepare: Callable[[Path], Path] = lambda checkpoint: checkpoint
 
 
 def ours(name: str, precision: str, workers: int | None = None) -> Server:
@@ -42,24 +48,34 @@ def ours(name: str, precision: str, workers: int | None = None) -> Server:
 OURS = (ours("flaskapp, fp32", "fp32"), ours("flaskapp, int8", "int8"))
 THEIRS = (
     Server(
-        "FastAPI + uvicorn", "uvicorn --port {port} --log-level warning tests.benchmarks.captions.peers.fastapi_app:app"
+        "FastAPI + uvicorn",
+        "uvicorn --port {port} --log-level warning tests.benchmarks.captions.peers.fastapi_app:app",
+        environment=PEERS,
     ),
-    Server("LitServe", "python -m tests.benchmarks.captions.peers.litserve_app {port}"),
+    Server("LitServe", "python -m tests.benchmarks.captions.peers.litserve_app {port}", environment=PEERS),
     Server(
         "BentoML",
         "bentoml serve --port {port} tests.benchmarks.captions.peers.bentoml_app:CaptionService",
         {"BENTOML_DO_NOT_TRACK": "1"},
         caption_of=lambda answer: str(answer[0]),
         path="/batch",
+        environment=PEERS,
     ),
+)
+ONNX = Server(
+    "FastAPI + ONNX Runtime, int8",
+    "uvicorn --port {port} --log-level warning tests.benchmarks.captions.peers.onnx_app:app",
+    environment=ONNX_PEERS,
+    prepare=exported,
 )
 
 
 @contextmanager
 def running(server: Server, checkpoint: Path, log: Path) -> Iterator["Client"]:
     """Start a server and wait for its first caption. Stop it after the block."""
-    folder = install_peers() if server in THEIRS else Path(sys.executable).parent
-    variables = {**server.variables, "CHECKPOINT": str(checkpoint), "FLASKAPP_CAPTIONER_MODEL": str(checkpoint)}
+    folder = server.environment.install() if server.environment else Path(sys.executable).parent
+    files = str(server.prepare(checkpoint))
+    variables = {**server.variables, "CHECKPOINT": files, "FLASKAPP_CAPTIONER_MODEL": files}
     with serving(server.command, folder, log, variables) as process:
         client = Client(server, process, log)
         client.send_first()
@@ -93,7 +109,7 @@ class Client:
 
     def batches(self) -> Batches | None:
         """Return the batches of one of our servers so far; None for others."""
-        if self.server in THEIRS:
+        if self.server.environment:
             return None
         answer = requests.get(self._metrics_url, timeout=60)
         answer.raise_for_status()

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from tests.benchmarks.http import endpoints
-from tests.benchmarks.process import ROOT, install_peers
+from tests.benchmarks.process import PEERS, ROOT
 
 PARTS = ("endpoints", "resize")
 
@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument("--part", choices=PARTS, action="append", help="may be repeated; default: all")
     parser.add_argument("--rounds", type=int, default=5, help="rounds, of which the median counts")
     options = parser.parse_args()
-    peers = install_peers()
+    peers = PEERS.install()
     parts = options.part or PARTS
     if "endpoints" in parts:
         with tempfile.TemporaryDirectory() as folder:

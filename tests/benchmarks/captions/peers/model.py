@@ -2,6 +2,8 @@
 
 import io
 import os
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,15 +14,21 @@ SETTINGS: dict[str, Any] = {"max_length": 16, "min_length": 16, "num_beams": 8}
 
 
 class Model:
-    def __init__(self) -> None:
-        folder = os.environ["CHECKPOINT"]
-        self.model = AutoModelForImageTextToText.from_pretrained(folder).eval()
-        self.processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
+    """`kind` is the class that loads the model, with these options."""
+
+    def __init__(self, folder: Path | None = None, kind: Any = AutoModelForImageTextToText, **options: Any) -> None:
+        folder = folder or Path(os.environ["CHECKPOINT"])
+        self.model = kind.from_pretrained(folder, **options)
+        self.processor = AutoImageProcessor.from_pretrained(folder, backend="pil")  # transformers 4 ignores the backend
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
 
-    def caption(self, files: list[bytes]) -> list[str]:
+    def caption(self, files: Sequence[bytes]) -> list[str]:
+        tokens = self.generate(files)
+        return [text.strip() for text in self.tokenizer.batch_decode(tokens, skip_special_tokens=True)]
+
+    def generate(self, files: Sequence[bytes], **options: Any) -> Any:
+        """Token ids, [images, tokens], unless the options ask for more."""
         images = [Image.open(io.BytesIO(file)).convert("RGB") for file in files]
         pixels = self.processor(images=images, return_tensors="pt").pixel_values
         with torch.no_grad():
-            tokens = self.model.generate(pixels, **SETTINGS)
-        return [text.strip() for text in self.tokenizer.batch_decode(tokens, skip_special_tokens=True)]
+            return self.model.generate(pixels, **SETTINGS, **options)
