@@ -23,8 +23,8 @@ class Model:
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
 
     def caption(self, files: Sequence[bytes]) -> list[str]:
-        tokens = self.generate(files)
-        return [text.strip() for text in self.tokenizer.batch_decode(tokens, skip_special_tokens=True)]
+        texts = self.tokenizer.batch_decode(self.generate(files), skip_special_tokens=True)
+        return [text.strip() for text in texts]
 
     def generate(self, files: Sequence[bytes], **options: Any) -> Any:
         """Token ids, [images, tokens], unless the options ask for more."""

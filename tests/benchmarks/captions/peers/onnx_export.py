@@ -1,6 +1,6 @@
 """Export a checkpoint to ONNX with optimum, check its captions, and quantise it: `CHECKPOINT FP32 INT8`, three folders.
 
-Raises if the captions in fp32 are not token for token those of transformers' `generate`.
+Raises if the captions in fp32 differ from those of transformers' `generate`, in a token or in their scores.
 """
 
 import shutil
@@ -18,7 +18,7 @@ from tests.benchmarks.captions.images import image
 from tests.benchmarks.captions.peers.model import Model
 
 CHECKED = 4  # images
-TOLERANCE = 1e-4  # mean log-probability of a caption's tokens
+TOLERANCE = 1e-4  # of a caption's score, the mean log-probability of its tokens; int8 differs by 0.02
 
 
 def main(checkpoint: Path, fp32: Path, int8: Path) -> None:
@@ -29,7 +29,7 @@ def main(checkpoint: Path, fp32: Path, int8: Path) -> None:
 
 
 def check(checkpoint: Path, fp32: Path) -> None:
-    """Compare the tokens, and the log-probabilities: with random weights, other models may have the same tokens."""
+    """Compare tokens and scores: with random weights, tokens alone may be the same by chance."""
     files = [image(number) for number in range(CHECKED)]
     expected, actual = (
         model.generate(files, output_scores=True, return_dict_in_generate=True)
@@ -37,11 +37,9 @@ def check(checkpoint: Path, fp32: Path) -> None:
     )
     same = torch.equal(actual.sequences, expected.sequences)
     difference = float((actual.sequences_scores - expected.sequences_scores).abs().max())
-    print(
-        f"ONNX Runtime, fp32: tokens are {'' if same else 'NOT '}those of transformers, scores within {difference:.1e}"
-    )
     if not same or difference > TOLERANCE:
-        raise RuntimeError("the captions of the ONNX model in fp32 are not those of transformers")
+        raise RuntimeError(f"ONNX in fp32 differs from transformers: same tokens: {same}, scores by {difference:.1e}")
+    print(f"ONNX in fp32: tokens of {CHECKED} images are those of transformers, scores within {difference:.1e}")
 
 
 def quantise(fp32: Path, int8: Path) -> None:
