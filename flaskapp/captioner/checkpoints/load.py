@@ -14,20 +14,16 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from transformers import (
-    AutoImageProcessor,
-    AutoModelForImageTextToText,
-    AutoProcessor,
-)
+from transformers import AutoImageProcessor, AutoModelForImageTextToText
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 from transformers.models.trocr.modeling_trocr import TrOCRSinusoidalPositionalEmbedding
 
 from flaskapp.captioner.checkpoints.hub import Checkpoint
 from flaskapp.captioner.checkpoints.inputs import ModelInputs, PixelInputs, ProcessorInputs
+from flaskapp.captioner.checkpoints.processor import LOCALLY, load_processor
 from flaskapp.captioner.checkpoints.tokenizer import check_tokenizer, load_tokenizer
 from flaskapp.errors import UnusableCheckpoint
 
-LOCALLY: Any = {"local_files_only": True, "trust_remote_code": False}
 # Their warnings are reported below in one line, or are about intended states: poolers without weights, buffers of old
 # releases, a `max_new_tokens` beside a checkpoint's `max_length`, layers that are not spread over several devices.
 for noisy in (
@@ -57,7 +53,8 @@ def load(checkpoint: Checkpoint, dtype: torch.dtype) -> LoadedCheckpoint:
     model = _load_model(checkpoint.folder, dtype)
     maker = MAKERS.get(model_type)
     if maker is None:
-        processor = _load_part(AutoProcessor, "processor", checkpoint.folder)
+        with _naming("processor"):
+            processor = load_processor(checkpoint.folder, model.config)
         tokenizer = getattr(processor, "tokenizer", None)
         if tokenizer is None:
             tokenizer = load_tokenizer(checkpoint.folder, vocabulary_of(model))

@@ -8,8 +8,12 @@ from transformers import (
     Idefics3ForConditionalGeneration,
     LlavaConfig,
     LlavaForConditionalGeneration,
+    Mistral3Config,
+    Mistral3ForConditionalGeneration,
     Qwen2VLConfig,
     Qwen2VLForConditionalGeneration,
+    SmolVLMConfig,
+    SmolVLMForConditionalGeneration,
 )
 
 from tests.captioner.layouts.bert import CLIP_MEAN, CLIP_STD
@@ -54,6 +58,15 @@ def randomise_as_chat(model: Any, vocabulary: dict[str, int], seed: int, end: in
 
 def write_smolvlm(folder: Path, *, seed: int = 1) -> Path:
     """HuggingFaceTB/SmolVLM-Instruct, an Idefics3: tiled images, a chat template."""
+    return _write_smolvlm(folder, "Idefics3", Idefics3Config, Idefics3ForConditionalGeneration, seed)
+
+
+def write_smolvlm2(folder: Path, *, seed: int = 1) -> Path:
+    """HuggingFaceTB/SmolVLM2-256M-Video-Instruct: also takes videos."""
+    return _write_smolvlm(folder, "SmolVLM", SmolVLMConfig, SmolVLMForConditionalGeneration, seed)
+
+
+def _write_smolvlm(folder: Path, name: str, configuration: Any, model_class: Any, seed: int) -> Path:
     folder.mkdir(parents=True)
     template = (
         "<|im_start|>{% for message in messages %}{{ message['role'] | capitalize }}:"
@@ -66,7 +79,7 @@ def write_smolvlm(folder: Path, *, seed: int = 1) -> Path:
     vocabulary = write_chat_tokenizer(
         folder, ["<|endoftext|>", "<|im_start|>", "<|im_end|>"], special, template, bos_token="<|im_start|>",
         eos_token="<end_of_utterance>", pad_token="<|im_end|>", unk_token="<|endoftext|>",
-        processor_class="Idefics3Processor",
+        processor_class=f"{name}Processor",
     )  # fmt: skip
     end = vocabulary["<end_of_utterance>"]
     text = TEXT | {
@@ -76,22 +89,22 @@ def write_smolvlm(folder: Path, *, seed: int = 1) -> Path:
         "eos_token_id": end,
         "pad_token_id": 2,
     }
-    config = Idefics3Config(
+    config = configuration(
         text_config=text, vision_config=VISION, image_token_id=vocabulary["<image>"], scale_factor=2,
         tie_word_embeddings=False, pad_token_id=2,
     )  # fmt: skip
-    model = Idefics3ForConditionalGeneration(config)
+    model: Any = model_class(config)
     randomise_as_chat(model, vocabulary, seed, end, body=model.model.text_model)
     write_saved(folder, model, "4.46.0")
     ids = {"bos_token_id": 1, "eos_token_id": end, "pad_token_id": 2}
     change_json(folder / "generation_config.json", **ids)
     write_json(folder / "preprocessor_config.json", {
         "do_convert_rgb": True, "do_image_splitting": True, "do_normalize": True, "do_pad": True, "do_rescale": True,
-        "do_resize": True, "image_mean": [0.5, 0.5, 0.5], "image_processor_type": "Idefics3ImageProcessor",
-        "image_std": [0.5, 0.5, 0.5], "max_image_size": {"longest_edge": 64}, "processor_class": "Idefics3Processor",
+        "do_resize": True, "image_mean": [0.5, 0.5, 0.5], "image_processor_type": f"{name}ImageProcessor",
+        "image_std": [0.5, 0.5, 0.5], "max_image_size": {"longest_edge": 64}, "processor_class": f"{name}Processor",
         "resample": 1, "rescale_factor": 1 / 255, "size": {"longest_edge": 128},
     })  # fmt: skip
-    write_json(folder / "processor_config.json", {"image_seq_len": 4, "processor_class": "Idefics3Processor"})
+    write_json(folder / "processor_config.json", {"image_seq_len": 4, "processor_class": f"{name}Processor"})
     return folder
 
 
@@ -170,4 +183,25 @@ def write_qwen2_vl(folder: Path, *, seed: int = 1) -> Path:
         "max_pixels": 12544, "merge_size": 2, "min_pixels": 3136, "patch_size": 14,
         "processor_class": "Qwen2VLProcessor", "temporal_patch_size": 2,
     })  # fmt: skip
+    return folder
+
+
+def write_mistral3(folder: Path, *, seed: int = 0) -> Path:
+    """mistralai/Mistral-Small-3.1-24B-Instruct-2503: Pixtral's images, whose processor requires torchvision."""
+    folder.mkdir(parents=True)
+    vocabulary = write_chat_tokenizer(
+        folder, ["<unk>", "<s>", "</s>"], ["[IMG]", "[IMG_BREAK]", "[IMG_END]"], CHATML.replace("IMAGE", "[IMG]"),
+        bos_token="<s>", eos_token="</s>", unk_token="<unk>", processor_class="PixtralProcessor",
+    )  # fmt: skip
+    text = TEXT | {"model_type": "mistral", "vocab_size": len(vocabulary), "head_dim": 16}
+    vision = VISION | {"model_type": "pixtral", "head_dim": 16}
+    config = Mistral3Config(text_config=text, vision_config=vision, image_token_index=vocabulary["[IMG]"])
+    model = Mistral3ForConditionalGeneration(config)
+    randomise_as_chat(model, vocabulary, seed, 2, body=model.model.language_model)
+    write_saved(folder, model, "4.50.0.dev0")
+    write_json(folder / "preprocessor_config.json", {
+        "image_processor_type": "PixtralImageProcessor", "patch_size": 16, "processor_class": "PixtralProcessor",
+        "size": {"longest_edge": 64},
+    })  # fmt: skip
+    write_json(folder / "processor_config.json", {"image_token": "[IMG]", "processor_class": "PixtralProcessor"})
     return folder

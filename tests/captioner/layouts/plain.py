@@ -1,6 +1,9 @@
 """Captions of plain transformers: the reference for the captioner."""
 
+import json
 import warnings
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +11,19 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    AutoTokenizer,
+    Idefics3Processor,
+)
 from transformers.models.trocr.modeling_trocr import TrOCRSinusoidalPositionalEmbedding
 
 LOCAL: Any = {"local_files_only": True, "trust_remote_code": False}
 LONGEST = 40  # new tokens, even if a checkpoint's defaults allow more
+IMAGE_PAD = "<|image_pad|>"
 WITH_TOKENIZER = ("vision-encoder-decoder", "blip", "git")
 
 WAYS: dict[str, dict[str, Any]] = {
@@ -35,7 +46,8 @@ class Plain:
             self.tokenizer = AutoTokenizer.from_pretrained(folder, **LOCAL, **japanese(folder))
             self._images: Any = AutoImageProcessor.from_pretrained(folder, backend="pil", **LOCAL)
         else:
-            self._processor: Any = AutoProcessor.from_pretrained(folder, backend="pil", **LOCAL)
+            make = WITHOUT_VIDEO.get(self.kind, partial(AutoProcessor.from_pretrained, backend="pil", **LOCAL))
+            self._processor: Any = make(folder)
             self.tokenizer = getattr(self._processor, "tokenizer", self._processor)
 
     @property
@@ -100,6 +112,34 @@ class Plain:
     def text(self, ids: list[int]) -> str:
         text: str = self.tokenizer.batch_decode([ids], skip_special_tokens=True)[0].strip()
         return text
+
+
+class Qwen2VL:
+    """Qwen2-VL's processor for one image, without its video processor, which requires torchvision."""
+
+    def __init__(self, folder: Path) -> None:
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, **LOCAL)
+        self.chat_template = self.tokenizer.chat_template
+        self.apply_chat_template = partial(self.tokenizer.apply_chat_template, tokenize=False)
+        self._images: Any = AutoImageProcessor.from_pretrained(folder, backend="pil", **LOCAL)
+
+    def __call__(self, text: str, images: list[Image.Image], return_tensors: str) -> dict[str, Tensor]:
+        found = dict(self._images(images, return_tensors=return_tensors))
+        places = int(found["image_grid_thw"].prod()) // self._images.merge_size**2
+        encoded = self.tokenizer(text.replace(IMAGE_PAD, IMAGE_PAD * places), return_tensors=return_tensors)
+        is_image = encoded["input_ids"] == self.tokenizer.convert_tokens_to_ids(IMAGE_PAD)
+        return found | dict(encoded) | {"mm_token_type_ids": is_image.int()}
+
+
+def smolvlm(folder: Path) -> Any:
+    """Idefics3's processor, which handles images in the same way and does not require torchvision."""
+    images: Any = AutoImageProcessor.from_pretrained(folder, backend="pil", **LOCAL)
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder, **LOCAL)
+    length = json.loads((folder / "processor_config.json").read_text())["image_seq_len"]
+    return Idefics3Processor(images, tokenizer, image_seq_len=length, chat_template=tokenizer.chat_template)
+
+
+WITHOUT_VIDEO: dict[str, Callable[[Path], Any]] = {"qwen2_vl": Qwen2VL, "smolvlm": smolvlm}
 
 
 def japanese(folder: Path) -> dict[str, str]:
