@@ -9,18 +9,18 @@ from flaskapp.errors import FlaskappError
 
 log = logging.getLogger(__name__)
 
-FRESH = 1.0  # seconds for which a result is cached
-PATIENCE = 1.0  # seconds that a caller waits for a result
+MAX_AGE = 1.0  # seconds for which a result is cached
+TIMEOUT = 2.0  # seconds that a caller waits for a result; on a busy machine a check takes more than one
 
 
 class RecentCheck:
-    """The result of a health check in a thread of its own, at most FRESH seconds old."""
+    """The result of a health check in a thread of its own, at most MAX_AGE seconds old."""
 
     def __init__(self, check: Callable[[], None], timeout_message: str) -> None:
         """`check` raises a FlaskappError on failure. `timeout_message` is the problem if it does not return in time."""
         self._check, self._timeout_message = check, timeout_message
         self._lock = threading.Lock()
-        self._started = -FRESH  # time of the last call
+        self._started = -MAX_AGE  # time of the last call
         self._is_done = threading.Event()
         self._is_done.set()
         self._problem: str | None = None
@@ -28,9 +28,9 @@ class RecentCheck:
     def problem(self) -> str | None:
         """Return the message of the last failure, or None. Start a check if the last one is over and too old."""
         with self._lock:
-            if self._is_done.is_set() and time.monotonic() >= self._started + FRESH:
+            if self._is_done.is_set() and time.monotonic() >= self._started + MAX_AGE:
                 self._start()
-        left = self._started + PATIENCE - time.monotonic()
+        left = self._started + TIMEOUT - time.monotonic()
         return self._problem if self._is_done.wait(max(0.0, left)) else self._timeout_message
 
     def _start(self) -> None:

@@ -44,7 +44,7 @@ def test_calls_in_quick_succession_share_a_result() -> None:
 
 
 def test_an_old_result_is_refreshed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readiness, "FRESH", 0.0)
+    monkeypatch.setattr(readiness, "MAX_AGE", 0.0)
     database = Database()
     check = RecentCheck(database.check, SILENT)
     assert check.problem() is None
@@ -53,8 +53,8 @@ def test_an_old_result_is_refreshed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_hanging_check_delays_no_caller_and_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readiness, "FRESH", 0.0)
-    monkeypatch.setattr(readiness, "PATIENCE", 0.05)
+    monkeypatch.setattr(readiness, "MAX_AGE", 0.0)
+    monkeypatch.setattr(readiness, "TIMEOUT", 0.05)
     database = Database()
     database.may_answer.clear()
     check = RecentCheck(database.check, SILENT)
@@ -62,7 +62,7 @@ def test_a_hanging_check_delays_no_caller_and_is_not_repeated(monkeypatch: pytes
     assert database.asked == 1
     database.may_answer.set()
     assert database.has_answered.wait(30)
-    monkeypatch.setattr(readiness, "PATIENCE", 30.0)
+    monkeypatch.setattr(readiness, "TIMEOUT", 30.0)
     assert check.problem() is None
 
 
@@ -79,7 +79,7 @@ def test_if_no_thread_can_start_the_check_is_repeated_later(monkeypatch: pytest.
     def fail(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(readiness, "FRESH", 0)
+    monkeypatch.setattr(readiness, "MAX_AGE", 0)
     check = RecentCheck(Database().check, SILENT)
     with monkeypatch.context() as full:
         full.setattr(threading.Thread, "start", fail)

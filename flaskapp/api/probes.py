@@ -80,7 +80,7 @@ class NotReady(ma.Schema):
 
 
 def watch_database(accounts: Accounts) -> RecentCheck:
-    return RecentCheck(accounts.check_database, "the database does not answer within a second")
+    return RecentCheck(accounts.check_database, "the database does not answer within two seconds")
 
 
 blp = Blueprint("probes", __name__, description="Liveness and readiness probes")

@@ -49,7 +49,7 @@ class BacklogMonitor:
         self._check = RecentCheck(self._update, "the database does not answer")
 
     def latest(self) -> Backlog | None:
-        """Return the backlog; None if the database fails or does not answer within a second."""
+        """Return the backlog; None if the database fails or does not answer within two seconds."""
         return self._latest if self._check.problem() is None else None
 
     def _update(self) -> None:

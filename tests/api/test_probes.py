@@ -154,7 +154,7 @@ def test_a_hanging_database_does_not_delay_probes(client: FlaskClient, tmp_path:
     assert time.monotonic() - began < 3, "a query of the database would wait for four seconds"
     locked.close()
     assert {answer.status_code for answer in answers} == {503}
-    assert answers[0].get_json()["database"]["message"] == "the database does not answer within a second"
+    assert answers[0].get_json()["database"]["message"] == "the database does not answer within two seconds"
 
 
 @pytest.mark.parametrize("path", [*LIVE, *READY, "/metrics"])

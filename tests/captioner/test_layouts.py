@@ -47,7 +47,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Layout | Brok
 
 def load(folder: Path) -> Captioner:
     captioner = Captioner()
-    captioner.configure(Configuration(model=str(folder)))
+    captioner.configure(Configuration(model=str(folder), deadline=300))
     captioner.load()
     return captioner
 

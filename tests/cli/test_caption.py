@@ -64,7 +64,7 @@ def test_captions_equal_the_server_s(run: Run, app: Flask, folder: Path) -> None
         (["--scores", "--json", "--job", "--url", "http://x"], "--scores is for --json, and not for --job"),
         (["--username", "ada"], "--username is for --url"),
         (["--url", "localhost:8000"], "--url: the url must be that of a server, such as http://localhost:8000"),
-        (["--url", "http://ada:canary@localhost"], "--url: a login is given by --username"),
+        (["--url", "http://ada:canary@localhost"], "--url: pass the login by --username"),
         (["--token"], "--token is for --url, without --username"),
         (["--url", "http://localhost", "--token", "--username", "ada"], "--token is for --url, without --username"),
         (["--url", "http://["], "--url: the url must be that of a server, such as http://localhost:8000"),

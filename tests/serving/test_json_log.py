@@ -84,6 +84,7 @@ def test_a_refused_request_does_not_have_the_previous_request_s_trace(start_serv
 def test_an_unloadable_model_is_one_line_with_the_reason(start_server: Callable[..., Server], tmp_path: Path) -> None:
     model = str(tmp_path / "nothing")
     server = start_server("--workers", "1", FLASKAPP_CAPTIONER_MODEL=model, **JSON)
+    server.wait_for("CAPTIONER_MODEL is not a folder")
     assert requests.get(server.url + "/readyz", timeout=30).status_code == 503
     (failure,) = (line for line in entries_after_stop(server) if line["logger"] == "flaskapp.captioner.loader")
     assert failure["level"] == "ERROR"

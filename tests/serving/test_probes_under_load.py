@@ -24,5 +24,6 @@ def test_probes_are_answered_while_many_requests_wait_for_captions(
     server.wait_for("The model is ready")
     with in_flight(server, captions):
         for path in PROBES * 3:
-            assert requests.get(server.url + path, timeout=5).status_code == 200, path
+            answer = requests.get(server.url + path, timeout=5)
+            assert answer.status_code == 200, answer.text
         assert "".join(server.lines).count('"POST /caption/ HTTP/1.1" 200') < captions, "some captions still wait"
