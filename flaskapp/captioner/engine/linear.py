@@ -1,6 +1,6 @@
-"""Linear layers whose weights are laid out once, for the processor that will run them.
+"""Linear layers whose weights are packed once, for the processor that runs them.
 
-The operators are those that PyTorch's own compiler emits for frozen and for quantised models on a CPU (oneDNN's).
+The operators are oneDNN's, which PyTorch's compiler emits for frozen and quantised models on a CPU.
 """
 
 from collections.abc import Callable
@@ -13,20 +13,20 @@ from transformers.pytorch_utils import Conv1D
 from flaskapp.captioner.engine.precision import CpuCapabilities
 
 MakeLinear = Callable[[Tensor, Tensor | None], nn.Module]
-"""Weight [out, in] and bias [out] -> a module that maps [..., in] to [..., out]."""
+"""Weight [out, in] and bias [out] -> a module: [..., in] -> [..., out]."""
 
 
 class LinearMakers(NamedTuple):
-    """The layer types of a model: for its inner layers, and for its head, whose outputs are the logits."""
+    """The layer types of a model: of its inner layers, and of its head, which computes the logits."""
 
     inner: MakeLinear
     head: MakeLinear
 
 
 def makers(precision: str, device: torch.device, capabilities: CpuCapabilities | None = None) -> LinearMakers:
-    """int8, bf16 or packed fp32 layers on a CPU, PyTorch's own layers on a GPU.
+    """Return int8, bf16 or packed fp32 layers for a CPU, and PyTorch's own layers for a GPU.
 
-    Without `capabilities`, those of this machine apply. On a CPU without bf16 instructions, bf16 weights are multiplied
+    `capabilities` are by default those of this machine. On a CPU without bf16 instructions, bf16 weights are multiplied
     in fp32.
     """
     if precision == "int8":
@@ -50,9 +50,9 @@ def plain_linear(weight: Tensor, bias: Tensor | None) -> nn.Module:
 
 
 class PackedLinear(nn.Module):
-    """fp32, the weight in the blocks that oneDNN multiplies in. With few rows, twice as fast as `nn.Linear`."""
+    """fp32, with the weight in oneDNN's blocked layout. With few rows, twice as fast as `nn.Linear`."""
 
-    ROWS = 64  # the number of rows that the blocks are chosen for: a batch of beams
+    ROWS = 64  # rows for which oneDNN chooses the layout: a batch of beams
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()
@@ -65,10 +65,10 @@ class PackedLinear(nn.Module):
 
 
 class Bfloat16Linear(nn.Module):
-    """bf16 weights and inputs, fp32 sums and bias; the product is rounded to bf16, and returned in the input's dtype.
+    """bf16 weights and inputs, fp32 sums and bias. The product is rounded to bf16, and returned in the input's dtype.
 
-    It reads half the bytes of fp32. On one core of Zen 4 (AVX512_BF16) it takes half the time of `PackedLinear`, with
-    8, 64 and 197 rows.
+    Reads half the bytes of fp32. On one core of Zen 4 (AVX512_BF16) it takes half the time of `PackedLinear`, with 8,
+    64 and 197 rows.
     """
 
     ROWS = PackedLinear.ROWS
@@ -77,7 +77,7 @@ class Bfloat16Linear(nn.Module):
         super().__init__()
         self.bias = bias
         self.packed = torch.ops.mkldnn._reorder_linear_weight(weight.bfloat16().contiguous(), self.ROWS)
-        self.weight = weight.new_empty(0)  # some models ask a layer for the dtype of its weight
+        self.weight = weight.new_empty(0)  # some models read the dtype of a layer's weight
 
     def forward(self, x: Tensor) -> Tensor:
         product: Tensor = torch.ops.mkldnn._linear_pointwise(x.bfloat16(), self.packed, self.bias, "none", [], "")
@@ -85,13 +85,13 @@ class Bfloat16Linear(nn.Module):
 
 
 class QuantizedLinear(nn.Module):
-    """int8 weights with one scale for each output; inputs become uint8 with a range for each row, as they come.
+    """int8 weights with one scale per output. Each call quantises its inputs to uint8, with one range per row.
 
-    A row's range is its own, so that nothing else in the batch changes its result. With x = low + scale * q and whole
-    numbers q, the product is W x = scale * (W q) + low * (W 1); W q is what runs in int8.
+    The range is per row so that the rest of the batch does not change a row's result. With x = low + scale * q and
+    integers q, the product is W x = scale * (W q) + low * (W 1). Only W q is computed in int8.
     """
 
-    # Without VNNI instructions, pairs of products are summed in 16 bits: 7 bits of input keep them from overflowing.
+    # Without VNNI, pairs of products are summed in 16 bits, which inputs of 7 bits cannot overflow.
     LEVELS = 255 if torch.cpu._is_vnni_supported() else 127
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
@@ -102,13 +102,13 @@ class QuantizedLinear(nn.Module):
         self.packed = torch.ops.onednn.qlinear_prepack(quantized, None)
         self.sums = quantized.sum(1) * self.weight_scales  # W 1
         self.bias = torch.zeros_like(self.sums) if bias is None else bias
-        self.weight = weight.new_empty(0)  # some models ask a layer for the dtype of its weight
+        self.weight = weight.new_empty(0)  # some models read the dtype of a layer's weight
 
     def forward(self, x: Tensor) -> Tensor:
-        """Several plain passes: `aminmax`, `addcmul` of two columns and float to uint8 have no vector instructions."""
+        """Use several simple passes: `aminmax`, `addcmul` of two columns and float to uint8 are not vectorised."""
         low, high = x.amin(-1, keepdim=True), x.amax(-1, keepdim=True)  # [..., 1]
         scale = (high - low).clamp_(min=1e-12).div_(self.LEVELS)
-        start = low.sub(scale, alpha=0.5)  # half a level lower: what is cut off to a whole number is rounded
+        start = low.sub(scale, alpha=0.5)  # half a level lower, so that truncation rounds to the nearest integer
         levels = x.sub(start).mul_(scale.reciprocal()).to(torch.int32).to(torch.uint8)
         product: Tensor = torch.ops.onednn.qlinear_pointwise(
             levels,
@@ -129,13 +129,13 @@ class QuantizedLinear(nn.Module):
 
 
 def repack(module: nn.Module, makers: LinearMakers, head: nn.Module | None) -> None:
-    """Replace every linear layer inside a module, and give the weights that it had free."""
+    """Replace every linear layer inside a module, which frees the old weights."""
     for name, child in module.named_children():
         make = makers.head if child is head else makers.inner
         if type(child) is nn.Linear:
             bias = None if child.bias is None else child.bias.detach()
             setattr(module, name, make(child.weight.detach(), bias))
-        elif isinstance(child, Conv1D):  # GPT-2's name for a linear layer with its weight stored as [in, out]
+        elif isinstance(child, Conv1D):  # GPT-2's linear layer, whose weight is stored as [in, out]
             setattr(module, name, make(child.weight.detach().T, child.bias.detach()))
         else:
             repack(child, makers, head)
