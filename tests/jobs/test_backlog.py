@@ -95,5 +95,5 @@ def test_the_database_is_queried_at_most_once_a_second(monkeypatch: pytest.Monke
     monitor = BacklogMonitor(measure)
     assert [monitor.latest() for _ in range(20)] == [Backlog(1, 2, 3.0)] * 20
     assert len(asked) == 1
-    monkeypatch.setattr(readiness, "FRESH", 0.0)
+    monkeypatch.setattr(readiness, "MAX_AGE", 0.0)
     assert monitor.latest() is None, "an old value is not shown while the database is unavailable"
