@@ -62,7 +62,10 @@ class Application(flask.Flask):
 
 
 def current_request() -> Request:
-    """Return the request itself: each attribute of Flask's proxy would cost another lookup."""
+    """Return the request itself: each attribute of Flask's proxy would cost another lookup.
+
+    Werkzeug documents `_get_current_object` as the way to the object behind a proxy. No public name exists.
+    """
     return cast(Request, flask.request._get_current_object())  # type: ignore[attr-defined]
 
 
