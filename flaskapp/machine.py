@@ -1,15 +1,18 @@
 """This process's share of the machine: cores, memory (in a container, less than the machine has) and priority."""
 
+import ctypes
 import math
 import os
 import sys
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
 NICE = 5  # added to the niceness of captioning threads and job workers
 SPINS = 1000  # of a waiting OpenMP thread before it sleeps; libgomp's default is 300,000
+KEPT = 64 << 20  # bytes of free memory that malloc keeps for the next allocations; glibc's default is 128 KiB to 64 MiB
 
 
 def usable_cores(cgroups: Path = CGROUPS) -> int:
@@ -40,6 +43,23 @@ def spin_little() -> None:
     full-size test side by side took 44 s instead of 122 s; a lone caption differed by no more than the noise (5%).
     """
     os.environ.setdefault("GOMP_SPINCOUNT", str(SPINS))
+
+
+def with_fast_malloc(environment: Mapping[str, str]) -> dict[str, str]:
+    """Add glibc's settings for a process that computes: huge pages, and fewer page faults. Settings given are kept.
+
+    On two cores of a Xeon with AMX, the default model's size captions 5% more images per second. A process reads them
+    when it starts.
+    """
+    ours = f"glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold={KEPT}:glibc.malloc.trim_threshold={KEPT}"
+    given = environment.get("GLIBC_TUNABLES")
+    return {**environment, "GLIBC_TUNABLES": f"{ours}:{given}" if given else ours}  # of equal names, the last counts
+
+
+def release_free_memory() -> None:
+    """Return the memory that malloc keeps to the operating system. Does nothing without glibc."""
+    with suppress(AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def lower_priority(niceness: int = NICE) -> None:

@@ -1,4 +1,5 @@
 import os
+import platform
 import subprocess
 import sys
 import threading
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from flaskapp.machine import NICE, lower_priority, usable_cores, usable_memory
+from flaskapp.machine import NICE, lower_priority, usable_cores, usable_memory, with_fast_malloc
 
 
 def write(folder: Path, files: dict[str, Any]) -> None:
@@ -69,6 +70,42 @@ def test_waiting_threads_do_not_spin_unless_configured(given: dict[str, str], sh
         check=True,
     )
     assert f"GOMP_SPINCOUNT = {shown}" in run.stderr
+
+
+def test_glibc_s_settings_given_by_the_user_come_last_and_so_count() -> None:
+    assert with_fast_malloc({})["GLIBC_TUNABLES"].startswith("glibc.malloc.hugetlb=1:")
+    given = with_fast_malloc({"GLIBC_TUNABLES": "glibc.malloc.hugetlb=0", "HOME": "/root"})
+    assert given["GLIBC_TUNABLES"].endswith(":glibc.malloc.hugetlb=0")
+    assert given["HOME"] == "/root"
+
+
+FREE_AND_RELEASE = """
+import ctypes
+from pathlib import Path
+from flaskapp.machine import release_free_memory
+
+def resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+blocks = [libc.malloc(100_000) for _ in range(1000)]
+for block in blocks:
+    ctypes.memset(block, 1, 100_000)
+for block in blocks[:-1]:  # the last one keeps malloc from shrinking its heap by itself
+    libc.free(block)
+full = resident()
+release_free_memory()
+print(full - resident())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+def test_freed_memory_is_returned_to_the_operating_system() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", FREE_AND_RELEASE], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert int(run.stdout) > 90_000_000
 
 
 def test_a_nice_thread_s_niceness_holds_for_itself_and_threads_that_it_starts() -> None:

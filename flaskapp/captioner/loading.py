@@ -16,7 +16,7 @@ from flaskapp.captioner.engine.engine import Engine
 from flaskapp.captioner.engine.precision import AUTO, CpuCapabilities, Precision, resolve
 from flaskapp.captioner.generation import COURSE, Generation, GenerationSettings
 from flaskapp.errors import CaptionFailed, InvalidGeneration, InvalidSetting, UnusableCheckpoint
-from flaskapp.machine import usable_cores
+from flaskapp.machine import release_free_memory, usable_cores
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +80,7 @@ def load(configuration: Configuration) -> Loaded:
     )
     is_substitute = configuration.model is None and found.name == hub.EMBEDDED
     note = SUBSTITUTE if is_substitute else None
+    release_free_memory()  # of the weights as they were before the engine converted them
     return Loaded(found.name, found.version(), note, precision, engine, batcher, checkpoint.inputs, defaults)
 
 

@@ -19,6 +19,8 @@ import subprocess
 import sys
 import time
 
+from flaskapp.machine import with_fast_malloc
+
 log = logging.getLogger(__name__)
 
 COMMAND = (sys.executable, "-m", "flaskapp.captioner.engine_server")
@@ -53,7 +55,7 @@ def keep(command: list[str], lifeline: socket.socket) -> int | None:
     while True:
         started_at = time.monotonic()
         try:
-            engine = subprocess.Popen(command)
+            engine = subprocess.Popen(command, env=with_fast_malloc(os.environ))
         except OSError as error:
             log.error("The engine process cannot be started: %s", error)
             status: int | None = 1

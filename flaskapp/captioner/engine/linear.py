@@ -85,39 +85,37 @@ class Bfloat16Linear(nn.Module):
 
 
 class QuantizedLinear(nn.Module):
-    """int8 weights with one scale per output. Each call quantises its inputs to uint8, with one range per row.
+    """int8 weights with one scale per output. Each call quantises its inputs to uint8, with one scale per row.
 
-    The range is per row so that the rest of the batch does not change a row's result. With x = low + scale * q and
-    integers q, the product is W x = scale * (W q) + low * (W 1). Only W q is computed in int8.
+    The scale is per row so that the rest of the batch does not change a row's result. With x = scale * (q - ZERO) and
+    integers q, the product is W x = scale * (W q - ZERO * W 1). Only W q is computed in int8.
     """
 
     # Without VNNI, pairs of products are summed in 16 bits, which inputs of 7 bits cannot overflow.
-    LEVELS = 255 if torch.cpu._is_vnni_supported() else 127
+    ZERO = 128 if torch.cpu._is_vnni_supported() else 64
+    # A float32 plus this number is rounded to an integer, whose lowest bits are those of the sum.
+    ROUNDING = 1.5 * 2**23
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()
         self.weight_scales = weight.abs().amax(1).clamp(min=1e-12) / 127
-        self.zero_points = torch.zeros(len(weight), dtype=torch.int64)
+        self.weight_zeros = torch.zeros(len(weight), dtype=torch.int64)
         quantized = (weight / self.weight_scales[:, None]).round().to(torch.int8).contiguous()
         self.packed = torch.ops.onednn.qlinear_prepack(quantized, None)
-        self.sums = quantized.sum(1) * self.weight_scales  # W 1
-        self.bias = torch.zeros_like(self.sums) if bias is None else bias
+        self.shift = quantized.sum(1) * self.weight_scales * -self.ZERO
+        self.bias = torch.zeros_like(self.shift) if bias is None else bias
         self.weight = weight.new_empty(0)  # some models read the dtype of a layer's weight
 
     def forward(self, x: Tensor) -> Tensor:
-        """Use several simple passes: `aminmax`, `addcmul` of two columns and float to uint8 are not vectorised."""
-        low, high = x.amin(-1, keepdim=True), x.amax(-1, keepdim=True)  # [..., 1]
-        scale = (high - low).clamp_(min=1e-12).div_(self.LEVELS)
-        start = low.sub(scale, alpha=0.5)  # half a level lower, so that truncation rounds to the nearest integer
-        levels = x.sub(start).mul_(scale.reciprocal()).to(torch.int32).to(torch.uint8)
+        levels, scale = self._quantize(x)
         product: Tensor = torch.ops.onednn.qlinear_pointwise(
             levels,
             1.0,
             0,
             self.packed,
             self.weight_scales,
-            self.zero_points,
-            None,
+            self.weight_zeros,
+            self.shift,
             1.0,
             0,
             torch.float32,
@@ -125,7 +123,17 @@ class QuantizedLinear(nn.Module):
             [],
             "",
         )  # [..., out]
-        return torch.addcmul(self.bias, product, scale, out=product).addcmul_(low, self.sums)
+        return torch.addcmul(self.bias, product, scale, out=product)
+
+    def _quantize(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """[..., in] -> uint8 [..., in] and scales [..., 1].
+
+        Use passes that PyTorch vectorises. `aminmax`, the infinity norm and float to uint8 are not.
+        """
+        largest = torch.maximum(x.amax(-1, keepdim=True), x.amin(-1, keepdim=True).neg_())
+        scale = largest.clamp_(min=1e-12).div_(self.ZERO - 1)
+        rounded = x.mul(scale.reciprocal()).add_(self.ROUNDING + self.ZERO)
+        return rounded.view(torch.int32).to(torch.uint8), scale
 
 
 def repack(module: nn.Module, makers: LinearMakers, head: nn.Module | None) -> None:

@@ -64,6 +64,15 @@ def test_int8_rows_are_quantised_independently() -> None:
     assert torch.allclose(layer(wild)[:8], alone, atol=1e-4)
 
 
+def test_inputs_are_quantised_to_the_nearest_level() -> None:
+    torch.manual_seed(0)
+    x = torch.cat([torch.rand(500, 64), torch.randn(500, 64), torch.eye(64), -torch.eye(64), torch.zeros(1, 64)])
+    layer = QuantizedLinear(torch.randn(48, 64), None)
+    levels, scale = layer._quantize(x)
+    quantised = scale * (levels.float() - layer.ZERO)
+    assert ((quantised - x).abs() <= 0.5 * scale + 1e-6 * x.abs()).all()
+
+
 def test_a_constant_row_is_quantised_without_division_by_zero() -> None:
     weight = torch.randn(48, 64)
     product = QuantizedLinear(weight, None)(torch.full((1, 64), 2.0))
