@@ -75,7 +75,7 @@ def test_web_workers_answer_before_there_is_a_model(start_server: Callable[..., 
 
 
 @pytest.mark.slow
-def test_only_the_engine_process_has_torch(server: Server) -> None:
+def test_only_the_engine_process_has_torch_and_it_uses_huge_pages(server: Server) -> None:
     post_star(server.url)
     master = server.process.pid
     children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
@@ -83,6 +83,7 @@ def test_only_the_engine_process_has_torch(server: Server) -> None:
     assert not have_torch
     (engine,) = engines(server)
     assert "libtorch" in Path(f"/proc/{engine}/maps").read_text()
+    assert b"GLIBC_TUNABLES=glibc.malloc.hugetlb=1:" in Path(f"/proc/{engine}/environ").read_bytes()
 
 
 @pytest.mark.slow
@@ -118,7 +119,7 @@ def test_a_killed_engine_host_is_replaced_with_its_engine(server: Server) -> Non
     (host,), (engine,) = hosts(server), engines(server)
     os.kill(host, signal.SIGKILL)
     wait_until(lambda: hosts(server) not in ([host], []))
-    wait_until(lambda: engine not in engines(server))
+    wait_until(lambda: engines(server) not in ([engine], []) and engine not in engines(server))
     wait_until(lambda: readiness(server) == 200)
     assert len(engines(server)) == 1
     assert post_star(server.url).status_code == 200

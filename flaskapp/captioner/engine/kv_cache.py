@@ -163,7 +163,7 @@ def attend(query: Tensor, keys: Tensor, values: Tensor, scale: float, mask: Tens
     """Scaled dot-product attention, [images, heads, queries, head_dim] like the query.
 
     PyTorch's CPU kernel parallelizes over blocks of queries. Plain matrix products are faster with few queries, and in
-    bfloat16 also with many.
+    bfloat16 also with many, except on CPUs with AMX.
     """
     if query.is_cuda:
         return scaled_dot_product_attention(query, keys, values, attn_mask=mask, scale=scale)

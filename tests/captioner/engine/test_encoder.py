@@ -13,7 +13,8 @@ from tests.captioner.tiny import small_vit
 
 @pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)], ids=str)
 @pytest.mark.parametrize("has_bias", [True, False])
-def test_one_fused_projection_equals_three(dtype: torch.dtype, error: float, has_bias: bool) -> None:
+@pytest.mark.parametrize("has_amx", [True, False])
+def test_one_fused_projection_equals_three(dtype: torch.dtype, error: float, has_bias: bool, has_amx: bool) -> None:
     torch.manual_seed(0)
     config = small_vit()
     config.qkv_bias = has_bias
@@ -22,7 +23,10 @@ def test_one_fused_projection_equals_three(dtype: torch.dtype, error: float, has
         nn.init.normal_(parameter, std=0.2)  # new biases are zero
     ours = deepcopy(theirs)
     replace_attention(ours, dtype)
-    assert sum(isinstance(module, SelfAttention) for module in ours.modules()) == config.num_hidden_layers
+    replaced = [module for module in ours.modules() if isinstance(module, SelfAttention)]
+    assert len(replaced) == config.num_hidden_layers
+    for module in replaced:
+        module.has_amx = has_amx
     pixels = torch.randn(3, 3, 32, 32)
     with torch.inference_mode():
         expected, seen = (model(pixel_values=pixels).last_hidden_state for model in (theirs, ours))
