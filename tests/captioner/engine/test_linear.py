@@ -64,13 +64,27 @@ def test_int8_rows_are_quantised_independently() -> None:
     assert torch.allclose(layer(wild)[:8], alone, atol=1e-4)
 
 
-def test_inputs_are_quantised_to_the_nearest_level() -> None:
+@pytest.mark.parametrize("zero", [128, 64], ids=["with VNNI", "without VNNI"])
+def test_inputs_are_quantised_to_the_nearest_level(zero: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(QuantizedLinear, "ZERO", zero)
     torch.manual_seed(0)
     x = torch.cat([torch.rand(500, 64), torch.randn(500, 64), torch.eye(64), -torch.eye(64), torch.zeros(1, 64)])
-    layer = QuantizedLinear(torch.randn(48, 64), None)
+    weight = torch.randn(48, 64)
+    layer = QuantizedLinear(weight, None)
     levels, scale = layer._quantize(x)
-    quantised = scale * (levels.float() - layer.ZERO)
+    assert int(levels.amax()) < 2 * zero
+    quantised = scale * (levels.float() - zero)
     assert ((quantised - x).abs() <= 0.5 * scale + 1e-6 * x.abs()).all()
+    assert (layer(x) - linear(x, weight)).norm() <= 0.03 * linear(x, weight).norm()
+
+
+def test_int8_products_of_inputs_that_are_not_numbers_are_not_numbers() -> None:
+    """The engine fails such a caption. A number would become words."""
+    layer, x = QuantizedLinear(torch.randn(48, 64), None), torch.randn(3, 64)
+    x[0, 5], x[1, 5] = torch.nan, torch.inf
+    product = layer(x)
+    assert not product[:2].isfinite().any()
+    assert product[2].isfinite().all()
 
 
 def test_a_constant_row_is_quantised_without_division_by_zero() -> None:
