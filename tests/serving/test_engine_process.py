@@ -75,7 +75,7 @@ def test_web_workers_answer_before_there_is_a_model(start_server: Callable[..., 
 
 
 @pytest.mark.slow
-def test_only_the_engine_process_has_torch_and_it_uses_huge_pages(server: Server) -> None:
+def test_only_the_engine_process_has_torch_and_it_is_told_to_use_huge_pages(server: Server) -> None:
     post_star(server.url)
     master = server.process.pid
     children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
