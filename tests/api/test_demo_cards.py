@@ -160,9 +160,9 @@ def test_an_image_that_the_server_cannot_decode_leaves_its_place_empty(demo: Pag
     (tmp_path / "broken.tiff").write_bytes(b"II*\0" + b"x" * 100)
     FRAMES[0].save(tmp_path / "whole.tiff")
     demo.route("**/cv_model/**", lambda route: route.fulfill(status=500))
-    choose(demo, tmp_path / "broken.tiff", tmp_path / "whole.tiff")
-    expect(card(demo, "broken.tiff").locator("[data-part=problem]")).to_be_visible()
     with demo.expect_response("**/cv_model/**"):
-        expect_status(demo, "1 image captioned, 1 failed.")
+        choose(demo, tmp_path / "broken.tiff", tmp_path / "whole.tiff")
+    expect(card(demo, "broken.tiff").locator("[data-part=problem]")).to_be_visible()
+    expect_status(demo, "1 image captioned, 1 failed.")
     expect(demo.locator(".frame.blank")).to_have_count(2)
     assert len([url for url in sent if "cv_model" in url]) == 1
