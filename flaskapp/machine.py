@@ -11,7 +11,7 @@ from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
 NICE = 5  # added to the niceness of captioning threads and job workers
-SPINS = 2500  # of a waiting OpenMP thread before it sleeps; libgomp's default is 300,000
+SPINS = 20_000  # of a waiting OpenMP thread before it sleeps; libgomp's default is 300,000
 KEPT = 64 << 20  # bytes of free memory that malloc keeps for the next allocations; glibc's default is 128 KiB to 64 MiB
 
 
@@ -36,12 +36,11 @@ def usable_memory(cgroups: Path = CGROUPS) -> int:
     return min([installed, *(number for file in files for number in _numbers(file))])
 
 
-def spin_little() -> None:
-    """Let the threads of torch leave their cores to other processes while they wait for each other.
+def limit_spins() -> None:
+    """Let the threads of torch sleep sooner when they wait for each other: other processes then get their cores.
 
-    libgomp reads it when torch is imported: call this before. SPINS is a compromise, measured on two cores of a Xeon
-    with 1,000, 2,500 and 10,000: a lone caption of the embedded model takes 97, 37 and 27 ms, and two processes side by
-    side caption 3.0, 2.7 and 1.5 images per second with a model of the default's size.
+    libgomp reads it when torch is imported: call this before. With libgomp's own limit, a lone caption takes seconds
+    until `free_cores` sees that another process needs the cores. With 2,500, waking threads takes a third of a caption.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", str(SPINS))
 

@@ -7,7 +7,7 @@ from flaskapp.captioner.configuration import Configuration
 from flaskapp.captioner.engine_client import EngineClient
 from flaskapp.captioner.generation import GenerationSettings
 from flaskapp.captioner.service import Captioner
-from flaskapp.machine import spin_little
+from flaskapp.machine import limit_spins
 
 __all__ = ["Captioner", "Configuration", "GenerationSettings", "captioner"]
 
@@ -34,5 +34,5 @@ class ChosenCaptioner(Interface):
             return getattr(self._chosen, name)
 
 
-spin_little()  # before torch is imported
+limit_spins()  # before torch is imported
 captioner = ChosenCaptioner()

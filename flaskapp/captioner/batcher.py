@@ -24,6 +24,7 @@ from flaskapp.captioner.lane import Lane
 from flaskapp.captioner.runner import CLIENT_LEFT, Engine
 from flaskapp.captioner.work_item import WorkItem, record_timings
 from flaskapp.errors import ClientLeft, DeadlineExceeded
+from flaskapp.free_cores import FreeCores
 from flaskapp.timings import Timings
 
 QUIET_PERIOD = 60.0  # seconds without interactive requests, after which background items fill whole batches
@@ -35,6 +36,7 @@ class Batcher:
         """`cores` is the number for all `lanes` together; `lanes` is the number of batches that run side by side."""
         self.max_batch = max_batch
         self._cores = cores
+        self._free_cores = FreeCores(cores)
         self._expected: list[Generation] = []  # of images that are admitted and still being decoded
         self._waiting: deque[WorkItem] = deque()
         self._background: deque[WorkItem] = deque()  # without a deadline: they start last
@@ -167,13 +169,20 @@ class Batcher:
         return self._is_closed and not self._waiting and not self._background
 
     def cores(self, lane: Lane) -> int:
-        """Return the number of cores for a busy lane.
+        """Return a busy lane's share of the cores.
 
         Only the first lane gets all cores while it runs alone. libgomp's threads wait by sleeping, which is slow, once
         all lanes together have more threads than there are cores.
         """
+        return max(1, self._cores // self._sharing(lane))
+
+    def threads(self, lane: Lane) -> int:
+        """Return the number of threads for a busy lane: its share of the cores that other processes leave free."""
+        return max(1, self._free_cores.count() // self._sharing(lane))
+
+    def _sharing(self, lane: Lane) -> int:
         busy = len(self.lanes) - self._idle_lanes() if lane is self.lanes[0] else len(self.lanes)
-        return max(1, self._cores // max(1, busy))
+        return max(1, busy)
 
     def drain(self) -> list[WorkItem]:
         """Remove and return all waiting items."""

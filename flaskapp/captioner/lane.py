@@ -30,7 +30,10 @@ class Queue(Protocol):
         """Return at most `room` waiting items that may join the lane's batch."""
 
     def cores(self, lane: "Lane") -> int:
-        """Return the number of cores for this busy lane."""
+        """Return this busy lane's share of the cores."""
+
+    def threads(self, lane: "Lane") -> int:
+        """Return the number of threads for this busy lane, at most its share of the cores."""
 
     def drain(self) -> list[WorkItem]:
         """Remove and return all waiting items."""
@@ -63,7 +66,7 @@ class Lane:
                     if self.runner.drop_abandoned():
                         self.pace.discard()
                     if self.runner.running:
-                        self._claim_cores()
+                        self._claim_threads()
                         self.runner.step()
         except BaseException:
             log.exception("A captioning thread died")
@@ -74,9 +77,9 @@ class Lane:
             _fail([*self.taken, *self._queue.drain()])
             self.taken = []
 
-    def _claim_cores(self) -> None:
+    def _claim_threads(self) -> None:
         self._cores = self._queue.cores(self)
-        self._engine.use_cores(self._cores)
+        self._engine.use_threads(self._queue.threads(self))
 
     def _begin_batch(self) -> bool:
         """Wait for the next batch and encode it. Items that arrive meanwhile join. Return False if the queue closed."""
@@ -90,7 +93,7 @@ class Lane:
             images += len(items)
             if not all(item.is_fast for item in items):
                 self.pace.discard()  # `generate` takes another time for the same work
-            self._claim_cores()
+            self._claim_threads()
             self.runner.start(items)
             items = self._queue.take(self, self._queue.max_batch - images, lambda item: item.is_fast)
             self.pace.add(work_of(item.generation for item in items))

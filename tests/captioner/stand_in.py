@@ -29,15 +29,15 @@ class StandIn:
     generated: list[list[str]] = field(default_factory=list)  # the batches of `generate`
     gate: threading.Event = field(default_factory=threading.Event)
     has_begun: threading.Event = field(default_factory=threading.Event)
-    cores: int | None = None  # set by the batcher
+    threads: int | None = None  # set by the batcher
     on_add: Callable[[], None] = lambda: None
     on_step: Callable[[], None] = lambda: None
 
     def sibling(self) -> "StandIn":
         return StandIn(gate=self.gate, has_begun=self.has_begun, batches=self.batches, generated=self.generated)
 
-    def use_cores(self, number: int) -> None:
-        self.cores = number
+    def use_threads(self, number: int) -> None:
+        self.threads = number
 
     def add(
         self, images: Sequence[str], generations: Sequence[Generation], on_progress: Callable[[], object]

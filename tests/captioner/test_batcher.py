@@ -15,6 +15,7 @@ from flaskapp.errors import (
     CaptionFailed,
     InvalidGeneration,
 )
+from flaskapp.free_cores import FreeCores
 from tests.captioner.batching import FALLBACK, SETTINGS, ask, hold, set_measured_seconds, texts, wait_until_waiting
 from tests.captioner.stand_in import StandIn
 
@@ -201,9 +202,13 @@ def test_a_dead_batcher_thread_fails_waiting_requests_and_the_next_request_start
     assert texts(batcher.caption(["again"], SETTINGS, 30)) == [["again"]]
 
 
-def test_the_engine_uses_all_cores(make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor) -> None:
+@pytest.mark.parametrize("free", [1, 2])
+def test_a_lone_batch_runs_on_the_cores_that_other_processes_leave_free(
+    make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch, free: int
+) -> None:
+    monkeypatch.setattr(FreeCores, "count", lambda _: free)
     running = hold(pool, make(), engine)
-    assert engine.cores == 2
+    assert engine.threads == free
     engine.gate.set()
     running.result(30)
 

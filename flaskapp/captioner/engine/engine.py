@@ -28,7 +28,7 @@ from flaskapp.captioner.engine.precision import CpuCapabilities
 from flaskapp.captioner.engine.search import Result, Search, begin
 from flaskapp.captioner.generation import Caption, Generation, GenerationSettings
 
-_cores = 0  # the last number set: OpenMP has one for each thread, MKL one for the whole process
+_threads = 0  # the last number set: OpenMP has one for each thread, MKL one for the whole process
 
 
 class Group(NamedTuple):
@@ -91,12 +91,12 @@ class Engine:
         other._added, other._groups = [], []
         return other
 
-    def use_cores(self, number: int) -> None:
-        """Set the number of cores that the calling thread computes on."""
-        global _cores
-        if number != torch.get_num_threads() or number != _cores:
+    def use_threads(self, number: int) -> None:
+        """Set the number of threads that the calling thread computes with."""
+        global _threads
+        if number != torch.get_num_threads() or number != _threads:
             torch.set_num_threads(number)
-            _cores = number
+            _threads = number
 
     def resolve(self, settings: GenerationSettings) -> Generation:
         """Merge a request's settings with the defaults. Raise InvalidGeneration for settings beyond this model."""

@@ -7,6 +7,7 @@
                     photographs
 --part others       the same without ONNX Runtime for BLIP and TrOCR, 16 clients
 --part batching     the batcher against the engine alone, and images that join a running batch against waiting ones
+--part neighbours   a lone client while other processes use the cores
 --part memory       one worker against four: memory that is not shared, and seconds to the first caption
 """
 
@@ -15,7 +16,16 @@ import tempfile
 from pathlib import Path
 
 from flaskapp.machine import usable_cores
-from tests.benchmarks.captions import batching, checkpoints, in_process, memory, over_http, precision, roofline
+from tests.benchmarks.captions import (
+    batching,
+    checkpoints,
+    in_process,
+    memory,
+    neighbours,
+    over_http,
+    precision,
+    roofline,
+)
 
 DEFAULT, OTHERS = "vit-gpt2", ("blip-base", "trocr-base")
 PARTS = {
@@ -25,6 +35,7 @@ PARTS = {
     "batching": (batching.run, (DEFAULT,)),
     "http": (over_http.run, (DEFAULT,)),
     "others": (over_http.run_others, OTHERS),
+    "neighbours": (neighbours.run, (DEFAULT,)),
     "memory": (memory.run, (DEFAULT,)),
 }
 
