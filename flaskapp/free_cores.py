@@ -22,16 +22,17 @@ class FreeCores:
     """Measures the cores that other processes leave to this one: those that are idle and those that it uses itself.
 
     Threads that compute together wait for the slowest of them in every operation. With more threads than free cores,
-    the slowest one does not even run.
+    the slowest one does not even run: on two cores, fewer threads were faster even beside two busy loops. A process of
+    lower priority counts like any other.
     """
 
     def __init__(self, cores: int, stat: Path = STAT) -> None:
         """`cores` is the most that this process may use. `stat` has the format of Linux's /proc/stat."""
         self._cores, self._stat = cores, stat
-        self._latest = read_times(stat), cores  # one attribute: several threads count
+        self._latest = read_times(stat), cores  # assigned at once: lanes race
 
     def count(self) -> int:
-        """Return the number of free cores during the last interval: at least 1, and all where it is not known."""
+        """Return the mean number of free cores since the last measurement, at least 1. All where it is not known."""
         before, free = self._latest
         if before is not None and time.monotonic() - before.moment >= INTERVAL:
             now = read_times(self._stat)
@@ -43,7 +44,7 @@ class FreeCores:
 
 
 def read_times(stat: Path = STAT) -> Times | None:
-    """Return the CPU times until now. None where the system does not tell them, for example on macOS."""
+    """Return the CPU times until now. None where they are not available, for example on macOS."""
     try:
         lines = [line.split() for line in stat.read_text().splitlines() if line.startswith("cpu")]
         allowed = {f"cpu{number}" for number in os.sched_getaffinity(0)}

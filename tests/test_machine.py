@@ -72,7 +72,7 @@ def test_waiting_threads_spin_for_a_limited_time_unless_configured(given: dict[s
     assert f"GOMP_SPINCOUNT = {shown}" in run.stderr
 
 
-def test_glibc_s_settings_given_by_the_user_come_last_and_so_count() -> None:
+def test_tunables_of_the_user_override_ours() -> None:
     assert with_fast_malloc({})["GLIBC_TUNABLES"].startswith("glibc.malloc.hugetlb=1:")
     given = with_fast_malloc({"GLIBC_TUNABLES": "glibc.malloc.hugetlb=0", "HOME": "/root"})
     assert given["GLIBC_TUNABLES"].endswith(":glibc.malloc.hugetlb=0")
@@ -81,11 +81,12 @@ def test_glibc_s_settings_given_by_the_user_come_last_and_so_count() -> None:
 
 FREE_AND_RELEASE = """
 import ctypes
+import os
 from pathlib import Path
 from flaskapp.machine import release_free_memory
 
 def resident() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]

@@ -169,18 +169,17 @@ class Batcher:
         return self._is_closed and not self._waiting and not self._background
 
     def cores(self, lane: Lane) -> int:
-        """Return a busy lane's share of the cores.
-
-        Only the first lane gets all cores while it runs alone. libgomp's threads wait by sleeping, which is slow, once
-        all lanes together have more threads than there are cores.
-        """
-        return max(1, self._cores // self._sharing(lane))
+        """Return a busy lane's share of the cores. Only the first lane gets all cores while it runs alone."""
+        return max(1, self._cores // self._sharing_lanes(lane))
 
     def threads(self, lane: Lane) -> int:
-        """Return the number of threads for a busy lane: its share of the cores that other processes leave free."""
-        return max(1, self._free_cores.count() // self._sharing(lane))
+        """Return the number of threads for a busy lane: its share of the cores that other processes leave free.
 
-    def _sharing(self, lane: Lane) -> int:
+        libgomp's threads wait by sleeping, which is slow, once all lanes together have more threads than cores.
+        """
+        return max(1, self._free_cores.count() // self._sharing_lanes(lane))
+
+    def _sharing_lanes(self, lane: Lane) -> int:
         busy = len(self.lanes) - self._idle_lanes() if lane is self.lanes[0] else len(self.lanes)
         return max(1, busy)
 

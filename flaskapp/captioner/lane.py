@@ -43,7 +43,7 @@ class Lane:
     """`taken` holds the items of the running batch, and is empty while the lane is idle. The queue's lock guards it."""
 
     def __init__(self, engine: Engine, queue: Queue, pace: Pace) -> None:
-        self.runner = Runner(engine)
+        self.runner = Runner(engine, self._set_threads)
         self.pace = pace
         self.taken: list[WorkItem] = []
         self.thread: threading.Thread | None = None
@@ -66,7 +66,6 @@ class Lane:
                     if self.runner.drop_abandoned():
                         self.pace.discard()
                     if self.runner.running:
-                        self._claim_threads()
                         self.runner.step()
         except BaseException:
             log.exception("A captioning thread died")
@@ -77,7 +76,7 @@ class Lane:
             _fail([*self.taken, *self._queue.drain()])
             self.taken = []
 
-    def _claim_threads(self) -> None:
+    def _set_threads(self) -> None:
         self._cores = self._queue.cores(self)
         self._engine.use_threads(self._queue.threads(self))
 
@@ -93,7 +92,6 @@ class Lane:
             images += len(items)
             if not all(item.is_fast for item in items):
                 self.pace.discard()  # `generate` takes another time for the same work
-            self._claim_threads()
             self.runner.start(items)
             items = self._queue.take(self, self._queue.max_batch - images, lambda item: item.is_fast)
             self.pace.add(work_of(item.generation for item in items))

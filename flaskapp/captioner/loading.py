@@ -13,7 +13,7 @@ from flaskapp.captioner.checkpoints.inputs import ModelInputs
 from flaskapp.captioner.checkpoints.load import load as load_checkpoint
 from flaskapp.captioner.configuration import Configuration
 from flaskapp.captioner.engine.engine import Engine
-from flaskapp.captioner.engine.precision import AUTO, CpuCapabilities, Precision, resolve
+from flaskapp.captioner.engine.precision import AUTO, CpuCapabilities, Precision, has_onednn, resolve
 from flaskapp.captioner.generation import COURSE, Generation, GenerationSettings
 from flaskapp.errors import CaptionFailed, InvalidGeneration, InvalidSetting, UnusableCheckpoint
 from flaskapp.machine import release_free_memory, usable_cores
@@ -80,7 +80,7 @@ def load(configuration: Configuration) -> Loaded:
     )
     is_substitute = configuration.model is None and found.name == hub.EMBEDDED
     note = SUBSTITUTE if is_substitute else None
-    release_free_memory()  # of the weights as they were before the engine converted them
+    release_free_memory()  # the engine has replaced the original weights
     return Loaded(found.name, found.version(), note, precision, engine, batcher, checkpoint.inputs, defaults)
 
 
@@ -127,4 +127,6 @@ def choose_device(configuration: Configuration) -> torch.device:
     if precision not in possible:
         names = ", ".join(possible)
         raise InvalidSetting(f"FLASKAPP_CAPTIONER_PRECISION must be one of {names} on {device}, not {precision!r}")
+    if precision == "int8" and not has_onednn():
+        raise InvalidSetting("FLASKAPP_CAPTIONER_PRECISION=int8 needs oneDNN, which this build of PyTorch lacks")
     return device

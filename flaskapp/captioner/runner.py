@@ -70,10 +70,13 @@ class StallDetector:
 
 
 class Runner:
-    """`running` holds the items whose searches run. Items for `generate` are done when `start` returns."""
+    """`running` holds the items whose searches run. Items for `generate` are done when `start` returns.
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    `before_step` is called before each step, and before each image is encoded.
+    """
+
+    def __init__(self, engine: Engine, before_step: Callable[[], object] = lambda: None) -> None:
+        self._engine, self._before_step = engine, before_step
         self._stall_detector = StallDetector()
         self.running: dict[Any, WorkItem] = {}  # by search
         self.steps = 0
@@ -100,7 +103,7 @@ class Runner:
             return
 
         def on_step() -> bool:
-            self._stall_detector.step()
+            self._next_step()
             return all(item.is_abandoned for item in items)
 
         try:
@@ -119,11 +122,16 @@ class Runner:
 
     @contextmanager
     def _timed_step(self, work: int) -> Iterator[None]:
+        self._before_step()
         self._stall_detector.begin(work)
         try:
             yield
         finally:
             self._stall_detector.end()
+
+    def _next_step(self) -> None:
+        self._stall_detector.step()
+        self._before_step()
 
     def _join(self, items: Sequence[WorkItem]) -> None:
         """Start searches for items. If it fails, start them one at a time, so that a bad one fails alone."""
@@ -141,7 +149,7 @@ class Runner:
 
     def _add(self, items: Sequence[WorkItem]) -> Sequence[Any]:
         pixels, generations = [item.pixels for item in items], [item.generation for item in items]
-        return self._engine.add(pixels, generations, self._stall_detector.step)
+        return self._engine.add(pixels, generations, self._next_step)
 
     def drop_abandoned(self) -> bool:
         """Remove the searches of abandoned items. Return whether there were any."""
@@ -187,7 +195,7 @@ class Runner:
             with self._timed_step(_tokens([item])):
                 (search,) = self._add([item])
                 while not self._engine.step():
-                    self._stall_detector.step()
+                    self._next_step()
                     if item.is_abandoned:
                         raise ClientLeft(CLIENT_LEFT)
         finally:

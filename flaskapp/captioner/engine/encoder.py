@@ -1,19 +1,17 @@
 """Faster self-attention for the encoders of ViT, DeiT and BLIP, with the same results.
 
-Queries, keys and values come from one matrix product instead of three, and scores are scaled in place.
+Queries, keys and values come from one matrix product instead of three.
 """
 
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
 from transformers.models.blip.modeling_blip import BlipAttention
 from transformers.models.deit.modeling_deit import DeiTAttention
 from transformers.models.vit.modeling_vit import ViTAttention
 
 from flaskapp.captioner.engine.kv_cache import attend
-from flaskapp.captioner.engine.precision import CpuCapabilities
 
 
 class SelfAttention(nn.Module):
@@ -25,17 +23,13 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.query_key_value, self.out = query_key_value, out
         self.heads, self.scale, self.dtype = heads, scale, dtype
-        self.has_amx = CpuCapabilities.detect().amx_bf16
 
     def forward(self, hidden_states: Tensor, attention_mask: None = None, **_: Any) -> tuple[Tensor, None]:
         """[images, patches, width] -> the same shape, and None for the attention weights."""
         query, keys, values = (
             self.query_key_value(hidden_states).to(self.dtype).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         )
-        if self.has_amx and self.dtype == torch.bfloat16:  # PyTorch's kernel takes 0.6 of the time of `attend`
-            seen = scaled_dot_product_attention(query, keys, values, scale=self.scale)
-        else:
-            seen = attend(query, keys, values, self.scale)  # [images, heads, patches, head_dim]
+        seen = attend(query, keys, values, self.scale)  # [images, heads, patches, head_dim]
         return self.out(seen.transpose(1, 2).flatten(2).to(hidden_states.dtype)), None
 
 

@@ -28,7 +28,7 @@ from flaskapp.captioner.engine.precision import CpuCapabilities
 from flaskapp.captioner.engine.search import Result, Search, begin
 from flaskapp.captioner.generation import Caption, Generation, GenerationSettings
 
-_threads = 0  # the last number set: OpenMP has one for each thread, MKL one for the whole process
+_threads = 0  # the last number set: OpenMP's setting is per thread, MKL's is per process
 
 
 class Group(NamedTuple):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from flaskapp.captioner.engine.precision import CpuCapabilities
+from flaskapp.captioner.engine.precision import CpuCapabilities, has_onednn, int8_sums_are_exact
 
 MakeLinear = Callable[[Tensor, Tensor | None], nn.Module]
 """Weight [out, in] and bias [out] -> a module: [..., in] -> [..., out]."""
@@ -33,7 +33,7 @@ def makers(precision: str, device: torch.device, capabilities: CpuCapabilities |
         return LinearMakers(QuantizedLinear, QuantizedLinear)
     if device.type != "cpu":
         return LinearMakers(plain_linear, plain_linear)
-    fp32 = PackedLinear if torch.backends.mkldnn.is_available() else plain_linear  # type: ignore[no-untyped-call]
+    fp32 = PackedLinear if has_onednn() else plain_linear
     if precision != "bf16":
         return LinearMakers(fp32, fp32)
     if (capabilities or CpuCapabilities.detect()).has_bf16:
@@ -87,38 +87,39 @@ class Bfloat16Linear(nn.Module):
 class QuantizedLinear(nn.Module):
     """int8 weights with one scale per output. Each call quantises its inputs to uint8, with one scale per row.
 
-    The scale is per row so that the rest of the batch does not change a row's result. With x = scale * (q - ZERO) and
-    integers q, the product is W x = scale * (W q - ZERO * W 1). Only W q is computed in int8.
+    The scale is per row so that the rest of the batch does not change a row's result. With x = scale * (q - zero_point)
+    and integers q, the product is W x = scale * (W q - zero_point * W 1). Only W q is computed in int8.
 
-    ZERO is the same for all rows. One per row, for ranges from the lowest to the highest input, is closer where all
-    inputs have one sign, as after a ReLU, but takes two passes more.
+    The zero point is the same for all rows. One per row, for the range from the lowest to the highest input, would need
+    more passes. It would halve the rounding error of inputs of one sign, such as those after a ReLU or GELU, and change
+    that of others by a twentieth.
     """
 
-    # Without VNNI, pairs of products are summed in 16 bits, which inputs of 7 bits cannot overflow.
-    ZERO = 128 if torch.cpu._is_vnni_supported() else 64
-    # A float32 plus this number is rounded to an integer, whose lowest bits are those of the sum.
-    ROUNDING = 1.5 * 2**23
+    # Adding this number to a float32 whose magnitude is below 2**22 rounds it to an integer, which is then in the low
+    # bits of the mantissa.
+    ROUNDING_OFFSET = 1.5 * 2**23
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()
+        self.zero_point = 128 if int8_sums_are_exact() else 64  # 64: 7 bits, whose sums do not saturate
         self.weight_scales = weight.abs().amax(1).clamp(min=1e-12) / 127
-        self.weight_zeros = torch.zeros(len(weight), dtype=torch.int64)
+        self.weight_zero_points = torch.zeros(len(weight), dtype=torch.int64)
         quantized = (weight / self.weight_scales[:, None]).round().to(torch.int8).contiguous()
         self.packed = torch.ops.onednn.qlinear_prepack(quantized, None)
-        self.shift = quantized.sum(1) * self.weight_scales * -self.ZERO
-        self.bias = torch.zeros_like(self.shift) if bias is None else bias
+        self.compensation = quantized.sum(1) * self.weight_scales * -self.zero_point
+        self.bias = torch.zeros_like(self.compensation) if bias is None else bias
         self.weight = weight.new_empty(0)  # some models read the dtype of a layer's weight
 
     def forward(self, x: Tensor) -> Tensor:
-        levels, scale = self._quantize(x)
+        quantized, scale = self._quantize(x.float())
         product: Tensor = torch.ops.onednn.qlinear_pointwise(
-            levels,
+            quantized,
             1.0,
             0,
             self.packed,
             self.weight_scales,
-            self.weight_zeros,
-            self.shift,
+            self.weight_zero_points,
+            self.compensation,
             1.0,
             0,
             torch.float32,
@@ -126,16 +127,16 @@ class QuantizedLinear(nn.Module):
             [],
             "",
         )  # [..., out]
-        return torch.addcmul(self.bias, product, scale, out=product)
+        return torch.addcmul(self.bias, product, scale, out=product).to(x.dtype)
 
     def _quantize(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """[..., in] -> uint8 [..., in] and scales [..., 1].
+        """fp32 [..., in] -> uint8 [..., in] and scales [..., 1].
 
-        Use passes that PyTorch vectorises. `aminmax`, the infinity norm and float to uint8 are not.
+        PyTorch does not vectorise `aminmax`, the infinity norm or float to uint8.
         """
         largest = torch.maximum(x.amax(-1, keepdim=True), x.amin(-1, keepdim=True).neg_())
-        scale = largest.clamp_(min=1e-12).div_(self.ZERO - 1)
-        rounded = x.mul(scale.reciprocal()).add_(self.ROUNDING + self.ZERO)
+        scale = largest.clamp_(min=1e-12).div_(self.zero_point - 1)
+        rounded = x.mul(scale.reciprocal()).add_(self.ROUNDING_OFFSET + self.zero_point)
         return rounded.view(torch.int32).to(torch.uint8), scale
 
 

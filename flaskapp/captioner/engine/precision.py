@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -30,18 +31,58 @@ class CpuCapabilities:
 
     @classmethod
     def detect(cls) -> "CpuCapabilities":
-        """Detect this machine's capabilities. bf16 counts only if oneDNN uses it: ONEDNN_MAX_CPU_ISA may forbid it.
+        """Detect this machine's capabilities. VNNI and bf16 count only if oneDNN uses them.
 
-        PyTorch has no public function for this.
+        ONEDNN_MAX_CPU_ISA may forbid both. PyTorch has no public function that says so.
         """
         found = cls.of(torch.cpu.get_capabilities())
-        uses_bf16 = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()  # type: ignore[no-untyped-call]
+        if not has_onednn():
+            return replace(found, vnni=False, avx512_bf16=False, amx_bf16=False)
+        if not int8_sums_are_exact():
+            found = replace(found, vnni=False)
+        uses_bf16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
         return found if uses_bf16 else replace(found, avx512_bf16=False, amx_bf16=False)
 
     @property
     def has_bf16(self) -> bool:
         """Whether matrix products are faster in bfloat16 than in float32."""
         return self.avx512_bf16 or self.amx_bf16
+
+
+def has_onednn() -> bool:
+    """Whether this build of PyTorch has oneDNN, whose operators compute int8 and bf16 on a CPU."""
+    return torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call, no-any-return]
+
+
+@cache
+def has_amx() -> bool:
+    """Whether oneDNN multiplies bfloat16 with AMX."""
+    return CpuCapabilities.detect().amx_bf16
+
+
+@cache
+def int8_sums_are_exact() -> bool:
+    """Whether oneDNN sums products of uint8 and int8 in 32 bits, as VNNI and AMX do.
+
+    Without them, pairs of products are summed in 16 bits, and saturate if the inputs have all 8 bits.
+    """
+    inputs, largest = 64, torch.tensor(127, dtype=torch.int8)
+    product = torch.ops.onednn.qlinear_pointwise(
+        torch.full((1, inputs), 255, dtype=torch.uint8),
+        1.0,
+        0,
+        torch.ops.onednn.qlinear_prepack(largest.repeat(16, inputs), None),
+        torch.ones(16),
+        torch.zeros(16, dtype=torch.int64),
+        None,
+        1.0,
+        0,
+        torch.float32,
+        "none",
+        [],
+        "",
+    )
+    return bool((product == 255 * 127 * inputs).all())
 
 
 class Precision(NamedTuple):

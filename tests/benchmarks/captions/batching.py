@@ -30,7 +30,7 @@ class JoiningRunner(Runner):
     """Lets images join a running batch at its next decode step."""
 
     def __init__(self, engine: Engine, take: Callable[[int], list[WorkItem]]) -> None:
-        super().__init__(engine)
+        super().__init__(engine, partial(engine.use_threads, usable_cores()))
         self._take = take
 
     def step(self) -> None:

@@ -1,5 +1,8 @@
 """Linear layers in each precision against `torch.nn.functional.linear`."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -7,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from flaskapp.captioner.engine import linear as linear_module
 from flaskapp.captioner.engine.linear import (
     Bfloat16Linear,
     PackedLinear,
@@ -17,9 +21,7 @@ from flaskapp.captioner.engine.linear import (
 )
 from flaskapp.captioner.engine.precision import CpuCapabilities
 
-needs_bf16 = pytest.mark.skipif(
-    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="oneDNN has no bf16 products on this CPU"
-)
+needs_bf16 = pytest.mark.skipif(not CpuCapabilities.detect().has_bf16, reason="oneDNN has no bf16 products on this CPU")
 
 
 @pytest.mark.parametrize(
@@ -64,27 +66,53 @@ def test_int8_rows_are_quantised_independently() -> None:
     assert torch.allclose(layer(wild)[:8], alone, atol=1e-4)
 
 
-@pytest.mark.parametrize("zero", [128, 64], ids=["with VNNI", "without VNNI"])
-def test_inputs_are_quantised_to_the_nearest_level(zero: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(QuantizedLinear, "ZERO", zero)
+@pytest.mark.parametrize("sums_are_exact", [True, False])
+def test_inputs_are_quantised_to_the_nearest_integer(sums_are_exact: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear_module, "int8_sums_are_exact", lambda: sums_are_exact)
     torch.manual_seed(0)
     x = torch.cat([torch.rand(500, 64), torch.randn(500, 64), torch.eye(64), -torch.eye(64), torch.zeros(1, 64)])
-    weight = torch.randn(48, 64)
-    layer = QuantizedLinear(weight, None)
-    levels, scale = layer._quantize(x)
-    assert int(levels.amax()) < 2 * zero
-    quantised = scale * (levels.float() - zero)
-    assert ((quantised - x).abs() <= 0.5 * scale + 1e-6 * x.abs()).all()
-    assert (layer(x) - linear(x, weight)).norm() <= 0.03 * linear(x, weight).norm()
+    layer = QuantizedLinear(torch.randn(48, 64), None)
+    quantised, scale = layer._quantize(x)
+    assert int(quantised.amax()) <= (255 if sums_are_exact else 127)
+    error = scale * (quantised.float() - layer.zero_point) - x
+    assert (error.abs() <= 0.5 * scale + 1e-6 * x.abs()).all()
 
 
-def test_int8_products_of_inputs_that_are_not_numbers_are_not_numbers() -> None:
-    """The engine fails such a caption. A number would become words."""
+SUM = """
+import flaskapp.captioner, torch
+from flaskapp.captioner.engine.linear import QuantizedLinear
+print(float(QuantizedLinear(torch.ones(48, 768), None)(torch.ones(1, 768))[0, 0]))
+"""
+
+
+@pytest.mark.parametrize("instructions", ["AVX2", "AVX512_CORE", "AVX512_CORE_VNNI", "DEFAULT"])
+def test_int8_sums_do_not_saturate_with_any_instructions(instructions: str) -> None:
+    """A CPU without VNNI sums pairs of products in 16 bits. ONEDNN_MAX_CPU_ISA makes oneDNN do so on any CPU."""
+    run = subprocess.run(
+        [sys.executable, "-c", SUM],
+        env={**os.environ, "ONEDNN_MAX_CPU_ISA": instructions},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert float(run.stdout) == pytest.approx(768, rel=0.01)
+
+
+def test_int8_propagates_nan_and_infinity() -> None:
+    """The engine rejects logits that are not finite. A finite result would hide the fault."""
     layer, x = QuantizedLinear(torch.randn(48, 64), None), torch.randn(3, 64)
     x[0, 5], x[1, 5] = torch.nan, torch.inf
     product = layer(x)
     assert not product[:2].isfinite().any()
     assert product[2].isfinite().all()
+
+
+def test_int8_takes_inputs_of_other_dtypes() -> None:
+    layer, x = QuantizedLinear(torch.randn(48, 64), None), torch.randn(3, 64).bfloat16()
+    product = layer(x)
+    assert product.dtype == torch.bfloat16
+    assert torch.equal(product, layer(x.float()).bfloat16())
 
 
 def test_a_constant_row_is_quantised_without_division_by_zero() -> None:
