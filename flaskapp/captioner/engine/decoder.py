@@ -49,15 +49,15 @@ class Decoder(nn.Module):
         return KVCache(cross, beams, prompt_length, encoded.dtype)
 
     def _cross_keys_values(self, attention: CrossAttention, encoded: Tensor) -> KeysValues:
-        """[images, patches, encoder width] -> two of [images, heads, patches, head_dim].
-
-        The keys are stored as every step reads them, transposed.
-        """
+        """[images, patches, encoder width] -> two of [images, heads, patches, head_dim]."""
         keys, values = (
-            part.view(*part.shape[:2], self._description.heads, -1).transpose(1, 2).to(self._cross_kv_dtype)
+            part.view(*part.shape[:2], self._description.heads, -1)
+            .transpose(1, 2)
+            .contiguous()
+            .to(self._cross_kv_dtype)
             for part in attention.key_value(encoded).chunk(2, dim=2)
         )
-        return keys.mT.contiguous().mT, values.contiguous()
+        return keys, values
 
     def forward(self, tokens: Tensor, caches: Sequence[KVCache]) -> Tensor:
         """The tokens of a step, int64 [rows of all caches] -> logits of the next token of each sequence.

@@ -19,6 +19,7 @@ def test_one_fused_projection_equals_three(
     monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, error: float, has_bias: bool, has_amx: bool
 ) -> None:
     monkeypatch.setattr(kv_cache, "has_amx", lambda: has_amx)
+    monkeypatch.setattr(kv_cache, "MANY_QUERIES", 1)
     torch.manual_seed(0)
     config = small_vit()
     config.qkv_bias = has_bias
