@@ -213,6 +213,19 @@ def test_a_lone_batch_runs_on_the_cores_that_other_processes_leave_free(
     running.result(30)
 
 
+@pytest.mark.parametrize("settings", [SETTINGS, FALLBACK], ids=["fast", "generate"])
+def test_the_free_cores_are_counted_before_each_step(
+    make: Callable[..., Batcher], engine: StandIn, monkeypatch: pytest.MonkeyPatch, settings: Generation
+) -> None:
+    free = iter([1, 2] * 100)
+    used: list[int] = []
+    monkeypatch.setattr(FreeCores, "count", lambda _: next(free))
+    monkeypatch.setattr(engine, "use_threads", used.append)
+    engine.gate.set()
+    make().caption(["steps"], settings, 30)
+    assert set(used) == {1, 2}
+
+
 def test_images_without_a_deadline_run_last_and_in_part_of_a_batch_while_others_arrive(
     make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor
 ) -> None:

@@ -108,6 +108,12 @@ def test_fp16_is_refused_on_a_cpu() -> None:
         load(Configuration(model="embedded", device="cpu", precision="fp16"))
 
 
+def test_int8_is_refused_without_onednn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    with pytest.raises(InvalidSetting, match="int8 needs oneDNN, which this build of PyTorch lacks"):
+        load(Configuration(model="embedded", device="cpu", precision="int8"))
+
+
 @pytest.mark.parametrize("name", ["vit-gpt2", "trocr-base", "blip-base", "donut"])
 def test_bf16_probabilities_are_closer_to_fp32_than_int8_s(name: str, tmp_path: Path) -> None:
     folder = LAYOUTS[name].write(tmp_path / name)
