@@ -203,7 +203,7 @@ def test_a_dead_batcher_thread_fails_waiting_requests_and_the_next_request_start
 
 
 @pytest.mark.parametrize("free", [1, 2])
-def test_a_lone_batch_runs_on_the_cores_that_other_processes_leave_free(
+def test_a_single_batch_runs_on_the_cores_that_other_processes_leave_free(
     make: Callable[..., Batcher], engine: StandIn, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch, free: int
 ) -> None:
     monkeypatch.setattr(FreeCores, "count", lambda _: free)

@@ -7,7 +7,7 @@
                     photographs
 --part others       the same without ONNX Runtime for BLIP and TrOCR, 16 clients
 --part batching     the batcher against the engine alone, and images that join a running batch against waiting ones
---part neighbours   a lone client while other processes use the cores
+--part neighbours   a single client while other processes use the cores
 --part memory       one worker against four: memory that is not shared, and seconds to the first caption
 """
 

@@ -1,4 +1,4 @@
-"""Captions of a lone client while other processes use the cores: busy loops, or a second captioner."""
+"""Captions of a single client while other processes use the cores: busy loops, or a second captioner."""
 
 import statistics
 import subprocess
@@ -31,7 +31,7 @@ def run(folder: Path, rounds: int) -> None:
         medians = [min(_measure(command, each) for _ in range(rounds)) for each in neighbours]
         rows.append([precision, *(f"{1000 * median:.0f}" for median in medians)])
     columns = ["", "alone", "one busy loop", f"{cores} busy loops", "a second captioner"]
-    print_table("A lone client, milliseconds a caption beside other processes", columns, rows)
+    print_table("A single client, milliseconds a caption beside other processes", columns, rows)
 
 
 def _measure(command: Sequence[str], neighbours: Sequence[Sequence[str]]) -> float:
