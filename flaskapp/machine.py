@@ -41,8 +41,8 @@ def limit_spins() -> None:
     """Let the threads of torch sleep sooner when they wait for each other: other processes then get their cores.
 
     libgomp reads it when torch is imported: call this before. On two cores of a Xeon, an int8 caption of a single
-    client takes 480 ms with 2,500 spins and 370 ms with 20,000, with a model of the default's size. With libgomp's own limit,
-    it may take 20 s while another process uses a core, until `FreeCores` reduces the threads.
+    client takes 480 ms with 2,500 spins and 370 ms with 20,000, with a model of the default's size. With libgomp's own
+    limit, it may take 20 s while another process uses a core, until `FreeCores` reduces the threads.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", str(SPINS))
 
