@@ -15,6 +15,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
+import flaskapp.captioner  # noqa: F401  (before torch: it limits the spins of OpenMP, as in a server)
 from flaskapp.machine import usable_cores
 from tests.benchmarks.captions import (
     batching,
