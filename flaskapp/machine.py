@@ -12,7 +12,7 @@ from pathlib import Path
 CGROUPS = Path("/sys/fs/cgroup")
 NICE = 5  # added to the niceness of captioning threads and job workers
 SPINS = 20_000  # of a waiting OpenMP thread before it sleeps; libgomp's default is 300,000
-MMAP_THRESHOLD = 32 << 20  # bytes of a block that malloc takes from the system and returns to it; glibc's largest value
+MMAP_THRESHOLD = 32 << 20  # bytes from which malloc maps a block of its own; the documented maximum of glibc
 TRIM_THRESHOLD = 64 << 20  # bytes of free memory at the end of the heap that malloc keeps
 
 

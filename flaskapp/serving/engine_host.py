@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 
+from flaskapp.child_environment import child_environment
 from flaskapp.machine import with_fast_malloc
 
 log = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ def keep(command: list[str], lifeline: socket.socket) -> int | None:
     while True:
         started_at = time.monotonic()
         try:
-            engine = subprocess.Popen(command, env=with_fast_malloc(os.environ))
+            engine = subprocess.Popen(command, env=with_fast_malloc(child_environment()))
         except OSError as error:
             log.error("The engine process cannot be started: %s", error)
             status: int | None = 1

@@ -15,7 +15,7 @@ from tests.polling import wait_until_listening
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT = 300  # seconds that a server may take to listen
-OURS = ("FLASKAPP_", "GOMP_")  # variables that no server inherits; importing flaskapp.captioner sets GOMP_SPINCOUNT
+NOT_INHERITED = ("FLASKAPP_", "GOMP_")  # first letters of variables; importing flaskapp.captioner sets GOMP_SPINCOUNT
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def serving(command: str, folder: Path, log: Path, variables: Mapping[str, str])
     port = free_port()
     program, *arguments = command.format(port=port).split()
     environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith(OURS)},
+        **{name: value for name, value in os.environ.items() if not name.startswith(NOT_INHERITED)},
         "FLASKAPP_DATABASE_URL": f"sqlite:///{log.with_suffix('.db')}",
         "PATH": f"{folder}:{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
