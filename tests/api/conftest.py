@@ -20,10 +20,12 @@ class Watched:
     def __init__(self, page: Page) -> None:
         self.page = page
         self.problems: list[str] = []
+        self.failed: list[str] = []  # requests without an answer, shown with a failed test
         self.hosts: set[str] = set()
         page.on("console", lambda message: self.problems.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: self.problems.append(str(error)))
         page.on("request", lambda request: self.hosts.add(urlsplit(request.url).netloc))
+        page.on("requestfailed", lambda request: self.failed.append(f"{request.url}: {request.failure}"))
 
     @property
     def bugs(self) -> list[str]:
@@ -42,7 +44,9 @@ def browser(chromium: str) -> Iterator[Browser]:
 @pytest.fixture
 def watched(browser: Browser) -> Iterator[Watched]:
     page = browser.new_page(viewport={"width": 1280, "height": 1000})
-    yield Watched(page)
+    watched = Watched(page)
+    yield watched
+    print(*watched.problems, *watched.failed, sep="\n")  # pytest shows it if the test failed
     page.close()
 
 
