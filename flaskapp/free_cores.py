@@ -47,7 +47,7 @@ def read_times(stat: Path = STAT) -> Times | None:
     """Return the CPU times until now. None where they are not available, for example on macOS."""
     try:
         lines = [line.split() for line in stat.read_text().splitlines() if line.startswith("cpu")]
-        allowed = {f"cpu{number}" for number in os.sched_getaffinity(0)}
+        allowed = {f"cpu{number}" for number in os.sched_getaffinity(os.getpid())}  # of the main thread
         ticks = sum(int(idle) + int(iowait) for name, _, _, _, idle, iowait, *_ in lines if name in allowed)
     except (OSError, ValueError, AttributeError):
         return None

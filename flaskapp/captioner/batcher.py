@@ -22,6 +22,7 @@ from flaskapp.captioner.admission import Admission, Pace
 from flaskapp.captioner.generation import Caption, Generation
 from flaskapp.captioner.lane import Lane
 from flaskapp.captioner.runner import CLIENT_LEFT, Engine
+from flaskapp.captioner.topology import ALL_CORES
 from flaskapp.captioner.work_item import WorkItem, record_timings
 from flaskapp.errors import ClientLeft, DeadlineExceeded
 from flaskapp.free_cores import FreeCores
@@ -32,8 +33,16 @@ POLL_INTERVAL = 0.5  # seconds between two checks for a disconnected client
 
 
 class Batcher:
-    def __init__(self, engine: Engine, *, cores: int, max_batch: int, max_waiting: int, lanes: int = 1) -> None:
-        """`cores` is the number for all `lanes` together; `lanes` is the number of batches that run side by side."""
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        cores: int,
+        max_batch: int,
+        max_waiting: int,
+        lanes: Sequence[frozenset[int]] = (ALL_CORES,),
+    ) -> None:
+        """`cores` is the number for all lanes together; `lanes` has the cores of each, as `plan_lanes` returns them."""
         self.max_batch = max_batch
         self._cores = cores
         self._free_cores = FreeCores(cores)
@@ -45,8 +54,9 @@ class Batcher:
         self._is_closed = False
         pace = Pace()
         self._admission = Admission(pace, max_batch=max_batch, max_waiting=max_waiting)
-        self.lanes = [Lane(engine, self, pace)]
-        self.lanes += [Lane(engine.sibling(), self, pace.sibling()) for _ in range(1, lanes)]
+        first, *others = lanes
+        self.lanes = [Lane(engine, self, pace, first)]
+        self.lanes += [Lane(engine.sibling(), self, pace.sibling(), cores) for cores in others]
 
     @property
     def has_stalled(self) -> bool:

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from flaskapp.captioner.admission import Pace, work_of
 from flaskapp.captioner.runner import Engine, Runner, record_batch
+from flaskapp.captioner.topology import stay_on
 from flaskapp.captioner.work_item import WorkItem
 from flaskapp.errors import CaptionerUnavailable
 from flaskapp.machine import lower_priority
@@ -42,12 +43,13 @@ class Queue(Protocol):
 class Lane:
     """`taken` holds the items of the running batch, and is empty while the lane is idle. The queue's lock guards it."""
 
-    def __init__(self, engine: Engine, queue: Queue, pace: Pace) -> None:
+    def __init__(self, engine: Engine, queue: Queue, pace: Pace, cores: frozenset[int]) -> None:
         self.runner = Runner(engine, self._set_threads)
         self.pace = pace
         self.taken: list[WorkItem] = []
         self.thread: threading.Thread | None = None
         self._engine, self._queue = engine, queue
+        self._allowed_cores = cores
         self._cores = 1  # at the last step
 
     def start(self) -> None:
@@ -61,6 +63,7 @@ class Lane:
         """Run batches until the queue closes. If this thread dies, every waiting item fails."""
         try:
             lower_priority()
+            stay_on(self._allowed_cores)
             while self._begin_batch():
                 while self.runner.running:
                     if self.runner.drop_abandoned():
@@ -77,8 +80,12 @@ class Lane:
             self.taken = []
 
     def _set_threads(self) -> None:
-        self._cores = self._queue.cores(self)
-        self._engine.use_threads(self._queue.threads(self))
+        self._cores = self._at_most_its_own(self._queue.cores(self))
+        self._engine.use_threads(self._at_most_its_own(self._queue.threads(self)))
+
+    def _at_most_its_own(self, cores: int) -> int:
+        """Limit a share to the lane's own cores: a cache may serve fewer cores than the mean."""
+        return min(cores, len(self._allowed_cores) or cores)
 
     def _begin_batch(self) -> bool:
         """Wait for the next batch and encode it. Items that arrive meanwhile join. Return False if the queue closed."""

@@ -15,6 +15,7 @@ from flaskapp.captioner.configuration import Configuration
 from flaskapp.captioner.engine.engine import Engine
 from flaskapp.captioner.engine.precision import AUTO, CpuCapabilities, Precision, has_onednn, resolve
 from flaskapp.captioner.generation import COURSE, Generation, GenerationSettings
+from flaskapp.captioner.topology import ALL_CORES, plan_lanes
 from flaskapp.errors import CaptionFailed, InvalidGeneration, InvalidSetting, UnusableCheckpoint
 from flaskapp.machine import release_free_memory, usable_cores
 
@@ -74,7 +75,7 @@ def load(configuration: Configuration) -> Loaded:
     batcher = Batcher(
         engine,
         cores=usable_cores() if device.type == "cpu" else 1,  # more make nothing faster on a GPU
-        lanes=lanes_of(usable_cores()) if device.type == "cpu" else 1,
+        lanes=plan_lanes(usable_cores()) if device.type == "cpu" else [ALL_CORES],
         max_batch=configuration.max_batch,
         max_waiting=configuration.queue,
     )
@@ -96,14 +97,6 @@ def _resolve_precision(setting: str, device: torch.device) -> Precision:
 def _weights_dtype(precision: Precision, device: torch.device) -> torch.dtype:
     """Return the dtype to load weights in. On a CPU it is fp32: the engine converts the linear layers itself."""
     return GPU_DTYPES.get(precision.name, torch.float32) if device.type == "cuda" else torch.float32
-
-
-def lanes_of(cores: int) -> int:
-    """Return the number of batches that run side by side.
-
-    Two are fastest on two cores, as measured. With too many, all batches are small.
-    """
-    return min(cores, max(2, cores // 4))
 
 
 def _pinned(name: str, configured: GenerationSettings) -> GenerationSettings:

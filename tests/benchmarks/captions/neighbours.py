@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from flaskapp.captioner.batcher import Batcher
-from flaskapp.captioner.loading import lanes_of
+from flaskapp.captioner.topology import plan_lanes
 from flaskapp.machine import usable_cores
 from tests.benchmarks.captions.engines import PRECISIONS, SETTINGS, load_engine
 from tests.benchmarks.table import print_table
@@ -48,7 +48,7 @@ def _caption_alone(folder: Path, precision: str) -> float:
     with ThreadPoolExecutor(1) as pool:  # as in a server: OpenMP's threads of the loading thread end with it
         engine = pool.submit(load_engine, folder, precision).result()
     cores = usable_cores()
-    batcher = Batcher(engine, cores=cores, lanes=lanes_of(cores), max_batch=8, max_waiting=1)
+    batcher = Batcher(engine, cores=cores, lanes=plan_lanes(cores), max_batch=8, max_waiting=1)
     generation = engine.resolve(SETTINGS)
     measured: list[float] = []
     began = time.monotonic()
