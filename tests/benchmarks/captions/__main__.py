@@ -9,6 +9,7 @@
 --part batching     the batcher against the engine alone, and images that join a running batch against waiting ones
 --part neighbours   a single client while other processes use the cores
 --part memory       one worker against four: memory that is not shared, and seconds to the first caption
+--paper             an estimate for processors with many cores
 """
 
 import argparse
@@ -21,6 +22,7 @@ from tests.benchmarks.captions import (
     batching,
     checkpoints,
     in_process,
+    many_cores,
     memory,
     neighbours,
     over_http,
@@ -39,18 +41,20 @@ PARTS = {
     "neighbours": (neighbours.run, (DEFAULT,)),
     "memory": (memory.run, (DEFAULT,)),
 }
+PAPER = many_cores.run, (DEFAULT,)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", choices=PARTS, action="append", help="may be repeated; default: all")
+    parser.add_argument("--paper", action="store_true", help="only estimate, from a batch on one core and on all")
     parser.add_argument("--rounds", type=int, default=2, help="rounds, of which the best counts for each server")
     parser.add_argument("--checkpoint", type=Path, help="checkpoint for --part precision, instead of a generated one")
     options = parser.parse_args()
     print(processor())
     with tempfile.TemporaryDirectory() as folder:
-        for part in options.part or PARTS:
-            run, names = PARTS[part]
+        parts = [PAPER] if options.paper else [PARTS[part] for part in options.part or PARTS]
+        for run, names in parts:
             for name in names:
                 checkpoint = options.checkpoint or Path(folder) / name
                 if not checkpoint.exists():

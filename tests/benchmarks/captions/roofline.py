@@ -63,7 +63,7 @@ def run(folder: Path, rounds: int) -> None:
         for size in SIZES:
             with Work() as work:
                 caption(engine, pixels[:size])
-            seconds = _shortest(partial(caption, engine, pixels[:size]), rounds)
+            seconds = shortest(partial(caption, engine, pixels[:size]), rounds)
             read = work.weights * size_of_weight
             rows.append(
                 [
@@ -88,17 +88,17 @@ def products_per_second(precision: str, rounds: int) -> float:
     layer = makers(precision, torch.device("cpu")).inner(torch.randn(WIDER, WIDTH), torch.zeros(WIDER))
     x = torch.randn(ROWS, WIDTH)
     with torch.inference_mode():
-        return ROWS * WIDTH * WIDER / _shortest(lambda: layer(x), 20 * rounds)
+        return ROWS * WIDTH * WIDER / shortest(lambda: layer(x), 20 * rounds)
 
 
 def copied_bytes_per_second(rounds: int) -> float:
     """Return bytes read and written a second."""
     source = torch.ones(COPIED, dtype=torch.uint8)
     target = torch.empty_like(source)
-    return 2 * COPIED / _shortest(lambda: target.copy_(source), 5 * rounds)
+    return 2 * COPIED / shortest(lambda: target.copy_(source), 5 * rounds)
 
 
-def _shortest(run: Callable[[], Any], times: int) -> float:
+def shortest(run: Callable[[], Any], times: int) -> float:
     """Return the shortest run's seconds, after an uncounted warm-up."""
     run()
     seconds = []
