@@ -43,6 +43,7 @@ def test_the_page_asks_for_a_required_login_and_continues(
     choose(page, ASSETS / "star.png")
     expect(page.locator(".problem p")).to_have_text("Log in first: then it is captioned.")
     expect(page.get_by_label("Name")).to_be_focused()
+    expect(page.get_by_role("heading", name="Log in")).to_be_in_viewport()
     said = page.locator("#login .said")
     log_in(page, "ada", "wrong")
     expect(said).to_have_text("Wrong name or password.")

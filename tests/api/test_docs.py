@@ -52,11 +52,11 @@ def open_operation(watched: Watched, server: Server, name: str) -> Locator:
     return operation
 
 
-def execute(operation: Locator) -> Locator:
-    """Press Execute, wait for the answer 200 and return the row that shows it."""
+def execute(operation: Locator, status: int = 200) -> Locator:
+    """Press Execute, wait for an answer with this status and return the row that shows it."""
     operation.locator("button.execute").click()
     row = operation.locator(".live-responses-table tbody tr").first
-    expect(row.locator(".response-col_status")).to_contain_text("200", timeout=30_000)
+    expect(row.locator(".response-col_status")).to_contain_text(str(status), timeout=30_000)
     return row
 
 
@@ -92,6 +92,24 @@ def test_swagger_ui_captions_an_image_with_a_typed_config(watched: Watched, serv
     expect(execute(operation)).to_contain_text('"caption": "a large pink"')
     assert watched.problems == []
     assert watched.hosts == {urlsplit(server.url).netloc}
+
+
+@pytest.mark.browser
+def test_swagger_ui_submits_a_job_with_the_prefilled_fields(watched: Watched, server: Server) -> None:
+    operation = open_operation(watched, server, "caption_jobs")
+    operation.locator("input[type=file]").first.set_input_files(ASSETS / "star.png")
+    expect(execute(operation, 202)).to_contain_text('"total": 1')
+
+
+@pytest.mark.browser
+def test_swagger_ui_shows_the_example_of_another_content_type(watched: Watched, server: Server) -> None:
+    operation = open_operation(watched, server, "caption")
+    content_type = operation.locator(".opblock-section-request-body select").first
+    content_type.select_option("application/json")
+    expect(execute(operation)).to_contain_text('"caption": "a large red square on a white background"')
+    content_type.select_option("multipart/form-data")
+    operation.locator("input[type=file]").first.set_input_files(ASSETS / "star.png")
+    expect(execute(operation)).to_contain_text('"input": "star.png"')
 
 
 def authorize(watched: Watched, fields: dict[str, str]) -> None:

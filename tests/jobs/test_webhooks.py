@@ -177,11 +177,17 @@ def test_an_untrusted_certificate_is_refused(
 @pytest.mark.parametrize(
     "url",
     ["http://hooks.example.com/", "https://hooks.example.com:8443/", "https://ada:secret@hooks.example.com/",
-     "https://elsewhere.example/", "https://hooks.example.com.elsewhere.example/", "ftp://hooks.example.com/", "x", "",
+     "https://elsewhere.example/", "https://hooks.example.com.elsewhere.example/", "ftp://hooks.example.com/", "x",
      "https://hooks.example.com/" + "x" * 2048, "https://169.254.169.254/", "https://hooks.example.com:x/"],
 )  # fmt: skip
 def test_a_url_that_is_not_allowed_is_refused_and_named(client: FlaskClient, url: str) -> None:
     assert_error(submit(client, url), 422, "multipart", "webhook")
+
+
+@pytest.mark.parametrize("hosts", ["hooks.example.com", ""])
+def test_an_empty_webhook_is_none(make_app: Callable[..., Flask], hosts: str) -> None:
+    client = make_app(WEBHOOK_HOSTS=hosts, WEBHOOK_SECRET=SECRET if hosts else "").test_client()
+    assert submit(client, "").status_code == 202
 
 
 def test_without_hosts_a_webhook_is_refused_with_the_reason(make_app: Callable[..., Flask]) -> None:

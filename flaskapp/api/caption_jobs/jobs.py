@@ -50,7 +50,7 @@ def submit(
     # A retry with the same key does not count for the quota: `submit` gives its images back.
     with validation_errors("data"), image_quota.admit_during() as admit:
         job = jobs().submit(
-            data, _limits(), settings, username(), key, client(), admit, webhook, trace_context.current()
+            data, _limits(), settings, username(), key, client(), admit, webhook or None, trace_context.current()
         )
     return job, {"Location": url_for("caption_jobs.find", job_id=job.id)}
 

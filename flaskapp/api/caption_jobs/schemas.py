@@ -30,13 +30,15 @@ class JobConfig(CaptionConfig):
 
 
 class WebhookURL(Text):
-    """An https URL of one of the WEBHOOK_HOSTS."""
+    """An https URL of one of the WEBHOOK_HOSTS. An empty text, which forms send, is none."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         url = super()._deserialize(value, attr, data, **kwargs)
+        if url == "":
+            return url
         hosts = current_app.config["WEBHOOK_HOSTS"]
         if not hosts:
-            raise ValidationError("This server sends no webhooks: its setting WEBHOOK_HOSTS is empty.")
+            raise ValidationError("This server sends no webhooks: FLASKAPP_WEBHOOK_HOSTS is empty.")
         try:
             parse_url(url, hosts)
         except NotFetched as error:
@@ -47,7 +49,7 @@ class WebhookURL(Text):
 
     @staticmethod
     def keywords(config: Config) -> dict[str, Any]:
-        return {"pattern": "^https://"} if config["WEBHOOK_HOSTS"] else {"not": {}}  # "not": {} allows no value
+        return {"pattern": "^$|^https://"} if config["WEBHOOK_HOSTS"] else {"enum": [""]}
 
 
 class JobForm(ma.Schema):
@@ -58,6 +60,7 @@ class JobForm(ma.Schema):
         metadata={
             "description": "An https URL of a host that the server allows, such as `https://hooks.example.com/done`. "
             "The server posts the job's status to it when the job has ended",
+            "examples": [""],  # Swagger UI sends it
         },
     )
 

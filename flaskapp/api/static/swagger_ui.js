@@ -12,10 +12,18 @@ function isFolded([kind, tag]) {
   return kind === "operations-tag" && FOLDED.includes(tag);
 }
 
+// Swagger UI keeps a form's fields as the body when another content type is chosen. Without a value, it shows the example.
+const setRequestContentType = (original, { oas3Actions }) => (chosen) => {
+  const action = original(chosen);
+  oas3Actions.setRequestBodyValue({ value: "", pathMethod: chosen.pathMethod });
+  return action;
+};
+const clearBody = () => ({ statePlugins: { oas3: { wrapActions: { setRequestContentType } } } });
+
 // Swagger UI has a dark theme, but the page must choose it.
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const choose = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
 dark.addEventListener("change", choose);
 choose();
 
-SwaggerUIBundle({ url, domNode: root, deepLinking: true, tryItOutEnabled: true, plugins: [foldTags] });
+SwaggerUIBundle({ url, domNode: root, deepLinking: true, tryItOutEnabled: true, plugins: [foldTags, clearBody] });

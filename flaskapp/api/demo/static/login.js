@@ -59,7 +59,9 @@ export class Login {
 
   /** Focus the form, unless the user is typing in a field. */
   focus() {
-    if (this.form && !this.form.contains(document.activeElement)) this.form.querySelector("input").focus();
+    if (!this.form || this.form.contains(document.activeElement)) return;
+    this.form.querySelector("input").focus();
+    this.form.scrollIntoView(); // also ends the scroll to the new card
   }
 
   async #enter() {
