@@ -18,6 +18,7 @@ from flaskapp.shared_counters import SHARED
 MAX_WEBP_SIDE = 16_383  # pixels
 MAX_DIGITS = 30  # of a whole number, with leading zeros
 OFF = "off"
+PROCESS_LOCAL = "memory"  # URL scheme of kombu and fsspec; workers would never see the server's jobs
 
 
 def whole(least: int, most: int) -> Callable[[str], int]:
@@ -95,6 +96,8 @@ def broker_url(text: str) -> str:
             broker_urls.parse(text)
     except Exception:  # each driver has errors of its own
         is_usable = False
+    if any(part.partition(":")[0].lower() == PROCESS_LOCAL for part in text.split(";")):
+        raise ValueError("a broker that all processes share, such as redis://host:6379/0 or filesystem:///folder")
     if not is_usable and text.startswith("sentinel://"):
         raise ValueError("a URL such as sentinel://host:26379/0?master_name=mymaster, with the master's name")
     if not is_usable:
@@ -106,9 +109,15 @@ def broker_url(text: str) -> str:
 
 def blob_store(text: str) -> str:
     try:
-        get_filesystem_class(split_protocol(text)[0])
+        is_usable = bool(text.strip())
+        protocol = split_protocol(text)[0]
+        get_filesystem_class(protocol)
     except (ImportError, ValueError):
-        raise ValueError("a folder or an fsspec URL such as s3://bucket/folder, its driver installed") from None
+        is_usable = False
+    if not is_usable:
+        raise ValueError("a folder or an fsspec URL such as s3://bucket/folder, its driver installed")
+    if protocol == PROCESS_LOCAL:
+        raise ValueError("a store that all processes share, such as a folder or s3://bucket/folder")
     return text
 
 

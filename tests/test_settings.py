@@ -119,6 +119,23 @@ def test_an_invalid_broker_or_blob_store_is_named_but_not_printed(name: str, url
     assert "hunter2" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [("BROKER_URL", "memory://"), ("BROKER_URL", "memory://hunter2"), ("BROKER_URL", "redis://host;memory://hunter2"),
+     ("BLOB_STORE", "memory://"), ("BLOB_STORE", "memory://hunter2")],
+)  # fmt: skip
+def test_a_broker_or_blob_store_in_the_memory_of_one_process_stops_the_start(name: str, url: str) -> None:
+    with pytest.raises(InvalidSetting, match=f"FLASKAPP_{name} must be a .* that all processes share") as caught:
+        create_app({name: url})
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", [" ", "\t", "\n"])
+def test_a_blob_store_of_spaces_stops_the_start(text: str) -> None:
+    with pytest.raises(InvalidSetting, match="FLASKAPP_BLOB_STORE must be a folder or"):
+        create_app({"BLOB_STORE": text})
+
+
 def test_jobs_are_stored_beside_the_sqlite_file_or_in_the_instance_folder() -> None:
     assert data_folder({"DATABASE_URL": "sqlite:////data/flaskapp.db"}, "/instance") == Path("/data/flaskapp-jobs")
     assert data_folder({"DATABASE_URL": "postgresql://host/name"}, "/instance") == Path("/instance/jobs")
