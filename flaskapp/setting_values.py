@@ -16,20 +16,21 @@ from flaskapp import broker_urls
 from flaskapp.shared_counters import SHARED
 
 MAX_WEBP_SIDE = 16_383  # pixels
+MAX_DIGITS = 30  # of a whole number, with leading zeros
 OFF = "off"
+PROCESS_LOCAL = "memory"  # URL scheme of kombu and fsspec; workers would never see the server's jobs
 
 
-def positive(text: str) -> int:
-    number = int(text) if text.strip().isdecimal() else 0
-    if number < 1:
-        raise ValueError("a whole number of 1 or more")
-    return number
+def whole(least: int, most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        digits = text.strip()
+        # Python converts no more than 4300 digits, and takes long for that.
+        number = int(digits) if digits.isdecimal() and len(digits) <= MAX_DIGITS else None
+        if number is None or not least <= number <= most:
+            raise ValueError(f"a whole number from {least} to {most}")
+        return number
 
-
-def whole(text: str) -> int:
-    if not text.strip().isdecimal():
-        raise ValueError("a whole number of 0 or more")
-    return int(text)
+    return parse
 
 
 def boolean(text: str) -> bool:
@@ -38,17 +39,10 @@ def boolean(text: str) -> bool:
     return text.lower() == "true"
 
 
-def side(text: str) -> int:
-    pixels = positive(text)
-    if pixels > MAX_WEBP_SIDE:
-        raise ValueError(f"at most {MAX_WEBP_SIDE}, the side of the largest WebP")
-    return pixels
-
-
 def json_object(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # RecursionError: nested too deeply
         value = None
     if not isinstance(value, dict):
         raise ValueError('a JSON object such as {"max_length": 16, "num_beams": 8}')
@@ -102,6 +96,8 @@ def broker_url(text: str) -> str:
             broker_urls.parse(text)
     except Exception:  # each driver has errors of its own
         is_usable = False
+    if any(part.partition(":")[0].lower() == PROCESS_LOCAL for part in text.split(";")):
+        raise ValueError("a broker that all processes share, such as redis://host:6379/0 or filesystem:///folder")
     if not is_usable and text.startswith("sentinel://"):
         raise ValueError("a URL such as sentinel://host:26379/0?master_name=mymaster, with the master's name")
     if not is_usable:
@@ -113,9 +109,15 @@ def broker_url(text: str) -> str:
 
 def blob_store(text: str) -> str:
     try:
-        get_filesystem_class(split_protocol(text)[0])
+        is_usable = bool(text.strip())
+        protocol = split_protocol(text)[0]
+        get_filesystem_class(protocol)
     except (ImportError, ValueError):
-        raise ValueError("a folder or an fsspec URL such as s3://bucket/folder, its driver installed") from None
+        is_usable = False
+    if not is_usable:
+        raise ValueError("a folder or an fsspec URL such as s3://bucket/folder, its driver installed")
+    if protocol == PROCESS_LOCAL:
+        raise ValueError("a store that all processes share, such as a folder or s3://bucket/folder")
     return text
 
 

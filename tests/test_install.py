@@ -121,7 +121,7 @@ def test_a_bad_setting_ends_the_program_with_one_line(site: Path, command: list[
     ended = run(site, *command, FLASKAPP_MAX_SIDE="x")
     assert (ended.returncode, ended.stdout) == (1, "")
     (line,) = ended.stderr.splitlines()
-    assert line.endswith("FLASKAPP_MAX_SIDE must be a whole number of 1 or more, not 'x'")
+    assert line.endswith("FLASKAPP_MAX_SIDE must be a whole number from 1 to 16383, not 'x'")
 
 
 def test_the_installed_server_captions_and_survives_a_reload(

@@ -55,9 +55,9 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
     ("name", "value", "meant"),
     [
         ("MAX_UPLOAD_MB", "lots", "a whole number"),
-        ("MAX_MEGAPIXELS", 0, "1 or more"),
-        ("MAX_SIDE", "-1", "1 or more"),
-        ("MAX_SIDE", "16384", "at most 16383"),
+        ("MAX_MEGAPIXELS", 0, "a whole number from 1 to "),
+        ("MAX_SIDE", "-1", "from 1 to 16383"),
+        ("MAX_SIDE", "16384", "from 1 to 16383"),
         ("CAPTIONER_DEVICE", "gpu", "cpu, cuda"),
         ("CAPTIONER_DEVICE", "cpu:1", "cpu, cuda"),
         ("CAPTIONER_DEVICE", "cuda:0,", "cpu, cuda"),
@@ -65,7 +65,7 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
         ("CAPTIONER_PRECISION", "fp8", "fp32"),
         ("CAPTIONER_DEFAULTS", "8 beams", "a JSON object such as"),
         ("CAPTIONER_DEFAULTS", "[]", "a JSON object such as"),
-        ("MAX_JOB_IMAGES", 0, "1 or more"),
+        ("MAX_JOB_IMAGES", 0, "a whole number from 1 to "),
         ("JOB_TTL", "a day", "a whole number"),
         ("REQUIRE_LOGIN", "maybe", "true or false"),
         ("REGISTRATION", "ajar", "open, closed"),
@@ -80,8 +80,8 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
         ("CORS_ORIGINS", "https://a.example,*", "origins such as"),
         ("CORS_ORIGINS", "https://*.example", "origins such as"),
         ("CORS_ORIGINS", "null", "origins such as"),
-        ("TRUSTED_PROXIES", "all", "0 or more"),
-        ("TRUSTED_PROXIES", "-1", "0 or more"),
+        ("TRUSTED_PROXIES", "all", "from 0 to 100"),
+        ("TRUSTED_PROXIES", "-1", "from 0 to 100"),
     ],
 )
 def test_an_invalid_value_stops_the_start_and_its_key_is_named(name: str, value: Any, meant: str) -> None:
@@ -119,6 +119,23 @@ def test_an_invalid_broker_or_blob_store_is_named_but_not_printed(name: str, url
     assert "hunter2" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [("BROKER_URL", "memory://"), ("BROKER_URL", "memory://hunter2"), ("BROKER_URL", "redis://host;memory://hunter2"),
+     ("BLOB_STORE", "memory://"), ("BLOB_STORE", "memory://hunter2")],
+)  # fmt: skip
+def test_a_broker_or_blob_store_in_the_memory_of_one_process_stops_the_start(name: str, url: str) -> None:
+    with pytest.raises(InvalidSetting, match=f"FLASKAPP_{name} must be a .* that all processes share") as caught:
+        create_app({name: url})
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", [" ", "\t", "\n"])
+def test_a_blob_store_of_spaces_stops_the_start(text: str) -> None:
+    with pytest.raises(InvalidSetting, match="FLASKAPP_BLOB_STORE must be a folder or"):
+        create_app({"BLOB_STORE": text})
+
+
 def test_jobs_are_stored_beside_the_sqlite_file_or_in_the_instance_folder() -> None:
     assert data_folder({"DATABASE_URL": "sqlite:////data/flaskapp.db"}, "/instance") == Path("/data/flaskapp-jobs")
     assert data_folder({"DATABASE_URL": "postgresql://host/name"}, "/instance") == Path("/instance/jobs")
@@ -147,6 +164,30 @@ def test_a_misspelt_variable_is_warned_of(monkeypatch: pytest.MonkeyPatch, caplo
         create_app()
     assert "Did you mean FLASKAPP_MAX_UPLOAD_MB?" in caplog.text
     assert "PORT_80" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["CAPTIONER_MAX_BATCH", "CAPTIONER_QUEUE", "CAPTIONER_DEADLINE", "CAPTIONER_CACHE_MB", "MAX_UPLOAD_MB",
+     "MAX_MEGAPIXELS", "MAX_SIDE", "MAX_IMAGES", "MAX_JOB_IMAGES", "MAX_JOB_MB", "MAX_JOBS_MB", "MAX_CLIENT_JOBS",
+     "MAX_CLIENT_JOB_IMAGES", "JOB_TTL", "TRUSTED_PROXIES"],
+)  # fmt: skip
+@pytest.mark.parametrize("digits", [11, 25, 400, 5000])
+def test_a_number_has_an_upper_bound_and_its_error_is_short(name: str, digits: int) -> None:
+    with pytest.raises(InvalidSetting, match=f"FLASKAPP_{name} must be a whole number from [01] to ") as caught:
+        create_app({name: "9" * digits})
+    assert len(str(caught.value)) < 250
+
+
+def test_the_default_of_a_number_is_within_its_bounds() -> None:
+    numbers = [setting for setting in SETTINGS if type(setting.default) is int]
+    assert [setting.parse(str(setting.default)) for setting in numbers] == [setting.default for setting in numbers]
+
+
+@pytest.mark.parametrize("text", ["[" * 50_000, '{"a":' * 50_000])
+def test_deeply_nested_default_generation_settings_stop_the_start(text: str) -> None:
+    with pytest.raises(InvalidSetting, match="FLASKAPP_CAPTIONER_DEFAULTS must be a JSON object such as"):
+        create_app({"CAPTIONER_DEFAULTS": text})
 
 
 def test_every_setting_has_a_help_text() -> None:

@@ -40,7 +40,7 @@ def assert_one_line(ended: subprocess.CompletedProcess[str], text: str) -> None:
 def test_a_bad_setting_ends_the_start_with_one_line(command: str, tmp_path: Path) -> None:
     program, *arguments = shlex.split(command)
     ended = run([str(Path(sys.executable).with_name(program)), *arguments], tmp_path, FLASKAPP_MAX_SIDE="x")
-    assert_one_line(ended, "FLASKAPP_MAX_SIDE must be a whole number of 1 or more, not 'x'")
+    assert_one_line(ended, "FLASKAPP_MAX_SIDE must be a whole number from 1 to 16383, not 'x'")
 
 
 def test_a_bad_setting_of_gunicorn_s_configuration_ends_the_start_with_one_line(tmp_path: Path) -> None:

@@ -67,6 +67,8 @@ class Blobs:
 
     @contextmanager
     def _open(self) -> Iterator[tuple[AbstractFileSystem, str]]:
+        """Yield the store and its root. Raises BlobStoreUnavailable, and FileNotFoundError from the caller's block."""
+        is_open = False
         try:
             files, root = url_to_fs(self._url)
             if files.async_impl and under_gevent():  # asyncio and gevent cannot share a thread
@@ -74,9 +76,12 @@ class Blobs:
                 raise BlobStoreUnavailable("the images cannot be stored: the server's log says why")
             if isinstance(files, LocalFileSystem):
                 Path(root).mkdir(mode=0o700, parents=True, exist_ok=True)
+            is_open = True
             yield files, root
-        except (FileNotFoundError, BlobStoreUnavailable):
+        except BlobStoreUnavailable:
             raise
         except Exception as error:  # each store has its own error types
+            if is_open and isinstance(error, FileNotFoundError):  # otherwise the store's own folder cannot be created
+                raise
             log.error("The blob store failed: %s", error)
             raise BlobStoreUnavailable("the images cannot be stored or read at the moment") from error

@@ -183,6 +183,9 @@ def work(jobs: Jobs, engines: list[str], share_metrics: Callable[[], None]) -> N
     jobs.queue.prepare()
     jobs.start_threads()
     lower_priority()  # not to the lowest: this process holds locks of the database
+    # Celery writes "Warm shutdown" to this file's descriptor at SIGTERM, whatever the format of the log. `sys.stdout`
+    # still works.
+    sys.__stdout__ = None  # type: ignore[misc]
     worker = jobs.queue.worker()
     worker.start()
     sys.exit(worker.exitcode)

@@ -13,7 +13,7 @@ from typing import Any
 
 from flaskapp import metrics, settings, shared_room, trace_context  # noqa: F401 - creates the file that all workers share
 from flaskapp.machine import usable_cores
-from flaskapp.serving import access_log, json_log
+from flaskapp.serving import access_log, boot_signals, json_log
 from flaskapp.serving.bodies import Bodies
 from flaskapp.serving.kept_connections import HEAD_TIMEOUT
 from flaskapp.serving.metrics_files import metrics_files
@@ -93,7 +93,8 @@ def pre_fork(server: Any, worker: Any) -> None:
 
 
 def post_fork(server: Any, worker: Any) -> None:
-    """Keep what the worker's application needs after its import."""
+    """Handle signals during the boot, and keep what the worker's application needs after its import."""
+    boot_signals.exit_on_signals(server.SIG_QUEUE)  # an undocumented attribute of gunicorn's Arbiter
     metrics_files.use(worker.metrics_slot)
     worker.engines, worker.jobs = server.processes.addresses, server.processes.jobs
 

@@ -188,6 +188,13 @@ def test_an_unwritable_blob_store_refuses_new_jobs(make_app: Callable[..., Flask
     assert_error(submit(client, "star.png"), 503)
 
 
+def test_a_blob_store_whose_folder_cannot_be_created_refuses_new_jobs(make_app: Callable[..., Flask]) -> None:
+    client = make_app(BLOB_STORE="/proc/nope").test_client()  # mkdir: "No such file or directory"
+    answer = submit(client, "star.png")
+    assert_error(answer, 503)
+    assert answer.get_json()["message"] == "the images cannot be stored or read at the moment"
+
+
 @pytest.fixture
 def closed(make_app: Callable[..., Flask]) -> FlaskClient:
     app = make_app(REQUIRE_LOGIN=True)

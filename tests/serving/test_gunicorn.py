@@ -12,6 +12,7 @@ import pytest
 import requests
 
 from flaskapp.captioner import captioner
+from flaskapp.serving import boot_signals
 from flaskapp.serving.metrics_files import metrics_files
 from tests.conftest import ROOT, Server, assert_error
 from tests.serving.servers import WORKERS, post_star, workers_of
@@ -35,15 +36,16 @@ def test_the_hooks_connect_the_captioner_and_register_workers_with_the_metrics(
 ) -> None:
     config = runpy.run_path(str(ROOT / "gunicorn.conf.py"))
     calls: list[tuple[str, object]] = []
+    monkeypatch.setattr(boot_signals, "exit_on_signals", lambda inherited: calls.append(("signals", inherited)))
     monkeypatch.setattr(captioner, "connect", lambda addresses: calls.append(("connect", addresses)))
     monkeypatch.setattr(metrics_files, "use", lambda slot: calls.append(("use", slot)))
     monkeypatch.setattr(metrics_files, "release", lambda slot: calls.append(("release", slot)))
-    server = SimpleNamespace(processes=SimpleNamespace(addresses=["/socket"], jobs=None))
+    server = SimpleNamespace(processes=SimpleNamespace(addresses=["/socket"], jobs=None), SIG_QUEUE="queue")
     worker = SimpleNamespace(age=7, alive=True, metrics_slot=2, wsgi=None)
     config["post_fork"](server, worker)
     config["post_worker_init"](worker)
     config["child_exit"](server, worker)
-    assert calls == [("use", 2), ("connect", ["/socket"]), ("release", 2)]
+    assert calls == [("signals", "queue"), ("use", 2), ("connect", ["/socket"]), ("release", 2)]
 
 
 def test_the_access_log_has_the_path_and_never_a_query_string(server: Server) -> None:

@@ -14,6 +14,7 @@ import requests
 
 from flaskapp.serving.json_log import JSONFormatter
 from tests.conftest import Server
+from tests.jobs.cluster import scene, submit
 from tests.serving.connections import connected, head, read_all, read_one, statuses
 from tests.serving.servers import post_star
 from tests.test_trace_context import TRACE_ID, TRACEPARENT
@@ -68,6 +69,13 @@ def test_each_request_is_one_line_and_every_line_is_json(start_server: Callable[
     assert any("/refused" in line.get("message", "") for line in lines)
 
 
+def test_every_line_is_json_after_a_job(start_server: Callable[..., Server]) -> None:
+    server = start_server("--workers", "1", **JSON)
+    submit(server.url, [scene(0)[0]])
+    server.wait_for("Chunk 0 of job")
+    assert any("The worker of caption jobs started" in line.get("message", "") for line in entries_after_stop(server))
+
+
 def test_a_refused_request_does_not_have_the_previous_request_s_trace(start_server: Callable[..., Server]) -> None:
     server = start_server("--workers", "1", **JSON)
     with connected(server) as client:
@@ -84,11 +92,11 @@ def test_a_refused_request_does_not_have_the_previous_request_s_trace(start_serv
 def test_an_unloadable_model_is_one_line_with_the_reason(start_server: Callable[..., Server], tmp_path: Path) -> None:
     model = str(tmp_path / "nothing")
     server = start_server("--workers", "1", FLASKAPP_CAPTIONER_MODEL=model, **JSON)
-    server.wait_for("CAPTIONER_MODEL is not a folder")
+    server.wait_for("FLASKAPP_CAPTIONER_MODEL is not a folder")
     assert requests.get(server.url + "/readyz", timeout=30).status_code == 503
     (failure,) = (line for line in entries_after_stop(server) if line["logger"] == "flaskapp.captioner.loader")
     assert failure["level"] == "ERROR"
-    assert "CAPTIONER_MODEL is not a folder" in failure["message"]
+    assert "FLASKAPP_CAPTIONER_MODEL is not a folder" in failure["message"]
     assert "traceback" not in failure
 
 

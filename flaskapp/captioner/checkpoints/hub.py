@@ -69,7 +69,7 @@ def find(model: str | None, revision: str | None) -> Checkpoint:
     if Path(model).is_dir():
         return Checkpoint(Path(model).resolve().name, Path(model))
     if model.startswith((".", "/", "~")):
-        raise FileNotFoundError(f"CAPTIONER_MODEL is not a folder: {model}")
+        raise FileNotFoundError(f"FLASKAPP_CAPTIONER_MODEL is not a folder: {model}")
     revision = revision or (DEFAULT_REVISION if model == DEFAULT_MODEL else "main")
     return Checkpoint(model, _find_in_cache(model, revision) or _download(model, revision))
 

@@ -16,8 +16,8 @@ BATCH = 50
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="embedded", help="see the setting CAPTIONER_MODEL")
-    parser.add_argument("--precision", default="fp32", help="see the setting CAPTIONER_PRECISION")
+    parser.add_argument("--model", default="embedded", help="see the setting FLASKAPP_CAPTIONER_MODEL")
+    parser.add_argument("--precision", default="fp32", help="see the setting FLASKAPP_CAPTIONER_PRECISION")
     parser.add_argument("--against", metavar="PRECISION", help="also count the captions that are equal in it")
     parser.add_argument("--scenes", type=int, default=1000)
     parser.add_argument("--wrong", action="store_true", help="print each wrong caption below the right one")
