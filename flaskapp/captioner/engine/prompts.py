@@ -3,7 +3,7 @@
 The model must not run on them: on CUDA, a token beyond the positions ends the process.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -30,19 +30,33 @@ def collate(
         inputs.collate(images, inputs.default_prompt, inputs.start)
         raise InvalidGeneration("prompt", SPECIAL) from error
     if generation.prompt is not None and "input_ids" in given:
-        _check_length(model, tokenizer, generation, given["input_ids"].shape[1])
+        _check_length(model, generation, given["input_ids"].shape[1], _count(tokenizer, generation.prompt))
     return given
 
 
-def _check_length(model: Any, tokenizer: Any, generation: Generation, length: int) -> None:
-    """Raise InvalidGeneration if the input of `length` tokens is longer than the positions because of the prompt.
+def other_prompt_tokens(
+    tokenizer: Any, inputs: ModelInputs, given: Mapping[str, Tensor], generation: Generation
+) -> int:
+    """Return the number of the prompt's tokens that the token ids of the caption lack.
+
+    They have those of a prompt that the decoder continues, but not those of an instruction.
+    """
+    is_instruction = "input_ids" in given and generation.prompt_ids == inputs.start
+    return _count(tokenizer, generation.prompt) if is_instruction and generation.prompt is not None else 0
+
+
+def _count(tokenizer: Any, prompt: str) -> int:
+    return len(tokenizer(prompt, add_special_tokens=False).input_ids)
+
+
+def _check_length(model: Any, generation: Generation, length: int, prompt: int) -> None:
+    """Raise InvalidGeneration if the input of `length` tokens exceeds the positions because of the `prompt` tokens.
 
     The input may be longer because of the image alone: models with rotary positions accept that.
     """
     positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if positions is None:
         return
-    prompt = len(tokenizer(generation.prompt, add_special_tokens=False).input_ids)
     length += _new_tokens(model, generation)
     if length - prompt <= positions < length:
         most = positions - (length - prompt)

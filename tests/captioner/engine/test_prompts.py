@@ -98,6 +98,21 @@ def test_an_image_that_the_processor_cannot_take_is_not_blamed_on_the_prompt(flo
         )
 
 
+@pytest.mark.parametrize(
+    ("captioner", "start"),
+    [("smolvlm", 0), ("qwen2-vl", 0), ("florence2", 1), ("git", 1)],
+    indirect=["captioner"],
+)
+def test_the_tokens_of_a_prompt_are_counted(captioner: Captioner, start: int) -> None:
+    def prompt_tokens(prompt: str) -> list[int]:
+        described = captioner.describe(IMAGES, GenerationSettings(prompt=prompt, max_new_tokens=5))
+        return [caption.prompt_tokens for (caption,) in described]
+
+    once, again = prompt_tokens("red"), prompt_tokens("red red red")
+    assert once[0] == once[1] > start
+    assert again[0] - start >= 3 * (once[0] - start)
+
+
 @pytest.mark.parametrize("prompt", ["<image>", LONG], ids=["special", "long"])
 def test_the_endpoints_name_the_prompt(make_app: Callable[..., Flask], florence: Path, prompt: str) -> None:
     client = make_app(CAPTIONER_MODEL=str(florence)).test_client()
