@@ -3,6 +3,7 @@
 import io
 import struct
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -144,6 +145,14 @@ def test_a_tiff_with_many_strips_is_refused() -> None:
     )  # fmt: skip
     with pytest.raises(UnreadableImage, match="more than 100000 strips"):
         EncodedImage(data, 50)
+
+
+@pytest.mark.parametrize(("dtype", "samples"), [(np.float32, 3), (np.float32, 4), (np.float64, 1), (np.float64, 3)])
+def test_a_tiff_of_floating_point_colours_is_unsupported_and_not_called_broken(dtype: type, samples: int) -> None:
+    is_written, data = cv2.imencode(".tif", np.full((8, 8, samples), 120, dtype))
+    assert is_written
+    with pytest.raises(UnsupportedImageFormat, match="this is a TIFF of floating-point colours"):
+        EncodedImage(data.tobytes(), 50)
 
 
 @pytest.mark.parametrize(("tag", "value", "name"), [(259, 34925, "a TIFF of compression 34925"), (50706, 1, "a raw")])

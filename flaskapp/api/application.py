@@ -6,8 +6,10 @@ from typing import IO, Any, cast
 
 import flask
 from flask.sessions import NullSession, SessionInterface, SessionMixin
-from werkzeug.exceptions import NotFound
+from werkzeug.exceptions import NotFound, RequestEntityTooLarge
 from werkzeug.routing import MapAdapter
+from werkzeug.utils import cached_property
+from werkzeug.wsgi import LimitedStream
 
 from flaskapp import timings
 from flaskapp.api.forms import FormParser
@@ -22,6 +24,34 @@ class NoSessions(SessionInterface):
         return self._session
 
 
+class BodyStream(LimitedStream):
+    """A body of at most `limit` bytes. Raises RequestEntityTooLarge for a longer one.
+
+    `LimitedStream.readall` of Werkzeug 3.1.9 returns the first `limit` bytes of a longer body as if they were all, and
+    `read` refuses a body of exactly `limit` bytes.
+    """
+
+    def __init__(self, stream: IO[bytes], limit: int) -> None:
+        super().__init__(stream, limit, is_max=True)
+        self._unlimited = stream
+
+    def readall(self) -> bytes:
+        body = super().readall()
+        if self.is_exhausted:
+            self.on_exhausted()
+        return body
+
+    def on_exhausted(self) -> None:
+        """Check that nothing follows. gunicorn waits for a kibibyte, or for the end of the body."""
+        try:
+            rest = self._unlimited.read(1)
+        except (OSError, ValueError) as error:
+            self.on_disconnect(error)
+        else:
+            if rest:
+                raise RequestEntityTooLarge
+
+
 class Request(flask.Request):
     """A request with timings. Its uploaded files stay in memory, as its body does: a full disk fails no upload."""
 
@@ -30,6 +60,14 @@ class Request(flask.Request):
     def __init__(self, environ: dict[str, Any], populate_request: bool = True, shallow: bool = False) -> None:
         super().__init__(environ, populate_request, shallow)
         self.timings = timings.begin(environ)
+
+    @cached_property
+    def stream(self) -> IO[bytes]:
+        """The body. Raises RequestEntityTooLarge, also while it is read, if it is longer than MAX_CONTENT_LENGTH."""
+        stream = super().stream  # checks Content-Length
+        if self.max_content_length is None or "wsgi.input_terminated" not in self.environ:
+            return stream
+        return cast(IO[bytes], BodyStream(self.environ["wsgi.input"], self.max_content_length))
 
     def _get_file_stream(
         self,

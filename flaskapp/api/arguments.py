@@ -103,12 +103,20 @@ def _as_sent(location: str, errors: Any, req: Request) -> tuple[str, Any]:
     """Return the location that the client used, and its errors."""
     match location:
         case "credentials":
-            return "form" if req.form else "query" if req.args and not req.get_data() else "json", errors
+            return _credentials_location(req), errors
         case "form_or_json":
             return body_location(), errors
         case "inputs":
             return ("json", errors) if is_json_request(req) else ("body", errors["inputs"])
     return location, errors
+
+
+def _credentials_location(req: Request) -> str:
+    """Return the location that `load_credentials` read. A form with files only, or without fields, is a form, too."""
+    is_form = req.mimetype in FORMS
+    if req.args and not (req.form if is_form else req.get_data()):
+        return "query"
+    return "form" if is_form else "json"
 
 
 def _list_fields(schema: ma.Schema) -> set[str]:

@@ -69,6 +69,14 @@ class Parameters(Generation):
 class ImageToTextInput(NullIsUnset):
     inputs = ImageFileOrBase64(required=True, metadata=INPUTS)
     parameters = ma.fields.Nested(Parameters)
+    options = ma.fields.Dict(
+        metadata={"description": "Ignored: older clients send it", "examples": [{"wait_for_model": True}]}
+    )
+
+    @post_load
+    def drop_options(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+        data.pop("options", None)
+        return data
 
 
 class ImageToTextOutput(ma.Schema):

@@ -126,7 +126,13 @@ class Caption(NamedTuple):
     """One caption of an image."""
 
     text: str
-    token_ids: tuple[int, ...]  # including the start token and the prompt's, as in `generate`
+    token_ids: tuple[int, ...]  # including the start token and those of a prompt that it continues, as in `generate`
     tokens: int  # number of generated tokens, including the end token
     log_probability: float | None = None  # mean over the generated tokens; only with `scores`
     is_cut: bool = False  # whether it reached the maximum length without an end token
+    other_prompt_tokens: int = 0  # number of the prompt's tokens that token_ids lacks: those of an instruction
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Number of the tokens of the start and the prompt."""
+        return len(self.token_ids) - self.tokens + self.other_prompt_tokens

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from flaskapp import metrics
 from flaskapp.captioner.generation import Caption, Generation
 from flaskapp.captioner.work_item import WorkItem
-from flaskapp.errors import CaptionFailed, ClientLeft, FlaskappError
+from flaskapp.errors import CaptionFailed, ClientLeft, FlaskappError, InvalidGeneration
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +113,8 @@ class Runner:
             if len(items) == 1:
                 _fail(items[0], error)
                 return
-            log.exception("A batch of %d images failed: they are tried again one by one", len(items))
+            if not isinstance(error, InvalidGeneration):  # the client's fault
+                log.exception("A batch of %d images failed: they are tried again one by one", len(items))
             for item in items:
                 self._generate([item])
         else:

@@ -112,6 +112,12 @@ def test_settings_come_in_json(client: FlaskClient, parameters: dict[str, Any]) 
     assert answer.get_json() == [{"generated_text": "a large pink star"}]
 
 
+def test_the_options_of_older_clients_are_ignored(client: FlaskClient) -> None:
+    for options in ({"wait_for_model": True, "use_cache": False}, {}, None):
+        assert post_json(client, inputs=BASE64, options=options).get_json() == [{"generated_text": STAR}]
+    assert_refused(post_json(client, inputs=BASE64, options="wait"), 422, "json", "options")
+
+
 def test_settings_in_json_replace_those_in_the_query(client: FlaskClient) -> None:
     body = {"inputs": BASE64, "parameters": {}}
     assert len(client.post("/image-to-text?num_return_sequences=2", json={"inputs": BASE64}).get_json()) == 2

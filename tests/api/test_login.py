@@ -8,6 +8,7 @@ from flask.testing import FlaskClient
 
 from tests.conftest import assert_error
 
+FILE_ONLY = '--x\r\nContent-Disposition: form-data; name="username"; filename="README.md"\r\n\r\nada\r\n--x--\r\n'
 ADA = {"username": "ada", "password": "correct horse"}
 
 
@@ -49,6 +50,20 @@ def test_an_invalid_login_is_refused_and_the_field_named(
 def test_an_invalid_field_is_named_with_its_place(client: FlaskClient, way: str, source: str) -> None:
     arguments: dict[str, Any] = {way: {"username": "ada"}}
     assert_error(client.post("/login/", **arguments), 422, source, "password")
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"data": FILE_ONLY, "content_type": "multipart/form-data; boundary=x"},
+        {"data": "", "content_type": "application/x-www-form-urlencoded"},
+        {"data": "--x--\r\n", "content_type": "multipart/form-data; boundary=x"},
+    ],
+    ids=["a file only", "an empty urlencoded form", "an empty multipart form"],
+)
+def test_the_errors_of_a_form_without_fields_are_those_of_a_form(client: FlaskClient, form: dict[str, Any]) -> None:
+    assert_error(client.post("/login/", **form), 422, "form", "username")
+    assert_error(client.post("/login/", query_string={"username": "ada"}, **form), 422, "query", "password")
 
 
 def test_an_empty_login_names_both_fields(client: FlaskClient) -> None:

@@ -101,10 +101,10 @@ def test_a_too_large_chunked_body_is_refused_with_a_readable_answer(server: Serv
     assert_error(answer, 413)
 
 
-def test_a_chunked_body_is_refused_at_the_first_byte_beyond_the_limit(server: Server) -> None:
+def test_a_chunked_body_is_refused_at_the_first_kibibyte_beyond_the_limit(server: Server) -> None:
     with connected(server) as connection:
         connection.sendall(head("POST /caption/", f"Content-Type: {MULTIPART}", "Transfer-Encoding: chunked"))
-        connection.sendall(b"%x\r\n" % (2**25) + FORM_HEAD + bytes(2**24 + 1 - len(FORM_HEAD)))
+        connection.sendall(b"%x\r\n" % (2**25) + FORM_HEAD + bytes(2**24 + 2**10 - len(FORM_HEAD)))
         assert statuses(read_all(connection)) == [413]
 
 

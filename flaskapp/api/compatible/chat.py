@@ -101,8 +101,8 @@ class Answer(NamedTuple):
 
     @property
     def prompt_tokens(self) -> int:
-        """Number of tokens given to the decoder: the start and the prompt, for each image."""
-        return sum(len(captions[0].token_ids) - captions[0].tokens for captions in self.captions)
+        """Number of tokens of text given to the model: the start and the prompt, for each image."""
+        return sum(captions[0].prompt_tokens for captions in self.captions)
 
     @property
     def completion_tokens(self) -> int:

@@ -114,7 +114,7 @@ class OllamaAnswer(ma.Schema):
     done_reason = ma.fields.String(metadata={"enum": ["stop", "length", "load"], "examples": ["stop"]})
     total_duration = _nanoseconds_of("of the whole request")
     load_duration = _nanoseconds_of("of loading the model")
-    prompt_eval_count = _tokens("given to the decoder", 1)
+    prompt_eval_count = _tokens("of text given to the model", 1)
     prompt_eval_duration = _nanoseconds_of("of decoding the images")
     eval_count = _tokens("generated", 9)
     eval_duration = _nanoseconds_of("of the model")

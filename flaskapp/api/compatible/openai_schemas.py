@@ -16,6 +16,7 @@ CONTENT = [
     {"type": "text", "text": "Describe this image."},
     {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{SQUARE}"}},
 ]
+TEXT = Text()
 EXAMPLE = {"model": "any", "messages": [{"role": "user", "content": CONTENT}]}
 
 
@@ -42,7 +43,7 @@ class Content(ma.fields.Field[list[dict[str, Any]]]):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[dict[str, Any]]:
         if isinstance(value, str):
-            return [{"type": "text", "text": value}]
+            return [{"type": "text", "text": TEXT.deserialize(value)}]
         if not isinstance(value, list):
             raise ValidationError("Neither a string nor a list of parts.")
         for index, part in enumerate(value):
@@ -132,12 +133,19 @@ def _parts(content: list[dict[str, Any]], path: chat.Path) -> tuple[list[chat.Fo
     for index, part in enumerate(content):
         kind = part.get("type")
         if kind == "text" and isinstance(part.get("text"), str):
-            texts.append(part["text"])
+            texts.append(_text(part["text"], (*path, index, "text")))
         elif kind == "image_url":
             images.append(_image(part.get("image_url"), (*path, index, "image_url")))
         else:
             raise ValidationError(chat.nested((*path, index), "Neither a text nor an image_url."))
     return images, "\n".join(texts).strip()
+
+
+def _text(value: str, path: chat.Path) -> str:
+    try:
+        return str(TEXT.deserialize(value))
+    except ValidationError as error:
+        raise ValidationError(chat.nested(path, *error.messages)) from error
 
 
 def _image(value: Any, path: chat.Path) -> chat.FoundImage:

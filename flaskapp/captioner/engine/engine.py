@@ -198,7 +198,7 @@ def _caption(text: str, result: Result, generation: Generation) -> Caption:
     score = result.log_probability / result.tokens if generation.scores and result.tokens else None
     ends = generation.eos_token_ids
     is_cut = bool(ends) and result.token_ids[-1] not in ends
-    return Caption(text.strip(), tuple(result.token_ids), result.tokens, score, is_cut)
+    return Caption(text.strip(), tuple(result.token_ids), result.tokens, score, is_cut, result.other_prompt_tokens)
 
 
 def _next_input(search: Search, group: Group) -> list[int]:

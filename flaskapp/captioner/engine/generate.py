@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
 from flaskapp.captioner.checkpoints.inputs import ModelInputs
+from flaskapp.captioner.engine.prompts import collate, other_prompt_tokens
 from flaskapp.captioner.engine.search import Result
 from flaskapp.captioner.generation import Generation
 from flaskapp.errors import CaptionFailed
@@ -30,9 +31,9 @@ def generate(
     """Caption preprocessed images with one generation: `num_return_sequences` captions for each image.
 
     `on_step` is called at each step. Once it returns true, the generation stops.
-    Raise CaptionFailed for logits that are not finite.
+    Raise CaptionFailed for logits that are not finite, and InvalidGeneration for a prompt that the model cannot take.
     """
-    given = _on_device(inputs.collate(images, generation.prompt, generation.prompt_ids), model)
+    given = _on_device(collate(model, tokenizer, inputs, images, generation), model)
     stop = Stop(on_step)
     with _seeded(generation):
         output = model.generate(
@@ -45,9 +46,12 @@ def generate(
             output_logits=generation.scores,
         )
     skipped = min(inputs.prompt_length(given), stop.prompt_length)  # a prompt given as embeddings is not returned
+    others = other_prompt_tokens(tokenizer, inputs, given, generation)
     sums = _log_probabilities(model, output) if generation.scores else None
     results = [
-        _result(ids, skipped, stop.prompt_length, None if sums is None else sums[number], generation)
+        _result(ids, skipped, stop.prompt_length, None if sums is None else sums[number], generation)._replace(
+            other_prompt_tokens=others
+        )
         for number, ids in enumerate(output.sequences.tolist())
     ]
     count = generation.num_return_sequences

@@ -31,6 +31,7 @@ class Result(NamedTuple):
     token_ids: list[int]
     tokens: int  # number of generated tokens
     log_probability: float  # the model's own, summed over the generated tokens
+    other_prompt_tokens: int = 0  # number of the prompt's tokens that token_ids lacks
 
 
 @dataclass(eq=False)

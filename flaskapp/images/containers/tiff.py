@@ -9,8 +9,10 @@ from flaskapp.images.formats import refusal
 WIDTH, HEIGHT, BITS, COMPRESSION, SAMPLES = 256, 257, 258, 259, 277
 STRIPS, TILES, TILE_WIDTH, TILE_HEIGHT = 273, 324, 322, 323
 SUBFILE, SUB_DIRECTORIES, DNG_VERSION = 254, 330, 50706
+SAMPLE_FORMAT, FLOAT = 339, 3
 SHORT, LONG = 3, 4  # types of a value
 ENTRY = 12  # bytes
+GREY_FLOATS = (1, 1), (1, 32)  # samples and bits; Pillow reads no other floating-point numbers
 
 # None, CCITT, LZW, JPEG, Deflate, PackBits. The others are rare, and some decoders (LZMA, Zstandard) allocate as much
 # memory as the file says. libtiff itself reads at most 100 scans of a JPEG.
@@ -23,7 +25,7 @@ def clean(data: bytes) -> Container:
     """Check the first directory, and bound the cost of its image.
 
     Raise UnreadableImage, and UnsupportedImageFormat for raw photographs (their first image is a preview) and for other
-    compressions.
+    compressions and floating-point colours.
     """
     tags = _tags(data)
     width, height = (tags.get(tag, (0, 0))[1] for tag in (WIDTH, HEIGHT))
@@ -33,6 +35,8 @@ def clean(data: bytes) -> Container:
         raise refusal("a raw photograph")
     if (compression := tags.get(COMPRESSION, (1, 1))[1]) not in COMPRESSIONS:
         raise refusal(f"a TIFF of compression {compression}")
+    if tags.get(SAMPLE_FORMAT, (1, 1))[1] == FLOAT and (tags.get(SAMPLES, (1, 1)), tags.get(BITS)) != GREY_FLOATS:
+        raise refusal("a TIFF of floating-point colours, or of 64-bit floating-point numbers")
     parts = max(tags.get(tag, (0, 0))[0] for tag in (STRIPS, TILES))
     if parts > MAX_PARTS:
         raise UnreadableImage(f"the TIFF has more than {MAX_PARTS} strips")
@@ -45,7 +49,10 @@ def clean(data: bytes) -> Container:
 
 
 def _tags(data: bytes) -> dict[int, tuple[int, int]]:
-    """Return each tag's number of values, and its value if it is a single SHORT or LONG, else 0."""
+    """Return each tag's number of values, and its value if it is a single SHORT or LONG, else 0.
+
+    The value of SAMPLE_FORMAT is the first of several.
+    """
     order = "<" if data[:2] == b"II" else ">"
     try:
         (start,) = struct.unpack_from(f"{order}I", data, 4)
@@ -55,6 +62,16 @@ def _tags(data: bytes) -> dict[int, tuple[int, int]]:
             tag, kind, values = struct.unpack_from(f"{order}2HI", data, position)
             value = struct.unpack_from(f"{order}{'H' if kind == SHORT else 'I'}", data, position + 8)[0]
             tags[tag] = values, value if kind in (SHORT, LONG) and values == 1 else 0
+            if tag == SAMPLE_FORMAT and kind == SHORT:
+                tags[tag] = values, _first_short(data, order, position + 8, values)
         return tags
     except struct.error:
         raise broken("tiff") from None
+
+
+def _first_short(data: bytes, order: str, position: int, values: int) -> int:
+    """Return the first of several SHORTs. Only two fit into the tag; of more, the tag has the position."""
+    if values > 2:
+        (position,) = struct.unpack_from(f"{order}I", data, position)
+    (value,) = struct.unpack_from(f"{order}H", data, position)
+    return int(value)

@@ -162,6 +162,18 @@ def test_the_prompt_reaches_a_model_that_takes_text(make_app: Callable[..., Flas
     assert too_long.get_json()["error"]["param"] == "prompt"
 
 
+@pytest.mark.parametrize(
+    ("content", "param"),
+    [([{"type": "text", "text": "a\ud800b"}], "messages.0.content.0.text"), ("a\0b", "messages.0.content")],
+    ids=["a part", "a string"],
+)
+def test_invalid_text_is_refused_and_named(client: FlaskClient, content: Any, param: str) -> None:
+    answer = post(client, {"role": "user", "content": content}, user(image()))
+    assert answer.status_code == 400
+    error = answer.get_json()["error"]
+    assert (error["param"], error["message"]) == (param, f"{param}: Not valid text.")
+
+
 def test_the_model_is_listed_and_an_unknown_one_is_not_found(openai_client: openai.OpenAI) -> None:
     (model,) = openai_client.models.list().data
     assert (model.id, model.object) == ("embedded", "model")
