@@ -4,13 +4,14 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import BertConfig, BertForMaskedLM
 
 from tests.captioner.layouts.files import change_json, write_json
-from tests.captioner.layouts.gpt2 import write_gpt2_tokenizer, write_vit_gpt2
+from tests.captioner.layouts.gpt2 import TOKEN_IDS, write_gpt2_tokenizer, write_vit_gpt2
 from tests.captioner.layouts.trocr import write_trocr_small
 from tests.captioner.layouts.vocabularies import byte_pair_vocabulary, write_byte_pairs
 
@@ -151,6 +152,18 @@ def start_beyond_head(folder: Path) -> Path:
     return folder
 
 
+def with_settings(**settings: Any) -> Callable[[Path], Path]:
+    """Return a writer of a checkpoint with these generation settings."""
+
+    def write(folder: Path) -> Path:
+        write_vit_gpt2(folder)
+        config = json.loads((folder / "config.json").read_text())
+        write_json(folder / "generation_config.json", {name: config[name] for name in TOKEN_IDS} | settings)
+        return folder
+
+    return write
+
+
 BROKEN: dict[str, Broken] = {
     broken.name: broken
     for broken in (
@@ -165,6 +178,9 @@ BROKEN: dict[str, Broken] = {
         Broken("with-nan", with_nan, NOT_A_NUMBER),
         Broken("without-start", without_start, "start token"),
         Broken("start-beyond-head", start_beyond_head, "start token"),
+        Broken("negative-bad-word", with_settings(bad_words_ids=[[5], [-1]]), "bad_words_ids has -1"),
+        Broken("bad-word-beyond-head", with_settings(bad_words_ids=[[5, 437]]), "bad_words_ids has 437"),
+        Broken("forced-token-beyond-head", with_settings(forced_bos_token_id=437), "forced_bos_token_id has 437"),
         Broken("without-preprocessor", without_preprocessor, "preprocessor_config.json"),
         Broken("broken-json", broken_json, "config.json"),
         Broken("language-model", language_model, "bert"),

@@ -18,13 +18,17 @@ EFFECTIVE: dict[str, Callable[[Tokens], dict[str, Any]]] = {
     "bad-words": lambda tokens: {"bad_words_ids": [[tokens[1]], tokens[2:4]]},
     "suppress": lambda tokens: {"suppress_tokens": [tokens[1], tokens[3]]},
     "begin-suppress": lambda tokens: {"begin_suppress_tokens": [tokens[0], tokens[1]]},
+    "outside-vocabulary": lambda tokens: {
+        "suppress_tokens": [-1, 50256], "begin_suppress_tokens": [-1, 50256], "min_length": 6,
+        "eos_token_id": [tokens[0], tokens[3], 50256, -1],
+    },
     "max-new-tokens": lambda tokens: {"max_new_tokens": 4},
     "min-new-tokens": lambda tokens: {"min_new_tokens": 14},
     "several-ends": lambda tokens: {"eos_token_id": [tokens[0], tokens[3]]},
     "repetition-penalty": lambda tokens: {"repetition_penalty": 1.8, "no_repeat_ngram_size": 2},
     "length-decay": lambda tokens: {"exponential_decay_length_penalty": [2, 1.6]},
     "beams": lambda tokens: {"num_beams": 3, "early_stopping": True, "length_penalty": 2.0, "max_length": 14},
-}
+}  # fmt: skip
 # Settings that must not change captions.
 NEUTRAL: dict[str, dict[str, Any]] = {
     "sampling-leftovers": {"do_sample": False, "temperature": 0.7, "top_k": 20, "top_p": 0.8, "typical_p": 0.9},
