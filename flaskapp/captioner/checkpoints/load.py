@@ -18,9 +18,10 @@ from transformers import AutoImageProcessor, AutoModelForImageTextToText
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 from transformers.models.trocr.modeling_trocr import TrOCRSinusoidalPositionalEmbedding
 
+from flaskapp.captioner.checkpoints.files import list_read
 from flaskapp.captioner.checkpoints.hub import Checkpoint
 from flaskapp.captioner.checkpoints.inputs import ModelInputs, PixelInputs, ProcessorInputs
-from flaskapp.captioner.checkpoints.processor import LOCALLY, load_processor
+from flaskapp.captioner.checkpoints.processor import LOCALLY, check_further_tokenizers, load_processor
 from flaskapp.captioner.checkpoints.tokenizer import check_tokenizer, load_tokenizer
 from flaskapp.errors import UnusableCheckpoint
 
@@ -55,6 +56,7 @@ def load(checkpoint: Checkpoint, dtype: torch.dtype) -> LoadedCheckpoint:
     if maker is None:
         with _naming("processor"):
             processor = load_processor(checkpoint.folder, model.config)
+        check_further_tokenizers(processor, checkpoint.folder)
         tokenizer = getattr(processor, "tokenizer", None)
         if tokenizer is None:
             tokenizer = load_tokenizer(checkpoint.folder, vocabulary_of(model))
@@ -72,11 +74,10 @@ def load(checkpoint: Checkpoint, dtype: torch.dtype) -> LoadedCheckpoint:
 
 def _check_fetched(folder: Path) -> None:
     """Raise UnusableCheckpoint for a clone whose large files are still Git LFS pointers."""
-    for path in sorted(folder.iterdir()):
-        if path.is_file():
-            with path.open("rb") as file:
-                if file.read(len(LFS_POINTER)) == LFS_POINTER:
-                    raise UnusableCheckpoint(f"{path.name} is a Git LFS pointer, not the file itself: git lfs pull")
+    for path in list_read(folder):
+        with path.open("rb") as file:
+            if file.read(len(LFS_POINTER)) == LFS_POINTER:
+                raise UnusableCheckpoint(f"{path.name} is a Git LFS pointer, not the file itself: git lfs pull")
 
 
 def _check_model_type(folder: Path) -> str:

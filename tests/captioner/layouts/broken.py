@@ -1,6 +1,7 @@
 """Checkpoints with missing or wrong files, and checkpoints of other kinds of models."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from transformers import BertConfig, BertForMaskedLM
 
 from tests.captioner.layouts.files import change_json, write_json
 from tests.captioner.layouts.gpt2 import TOKEN_IDS, write_gpt2_tokenizer, write_vit_gpt2
+from tests.captioner.layouts.queries import write_instructblip
 from tests.captioner.layouts.trocr import write_trocr_small
 from tests.captioner.layouts.vocabularies import byte_pair_vocabulary, write_byte_pairs
 
@@ -152,6 +154,18 @@ def start_beyond_head(folder: Path) -> Path:
     return folder
 
 
+def without_further_tokenizer(folder: Path) -> Path:
+    write_instructblip(folder)
+    shutil.rmtree(folder / "qformer_tokenizer")
+    return folder
+
+
+def further_tokenizer_is_pointer(folder: Path) -> Path:
+    write_instructblip(folder)
+    (folder / "qformer_tokenizer" / "tokenizer.json").write_text(LFS_POINTER)
+    return folder
+
+
 def with_settings(**settings: Any) -> Callable[[Path], Path]:
     """Return a writer of a checkpoint with these generation settings."""
 
@@ -171,6 +185,8 @@ BROKEN: dict[str, Broken] = {
         Broken("tokenizer-too-small", tokenizer_too_small, "tokenizer"),
         Broken("tokenizer-too-large", tokenizer_too_large, "tokenizer"),
         Broken("tokenizer-is-pointer", tokenizer_is_pointer, "Git LFS"),
+        Broken("without-further-tokenizer", without_further_tokenizer, "qformer_tokenizer"),
+        Broken("further-tokenizer-is-pointer", further_tokenizer_is_pointer, "Git LFS"),
         Broken("weights-are-pointer", weights_are_pointer, "Git LFS"),
         Broken("without-weight", without_weight, LOST),
         Broken("wrong-shape", wrong_shape, LOST),

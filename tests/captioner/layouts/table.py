@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from tests.captioner.layouts import bert, chat, donut, gpt2, prefix, tasks, trocr, variants
+from tests.captioner.layouts import bert, chat, donut, gpt2, prefix, queries, tasks, trocr, variants
 
 
 class Writer(Protocol):
@@ -51,6 +51,7 @@ LAYOUTS: dict[str, Layout] = {
         Layout("git", prefix.write_git, "generate", takes_prompt=True),
         Layout("pix2struct", prefix.write_pix2struct, "generate", takes_prompt=True),
         Layout("blip2", prefix.write_blip2, "generate", takes_prompt=True),
+        Layout("instructblip", queries.write_instructblip, "generate", takes_prompt=True, prompt="a picture of"),
         Layout("kosmos2", tasks.write_kosmos2, "generate", takes_prompt=True, prompt=tasks.GROUNDED),
         Layout("florence2", tasks.write_florence2, "generate", takes_prompt=True, prompt=tasks.CAPTION),
         Layout("smolvlm", chat.write_smolvlm, "generate", takes_prompt=True, prompt=chat.ASK),
