@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.captioner.layouts.bert import write_blip
 from tests.captioner.layouts.files import change_json, write_json
 from tests.captioner.layouts.gpt2 import TOKEN_IDS, write_vit_gpt2
 from tests.captioner.layouts.plain import Plain, sample_images
@@ -66,4 +67,20 @@ def write_forced_bos_in_config(folder: Path, **options: Any) -> Path:
     write_vit_gpt2(folder, **options)
     caption = Plain(folder).generate(sample_images()[1], {"num_beams": 1, "max_new_tokens": 12})
     change_json(folder / "config.json", forced_bos_token_id=caption[3], no_repeat_ngram_size=2)
+    return folder
+
+
+def write_encoder_of_tuples(folder: Path, **options: Any) -> Path:
+    """Write an encoder that returns tuples by default."""
+    write_vit_gpt2(folder, **options)
+    encoder = json.loads((folder / "config.json").read_text())["encoder"]
+    change_json(folder / "config.json", encoder=encoder | {"return_dict": False})
+    return folder
+
+
+def write_blip_encoder_of_tuples(folder: Path, **options: Any) -> Path:
+    """Write BLIP with an encoder that returns tuples by default."""
+    write_blip(folder, **options)
+    encoder = json.loads((folder / "config.json").read_text())["vision_config"]
+    change_json(folder / "config.json", vision_config=encoder | {"return_dict": False})
     return folder
