@@ -97,6 +97,7 @@ class GenerationDefaults:
     positions: int | None  # most tokens of a sequence; None: unknown
     encode_prompt: Callable[[str], tuple[int, ...]] | None  # None: the model takes no text
     default_prompt: str | None = None
+    needed_prompt: str | None = None  # an example, if the model needs a prompt and has no default one
     prompt_counts: bool = True  # whether max_length counts the prompt's tokens; false for a chat
     has_text_input: bool = False  # whether `generate` also treats the prompt as the encoder's input
     no_fast_decoder: str | None = None  # why the fast decoder does not support the model
@@ -134,6 +135,8 @@ class GenerationDefaults:
         )
 
     def _prompt_ids(self, prompt: str | None) -> tuple[int, ...]:
+        if prompt is None and self.needed_prompt is not None:
+            raise InvalidGeneration("prompt", f"This model needs a prompt, such as {self.needed_prompt!r}.")
         if prompt is None:
             return self.start
         if self.encode_prompt is None:

@@ -58,6 +58,7 @@ LAYOUTS: dict[str, Layout] = {
         Layout("florence2", tasks.write_florence2, "generate", takes_prompt=True, prompt=tasks.CAPTION),
         Layout("smolvlm", chat.write_smolvlm, "generate", takes_prompt=True, prompt=chat.ASK),
         Layout("llava", chat.write_llava, "generate", takes_prompt=True, prompt=chat.ASK),
+        Layout("llava-untemplated", chat.write_llava_untemplated, "generate", takes_prompt=True, prompt="<image> is"),
         Layout("qwen2-vl", chat.write_qwen2_vl, "generate", takes_prompt=True, prompt=chat.ASK),
         Layout("smolvlm2", chat.write_smolvlm2, "generate", takes_prompt=True, prompt=chat.ASK),
         Layout("mistral3", chat.write_mistral3, "generate", takes_prompt=True, prompt=chat.ASK, needs="torchvision"),
