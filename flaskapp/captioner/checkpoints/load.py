@@ -109,6 +109,7 @@ def _load_model(folder: Path, dtype: torch.dtype) -> Any:
     broken = [name for name, weight in model.named_parameters() if not bool(weight.isfinite().all())]
     _check_weights("has weights that are not finite numbers", broken)
     _compute_sinusoids(model)
+    _unwrap_start_token(model.generation_config)
     return model.eval()
 
 
@@ -124,6 +125,18 @@ def _compute_sinusoids(model: Any) -> None:
         if isinstance(module, TrOCRSinusoidalPositionalEmbedding):
             rows, width = module.weights.shape
             module.weights = module.get_embedding(rows, width, module.padding_idx).to(model.dtype)
+
+
+def _unwrap_start_token(generation: Any) -> None:
+    """Replace a list of one start token by the token. `generate` takes a list as one token for each image of a batch.
+
+    Raise UnusableCheckpoint for several tokens.
+    """
+    start = generation.decoder_start_token_id
+    if isinstance(start, list):
+        if len(start) != 1:
+            raise UnusableCheckpoint(f"its decoder_start_token_id must be one token, not {start}")
+        (generation.decoder_start_token_id,) = start
 
 
 def _load_part(factory: Any, name: str, folder: Path, **options: Any) -> Any:

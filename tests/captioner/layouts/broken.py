@@ -193,6 +193,7 @@ BROKEN: dict[str, Broken] = {
         Broken("without-pooler", without_pooler, None),
         Broken("with-nan", with_nan, NOT_A_NUMBER),
         Broken("without-start", without_start, "start token"),
+        Broken("several-starts", with_settings(decoder_start_token_id=[436, 5]), "decoder_start_token_id must be one"),
         Broken("start-beyond-head", start_beyond_head, "start token"),
         Broken("negative-bad-word", with_settings(bad_words_ids=[[5], [-1]]), "bad_words_ids has -1"),
         Broken("bad-word-beyond-head", with_settings(bad_words_ids=[[5, 437]]), "bad_words_ids has 437"),

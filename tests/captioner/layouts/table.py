@@ -29,6 +29,7 @@ VARIANTS = (
         for name in (*variants.EFFECTIVE, *variants.NEUTRAL, *variants.SAMPLING)
     ),
     Layout("vit-gpt2-config-forced-bos", variants.write_forced_bos_in_config, "fast"),
+    Layout("vit-gpt2-listed-start", variants.write_listed_start, "fast"),
     Layout("vit-gpt2-encoder-of-tuples", variants.write_encoder_of_tuples, "fast"),
     Layout("blip-encoder-of-tuples", variants.write_blip_encoder_of_tuples, "fast", takes_prompt=True),
 )

@@ -70,6 +70,15 @@ def write_forced_bos_in_config(folder: Path, **options: Any) -> Path:
     return folder
 
 
+def write_listed_start(folder: Path, **options: Any) -> Path:
+    """Write the start token as a list."""
+    write_vit_gpt2(folder, **options)
+    config = json.loads((folder / "config.json").read_text())
+    ids = {name: config[name] for name in TOKEN_IDS}
+    write_json(folder / "generation_config.json", ids | {"decoder_start_token_id": [ids["decoder_start_token_id"]]})
+    return folder
+
+
 def write_encoder_of_tuples(folder: Path, **options: Any) -> Path:
     """Write an encoder that returns tuples by default."""
     write_vit_gpt2(folder, **options)
