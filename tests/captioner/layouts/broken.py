@@ -198,6 +198,8 @@ BROKEN: dict[str, Broken] = {
         Broken("negative-bad-word", with_settings(bad_words_ids=[[5], [-1]]), "bad_words_ids has -1"),
         Broken("bad-word-beyond-head", with_settings(bad_words_ids=[[5, 437]]), "bad_words_ids has 437"),
         Broken("forced-token-beyond-head", with_settings(forced_bos_token_id=437), "forced_bos_token_id has 437"),
+        Broken("penalty-is-text", with_settings(length_penalty="2.0"), "length_penalty is not a number"),
+        Broken("beams-are-a-fraction", with_settings(num_beams=4.0), "num_beams is not a number"),
         Broken("group-beam-search", with_settings(num_beams=4, num_beam_groups=2), "num_beam_groups=2"),
         Broken("contrastive-search", with_settings(penalty_alpha=0.6, top_k=4), "penalty_alpha=0.6"),
         Broken("dola", with_settings(dola_layers="high"), "dola_layers=high"),
