@@ -47,6 +47,7 @@ LAYOUTS: dict[str, Layout] = {
         Layout("trocr-sinusoidal", trocr.write_trocr_sinusoidal, "fast"),
         Layout("manga-ocr", bert.write_manga_ocr, "fast"),
         Layout("vit-roberta", bert.write_vit_roberta, "fast"),
+        Layout("vit-roberta-uncached", bert.write_vit_roberta_uncached, "generate"),
         Layout("blip-base", bert.write_blip, "fast", takes_prompt=True),
         Layout("blip-large", bert.write_blip_large, "fast", takes_prompt=True),
         Layout("donut", donut.write_donut, "fast", takes_prompt=True, prompt=donut.TASK),
