@@ -1,6 +1,7 @@
 """Loads the model of a configuration. Imported only when needed: importing torch and transformers takes seconds."""
 
 import logging
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,8 +12,11 @@ from flaskapp.captioner.checkpoints import hub
 from flaskapp.captioner.checkpoints.input_side import input_side
 from flaskapp.captioner.checkpoints.inputs import ModelInputs
 from flaskapp.captioner.checkpoints.load import load as load_checkpoint
+from flaskapp.captioner.checkpoints.load import vocabulary_of
 from flaskapp.captioner.configuration import Configuration
 from flaskapp.captioner.engine.engine import Engine
+from flaskapp.captioner.engine.needed_prompt import find_needed_prompt
+from flaskapp.captioner.engine.own_settings import check_settings
 from flaskapp.captioner.engine.precision import AUTO, CpuCapabilities, Precision, has_onednn, resolve
 from flaskapp.captioner.generation import COURSE, Generation, GenerationSettings
 from flaskapp.captioner.topology import ALL_CORES, plan_lanes
@@ -67,11 +71,13 @@ def load(configuration: Configuration) -> Loaded:
     checkpoint = load_checkpoint(found, _weights_dtype(precision, device))
     engine = Engine(checkpoint, precision.name, device, _pinned(found.name, configuration.defaults))
     try:
+        check_settings(engine.defaults.own, vocabulary_of(checkpoint.model))
         defaults = engine.defaults.effective
     except InvalidGeneration as error:
         raise UnusableCheckpoint(f"its default generation settings: {error.field}: {error}") from error
     except (TypeError, ValueError) as error:
         raise UnusableCheckpoint(f"its default generation settings have a value of another type: {error}") from error
+    engine.defaults = replace(engine.defaults, needed_prompt=find_needed_prompt(engine, checkpoint.inputs))
     batcher = Batcher(
         engine,
         cores=usable_cores() if device.type == "cpu" else 1,  # more make nothing faster on a GPU

@@ -90,7 +90,8 @@ class Captioner(ModelLoader):
         image = np.full((WARM_UP_SIDE, WARM_UP_SIDE, 3), 128, np.uint8)
         try:
             loaded = self._ready(math.inf)
-            generation = loaded.engine.resolve(GenerationSettings(max_new_tokens=WARM_UP_TOKENS))
+            prompt = loaded.engine.defaults.needed_prompt
+            generation = loaded.engine.resolve(GenerationSettings(prompt=prompt, max_new_tokens=WARM_UP_TOKENS))
             for _ in range(2):
                 loaded.batcher.caption([loaded.preprocess(image)], generation, math.inf)
         except FlaskappError as error:

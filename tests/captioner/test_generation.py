@@ -61,3 +61,23 @@ def test_a_request_that_a_batch_would_change_is_generated_alone(
         own=own, pinned=GenerationSettings(), start=(0,), positions=None, encode_prompt=None, no_fast_decoder="none"
     )
     assert defaults.resolve(GenerationSettings(**asked)).is_alone is is_alone
+
+
+@pytest.mark.parametrize(
+    ("own", "asked", "field"),
+    [
+        ({"num_beam_groups": 2}, {"num_beams": 4}, "num_beam_groups"),
+        ({"penalty_alpha": 0.6, "num_beams": 2}, {"num_beams": 1}, "penalty_alpha"),
+        ({"dola_layers": "high", "num_beams": 2}, {"num_beams": 1}, "dola_layers"),
+    ],
+)
+def test_a_request_for_a_search_that_transformers_does_not_have_is_refused(
+    own: dict[str, Any], asked: dict[str, Any], field: str
+) -> None:
+    defaults = GenerationDefaults(
+        own=own, pinned=GenerationSettings(), start=(0,), positions=None, encode_prompt=None, no_fast_decoder=None
+    )
+    assert defaults.effective.num_beams == own.get("num_beams", 1)
+    with pytest.raises(InvalidGeneration, match="transformers 5 does not have") as caught:
+        defaults.resolve(GenerationSettings(**asked))
+    assert caught.value.field == field

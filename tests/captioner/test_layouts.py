@@ -116,6 +116,30 @@ def test_the_decoder_is_the_expected_one(pair: Pair) -> None:
     assert (pair.ours.decoder_reason is None) == (pair.ours.decoder == "fast")
 
 
+@pytest.mark.parametrize(
+    ("name", "example"),
+    [
+        ("instructblip", "'Describe this image'"),
+        ("llava-untemplated", "'<image> Describe this image'"),
+    ],
+)
+def test_a_model_that_needs_a_prompt_is_ready_and_refuses_requests_without_one(
+    name: str, example: str, written: Callable[[Layout], Path]
+) -> None:
+    folder = written(LAYOUTS[name])
+    captioner = load(folder)
+    captioner.warm_up()
+    assert captioner.problem is None
+    with pytest.raises(InvalidGeneration, match=f"This model needs a prompt, such as {example}") as refusal:
+        captioner.caption(IMAGES, GenerationSettings(max_new_tokens=8))
+    assert refusal.value.field == "prompt"
+    prompted = GenerationSettings(max_new_tokens=8, prompt=LAYOUTS[name].prompt)
+    expected = captioner.caption(IMAGES, prompted)
+    captioner.configure(Configuration(model=str(folder), deadline=300, defaults=prompted))
+    assert captioner.caption(IMAGES, GenerationSettings()) == expected
+    captioner.close()
+
+
 # `python -m tests.captioner.layouts.check NAME` checks the other layouts, which takes minutes.
 @pytest.mark.parametrize("name", ["vit-gpt2", "trocr-base", "blip-base"])
 def test_random_captions_vary_end_and_have_no_near_ties(name: str, written: Callable[[Layout], Path]) -> None:

@@ -1,5 +1,6 @@
 """The captioner while the hub does not offer its model."""
 
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from flaskapp.captioner import Captioner, Configuration, GenerationSettings, loader
 from flaskapp.captioner.checkpoints.hub import DEFAULT_MODEL, EMBEDDED
 from flaskapp.errors import CaptionerUnavailable, ModelUnavailable
+from tests.captioner.layouts.queries import write_instructblip
 from tests.captioner.stub_hub import Refusal, StubHub
 from tests.polling import wait_until
 
@@ -125,6 +127,23 @@ def test_the_hub_s_retry_after_is_passed_on_to_clients(hub: StubHub, make_captio
     with pytest.raises(ModelUnavailable) as refused:
         captioner.caption([IMAGE], SETTINGS)
     assert refused.value.retry_after in range(80, 92)
+
+
+def test_a_further_tokenizer_in_a_folder_is_downloaded_also_into_an_incomplete_snapshot(
+    start_hub: Callable[..., StubHub],
+    make_captioner: Callable[..., Captioner],
+    tmp_path: Path,
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = write_instructblip(tmp_path / "instructblip")
+    settings = GenerationSettings(max_new_tokens=8, num_beams=1, prompt="a picture of")
+    expected = make_captioner(model=str(folder)).caption([IMAGE], settings)
+    monkeypatch.setenv("HF_ENDPOINT", start_hub(folder, model="salesforce/instructblip").url)
+    assert make_captioner(model="salesforce/instructblip").caption([IMAGE], settings) == expected
+    (further,) = cache.rglob("qformer_tokenizer")
+    shutil.rmtree(further)
+    assert make_captioner(model="salesforce/instructblip").caption([IMAGE], settings) == expected
 
 
 def test_a_broken_repository_is_not_retried(

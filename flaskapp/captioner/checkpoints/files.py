@@ -12,7 +12,8 @@ INDEX = ".index.json"
 
 # Configurations, and files of tokenizers and processors: vocabularies, merges, SentencePiece models, chat templates.
 SUFFIXES = (".json", ".jinja", ".txt", ".model", ".spm", ".tiktoken", ".bpe", ".codes", ".vocab")
-CHAT_TEMPLATES = "additional_chat_templates"  # the only folder whose files are read
+CHAT_TEMPLATES = "additional_chat_templates"
+FURTHER_TOKENIZER = "_tokenizer"  # end of the name of a folder with a further tokenizer, such as qformer_tokenizer
 
 # Without the hub's list of files, a model needs one file of each of these groups.
 GROUPS = (
@@ -41,8 +42,9 @@ def choose_others(files: Iterable[str]) -> list[str]:
 
 def _is_needed(name: str) -> bool:
     folder, _, file = name.rpartition("/")
-    is_read = folder in ("", CHAT_TEMPLATES) and file.endswith(SUFFIXES) and not file.endswith(INDEX)
-    return is_read and not file.lower().startswith("readme")
+    is_read = folder in ("", CHAT_TEMPLATES) or ("/" not in folder and folder.endswith(FURTHER_TOKENIZER))
+    is_text = file.endswith(SUFFIXES) and not file.endswith(INDEX)
+    return is_read and is_text and not file.lower().startswith("readme")
 
 
 def read_shards(index: Path) -> list[str]:
@@ -53,10 +55,14 @@ def read_shards(index: Path) -> list[str]:
         raise BrokenRepository(f"{index.name} is not an index of shards") from error
 
 
+def list_read(folder: Path) -> list[Path]:
+    """Return the files of a folder and of its folders with further tokenizers."""
+    return sorted(path for path in [*folder.iterdir(), *folder.glob(f"*{FURTHER_TOKENIZER}/*")] if path.is_file())
+
+
 def list_decisive(folder: Path) -> list[Path]:
     """Return the files of a folder that affect its model's captions."""
-    files = sorted(path for path in folder.iterdir() if path.is_file())
-    return [path for path in files if path.name.endswith((*SUFFIXES, ".safetensors", ".bin"))]
+    return [path for path in list_read(folder) if path.name.endswith((*SUFFIXES, ".safetensors", ".bin"))]
 
 
 def find_missing(folder: Path, listing: Collection[str] | None) -> list[str]:

@@ -39,6 +39,10 @@ class ModelInputs(Protocol):
         """The image processor of transformers, or None."""
 
     @property
+    def image_token(self) -> str | None:
+        """The token that stands for the image in a prompt, if the model has one."""
+
+    @property
     def encode_prompt(self) -> Callable[[str], TokenIds] | None:
         """Encodes a prompt as the decoder's input. None: the model takes no text."""
 
@@ -68,6 +72,7 @@ class PixelInputs:
 
     default_prompt: str | None = None
     prompt_counts: bool = True
+    image_token: str | None = None
 
     @property
     def encode_prompt(self) -> Callable[[str], TokenIds] | None:
@@ -113,6 +118,11 @@ class ProcessorInputs:
     @property
     def image_processor(self) -> Any:
         return getattr(self._processor, "image_processor", None)
+
+    @property
+    def image_token(self) -> str | None:
+        token = getattr(self._processor, "image_token", None)
+        return None if token is None else str(token)
 
     @property
     def encode_prompt(self) -> Callable[[str], TokenIds] | None:

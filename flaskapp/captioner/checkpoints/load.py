@@ -18,9 +18,10 @@ from transformers import AutoImageProcessor, AutoModelForImageTextToText
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 from transformers.models.trocr.modeling_trocr import TrOCRSinusoidalPositionalEmbedding
 
+from flaskapp.captioner.checkpoints.files import list_read
 from flaskapp.captioner.checkpoints.hub import Checkpoint
 from flaskapp.captioner.checkpoints.inputs import ModelInputs, PixelInputs, ProcessorInputs
-from flaskapp.captioner.checkpoints.processor import LOCALLY, load_processor
+from flaskapp.captioner.checkpoints.processor import LOCALLY, check_further_tokenizers, load_processor
 from flaskapp.captioner.checkpoints.tokenizer import check_tokenizer, load_tokenizer
 from flaskapp.errors import UnusableCheckpoint
 
@@ -55,6 +56,7 @@ def load(checkpoint: Checkpoint, dtype: torch.dtype) -> LoadedCheckpoint:
     if maker is None:
         with _naming("processor"):
             processor = load_processor(checkpoint.folder, model.config)
+        check_further_tokenizers(processor, checkpoint.folder)
         tokenizer = getattr(processor, "tokenizer", None)
         if tokenizer is None:
             tokenizer = load_tokenizer(checkpoint.folder, vocabulary_of(model))
@@ -72,11 +74,10 @@ def load(checkpoint: Checkpoint, dtype: torch.dtype) -> LoadedCheckpoint:
 
 def _check_fetched(folder: Path) -> None:
     """Raise UnusableCheckpoint for a clone whose large files are still Git LFS pointers."""
-    for path in sorted(folder.iterdir()):
-        if path.is_file():
-            with path.open("rb") as file:
-                if file.read(len(LFS_POINTER)) == LFS_POINTER:
-                    raise UnusableCheckpoint(f"{path.name} is a Git LFS pointer, not the file itself: git lfs pull")
+    for path in list_read(folder):
+        with path.open("rb") as file:
+            if file.read(len(LFS_POINTER)) == LFS_POINTER:
+                raise UnusableCheckpoint(f"{path.name} is a Git LFS pointer, not the file itself: git lfs pull")
 
 
 def _check_model_type(folder: Path) -> str:
@@ -108,6 +109,7 @@ def _load_model(folder: Path, dtype: torch.dtype) -> Any:
     broken = [name for name, weight in model.named_parameters() if not bool(weight.isfinite().all())]
     _check_weights("has weights that are not finite numbers", broken)
     _compute_sinusoids(model)
+    _unwrap_start_token(model.generation_config)
     return model.eval()
 
 
@@ -123,6 +125,18 @@ def _compute_sinusoids(model: Any) -> None:
         if isinstance(module, TrOCRSinusoidalPositionalEmbedding):
             rows, width = module.weights.shape
             module.weights = module.get_embedding(rows, width, module.padding_idx).to(model.dtype)
+
+
+def _unwrap_start_token(generation: Any) -> None:
+    """Replace a list of one start token by the token. `generate` takes a list as one token for each image of a batch.
+
+    Raise UnusableCheckpoint for several tokens.
+    """
+    start = generation.decoder_start_token_id
+    if isinstance(start, list):
+        if len(start) != 1:
+            raise UnusableCheckpoint(f"its decoder_start_token_id must be one token, not {start}")
+        (generation.decoder_start_token_id,) = start
 
 
 def _load_part(factory: Any, name: str, folder: Path, **options: Any) -> Any:

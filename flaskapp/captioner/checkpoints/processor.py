@@ -11,6 +11,9 @@ from typing import Any
 import transformers
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
+from flaskapp.captioner.checkpoints.files import FURTHER_TOKENIZER
+from flaskapp.errors import UnusableCheckpoint
+
 LOCALLY: Any = {"local_files_only": True, "trust_remote_code": False}
 VIDEO_PROCESSOR = "video_processor"
 auto: Any = transformers  # its `from_pretrained` has no types
@@ -50,6 +53,13 @@ def load_processor(folder: Path, config: Any) -> Any:
     without_video: Any = type(kind.__name__, (WithoutVideo, kind), {})
     settings, _ = without_video.get_processor_dict(folder, **LOCALLY)
     return without_video.from_args_and_dict(parts, settings)
+
+
+def check_further_tokenizers(processor: Any, folder: Path) -> None:
+    """Raise UnusableCheckpoint if the folder of a further tokenizer is missing: transformers uses the main one then."""
+    for name in processor.get_attributes() if hasattr(processor, "get_attributes") else ():
+        if name.endswith(FURTHER_TOKENIZER) and not (folder / name).is_dir():
+            raise UnusableCheckpoint(f"the checkpoint has no folder {name}, which its processor needs")
 
 
 def _can_skip_video(names: list[str]) -> bool:

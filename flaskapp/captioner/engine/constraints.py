@@ -28,21 +28,27 @@ def constrain(scores: Tensor, generation: Generation, sequences: Sequence[list[i
         for row, sequence in zip(scores, sequences, strict=True):
             row[_last_of_bad_words(sequence, generation.bad_words_ids)] = -torch.inf
     if length < generation.min_length:
-        scores[:, list(generation.eos_token_ids)] = -torch.inf
+        _forbid(scores, generation.eos_token_ids)
     if generation.forced_bos_token_id is not None and length == 1:
         _force(scores, [generation.forced_bos_token_id])
     if generation.forced_eos_token_ids and length == generation.max_length - 1:
         _force(scores, generation.forced_eos_token_ids)
     if generation.suppress_tokens:
-        scores[:, list(generation.suppress_tokens)] = -torch.inf
+        _forbid(scores, generation.suppress_tokens)
     if generation.begin_suppress_tokens and length == _begin(generation):
-        scores[:, list(generation.begin_suppress_tokens)] = -torch.inf
+        _forbid(scores, generation.begin_suppress_tokens)
 
 
 def _penalise_repetition(scores: Tensor, penalty: float, sequences: Sequence[list[int]]) -> None:
     for row, sequence in zip(scores, sequences, strict=True):
         seen = row[sequence]
         row[sequence] = torch.where(seen < 0, seen * penalty, seen / penalty)
+
+
+def _forbid(scores: Tensor, tokens: Sequence[int]) -> None:
+    """Ids outside the vocabulary, also negative ones, have no effect, as in `generate`."""
+    vocabulary = range(scores.shape[1])
+    scores[:, [token for token in tokens if token in vocabulary]] = -torch.inf
 
 
 def _force(scores: Tensor, tokens: Sequence[int]) -> None:

@@ -83,6 +83,13 @@ EFFECTS: Mapping[str, Callable[[Any, Values], bool]] = {
 }
 
 
+# Searches that transformers 5 moved to code on the hub, which is never run here.
+MOVED = {
+    "constraints": "constrained beam search", "dola_layers": "DoLa", "force_words_ids": "constrained beam search",
+    "num_beam_groups": "group beam search", "penalty_alpha": "contrastive search",
+}  # fmt: skip
+
+
 def _is_grouped(values: Values) -> bool:
     return (values.get("num_beam_groups") or 1) > 1
 
@@ -97,6 +104,7 @@ class GenerationDefaults:
     positions: int | None  # most tokens of a sequence; None: unknown
     encode_prompt: Callable[[str], tuple[int, ...]] | None  # None: the model takes no text
     default_prompt: str | None = None
+    needed_prompt: str | None = None  # an example, if the model needs a prompt and has no default one
     prompt_counts: bool = True  # whether max_length counts the prompt's tokens; false for a chat
     has_text_input: bool = False  # whether `generate` also treats the prompt as the encoder's input
     no_fast_decoder: str | None = None  # why the fast decoder does not support the model
@@ -118,6 +126,7 @@ class GenerationDefaults:
         values["num_return_sequences"] = self._return_sequences(values, settings)
         if settings.is_lenient and not (values["do_sample"] and values["num_beams"] == 1):
             values["num_beams"] = given["num_beams"] = max(values["num_beams"], values["num_return_sequences"])
+        _check_search(values)
         max_length = self._max_length(values, settings, len(prompt_ids))
         return Generation(
             prompt=prompt,
@@ -134,6 +143,8 @@ class GenerationDefaults:
         )
 
     def _prompt_ids(self, prompt: str | None) -> tuple[int, ...]:
+        if prompt is None and self.needed_prompt is not None:
+            raise InvalidGeneration("prompt", f"This model needs a prompt, such as {self.needed_prompt!r}.")
         if prompt is None:
             return self.start
         if self.encode_prompt is None:
@@ -239,6 +250,15 @@ def _unsupported(values: Values) -> str | None:
         return None
     settings = ", ".join(f"{name}={values[name]}" for name in names)
     return f"its generation configuration asks for {settings}"
+
+
+def _check_search(values: Values) -> None:
+    """Raise InvalidGeneration for a search that transformers does not have."""
+    for name, search in MOVED.items():
+        if _is_in_effect(name, EFFECTS[name], values):
+            raise InvalidGeneration(
+                name, f"{name}={values[name]} of this model asks for {search}, which transformers 5 does not have."
+            )
 
 
 def _is_in_effect(name: str, has_effect: Callable[[Any, Values], bool], values: Values) -> bool:

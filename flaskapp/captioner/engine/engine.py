@@ -61,7 +61,9 @@ class Engine:
         try:
             parts = take_apart(self._model)
             replace_attention(parts.encoder, cross_kv_dtype)
-            self._decoder = Decoder(describe(parts, Packer(layers)), cross_kv_dtype)
+            description = describe(parts, Packer(layers))
+            _check_start(self._inputs.start, description.positions.padding, self._model.generation_config)
+            self._decoder = Decoder(description, cross_kv_dtype)
             self._parts = parts
         except NotDescribed as error:
             reason = str(error)
@@ -237,6 +239,12 @@ def _own_configuration(model: Any) -> dict[str, Any]:
     text = model.config.text_config
     blip: dict[str, Any] = model.text_decoder.generation_config.to_dict()
     return blip | {"eos_token_id": text.sep_token_id, "pad_token_id": text.pad_token_id}
+
+
+def _check_start(start: tuple[int, ...], padding: int | None, generation: Any) -> None:
+    """Raise NotDescribed for a start token that gets no position: `generate` without a KV cache skips padding."""
+    if padding in start and generation.use_cache is False:
+        raise NotDescribed("its start token is its padding token, and its use_cache is false")
 
 
 def attention_dtype(precision: str, dtype: torch.dtype) -> torch.dtype:

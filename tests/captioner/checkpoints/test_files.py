@@ -3,16 +3,24 @@ from pathlib import Path
 
 import pytest
 
-from flaskapp.captioner.checkpoints.files import BrokenRepository, choose_others, choose_weights, find_missing
+from flaskapp.captioner.checkpoints.files import (
+    BrokenRepository,
+    choose_others,
+    choose_weights,
+    find_missing,
+    list_decisive,
+)
 
 NEEDED = [
     "config.json", "generation_config.json", "preprocessor_config.json", "processor_config.json", "tokenizer.json",
     "vocab.json", "merges.txt", "vocab.txt", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model",
     "source.spm", "qwen.tiktoken", "bpe.codes", "chat_template.jinja", "additional_chat_templates/tools.jinja",
+    "qformer_tokenizer/tokenizer.json", "qformer_tokenizer/vocab.txt",
 ]  # fmt: skip
 NOT_NEEDED = [
     "README.md", "readme.txt", "modeling_own.py", "example.jpg", "onnx/model.onnx", "onnx/config.json", "tf_model.h5",
     "flax_model.msgpack", "model.gguf", "training_args.bin", "optimizer.pt", ".gitattributes", "1_Pooling/config.json",
+    "qformer_tokenizer/model.safetensors", "onnx/qformer_tokenizer/tokenizer.json", "openvino_tokenizer.xml",
 ]  # fmt: skip
 SMALL = {"config.json": "{}", "preprocessor_config.json": "{}", "tokenizer.json": "{}"}
 INDEX = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
@@ -63,3 +71,17 @@ def test_without_a_list_a_file_that_every_model_needs_is_named(tmp_path: Path, n
     folder = write(tmp_path, *SMALL, "model.safetensors")
     (folder / name).unlink()
     assert find_missing(folder, None) == [name]
+
+
+def test_a_missing_file_of_a_further_tokenizer_is_named(tmp_path: Path) -> None:
+    folder = write(tmp_path, *SMALL, "model.safetensors")
+    listing = [*SMALL, "model.safetensors", "qformer_tokenizer/tokenizer.json"]
+    assert find_missing(folder, listing) == ["qformer_tokenizer/tokenizer.json"]
+
+
+def test_files_of_a_further_tokenizer_affect_captions(tmp_path: Path) -> None:
+    folder = write(tmp_path, *SMALL, "model.safetensors")
+    (folder / "qformer_tokenizer").mkdir()
+    (folder / "qformer_tokenizer" / "vocab.txt").write_text("a")
+    names = [path.relative_to(folder).as_posix() for path in list_decisive(folder)]
+    assert names == [*sorted([*SMALL, "model.safetensors"])[:3], "qformer_tokenizer/vocab.txt", "tokenizer.json"]

@@ -85,6 +85,14 @@ def write_vit_roberta(folder: Path, *, seed: int = 4) -> Path:
     return folder
 
 
+def write_vit_roberta_uncached(folder: Path, **options: Any) -> Path:
+    """Write the padding token as start token, without a KV cache: the start token gets no position."""
+    write_vit_roberta(folder, **options)
+    tokens = {"decoder_start_token_id": 1, "eos_token_id": 2, "pad_token_id": 1}
+    write_json(folder / "generation_config.json", tokens | {"use_cache": False})
+    return folder
+
+
 def _draw_bert(predictions: Any, model: Any, seed: int, *, end: int, never: list[int]) -> None:
     norm = predictions.transform.LayerNorm
     randomise(model, seed, end=end, never=never, head=predictions.decoder, last_norm=norm, gain=1.3, places=2.0)

@@ -1,16 +1,19 @@
 """Checkpoints with missing or wrong files, and checkpoints of other kinds of models."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import BertConfig, BertForMaskedLM
 
 from tests.captioner.layouts.files import change_json, write_json
-from tests.captioner.layouts.gpt2 import write_gpt2_tokenizer, write_vit_gpt2
+from tests.captioner.layouts.gpt2 import TOKEN_IDS, write_gpt2_tokenizer, write_vit_gpt2
+from tests.captioner.layouts.queries import write_instructblip
 from tests.captioner.layouts.trocr import write_trocr_small
 from tests.captioner.layouts.vocabularies import byte_pair_vocabulary, write_byte_pairs
 
@@ -151,6 +154,30 @@ def start_beyond_head(folder: Path) -> Path:
     return folder
 
 
+def without_further_tokenizer(folder: Path) -> Path:
+    write_instructblip(folder)
+    shutil.rmtree(folder / "qformer_tokenizer")
+    return folder
+
+
+def further_tokenizer_is_pointer(folder: Path) -> Path:
+    write_instructblip(folder)
+    (folder / "qformer_tokenizer" / "tokenizer.json").write_text(LFS_POINTER)
+    return folder
+
+
+def with_settings(**settings: Any) -> Callable[[Path], Path]:
+    """Return a writer of a checkpoint with these generation settings."""
+
+    def write(folder: Path) -> Path:
+        write_vit_gpt2(folder)
+        config = json.loads((folder / "config.json").read_text())
+        write_json(folder / "generation_config.json", {name: config[name] for name in TOKEN_IDS} | settings)
+        return folder
+
+    return write
+
+
 BROKEN: dict[str, Broken] = {
     broken.name: broken
     for broken in (
@@ -158,13 +185,24 @@ BROKEN: dict[str, Broken] = {
         Broken("tokenizer-too-small", tokenizer_too_small, "tokenizer"),
         Broken("tokenizer-too-large", tokenizer_too_large, "tokenizer"),
         Broken("tokenizer-is-pointer", tokenizer_is_pointer, "Git LFS"),
+        Broken("without-further-tokenizer", without_further_tokenizer, "qformer_tokenizer"),
+        Broken("further-tokenizer-is-pointer", further_tokenizer_is_pointer, "Git LFS"),
         Broken("weights-are-pointer", weights_are_pointer, "Git LFS"),
         Broken("without-weight", without_weight, LOST),
         Broken("wrong-shape", wrong_shape, LOST),
         Broken("without-pooler", without_pooler, None),
         Broken("with-nan", with_nan, NOT_A_NUMBER),
         Broken("without-start", without_start, "start token"),
+        Broken("several-starts", with_settings(decoder_start_token_id=[436, 5]), "decoder_start_token_id must be one"),
         Broken("start-beyond-head", start_beyond_head, "start token"),
+        Broken("negative-bad-word", with_settings(bad_words_ids=[[5], [-1]]), "bad_words_ids has -1"),
+        Broken("bad-word-beyond-head", with_settings(bad_words_ids=[[5, 437]]), "bad_words_ids has 437"),
+        Broken("forced-token-beyond-head", with_settings(forced_bos_token_id=437), "forced_bos_token_id has 437"),
+        Broken("penalty-is-text", with_settings(length_penalty="2.0"), "length_penalty is not a number"),
+        Broken("beams-are-a-fraction", with_settings(num_beams=4.0), "num_beams is not a number"),
+        Broken("group-beam-search", with_settings(num_beams=4, num_beam_groups=2), "num_beam_groups=2"),
+        Broken("contrastive-search", with_settings(penalty_alpha=0.6, top_k=4), "penalty_alpha=0.6"),
+        Broken("dola", with_settings(dola_layers="high"), "dola_layers=high"),
         Broken("without-preprocessor", without_preprocessor, "preprocessor_config.json"),
         Broken("broken-json", broken_json, "config.json"),
         Broken("language-model", language_model, "bert"),

@@ -1,5 +1,6 @@
 """Chat models: decoder-only models with the image in the prompt."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,16 @@ def write_llava(folder: Path, *, seed: int = 0) -> Path:
         "image_token": "<image>", "num_additional_image_tokens": 1, "patch_size": 16,
         "processor_class": "LlavaProcessor", "vision_feature_select_strategy": "default",
     })  # fmt: skip
+    return folder
+
+
+def write_llava_untemplated(folder: Path, **options: Any) -> Path:
+    """Write LLaVA as saved before chat templates: prompts contain the image token."""
+    write_llava(folder, **options)
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    del settings["chat_template"]
+    (folder / "chat_template.json").unlink()
+    write_json(folder / "tokenizer_config.json", settings)
     return folder
 
 

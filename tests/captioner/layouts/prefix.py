@@ -28,6 +28,15 @@ VISION = {
     "hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4, "image_size": 64,
     "patch_size": 16,
 }  # fmt: skip
+QUERIES = {
+    "hidden_size": 48, "encoder_hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+}  # fmt: skip
+BLIP2_IMAGES = {
+    "do_convert_rgb": True, "do_normalize": True, "do_rescale": True, "do_resize": True, "image_mean": CLIP_MEAN,
+    "image_processor_type": "BlipImageProcessor", "image_std": CLIP_STD, "resample": 3, "rescale_factor": 1 / 255,
+    "size": {"height": 64, "width": 64},
+}  # fmt: skip
 
 
 def write_git(folder: Path, *, seed: int = 0) -> Path:
@@ -114,12 +123,8 @@ def write_blip2(folder: Path, *, seed: int = 2) -> Path:
         "ffn_dim": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 512,
         "bos_token_id": 2, "eos_token_id": 2, "pad_token_id": 1,
     }  # fmt: skip
-    queries = {
-        "hidden_size": 48, "encoder_hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 2,
-        "num_attention_heads": 4, "vocab_size": 100,
-    }  # fmt: skip
     config = Blip2Config(
-        text_config=text, qformer_config=queries, vision_config=VISION, num_query_tokens=4,
+        text_config=text, qformer_config=QUERIES | {"vocab_size": 100}, vision_config=VISION, num_query_tokens=4,
         image_token_index=vocabulary["<image>"],
     )  # fmt: skip
     model = Blip2ForConditionalGeneration(config)
@@ -127,10 +132,6 @@ def write_blip2(folder: Path, *, seed: int = 2) -> Path:
     never = [number for number in outside_words(vocabulary) if number != 2]
     randomise(model, seed, end=2, never=never, head=model.language_model.lm_head, last_norm=body.final_layer_norm)
     write_saved(folder, model, "4.47.0.dev0")
-    write_json(folder / "preprocessor_config.json", {
-        "do_convert_rgb": True, "do_normalize": True, "do_rescale": True, "do_resize": True, "image_mean": CLIP_MEAN,
-        "image_processor_type": "BlipImageProcessor", "image_std": CLIP_STD, "processor_class": "Blip2Processor",
-        "resample": 3, "rescale_factor": 1 / 255, "size": {"height": 64, "width": 64},
-    })  # fmt: skip
+    write_json(folder / "preprocessor_config.json", BLIP2_IMAGES | {"processor_class": "Blip2Processor"})
     write_json(folder / "processor_config.json", {"num_query_tokens": 4, "processor_class": "Blip2Processor"})
     return folder

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from tests.captioner.layouts import bert, chat, donut, gpt2, prefix, tasks, trocr, variants
+from tests.captioner.layouts import bert, chat, donut, gpt2, prefix, queries, tasks, trocr, variants
 
 
 class Writer(Protocol):
@@ -29,6 +29,9 @@ VARIANTS = (
         for name in (*variants.EFFECTIVE, *variants.NEUTRAL, *variants.SAMPLING)
     ),
     Layout("vit-gpt2-config-forced-bos", variants.write_forced_bos_in_config, "fast"),
+    Layout("vit-gpt2-listed-start", variants.write_listed_start, "fast"),
+    Layout("vit-gpt2-encoder-of-tuples", variants.write_encoder_of_tuples, "fast"),
+    Layout("blip-encoder-of-tuples", variants.write_blip_encoder_of_tuples, "fast", takes_prompt=True),
 )
 
 LAYOUTS: dict[str, Layout] = {
@@ -44,6 +47,7 @@ LAYOUTS: dict[str, Layout] = {
         Layout("trocr-sinusoidal", trocr.write_trocr_sinusoidal, "fast"),
         Layout("manga-ocr", bert.write_manga_ocr, "fast"),
         Layout("vit-roberta", bert.write_vit_roberta, "fast"),
+        Layout("vit-roberta-uncached", bert.write_vit_roberta_uncached, "generate"),
         Layout("blip-base", bert.write_blip, "fast", takes_prompt=True),
         Layout("blip-large", bert.write_blip_large, "fast", takes_prompt=True),
         Layout("donut", donut.write_donut, "fast", takes_prompt=True, prompt=donut.TASK),
@@ -51,10 +55,12 @@ LAYOUTS: dict[str, Layout] = {
         Layout("git", prefix.write_git, "generate", takes_prompt=True),
         Layout("pix2struct", prefix.write_pix2struct, "generate", takes_prompt=True),
         Layout("blip2", prefix.write_blip2, "generate", takes_prompt=True),
+        Layout("instructblip", queries.write_instructblip, "generate", takes_prompt=True, prompt="a picture of"),
         Layout("kosmos2", tasks.write_kosmos2, "generate", takes_prompt=True, prompt=tasks.GROUNDED),
         Layout("florence2", tasks.write_florence2, "generate", takes_prompt=True, prompt=tasks.CAPTION),
         Layout("smolvlm", chat.write_smolvlm, "generate", takes_prompt=True, prompt=chat.ASK),
         Layout("llava", chat.write_llava, "generate", takes_prompt=True, prompt=chat.ASK),
+        Layout("llava-untemplated", chat.write_llava_untemplated, "generate", takes_prompt=True, prompt="<image> is"),
         Layout("qwen2-vl", chat.write_qwen2_vl, "generate", takes_prompt=True, prompt=chat.ASK),
         Layout("smolvlm2", chat.write_smolvlm2, "generate", takes_prompt=True, prompt=chat.ASK),
         Layout("mistral3", chat.write_mistral3, "generate", takes_prompt=True, prompt=chat.ASK, needs="torchvision"),

@@ -62,7 +62,8 @@ def describe(parts: Parts, packer: Packer) -> DecoderDescription:
 
 def _vision_encoder_decoder(model: Any) -> Parts:
     def encode(pixels: Tensor) -> Tensor:
-        encoded: Tensor = model.encoder(pixel_values=pixels).last_hidden_state
+        # Explicitly: the checkpoint's config.json may have `return_dict: false`.
+        encoded: Tensor = model.encoder(pixel_values=pixels, return_dict=True).last_hidden_state
         if hasattr(model, "enc_to_dec_proj"):
             encoded = model.enc_to_dec_proj(encoded)
         return encoded
@@ -73,7 +74,7 @@ def _vision_encoder_decoder(model: Any) -> Parts:
 def _blip(model: Any) -> Parts:
     return Parts(
         model.vision_model,
-        lambda pixels: model.vision_model(pixel_values=pixels).last_hidden_state,
+        lambda pixels: model.vision_model(pixel_values=pixels, return_dict=True).last_hidden_state,
         model.text_decoder,
     )
 

@@ -1,0 +1,42 @@
+"""Checks a checkpoint's generation configuration at load, so that a wrong value does not fail each caption."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from flaskapp.captioner.engine.defaults import as_ids
+from flaskapp.errors import UnusableCheckpoint
+
+# Settings that must be numbers, also if only some requests use them.
+INTEGERS = (
+    "max_length", "max_new_tokens", "min_length", "min_new_tokens", "no_repeat_ngram_size", "num_beams",
+    "num_return_sequences", "top_k",
+)  # fmt: skip
+NUMBERS = ("length_penalty", "repetition_penalty", "temperature", "top_p")
+
+
+def check_settings(own: Mapping[str, Any], vocabulary: int) -> None:
+    """Raise UnusableCheckpoint, which names the setting, for values that fail captions.
+
+    `own` is the configuration, from `GenerationConfig.to_dict`. The decoder has `vocabulary` tokens.
+    """
+    for name in (*INTEGERS, *NUMBERS):
+        kind = int if name in INTEGERS else int | float
+        value = own.get(name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, kind)):
+            raise UnusableCheckpoint(f"its {name} is not a number of the right type: {value!r}")
+    _check_tokens(own, vocabulary)
+
+
+def _check_tokens(own: Mapping[str, Any], vocabulary: int) -> None:
+    ends = as_ids(own.get("eos_token_id"))
+    bad_words = [list(words) for words in own.get("bad_words_ids") or ()]
+    used = {
+        "forced_bos_token_id": as_ids(own.get("forced_bos_token_id")),
+        "forced_eos_token_id": as_ids(own.get("forced_eos_token_id")),
+        "bad_words_ids": [token for words in bad_words if words not in [[end] for end in ends] for token in words],
+    }
+    for name, tokens in used.items():
+        if outside := [token for token in tokens if token not in range(vocabulary)]:
+            raise UnusableCheckpoint(
+                f"its {name} has {outside[0]}, which is not one of the decoder's {vocabulary} tokens"
+            )
