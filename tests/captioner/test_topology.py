@@ -1,5 +1,6 @@
 import os
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -101,14 +102,19 @@ def test_under_a_cpu_limit_lanes_may_run_on_all_cores(tmp_path: Path, monkeypatc
 
 
 class Observed(StandIn):
-    """Notes the cores on which each of its siblings runs."""
+    """Notes the cores on which each of two siblings runs. Their first steps wait for each other."""
 
     seen: ClassVar[list[set[int]]] = []
+    first_steps: ClassVar[threading.Barrier] = threading.Barrier(2)
+    steps = 0
 
     def sibling(self) -> StandIn:
         return Observed(gate=self.gate, has_begun=self.has_begun, batches=self.batches, generated=self.generated)
 
     def step(self) -> list[Word]:
+        self.steps += 1
+        if self.steps == 1:
+            self.first_steps.wait(30)
         self.seen.append(os.sched_getaffinity(0))
         return super().step()
 

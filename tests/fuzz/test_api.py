@@ -6,7 +6,7 @@ import pytest
 from tests.conftest import Server
 from tests.fuzz import api
 
-EXAMPLES, SEED = 20, 1  # of each operation
+EXAMPLES, SEED = 10, 1  # of each operation
 REQUESTS = 100
 
 PHASES = "examples,fuzzing,stateful"  # the longer `python -m tests.fuzz.api` adds "coverage", which takes minutes
