@@ -33,9 +33,9 @@ def _outline(picture: images.Picture) -> np.ndarray:
 
 def test_a_broken_image_is_decoded_or_refused_with_a_documented_error() -> None:
     outcomes: Counter[str] = Counter()
-    fuzz(lambda data: outcomes.update([checks.decode(data)]), 3000, SEED, broken_images())
-    assert outcomes[checks.READ] > 300, "enough of them have a valid header"
-    assert outcomes[checks.UNREADABLE] > 300
+    fuzz(lambda data: outcomes.update([checks.decode(data)]), 1500, SEED, broken_images())
+    assert outcomes[checks.READ] > 150, "enough of them have a valid header"
+    assert outcomes[checks.UNREADABLE] > 150
 
 
 def test_a_broken_image_gets_a_documented_answer(client: FlaskClient) -> None:
@@ -46,6 +46,6 @@ def test_a_broken_image_gets_a_documented_answer(client: FlaskClient) -> None:
         assert checks.caption(client, data) in (answer, checks.TOO_NARROW)
         outcomes[answer] += 1
 
-    fuzz(send, 600, SEED, broken_images())
-    assert outcomes["200"] > 60
-    assert outcomes["422"] > 60
+    fuzz(send, 300, SEED, broken_images())
+    assert outcomes["200"] > 30
+    assert outcomes["422"] > 30
