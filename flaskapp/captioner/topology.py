@@ -1,4 +1,4 @@
-"""Which cores share a cache, and on which of them each batch runs of those that run side by side."""
+"""Which cores share a cache, and which of them each lane uses."""
 
 import os
 from collections.abc import Sequence
