@@ -1,15 +1,25 @@
-"""Fixtures: batchers with a stand-in engine, and stub hubs."""
+"""Fixtures: batchers with a stand-in engine, stub hubs, and a single thread of torch."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
 
 from flaskapp.captioner.batcher import Batcher
 from tests.captioner.stand_in import StandIn
 from tests.captioner.stub_hub import StubHub
 from tests.captioner.tiny import make_model, small_vit, write_like_the_hub
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread: more are slower with tiny models."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

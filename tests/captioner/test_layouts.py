@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from flaskapp.captioner import Captioner
 from flaskapp.captioner.configuration import Configuration
@@ -23,15 +22,7 @@ from tests.captioner.layouts.table import LAYOUTS, Layout
 SEED = 0  # for checkpoints that sample
 TYPED = "a picture of"  # prompt for checkpoints that need none
 IMAGES = sample_images()
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Use one thread: more are slower with tiny models."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="session")

@@ -25,14 +25,7 @@ IMAGES = sample_images()[:2]
 SPECIAL = "Contains text with a special meaning for this model."
 LONG = "a red star " * 130
 LONGER = "a b " * 1000
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
