@@ -15,7 +15,6 @@ from flaskapp.captioner.checkpoints.load import load as load_checkpoint
 from flaskapp.captioner.checkpoints.load import vocabulary_of
 from flaskapp.captioner.configuration import Configuration
 from flaskapp.captioner.engine.engine import Engine
-from flaskapp.captioner.engine.needed_prompt import find_needed_prompt
 from flaskapp.captioner.engine.own_settings import check_settings
 from flaskapp.captioner.engine.precision import AUTO, CpuCapabilities, Precision, has_onednn, resolve
 from flaskapp.captioner.generation import COURSE, Generation, GenerationSettings
@@ -77,7 +76,7 @@ def load(configuration: Configuration) -> Loaded:
         raise UnusableCheckpoint(f"its default generation settings: {error.field}: {error}") from error
     except (TypeError, ValueError) as error:
         raise UnusableCheckpoint(f"its default generation settings have a value of another type: {error}") from error
-    engine.defaults = replace(engine.defaults, needed_prompt=find_needed_prompt(engine, checkpoint.inputs))
+    engine.defaults = replace(engine.defaults, needed_prompt=engine.find_needed_prompt())
     batcher = Batcher(
         engine,
         cores=usable_cores() if device.type == "cpu" else 1,  # more make nothing faster on a GPU

@@ -9,8 +9,10 @@ Models and settings that the fast decoder does not support go through transforme
 
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,8 +27,12 @@ from flaskapp.captioner.engine.generate import generate
 from flaskapp.captioner.engine.kv_cache import KVCache
 from flaskapp.captioner.engine.linear import makers, repack
 from flaskapp.captioner.engine.precision import CpuCapabilities
+from flaskapp.captioner.engine.prompts import find_needed_prompt, refusal
 from flaskapp.captioner.engine.search import Result, Search, begin
 from flaskapp.captioner.generation import Caption, Generation, GenerationSettings
+from flaskapp.errors import FlaskappError
+
+SIDE = 224  # pixels of the sides of the image that prompts are tried with
 
 _threads = 0  # the last number set: OpenMP's setting is per thread, MKL's is per process
 
@@ -180,8 +186,45 @@ class Engine:
     def generate(
         self, images: Sequence[Any], generation: Generation, on_step: Callable[[], bool] = lambda: False
     ) -> list[list[Result]]:
-        """Caption preprocessed images by `generate`. Stop once `on_step` returns true."""
-        return generate(self._model, self._tokenizer, self._inputs, images, generation, on_step)
+        """Caption preprocessed images by `generate`. Stop once `on_step` returns true.
+
+        Raise InvalidGeneration for a prompt with which the model fails, if it captions the images with another one.
+        """
+        try:
+            return generate(self._model, self._tokenizer, self._inputs, images, generation, on_step)
+        except (FlaskappError, MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # processors and models raise ValueError, IndexError and others
+            working = self.defaults.needed_prompt or self._inputs.default_prompt
+            ours = self.resolve(GenerationSettings(prompt=working))
+            other = replace(generation, prompt=working, prompt_ids=ours.prompt_ids)
+            if generation.prompt in (None, working) or not self._works(images, other):
+                raise
+            raise refusal(working) from error
+
+    def find_needed_prompt(self) -> str | None:
+        """Return an example of a prompt if the model needs one and neither the checkpoint nor the server sets it."""
+        silent = self.defaults.effective
+        if self._inputs.encode_prompt is None or silent.prompt is not None or silent.fallback is None:
+            return None
+        try:
+            image = self._inputs.preprocess(np.full((SIDE, SIDE, 3), 128, np.uint8))
+        except Exception:  # the warm-up fails in the same way, and reports it
+            return None
+        return find_needed_prompt(
+            lambda prompt: self._works([image], self.resolve(GenerationSettings(prompt=prompt))),
+            self._inputs.image_token,
+        )
+
+    def _works(self, images: Sequence[Any], generation: Generation) -> bool:
+        """Whether the model generates a token for preprocessed images."""
+        arguments = {name: value for name, value in generation.arguments if name != "max_length"}
+        one_token = replace(generation, arguments=tuple((arguments | {"max_new_tokens": 1}).items()))
+        try:
+            generate(self._model, self._tokenizer, self._inputs, images, one_token)
+        except Exception:  # models that miss a prompt fail in many ways
+            return False
+        return True
 
     def text_so_far(self, search: Search) -> str | None:
         """Return the words of a running search that are final. None: with several beams, all may still change."""

@@ -1,9 +1,10 @@
-"""Makes the arguments of `generate`, and refuses prompts that the model cannot take.
+"""Prompts of models that run by `generate`: which ones a model takes, and how many tokens they have.
 
-The model must not run on them: on CUDA, a token beyond the positions ends the process.
+Neither a model's configuration nor its processor says which prompts it takes. Those that are too long are refused
+before the model runs: on CUDA, a token beyond the positions ends the process. Others are found by trying.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -12,23 +13,30 @@ from flaskapp.captioner.checkpoints.inputs import ModelInputs
 from flaskapp.captioner.generation import Generation
 from flaskapp.errors import InvalidGeneration
 
-SPECIAL = "Contains text with a special meaning for this model."
+EXAMPLE = "Describe this image"
+
+
+def find_needed_prompt(works: Callable[[str | None], bool], image_token: str | None) -> str | None:
+    """Return an example of a prompt if the model captions an image only with one.
+
+    `works` tells whether it does with a prompt. Return None if it needs none, or fails also with one. Some models need
+    their image token in the prompt.
+    """
+    examples = [EXAMPLE, *([f"{image_token} {EXAMPLE}"] if image_token else [])]
+    return next((prompt for prompt in (None, *examples) if works(prompt)), None)
+
+
+def refusal(working: str | None) -> InvalidGeneration:
+    """Return the error for a prompt with which the model fails, unlike with the `working` one."""
+    instead = "without one" if working is None else f"with {working!r}"
+    return InvalidGeneration("prompt", f"The model fails with this prompt, but not {instead}.")
 
 
 def collate(
     model: Any, tokenizer: Any, inputs: ModelInputs, images: Sequence[Any], generation: Generation
 ) -> dict[str, Tensor]:
-    """Return the arguments of `generate` for a batch. Raise InvalidGeneration for a prompt that the model cannot take.
-
-    Raises the processor's error if it also fails with the default prompt.
-    """
-    try:
-        given = inputs.collate(images, generation.prompt, generation.prompt_ids)
-    except Exception as error:  # processors raise ValueError, IndexError and others
-        if generation.prompt in (None, inputs.default_prompt):
-            raise
-        inputs.collate(images, inputs.default_prompt, inputs.start)
-        raise InvalidGeneration("prompt", SPECIAL) from error
+    """Return the arguments of `generate` for a batch. Raise InvalidGeneration for a prompt with too many tokens."""
+    given = inputs.collate(images, generation.prompt, generation.prompt_ids)
     if generation.prompt is not None and "input_ids" in given:
         _check_length(model, generation, given["input_ids"].shape[1], _count(tokenizer, generation.prompt))
     return given

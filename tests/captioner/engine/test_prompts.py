@@ -1,4 +1,4 @@
-"""Prompts that a model cannot take: the client gets an error that names the prompt, and the model does not run."""
+"""Prompts that a model cannot take: the client gets an error that names the prompt."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 from flask import Flask
+from PIL import Image
 
 from flaskapp.captioner import Captioner, GenerationSettings
 from flaskapp.captioner.checkpoints import hub
 from flaskapp.captioner.checkpoints.load import load
 from flaskapp.captioner.configuration import Configuration
-from flaskapp.captioner.engine.prompts import collate
+from flaskapp.captioner.engine.engine import Engine
 from flaskapp.captioner.generation import Generation
 from flaskapp.errors import InvalidGeneration
 from tests.api.compatible.images import data_url
@@ -22,7 +23,6 @@ from tests.captioner.layouts.table import LAYOUTS
 from tests.conftest import assert_error
 
 IMAGES = sample_images()[:2]
-SPECIAL = "Contains text with a special meaning for this model."
 LONG = "a red star " * 130
 LONGER = "a b " * 1000
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -74,21 +74,35 @@ def test_the_tokens_of_the_caption_need_room_behind_the_prompt(captioner: Captio
 
 
 @pytest.mark.parametrize(
-    ("captioner", "prompt"),
-    [("florence2", "<image>"), ("smolvlm", "What is <image> ?"), ("qwen2-vl", "<|image_pad|>")],
+    ("captioner", "prompt", "working"),
+    [
+        ("florence2", "<image>", "with '<CAPTION>'"),
+        ("smolvlm", "What is <image> ?", "with 'Can you describe this image?'"),
+        ("qwen2-vl", "<|image_pad|>", "with 'Can you describe this image?'"),
+        ("blip2", "<image>", "without one"),
+        ("llava-untemplated", "a star", "with '<image> Describe this image'"),
+    ],
     indirect=["captioner"],
 )
 @pytest.mark.parametrize("number", [1, 2])
-def test_a_prompt_with_the_placeholder_of_an_image_is_refused(captioner: Captioner, prompt: str, number: int) -> None:
-    assert str(refusal_of(captioner, prompt, number)) == SPECIAL
+def test_a_prompt_with_which_the_model_fails_is_refused_with_one_that_works(
+    captioner: Captioner, prompt: str, working: str, number: int
+) -> None:
+    refusal = refusal_of(captioner, prompt, number)
+    assert str(refusal) == f"The model fails with this prompt, but not {working}."
 
 
-def test_an_image_that_the_processor_cannot_take_is_not_blamed_on_the_prompt(florence: Path) -> None:
-    checkpoint = load(hub.find(str(florence), None), torch.float32)
-    with pytest.raises(ValueError, match="image"):
-        collate(
-            checkpoint.model, checkpoint.tokenizer, checkpoint.inputs, ["no image"], Generation(prompt="a red star")
-        )
+@pytest.mark.parametrize(
+    ("image", "arguments"),
+    [("no image", ()), (Image.fromarray(IMAGES[0]), (("min_length", "ten"), ("max_new_tokens", 5)))],
+    ids=["image", "setting"],
+)
+def test_other_failures_are_not_blamed_on_the_prompt(
+    florence: Path, image: object, arguments: tuple[tuple[str, object], ...]
+) -> None:
+    engine = Engine(load(hub.find(str(florence), None), torch.float32), "fp32", torch.device("cpu"))
+    with pytest.raises((TypeError, ValueError), match=r"image|'str'"):
+        engine.generate([image], Generation(prompt="a red star", arguments=arguments))
 
 
 @pytest.mark.parametrize(
