@@ -13,9 +13,9 @@ from tests.captioner.stub_hub import StubHub
 from tests.captioner.tiny import make_model, small_vit, write_like_the_hub
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    """Let torch use one thread: more are slower with tiny models."""
+    """Let torch use one thread: more are slower with tiny models, and while other tests use the cores."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

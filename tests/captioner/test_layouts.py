@@ -22,7 +22,6 @@ from tests.captioner.layouts.table import LAYOUTS, Layout
 SEED = 0  # for checkpoints that sample
 TYPED = "a picture of"  # prompt for checkpoints that need none
 IMAGES = sample_images()
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="session")

@@ -80,7 +80,7 @@ def test_a_graceful_stop_finishes_requests_in_flight(start_server: Callable[...,
             requests.get(server.url, timeout=TIMEOUT)
 
 
-RELOADS = 3
+RELOADS = 2
 
 
 def resident(process: int) -> int:

@@ -25,7 +25,6 @@ from tests.conftest import assert_error
 IMAGES = sample_images()[:2]
 LONG = "a red star " * 130
 LONGER = "a b " * 1000
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
