@@ -72,6 +72,11 @@ class StubHub:
         with self._heard:
             assert self._heard.wait_for(came, timeout=60), self.asked
 
+    def refuse(self) -> None:
+        """End stalled answers, and refuse all further requests."""
+        self.down = Refusal(404)
+        self._closing.set()
+
     def close(self) -> None:
         if self._thread.is_alive():
             self._closing.set()

@@ -109,7 +109,7 @@ def test_a_caption_does_not_wait_for_a_running_download(hub: StubHub, make_capti
     with pytest.raises(ModelUnavailable):
         captioner.caption([IMAGE], SETTINGS)
     assert time.monotonic() - began < 1
-    hub.close()  # ends the stalled download
+    hub.refuse()  # ends the stalled download
 
 
 def test_load_with_patience_waits_for_the_hub(hub: StubHub, make_captioner: Callable[..., Captioner]) -> None:
