@@ -51,7 +51,7 @@ def in_flight(server: Server, number: int) -> Iterator[list[HTTPConnection]]:
 def test_a_killed_worker_loses_only_its_own_requests(
     start_server: Callable[..., Server],
 ) -> None:
-    server = start_server("--workers", "2")
+    server = start_server("--workers", "2", FLASKAPP_CAPTIONER_DEADLINE="120")
     server.wait_for("Booting worker", times=2)
     assert log_in(server, "ada").json() == "login saved"
     with in_flight(server, 24) as connections:
@@ -71,7 +71,7 @@ def test_a_killed_worker_loses_only_its_own_requests(
 
 
 def test_a_graceful_stop_finishes_requests_in_flight(start_server: Callable[..., Server]) -> None:
-    server = start_server()
+    server = start_server(FLASKAPP_CAPTIONER_DEADLINE="120")  # also on a busy machine
     with in_flight(server, 20) as connections:
         server.process.terminate()
         assert [connection.getresponse().status for connection in connections] == [200] * 20
