@@ -43,10 +43,13 @@ class Decoder(nn.Module):
         """Most tokens of a sequence, with the start token and the prompt."""
         return self._description.positions.length
 
-    def new_cache(self, encoded: Tensor, beams: int, prompt_length: int) -> KVCache:
-        """Return a cache for encoded images, [images, patches, width]. The first step takes the prompt (prefill)."""
+    def new_cache(self, encoded: Tensor, beams: int, prompt_length: int, steps: int) -> KVCache:
+        """Return a cache for encoded images, [images, patches, width].
+
+        The first step takes the prompt (prefill). At most `steps` follow.
+        """
         cross = [self._cross_keys_values(layer.cross_attention, encoded) for layer in self._description.layers]
-        return KVCache(cross, beams, prompt_length, encoded.dtype)
+        return KVCache(cross, beams, prompt_length, steps, encoded.dtype)
 
     def _cross_keys_values(self, attention: CrossAttention, encoded: Tensor) -> KeysValues:
         """[images, patches, encoder width] -> two of [images, heads, patches, head_dim]."""

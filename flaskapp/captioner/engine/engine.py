@@ -166,7 +166,9 @@ class Engine:
         groups = []
         for (prompt_length, rows, *_), added in kinds.items():
             encoded = torch.stack([encoded for _, encoded in added])
-            groups.append(Group([search for search, _ in added], decoder.new_cache(encoded, rows, prompt_length)))
+            searches = [search for search, _ in added]
+            steps = max(search.generation.max_length for search in searches) - prompt_length
+            groups.append(Group(searches, decoder.new_cache(encoded, rows, prompt_length, steps)))
         self._added = []
         return groups
 

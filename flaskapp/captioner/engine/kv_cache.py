@@ -14,7 +14,7 @@ from flaskapp.captioner.engine.precision import has_amx
 
 KeysValues = tuple[Tensor, Tensor]
 
-INITIAL_STEPS = 32  # decode steps that fit into the first allocation
+MOST_INITIAL_STEPS = 32  # decode steps that fit into the first allocation, at most
 MANY_QUERIES = 32  # more than the beams of a step, fewer than the patches of an image
 COMPACT_FROM = 128  # positions in use below which the cache is not compacted
 
@@ -26,11 +26,13 @@ class KVCache:
     `reorder`, an image has one beam. The positions of a beam's tokens are masked for all other beams. Compaction
     removes dead positions, which no beam attends to: the cost of a step grows with the captions' length only.
 
+    `steps` is the most decode steps that may follow the prefill. Memory for more than a few is allocated when needed.
+
     `cross` has each layer's cross-attention keys and values, [images, heads, patches, head_dim]. Every step reads all
     of them, so their dtype may be smaller than the tokens'.
     """
 
-    def __init__(self, cross: list[KeysValues], beams: int, prompt_length: int, dtype: torch.dtype) -> None:
+    def __init__(self, cross: list[KeysValues], beams: int, prompt_length: int, steps: int, dtype: torch.dtype) -> None:
         keys, _ = cross[0]
         self.images, self._heads, _, self._head_dim = keys.shape
         self.beams = 1
@@ -39,7 +41,7 @@ class KVCache:
         self._queries = 0  # tokens of each image in this step
         self._new = slice(0, 0)  # positions of this step's tokens in the cache
         self._cross = cross
-        capacity = prompt_length + beams * INITIAL_STEPS
+        capacity = prompt_length + beams * min(steps, MOST_INITIAL_STEPS)
         shape = self.images, self._heads, capacity, self._head_dim
         self._self = [(keys.new_empty(shape, dtype=dtype), keys.new_empty(shape, dtype=dtype)) for _ in cross]
         self._mask = keys.new_full((self.images, 1, capacity), -torch.inf, dtype=dtype)  # 0 where a beam may attend

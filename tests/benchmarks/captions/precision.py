@@ -63,7 +63,7 @@ def log_probabilities(engine: Engine, pixels: Tensor, captions: list[list[int]])
     """Return the log-probabilities of the tokens of equally long captions, without the first: [images, tokens]."""
     decoder, tokens = engine._decoder, torch.tensor(captions)
     assert decoder is not None
-    cache = decoder.new_cache(engine._encode(pixels, lambda: None), 1, 1)
+    cache = decoder.new_cache(engine._encode(pixels, lambda: None), 1, 1, tokens.shape[1])
     steps = [decoder(tokens[:, place], [cache]).float().log_softmax(1) for place in range(tokens.shape[1] - 1)]
     return torch.stack(steps, 1).gather(2, tokens[:, 1:, None]).squeeze(2)
 

@@ -6,6 +6,7 @@ from torch import Tensor
 from flaskapp.captioner.engine.kv_cache import COMPACT_FROM, KVCache
 
 IMAGES, BEAMS, HEADS, HEAD_DIM, PROMPT = 2, 3, 2, 4, 3
+STEPS = 5  # more follow: the cache grows
 WIDTH = HEADS * HEAD_DIM
 
 
@@ -19,7 +20,7 @@ def by_hand(history: list[Tensor]) -> Tensor:
 def test_each_beam_attends_to_its_own_ancestors_through_reorders_drops_and_compactions() -> None:
     torch.manual_seed(0)
     cross = [(torch.randn(IMAGES, HEADS, 5, HEAD_DIM), torch.randn(IMAGES, HEADS, 5, HEAD_DIM))]
-    cache = KVCache(cross, BEAMS, PROMPT, torch.float32)
+    cache = KVCache(cross, BEAMS, PROMPT, STEPS, torch.float32)
     prompt = torch.randn(IMAGES * PROMPT, 3 * WIDTH)
     cache.begin_step()
     assert cache.sequence_positions() == [0, 1, 2] * IMAGES
@@ -48,7 +49,7 @@ def test_each_beam_attends_to_its_own_ancestors_through_reorders_drops_and_compa
 
 def test_the_memory_of_dropped_beams_is_reclaimed() -> None:
     cross = [(torch.randn(1, HEADS, 5, HEAD_DIM), torch.randn(1, HEADS, 5, HEAD_DIM))]
-    cache = KVCache(cross, BEAMS, 1, torch.float32)
+    cache = KVCache(cross, BEAMS, 1, STEPS, torch.float32)
     for _ in range(1000):
         cache.begin_step()
         cache.self_attention(0, torch.randn(cache.rows, 3 * WIDTH), 1.0)
