@@ -18,6 +18,8 @@ from flaskapp.shared_counters import SHARED
 MAX_WEBP_SIDE = 16_383  # pixels
 MAX_DIGITS = 30  # of a whole number, with leading zeros
 OFF = "off"
+MOST_IN_RATE = 1_000_000_000  # more do not fit into the counters of every storage
+LONGEST_RATE = 366 * 86_400  # seconds
 PROCESS_LOCAL = "memory"  # URL scheme of kombu and fsspec; workers would never see the server's jobs
 
 
@@ -123,11 +125,13 @@ def blob_store(text: str) -> str:
 
 def rate(text: str) -> str:
     try:
-        is_usable = text == OFF or all(limit.amount > 0 for limit in parse_many(text))
+        is_usable = text == OFF or all(
+            0 < limit.amount <= MOST_IN_RATE and limit.get_expiry() <= LONGEST_RATE for limit in parse_many(text)
+        )
     except ValueError:
         is_usable = False
     if not is_usable:
-        raise ValueError(f"a rate such as 30/minute, or {OFF}")
+        raise ValueError(f"a rate such as 30/minute, of at most {MOST_IN_RATE:,} in at most a year, or {OFF}")
     return text
 
 

@@ -73,6 +73,8 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
         ("RATE_LIMIT_LOGIN", "0/minute", "a rate such as 30/minute"),
         ("RATE_LIMIT_FAILURES", "30", "a rate such as 30/minute"),
         ("RATE_LIMIT_USERNAME", "0/hour", "a rate such as 30/minute"),
+        ("RATE_LIMIT_USERNAME", "99999999999/hour", "of at most 1,000,000,000"),
+        ("RATE_LIMIT_IMAGES", "5 per 800 days", "in at most a year"),
         ("RATE_LIMIT_IMAGES", "100 images", "a rate such as 30/minute"),
         ("CORS_ORIGINS", "app.example", "origins such as https://app.example"),
         ("CORS_ORIGINS", "https://app.example/", "without a path"),

@@ -30,20 +30,24 @@ class Blobs:
         with zipfile.ZipFile(packed, "w") as archive:  # images are compressed already
             for number, data in images.items():
                 archive.writestr(str(number), data)
-        name = f"{job_id}/{chunk}"
+        try:
+            self._write(job_id, f"{job_id}/{chunk}", packed.getvalue())
+        except FileNotFoundError as error:  # the job was removed meanwhile, or the store lacks the bucket
+            log.error("The blob store failed: %s", error)
+            raise BlobStoreUnavailable("the images cannot be stored at the moment") from error
+
+    def _write(self, job_id: str, name: str, data: bytes) -> None:
         with self._open() as (files, root):
             files.makedirs(f"{root}/{job_id}", exist_ok=True)
-            if isinstance(files, LocalFileSystem):  # other stores write a file atomically
-                unfinished = Path(root, f"{name}.{uuid.uuid4().hex}")
-                try:
-                    unfinished.write_bytes(packed.getvalue())
-                    unfinished.replace(Path(root, name))
-                except FileNotFoundError as error:  # the job was removed meanwhile
-                    raise BlobStoreUnavailable("the images cannot be stored at the moment") from error
-                finally:
-                    unfinished.unlink(missing_ok=True)
-            else:
-                files.pipe_file(f"{root}/{name}", packed.getvalue())
+            if not isinstance(files, LocalFileSystem):  # other stores write a file atomically
+                files.pipe_file(f"{root}/{name}", data)
+                return
+            unfinished = Path(root, f"{name}.{uuid.uuid4().hex}")
+            try:
+                unfinished.write_bytes(data)
+                unfinished.replace(Path(root, name))
+            finally:
+                unfinished.unlink(missing_ok=True)
 
     def read(self, job_id: str, chunk: int, numbers: Iterable[int]) -> dict[int, bytes]:
         """Return images by their numbers.
