@@ -65,11 +65,28 @@ def ask(server: Server, times: int) -> None:
         assert requests.get(server.url + "/items/5", timeout=30).status_code == 200
 
 
-def test_every_worker_shows_the_counts_of_all_including_ended_ones(
-    start_server: Callable[..., Server],
-) -> None:
+@pytest.fixture(scope="module")
+def server(start_server: Callable[..., Server]) -> Server:
+    """Return a server with two workers, both booted."""
     server = start_server("--workers", "2")
     server.wait_for("Booting worker", times=2)
+    return server
+
+
+def test_refusals_by_the_worker_itself_are_counted(server: Server) -> None:
+    assert requests.get(server.url + "/query_items", params={"item_id": "5" * 5000}, timeout=30).status_code == 414
+    assert total(server, "http_refusals_total", status="414") == 1
+
+
+def test_a_decoder_is_shown_once_for_all_workers(server: Server) -> None:
+    with (ASSETS / "star.png").open("rb") as file:
+        assert requests.post(server.url + "/caption/", files={"data": file}, timeout=60).status_code == 200
+    assert total(server, "captioner_decoder", model="embedded", decoder="fast") == 1
+    assert total(server, "captioner_decoder") == 1
+
+
+def test_every_worker_shows_the_counts_of_all_including_ended_ones(server: Server) -> None:
+    """The last test of this server, because it ends all its workers."""
     ask(server, 40)
     assert {items(server) for _ in range(10)} == {40}
     os.kill(workers_of(server)[0], signal.SIGKILL)
@@ -85,21 +102,6 @@ def test_every_worker_shows_the_counts_of_all_including_ended_ones(
     assert after >= 50
     ask(server, 10)
     assert {items(server) for _ in range(10)} == {after + 10}
-
-
-def test_refusals_by_the_worker_itself_are_counted(start_server: Callable[..., Server]) -> None:
-    server = start_server("--workers", "2")
-    assert requests.get(server.url + "/query_items", params={"item_id": "5" * 5000}, timeout=30).status_code == 414
-    assert total(server, "http_refusals_total", status="414") == 1
-
-
-def test_a_decoder_is_shown_once_for_all_workers(start_server: Callable[..., Server]) -> None:
-    server = start_server("--workers", "2")
-    server.wait_for("Booting worker", times=2)
-    with (ASSETS / "star.png").open("rb") as file:
-        assert requests.post(server.url + "/caption/", files={"data": file}, timeout=60).status_code == 200
-    assert total(server, "captioner_decoder", model="embedded", decoder="fast") == 1
-    assert total(server, "captioner_decoder") == 1
 
 
 def folders_of(server: Server) -> list[Path]:
