@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 import random
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from flaskapp import metrics
@@ -25,6 +27,18 @@ REASON = "there is no captioning model: it could not be loaded"  # the log has t
 LOADING = "the model is being loaded"
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0  # seconds between tries of the hub; doubled each time
 REMINDER_INTERVAL = 3600.0  # seconds between two warnings that a substitute serves
+
+
+def _loading() -> ModuleType:
+    """Import the module that needs torch and transformers. Garbage collection would take a tenth of that time."""
+    is_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        from flaskapp.captioner import loading
+    finally:
+        if is_enabled:
+            gc.enable()
+    return loading
 
 
 class Reminder:
@@ -100,9 +114,7 @@ class ModelLoader:
 
     def check_device(self) -> None:
         """Raise InvalidSetting if the device is not available, or does not support the precision."""
-        from flaskapp.captioner import loading
-
-        loading.choose_device(self._configuration)
+        _loading().choose_device(self._configuration)
 
     def load(self, *, patience: float = 0.0) -> None:
         """Load the model. Download it first if it is not in the cache.
@@ -175,9 +187,7 @@ class ModelLoader:
             raise CaptionerUnavailable(REASON)
         if self._loaded is None:
             with self._recorded_failure():
-                from flaskapp.captioner import loading
-
-                self._loaded = loading.load(self._choose())
+                self._loaded = _loading().load(self._choose())
             self._report(self._loaded)
             self._remind()
         return self._loaded
