@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 import cv2
 import numpy as np
 import pillow_heif
-from PIL import AvifImagePlugin, ExifTags, Image, ImageOps
+from PIL import AvifImagePlugin, ExifTags, Image, ImageOps, TiffImagePlugin
 
 from flaskapp.errors import ClientLeft, FlaskappError, TooBusy, UnreadableImage
 from flaskapp.images import containers
@@ -41,6 +41,9 @@ with suppress(AttributeError, OSError):  # a Pillow that is linked differently
 # One thread for each image, as for all other formats. No embedded previews: they may differ from the image.
 pillow_heif.register_heif_opener(decode_threads=1, thumbnails=False, depth_images=False, aux_images=False)
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+
+# Pillow's own decoder of uncompressed TIFFs reads 16-bit planes as 8-bit ones, and does not report missing strips.
+TiffImagePlugin.READ_LIBTIFF = True
 
 # Import all formats now, not at the first image: by then, a web worker's user may be unable to read the libraries.
 Image.init()
@@ -71,6 +74,8 @@ SCALES = (1, 2, 4, 8)  # 8: an eighth of each side
 # Bytes in place of a JPEG's missing end. They change the pixels if more than the end is missing.
 PADDING = (b"\x2a" * 64, b"\xd5" * 64)
 END = b"\xff\xd9"
+MISSING_GREY = 128  # of pixels that a JPEG lacks
+ROWS_COMPARED = 256
 
 ORIENTATION = ExifTags.Base.Orientation
 QUARTER_TURNS = (5, 6, 7, 8)  # orientations
@@ -152,7 +157,7 @@ class EncodedImage:
         with _out_of_memory_as_busy(), self._open(self._container.data, has_left) as image:
             side = self._reduced_for(for_side)
             _load(image, side)
-            if not self._container.has_end:
+            if not self._container.has_end or _may_lack_pixels(image, self.format):
                 self._check_complete(image, side, has_left)
             is_turned = _turn_upright(image)
             profile = self._container.profile or image.info.get("icc_profile")
@@ -170,12 +175,16 @@ class EncodedImage:
         return image.reduce(scale) if scale > 1 else image
 
     def _check_complete(self, image: Image.Image, for_side: int | None, has_left: Callable[[], bool]) -> None:
-        """Raise UnreadableImage if a JPEG without its end also lacks pixels. The decoder would invent them."""
-        for padding in PADDING:
+        """Raise UnreadableImage if the file lacks pixels. The decoder would invent them."""
+        if self._container.has_all_rows is not None:
+            if not self._container.has_all_rows():
+                raise broken(self.format)
+            return
+        for padding in PADDING:  # these bytes change the pixels of a JPEG if any are missing
             data = self._container.data[: -len(END)] + padding + END
             with self._open(data, has_left) as other:
                 _load(other, for_side)
-                if other.tobytes() != image.tobytes():
+                if not _are_equal(other, image):
                     raise broken(self.format)
 
     @contextmanager
@@ -211,6 +220,26 @@ def _load(image: Image.Image, for_side: int | None) -> None:
     if for_side is not None:
         image.draft(None, (OVERSAMPLING * for_side, OVERSAMPLING * for_side))
     image.load()
+
+
+def _may_lack_pixels(image: Image.Image, format: str) -> bool:
+    """Whether the last pixels are as decoders leave missing ones: grey in a JPEG, a black row in a PNG.
+
+    Neither decoder reports them. In an interlaced PNG, the last row or the one before it is missing first.
+    """
+    width, height = image.size
+    if format == "jpeg":
+        corner = image.crop((width - 1, height - 1, width, height)).tobytes()
+        return all(abs(value - MISSING_GREY) <= 1 for value in corner)
+    rows = [image.crop((0, row, width, row + 1)).tobytes() for row in range(max(0, height - 2), height)]
+    return format == "png" and not all(any(row) for row in rows)
+
+
+def _are_equal(one: Image.Image, other: Image.Image) -> bool:
+    """Compare some rows at a time, for less memory."""
+    width, height = one.size
+    bands = [(0, top, width, min(top + ROWS_COMPARED, height)) for top in range(0, height, ROWS_COMPARED)]
+    return all(one.crop(band).tobytes() == other.crop(band).tobytes() for band in bands)
 
 
 def _turn_upright(image: Image.Image) -> bool:

@@ -1,5 +1,6 @@
 """A file that was reduced to the parts that its pixels need."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from flaskapp.errors import UnreadableImage
@@ -19,6 +20,7 @@ class Container:
     slowness: int = 1  # decoding time relative to other images of the same size
     coded: int = 0  # pixels that the decoder computes: these may be more than the image has
     has_end: bool = True  # False: the end marker is missing, and pixels may be
+    has_all_rows: Callable[[], bool] | None = None  # counts the rows of the file, if the decoder does not
 
 
 def broken(format: str) -> UnreadableImage:

@@ -3,6 +3,7 @@
 import struct
 import zlib
 from collections.abc import Iterator
+from functools import partial
 
 from flaskapp.errors import UnreadableImage
 from flaskapp.images.containers.container import MAX_EXIF, MAX_PROFILE, Container, broken
@@ -11,6 +12,10 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_CHUNKS = 100_000  # 16 MiB in chunks of 168 bytes
 GREY, COLOUR = 0, 2  # colour types
 HEADER = struct.Struct(">2I5B")
+SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a pixel, by colour type
+PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+"""Of an interlaced image: first column and row, steps between columns and rows."""
+INFLATED_AT_ONCE = 2**20  # bytes
 LONGEST = {b"tRNS": 2**8, b"eXIf": MAX_EXIF}  # most bytes of a chunk; transparency has one for each colour of a palette
 
 
@@ -40,8 +45,11 @@ def clean(data: bytes) -> Container:
             content = _scaled(chunks[kind], header) if kind == b"tRNS" else chunks[kind]
             kept.append(to_chunk(kind, content))
     # Pillow reads chunks in Python: one chunk of pixels is faster than thousands.
-    kept += [to_chunk(b"IDAT", b"".join(pixels)), to_chunk(b"IEND", b"")]
-    return Container(b"".join(kept), profile=_inflate(chunks.get(b"iCCP", b"")))
+    whole = b"".join(pixels)
+    kept += [to_chunk(b"IDAT", whole), to_chunk(b"IEND", b"")]
+    return Container(
+        b"".join(kept), profile=_inflate(chunks.get(b"iCCP", b"")), has_all_rows=partial(_has_all_rows, whole, header)
+    )
 
 
 def to_chunk(kind: bytes, content: bytes) -> bytes:
@@ -62,6 +70,24 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
         yield kind, content, is_right
         position += 12 + length
     raise UnreadableImage(f"the PNG has more than {MAX_CHUNKS} chunks")
+
+
+def _has_all_rows(compressed: bytes, header: bytes) -> bool:
+    """Whether the pixels of all rows are there. Pillow leaves missing ones black."""
+    width, height, depth, colour_type, _, _, is_interlaced = HEADER.unpack(header)
+    missing = 0
+    for left, top, right, down in PASSES if is_interlaced else ((0, 0, 1, 1),):
+        columns, rows = -(-(width - left) // right), -(-(height - top) // down)
+        if columns > 0 and rows > 0:
+            missing += rows * (1 + -(-columns * depth * SAMPLES.get(colour_type, 4) // 8))
+    inflating = zlib.decompressobj()
+    try:
+        while missing > 0 and (rows_read := inflating.decompress(compressed, INFLATED_AT_ONCE)):
+            missing -= len(rows_read)
+            compressed = inflating.unconsumed_tail
+    except zlib.error:
+        return False
+    return missing <= 0
 
 
 def _scaled(transparent: bytes, header: bytes) -> bytes:

@@ -6,10 +6,11 @@ from flaskapp.errors import UnreadableImage
 from flaskapp.images.containers.container import Container, broken
 from flaskapp.images.formats import refusal
 
-WIDTH, HEIGHT, BITS, COMPRESSION, SAMPLES = 256, 257, 258, 259, 277
+WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, SAMPLES = 256, 257, 258, 259, 262, 277
 STRIPS, TILES, TILE_WIDTH, TILE_HEIGHT = 273, 324, 322, 323
 SUBFILE, SUB_DIRECTORIES, DNG_VERSION = 254, 330, 50706
-SAMPLE_FORMAT, FLOAT = 339, 3
+SAMPLE_FORMAT, SIGNED, FLOAT = 339, 2, 3
+WHITE_IS_ZERO = 0
 SHORT, LONG = 3, 4  # types of a value
 ENTRY = 12  # bytes
 GREY_FLOATS = (1, 1), (1, 32)  # samples and bits; Pillow reads no other floating-point numbers
@@ -35,8 +36,7 @@ def clean(data: bytes) -> Container:
         raise refusal("a raw photograph")
     if (compression := tags.get(COMPRESSION, (1, 1))[1]) not in COMPRESSIONS:
         raise refusal(f"a TIFF of compression {compression}")
-    if tags.get(SAMPLE_FORMAT, (1, 1))[1] == FLOAT and (tags.get(SAMPLES, (1, 1)), tags.get(BITS)) != GREY_FLOATS:
-        raise refusal("a TIFF of floating-point colours, or of 64-bit floating-point numbers")
+    _check_numbers(tags)
     parts = max(tags.get(tag, (0, 0))[0] for tag in (STRIPS, TILES))
     if parts > MAX_PARTS:
         raise UnreadableImage(f"the TIFF has more than {MAX_PARTS} strips")
@@ -46,6 +46,17 @@ def clean(data: bytes) -> Container:
     samples = tags.get(SAMPLES, (1, 1))[1]
     bits = tags[BITS][1] if BITS in tags and tags[BITS][0] == 1 else 16  # several values: assume 16
     return Container(data, size=(width, height), extra=max(width * height, tile) * samples * bits // 8)
+
+
+def _check_numbers(tags: dict[int, tuple[int, int]]) -> None:
+    """Raise UnsupportedImageFormat for numbers that Pillow does not read, or reads as others."""
+    kind, (_, bits) = tags.get(SAMPLE_FORMAT, (1, 1))[1], tags.get(BITS, (1, 1))
+    if kind == FLOAT and (tags.get(SAMPLES, (1, 1)), tags.get(BITS)) != GREY_FLOATS:
+        raise refusal("a TIFF of floating-point colours, or of 64-bit floating-point numbers")
+    if kind == SIGNED or (kind != FLOAT and bits == 32):
+        raise refusal("a TIFF of signed or 32-bit whole numbers")
+    if bits == 16 and tags.get(PHOTOMETRIC, (1, 1))[1] == WHITE_IS_ZERO:
+        raise refusal("a TIFF of 16-bit grey in which 0 is white")
 
 
 def _tags(data: bytes) -> dict[int, tuple[int, int]]:
