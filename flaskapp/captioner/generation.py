@@ -10,7 +10,7 @@ from flaskapp.errors import InvalidGeneration
 
 MAX_LENGTH = 1024  # tokens; a model with fewer positions has a lower limit
 MAX_PROMPT = 4096  # characters
-MIN_RANDOMNESS = 0.01  # least `temperature` and `top_p` when sampling; otherwise they have no effect and may be 0
+MIN_RANDOMNESS = 0.01  # least `temperature` and `top_p` of a request that samples; others may have 0, without effect
 MAX_BEAMS = 32  # also of `num_return_sequences`: bounds the memory for one image
 
 EarlyStopping = bool | Literal["never"]
@@ -98,9 +98,8 @@ class Generation:
             )
         if self.min_length > self.max_length:
             raise InvalidGeneration("min_length", "Must not be more than max_length.")
-        for field in ("temperature", "top_p"):
-            if self.do_sample and getattr(self, field) < MIN_RANDOMNESS:
-                raise InvalidGeneration(field, f"Must be at least {MIN_RANDOMNESS}, unless do_sample is false.")
+        if self.do_sample and self.temperature <= 0:
+            raise InvalidGeneration("temperature", "Must be more than 0, unless do_sample is false.")
         if self.num_return_sequences > self.num_beams and not self.draws_freely:
             raise InvalidGeneration(
                 "num_return_sequences", "Must not be more than num_beams, unless do_sample is true and num_beams is 1."

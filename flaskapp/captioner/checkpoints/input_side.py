@@ -17,6 +17,7 @@ NATIVE_RESOLUTION = (
     "do_image_splitting",  # Idefics3, SmolVLM
     "do_pan_and_scan",  # Gemma 3
     "do_crop_margin",  # Nougat
+    "high_res_size",  # DeepSeek-VL hybrid
 )
 SIDES = ("height", "width", "shortest_edge", "longest_edge")
 

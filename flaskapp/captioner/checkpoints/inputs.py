@@ -134,10 +134,7 @@ class ProcessorInputs:
     def collate(self, images: Sequence[Image.Image], prompt: str | None, prompt_ids: TokenIds) -> dict[str, Tensor]:
         padding = {"padding": True} if len(images) > 1 else {}
         if self._is_chat:
-            content = [{"type": "image"}, {"type": "text", "text": prompt}]
-            text = self._processor.apply_chat_template(
-                [{"role": "user", "content": content}], add_generation_prompt=True
-            )
+            text = self._chat_text(prompt)
             nested = [[image] for image in images]
             return dict(self._processor(text=[text] * len(images), images=nested, return_tensors="pt", **padding))
         if prompt is not None:
@@ -145,6 +142,16 @@ class ProcessorInputs:
                 self._processor(text=[prompt] * len(images), images=list(images), return_tensors="pt", **padding)
             )
         return dict(self._processor(images=list(images), return_tensors="pt"))
+
+    def _chat_text(self, prompt: str | None) -> str:
+        """Apply the chat template. One for text prints a list of parts as Python does: give it the image's token."""
+        parts: list[dict[str, str | None]] = [{"type": "image"}, {"type": "text", "text": prompt}]
+        text = self._render(parts)
+        return self._render(f"{self.image_token or ''}\n{prompt}") if str(parts) in text else text
+
+    def _render(self, content: str | list[dict[str, str | None]]) -> str:
+        message = {"role": "user", "content": content}
+        return str(self._processor.apply_chat_template([message], add_generation_prompt=True))
 
     def prompt_length(self, arguments: dict[str, Tensor]) -> int:
         if self._is_encoder_decoder or "input_ids" not in arguments:

@@ -36,6 +36,9 @@ for noisy in (
 
 LFS_POINTER = b"version https://git-lfs"  # start of a file whose content git has not fetched
 MAX_NAMED = 5  # most weights that an error names
+# Parts of the names of weights that captions do not use, and that some checkpoints lack: poolers are for
+# classification, mask tokens for pre-training.
+UNUSED = (".pooler.", ".mask_token")
 
 
 @dataclass(frozen=True)
@@ -101,8 +104,8 @@ def _load_model(folder: Path, dtype: torch.dtype) -> Any:
         model, report = cast(Any, AutoModelForImageTextToText).from_pretrained(
             folder, dtype=dtype, weights_only=True, output_loading_info=True, ignore_mismatched_sizes=True, **LOCALLY
         )
-    # Poolers are for classification: captions do not use them, and some checkpoints were saved without them.
-    _check_weights("lacks weights", [str(name) for name in report["missing_keys"] if ".pooler." not in str(name)])
+    missing = [str(name) for name in report["missing_keys"]]
+    _check_weights("lacks weights", [name for name in missing if not any(part in name for part in UNUSED)])
     _check_weights(
         "has weights of other sizes than its config.json says", [name for name, *_ in report["mismatched_keys"]]
     )
@@ -110,6 +113,9 @@ def _load_model(folder: Path, dtype: torch.dtype) -> Any:
     _check_weights("has weights that are not finite numbers", broken)
     _compute_sinusoids(model)
     _unwrap_start_token(model.generation_config)
+    language_model = getattr(model, "language_model", None)
+    if language_model is not None and language_model.config.is_encoder_decoder:
+        model.config.is_encoder_decoder = True  # transformers 5 does not save this setting of InstructBLIP with T5
     return model.eval()
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flaskapp.captioner.generation import Generation, GenerationSettings
+from flaskapp.captioner.generation import MIN_RANDOMNESS, Generation, GenerationSettings
 from flaskapp.errors import InvalidGeneration
 
 Values = Mapping[str, Any]
@@ -127,6 +127,7 @@ class GenerationDefaults:
         if settings.is_lenient and not (values["do_sample"] and values["num_beams"] == 1):
             values["num_beams"] = given["num_beams"] = max(values["num_beams"], values["num_return_sequences"])
         _check_search(values)
+        _check_randomness(given, values)
         max_length = self._max_length(values, settings, len(prompt_ids))
         return Generation(
             prompt=prompt,
@@ -259,6 +260,13 @@ def _check_search(values: Values) -> None:
             raise InvalidGeneration(
                 name, f"{name}={values[name]} of this model asks for {search}, which transformers 5 does not have."
             )
+
+
+def _check_randomness(given: Mapping[str, Any], values: Values) -> None:
+    """Raise InvalidGeneration for too little randomness. A checkpoint may have less, such as a `top_p` of 0.001."""
+    for name in ("temperature", "top_p"):
+        if _samples(values) and given.get(name, MIN_RANDOMNESS) < MIN_RANDOMNESS:
+            raise InvalidGeneration(name, f"Must be at least {MIN_RANDOMNESS}, unless do_sample is false.")
 
 
 def _is_in_effect(name: str, has_effect: Callable[[Any, Values], bool], values: Values) -> bool:

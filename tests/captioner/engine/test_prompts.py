@@ -18,6 +18,7 @@ from flaskapp.captioner.generation import Generation
 from flaskapp.errors import InvalidGeneration
 from tests.api.compatible.images import data_url
 from tests.api.test_caption import asset
+from tests.captioner.layouts.chat import write_llava_for_text
 from tests.captioner.layouts.plain import sample_images
 from tests.captioner.layouts.table import LAYOUTS
 from tests.conftest import assert_error
@@ -117,6 +118,15 @@ def test_the_tokens_of_a_prompt_are_counted(captioner: Captioner, start: int) ->
     once, again = prompt_tokens("red"), prompt_tokens("red red red")
     assert once[0] == once[1] > start
     assert again[0] - start >= 3 * (once[0] - start)
+
+
+def test_a_chat_template_for_text_gets_the_image_s_token_and_the_prompt(tmp_path: Path) -> None:
+    checkpoint = load(hub.find(str(write_llava_for_text(tmp_path / "llava")), None), torch.float32)
+    ids = checkpoint.inputs.collate([Image.fromarray(IMAGES[0])], "a red star", ())["input_ids"][0]
+    text = checkpoint.tokenizer.decode(ids)
+    assert "a red star" in text
+    assert "type" not in text
+    assert "<image>" in text
 
 
 @pytest.mark.parametrize("prompt", ["<image>", LONG], ids=["special", "long"])

@@ -156,6 +156,15 @@ def write_llava_untemplated(folder: Path, **options: Any) -> Path:
     return folder
 
 
+def write_llava_for_text(folder: Path, **options: Any) -> Path:
+    """Write LLaVA with its language model's template, which takes texts, not lists of parts."""
+    write_llava(folder, **options)
+    template = "{% for message in messages %}USER: {{ message['content'] }} {% endfor %}ASSISTANT:"
+    change_json(folder / "tokenizer_config.json", chat_template=template)
+    write_json(folder / "chat_template.json", {"chat_template": template})
+    return folder
+
+
 def write_qwen2_vl(folder: Path, *, seed: int = 1) -> Path:
     """Qwen/Qwen2-VL-2B-Instruct: images of any size, rotary positions in three dimensions."""
     folder.mkdir(parents=True)
@@ -186,7 +195,7 @@ def write_qwen2_vl(folder: Path, *, seed: int = 1) -> Path:
     randomise_as_chat(model, vocabulary, seed, end, body=model.model.language_model)
     write_saved(folder, model, "4.41.2")
     change_json(
-        folder / "generation_config.json", do_sample=False, eos_token_id=[end, vocabulary["<|endoftext|>"]],
+        folder / "generation_config.json", do_sample=True, eos_token_id=[end, vocabulary["<|endoftext|>"]],
         pad_token_id=vocabulary["<|endoftext|>"], temperature=0.01, top_k=1, top_p=0.001,
     )  # fmt: skip
     write_json(folder / "preprocessor_config.json", {

@@ -52,7 +52,8 @@ class Plain:
 
     @property
     def is_decoder_only(self) -> bool:
-        return not self.model.config.is_encoder_decoder and self.kind not in WITH_TOKENIZER
+        language_model = getattr(self.model, "language_model", self.model)
+        return not language_model.config.is_encoder_decoder and self.kind not in WITH_TOKENIZER
 
     def settings(self, way: str) -> dict[str, Any]:
         """Return the arguments of `generate`. In a chat, whose prompt counts, `max_length` means new tokens."""

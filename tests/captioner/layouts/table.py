@@ -56,6 +56,7 @@ LAYOUTS: dict[str, Layout] = {
         Layout("pix2struct", prefix.write_pix2struct, "generate", takes_prompt=True),
         Layout("blip2", prefix.write_blip2, "generate", takes_prompt=True),
         Layout("instructblip", queries.write_instructblip, "generate", takes_prompt=True, prompt="a picture of"),
+        Layout("instructblip-t5", queries.write_instructblip_t5, "generate", takes_prompt=True, prompt="a picture of"),
         Layout("kosmos2", tasks.write_kosmos2, "generate", takes_prompt=True, prompt=tasks.GROUNDED),
         Layout("florence2", tasks.write_florence2, "generate", takes_prompt=True, prompt=tasks.CAPTION),
         Layout("smolvlm", chat.write_smolvlm, "generate", takes_prompt=True, prompt=chat.ASK),

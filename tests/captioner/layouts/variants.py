@@ -26,6 +26,7 @@ EFFECTIVE: dict[str, Callable[[Tokens], dict[str, Any]]] = {
     "max-new-tokens": lambda tokens: {"max_new_tokens": 4},
     "min-new-tokens": lambda tokens: {"min_new_tokens": 14},
     "several-ends": lambda tokens: {"eos_token_id": [tokens[0], tokens[3]]},
+    "sampling-of-one": lambda tokens: {"do_sample": True, "temperature": 1e-6, "top_k": 1, "top_p": 0.001},
     "repetition-penalty": lambda tokens: {"repetition_penalty": 1.8, "no_repeat_ngram_size": 2},
     "length-decay": lambda tokens: {"exponential_decay_length_penalty": [2, 1.6]},
     "beams": lambda tokens: {"num_beams": 3, "early_stopping": True, "length_penalty": 2.0, "max_length": 14},
