@@ -28,6 +28,7 @@ from flaskapp.api.image_fields import Base64File
 from flaskapp.errors import UnsupportedCoding
 
 NO_CODING = ("", "identity")
+MAX_NAME = 100  # characters of a field's name in an error
 
 
 class Parser(FlaskParser):
@@ -95,8 +96,27 @@ class Parser(FlaskParser):
     def handle_error(self, error: ma.ValidationError, req: Request, schema: ma.Schema, **options: Any) -> NoReturn:
         """Name the location that the client used: it does not know the locations of this parser."""
         if isinstance(error.messages, dict):
-            error.messages = dict(_as_sent(location, found, req) for location, found in error.messages.items())
+            if "credentials" in error.messages and _credentials_location(req) != "json":
+                error.messages["credentials"] = _without_unknown(error.messages["credentials"], schema)
+            sent = dict(_as_sent(location, found, req) for location, found in error.messages.items())
+            error.messages = _shortened(sent)
         super().handle_error(error, req, schema, **options)
+
+
+def _without_unknown(errors: dict[str, Any], schema: ma.Schema) -> dict[str, Any]:
+    """Do not name unknown fields of a login's form: JSON or a bare password sent as a form is a field's name."""
+    known = {name: found for name, found in errors.items() if name in (*schema.fields, ma.exceptions.SCHEMA)}
+    return known if len(known) == len(errors) else known | {ma.exceptions.SCHEMA: ["There is an unknown field."]}
+
+
+def _shortened(errors: Any) -> Any:
+    """Cut long names, of unknown fields."""
+    if not isinstance(errors, dict):
+        return errors
+    return {
+        f"{name[:MAX_NAME]}…" if isinstance(name, str) and len(name) > MAX_NAME else name: _shortened(found)
+        for name, found in errors.items()
+    }
 
 
 def _as_sent(location: str, errors: Any, req: Request) -> tuple[str, Any]:

@@ -19,6 +19,7 @@ NO_FORM_TYPE = "Send a form, with the content type multipart/form-data."
 
 # Messages of errors, unless an operation documents its own.
 MESSAGES = {
+    HTTPStatus.REQUEST_URI_TOO_LONG: "The address is too long.",
     HTTPStatus.NOT_FOUND: "there is no such job",
     HTTPStatus.TOO_MANY_REQUESTS: "image quota exceeded: 1 images requested, 0 left of 60 per 1 hour",
     HTTPStatus.SERVICE_UNAVAILABLE: "the database cannot be used at the moment",

@@ -6,6 +6,7 @@ References: RFC 7578 (multipart/form-data), RFC 2046, section 5.1 (boundaries).
 import io
 from collections.abc import Iterator
 from typing import IO, Any, NoReturn
+from urllib.parse import unquote_to_bytes
 
 from werkzeug.datastructures import FileStorage, MultiDict
 from werkzeug.formparser import FormDataParser
@@ -48,7 +49,7 @@ class FormParser(FormDataParser):
         if self.max_form_parts is not None and body.count(b"&") >= self.max_form_parts:
             raise OversizedForm(f"A form may have no more than {self.max_form_parts} fields.")
         try:
-            body.decode()
+            unquote_to_bytes(body).decode()
         except UnicodeDecodeError:
             message = f"The form is not encoded in UTF-8. Send files with the content type {MULTIPART}."
             raise MalformedForm(message) from None

@@ -11,7 +11,7 @@ SECURITY_HEADERS = [
     ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "no-referrer"),
 ]
-NAME, POLICY = "Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"
+POLICY_NAME, POLICY = "Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"
 
 Headers = list[tuple[str, str]]
 
@@ -35,8 +35,8 @@ def with_security_headers(application: Callable[..., Iterable[bytes]]) -> Callab
 
     def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         def start(status: str, headers: Headers, *exc_info: Any) -> Any:
-            has_policy = any(name == NAME for name, _ in headers)  # pages set their own
-            added = SECURITY_HEADERS + [(NAME, POLICY)] * (not has_policy)
+            has_policy = any(name == POLICY_NAME for name, _ in headers)  # pages set their own
+            added = SECURITY_HEADERS + [(POLICY_NAME, POLICY)] * (not has_policy)
             return start_response(status, headers + added, *exc_info)
 
         return application(environ, start)

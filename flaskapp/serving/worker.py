@@ -34,6 +34,15 @@ STATUSES = {
     errors.UnsupportedTransferCoding: HTTPStatus.NOT_IMPLEMENTED,
     errors.ParseException: HTTPStatus.BAD_REQUEST,
 }
+MESSAGES = {
+    HTTPStatus.BAD_REQUEST: "The request's line or headers are malformed. Percent-encode other characters than ASCII.",
+    HTTPStatus.NOT_FOUND: "There is nothing at this address.",
+    HTTPStatus.REQUEST_URI_TOO_LONG: "The address is too long.",
+    HTTPStatus.EXPECTATION_FAILED: "This expectation is not supported.",
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "The headers are too long, or too many.",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "The request failed.",
+    HTTPStatus.NOT_IMPLEMENTED: "This transfer coding is not supported.",
+}
 
 
 class Worker(GeventWorker):  # type: ignore[misc]
@@ -72,6 +81,8 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """Answer a malformed request with a JSON error like the application's."""
+        from flaskapp.api.response_headers import POLICY, POLICY_NAME, SECURITY_HEADERS  # only workers load Flask
+
         status = status_of(exc)
         if status is HTTPStatus.INTERNAL_SERVER_ERROR:
             self.log.exception("%s: failed", _name(addr))
@@ -79,9 +90,13 @@ class Worker(GeventWorker):  # type: ignore[misc]
         path = getattr(req or getattr(exc, "req", None), "path", None) or "-"  # known if only a header is malformed
         self.log.info("%s: %s: refused with %d %s (request %s)", _name(addr), path, status, status.phrase, request_id)
         metrics.current.count_refusal(status)
-        body = json.dumps({"code": status, "status": status.phrase})
-        head = f"HTTP/1.1 {status} {status.phrase}\r\nConnection: close\r\nContent-Type: application/json\r\n"
-        head += f"X-Request-ID: {request_id}\r\nContent-Length: {len(body)}\r\n\r\n"
+        body = json.dumps({"code": status, "status": status.phrase, "message": MESSAGES[status]})
+        headers = {
+            "Connection": "close", "Content-Type": "application/json", "Content-Length": len(body),
+            "X-Request-ID": request_id, **dict(SECURITY_HEADERS), POLICY_NAME: POLICY,
+        }  # fmt: skip
+        lines = [f"HTTP/1.1 {status} {status.phrase}", *(f"{name}: {value}" for name, value in headers.items())]
+        head = "\r\n".join(lines) + "\r\n\r\n"
         with suppress(OSError, gevent.Timeout), gevent.Timeout(LINGER):
             client.sendall((head + body).encode())
             client.shutdown(socket.SHUT_WR)

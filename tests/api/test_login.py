@@ -80,6 +80,25 @@ def test_no_answer_contains_the_password(client: FlaskClient) -> None:
     assert "canary" not in client.post("/login/", json={"username": "ada", "password": canary}).text
 
 
+@pytest.mark.parametrize("body", ['{"username": "ada", "password": "canary"}', "canary", "username=ada&canary=1"])
+def test_json_or_a_password_sent_as_a_form_is_not_repeated(client: FlaskClient, body: str) -> None:
+    answer = client.post("/login/", data=body, content_type="application/x-www-form-urlencoded")
+    assert_error(answer, 422, "form", "_schema")
+    assert "canary" not in answer.text
+
+
+def test_a_form_with_escaped_bytes_that_are_not_utf_8_is_malformed(client: FlaskClient) -> None:
+    answer = client.post("/login/", data="username=ada&password=%E9", content_type="application/x-www-form-urlencoded")
+    assert_error(answer, 400)
+    assert "UTF-8" in answer.get_json()["message"]
+
+
+def test_a_long_name_of_an_unknown_field_is_cut(client: FlaskClient) -> None:
+    answer = client.post("/login/", json=ADA | {"a" * 100_000: 1})
+    assert_error(answer, 422, "json", "a" * 100 + "…")
+    assert len(answer.data) < 1000
+
+
 def test_without_a_database_logins_are_unavailable(make_app: Callable[..., Flask], tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     client = make_app(DATABASE_URL=f"sqlite:///{tmp_path}/file/no.db").test_client()

@@ -1,9 +1,11 @@
 """`gunicorn wsgi:app` with the settings of `gunicorn.conf.py`."""
 
+import json
 import runpy
 import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPResponse
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlsplit
@@ -59,7 +61,14 @@ def test_a_request_refused_by_gunicorn_is_answered_and_logged(server: Server) ->
     host, port = urlsplit(server.url).hostname, urlsplit(server.url).port
     with socket.create_connection((host, port), timeout=30) as connection:
         connection.sendall(b"POST /refused HTTP/1.1\r\nHost: x\r\nContent-Length: abc\r\n\r\n")
-        assert connection.recv(100).startswith(b"HTTP/1.1 400 ")
+        answer = HTTPResponse(connection)
+        answer.begin()
+        body = json.load(answer)
+    assert body | {"message": ""} == {"code": 400, "status": "Bad Request", "message": ""}
+    assert body["message"].startswith("The request's line or headers are malformed.")
+    for name, value in requests.get(server.url, timeout=30).headers.items():
+        if name in ("X-Content-Type-Options", "Content-Security-Policy", "Referrer-Policy"):
+            assert answer.headers[name] == value
     server.wait_for("/refused")
 
 

@@ -202,9 +202,12 @@ def read_question(
     return Question(decoded, [found.path for found in images], prompt, stops, ignored)
 
 
-def answer_question(question: Question, settings: GenerationSettings) -> Answer:
-    """Caption the images of a question. Raises the errors of `describe`."""
-    with validation_errors(location="json"):
+def answer_question(question: Question, settings: GenerationSettings, settings_path: Path = ()) -> Answer:
+    """Caption the images of a question. Raises the errors of `describe`.
+
+    `settings_path` is the path of the settings in the JSON, for errors that name one.
+    """
+    with validation_errors(*settings_path, location="json", top_level=("prompt",)):
         return answer_of(question, prepare_question(question, settings)())
 
 

@@ -239,7 +239,7 @@ def infer(
     With several captions for each image, `shape` is images by captions.
     """
     _check_name(name, waits=True)
-    described = chat.answer_question(question, settings)
+    described = chat.answer_question(question, settings, ("parameters",))
     captions = [caption.text for captions in described.captions for caption in captions]
     images = len(question.images)
     shape = [images] if len(captions) == images else [images, len(captions) // images]

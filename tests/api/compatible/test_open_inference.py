@@ -72,6 +72,10 @@ def test_parameters_set_the_generation(triton_client: triton.InferenceServerClie
     assert captions[0][0].decode() == STAR
     with pytest.raises(InferenceServerException, match=r"parameters\.num_beams: Must be"):
         triton_client.infer("embedded", [images(file("star.png"))], parameters={"num_beams": 0})
+    with pytest.raises(InferenceServerException, match=r"parameters\.num_return_sequences: Must not be more"):
+        triton_client.infer(
+            "embedded", [images(file("star.png"))], parameters={"num_beams": 2, "num_return_sequences": 3}
+        )
 
 
 def tensor(**changes: Any) -> dict[str, Any]:
