@@ -61,13 +61,14 @@ class JobProcess:
         self._try_to_start()
 
     def notify(self, on_loss: Callable[[], None]) -> None:
-        """Notify the supervisor of a job. Calls `on_loss` if it died; the master restarts it with the next worker."""
+        """Notify the supervisor of a job. Calls `on_loss` if it ended; the master restarts it with the next worker."""
         with suppress(BlockingIOError):  # the pipe is full of notifications
             os.write(self._write_end, b"!")
         try:
             os.kill(self._process.pid, 0)
         except ProcessLookupError:
-            log.error("The supervisor of caption jobs died: this web worker is replaced, and the supervisor with it")
+            # Not an error: at a reload, the master has replaced the supervisor. If it died, the master logs that.
+            log.warning("The supervisor of caption jobs has ended: this web worker is replaced")
             on_loss()
         except PermissionError:  # it runs as another user
             pass
