@@ -56,7 +56,7 @@ REQUESTS: list[tuple[int, str, str, str, dict[str, Any]]] = [
     (400, "post", "/v1/chat/completions", "/v1/chat/completions", {"json": {}}),
     (400, "post", "/api/generate", "/api/generate", {"json": {"model": []}}),
     (400, "post", "/api/chat", "/api/chat", {"json": {"model": []}}),
-    (400, "post", "/api/show", "/api/show", {"json": {"model": []}}),
+    (400, "post", "/api/show", "/api/show", {"json": {}}),
     (400, "post", "/v2/models/{name}/infer/", "/v2/models/embedded/infer", {"json": {}}),
     (400, "post", "/api/v1/vision/caption", "/api/v1/vision/caption", {"json": {}}),
 ]

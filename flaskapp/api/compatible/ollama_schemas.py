@@ -167,6 +167,11 @@ class ShowRequest(NullIsUnset):
     model = Text(metadata=chat.MODEL)
     name = Text(metadata={"description": "The same, from older clients", "examples": ["embedded"]})
 
+    @ma.validates_schema
+    def _check_name(self, data: dict[str, Any], **_: Any) -> None:
+        if not (data.get("model") or data.get("name")):
+            raise ma.ValidationError("Missing data for required field.", "model")
+
 
 class OllamaModel(ma.Schema):
     details = ma.fields.Nested(OllamaDetails, required=True)

@@ -134,6 +134,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("/api/chat", {"messages": [{"content": "hello"}]}, "messages.0.role: Missing data"),
     ("/api/chat", {"messages": [{"role": "user", "images": ["AA"]}]}, "messages.0.images.0: This is not an image"),
     ("/api/show", {"model": 5}, "model: Not a valid string"),
+    ("/api/show", {}, "model: Missing data for required field."),
 ]
 
 
