@@ -18,7 +18,7 @@ from flaskapp.shared_counters import SHARED
 MAX_WEBP_SIDE = 16_383  # pixels
 MAX_DIGITS = 30  # of a whole number, with leading zeros
 OFF = "off"
-MOST_IN_RATE = 1_000_000_000  # more do not fit into the counters of every storage
+MOST_IN_RATE = 1_000_000_000  # fits into 32 bits
 LONGEST_RATE = 366 * 86_400  # seconds
 PROCESS_LOCAL = "memory"  # URL scheme of kombu and fsspec; workers would never see the server's jobs
 

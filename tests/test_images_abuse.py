@@ -187,12 +187,21 @@ def large(mode: str, format: str, **options: Any) -> Callable[[], bytes]:
     return make
 
 
+def with_grey_corner() -> bytes:
+    """Return a JPEG that ends like one that lacks pixels, and is compared like it."""
+    picture = photograph(2400, 2000).copy()
+    picture.paste((128, 128, 128), (2368, 1968, 2400, 2000))
+    return to_bytes(picture, "JPEG")
+
+
 @pytest.mark.parametrize(
     ("make", "side"),
     [
         (large("RGB", "JPEG"), None),
         (large("RGB", "JPEG"), 200),
         (lambda: large("RGB", "JPEG")()[:-2], None),
+        (lambda: with_grey_corner(), None),
+        (lambda: large("RGB", "JPEG", progressive=True, subsampling=0)()[:-2], None),
         (large("RGB", "JPEG", progressive=True, subsampling=0), None),
         (large("RGB", "JPEG", progressive=True, subsampling=0), 200),
         (large("CMYK", "JPEG"), None),

@@ -104,7 +104,10 @@ class Parser(FlaskParser):
 
 
 def _without_unknown(errors: dict[str, Any], schema: ma.Schema) -> dict[str, Any]:
-    """Do not name unknown fields of a login's form: JSON or a bare password sent as a form is a field's name."""
+    """Remove the names of unknown fields from the errors of a login's form.
+
+    If JSON or a bare password is sent as a form, such a name contains the password.
+    """
     known = {name: found for name, found in errors.items() if name in (*schema.fields, ma.exceptions.SCHEMA)}
     return known if len(known) == len(errors) else known | {ma.exceptions.SCHEMA: ["There is an unknown field."]}
 

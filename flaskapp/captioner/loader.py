@@ -29,7 +29,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0  # seconds between tries of the hub; doub
 REMINDER_INTERVAL = 3600.0  # seconds between two warnings that a substitute serves
 
 
-def _loading() -> ModuleType:
+def _import_loading() -> ModuleType:
     """Import the module that needs torch and transformers. Garbage collection would take a tenth of that time."""
     is_enabled = gc.isenabled()
     gc.disable()
@@ -114,7 +114,7 @@ class ModelLoader:
 
     def check_device(self) -> None:
         """Raise InvalidSetting if the device is not available, or does not support the precision."""
-        _loading().choose_device(self._configuration)
+        _import_loading().choose_device(self._configuration)
 
     def load(self, *, patience: float = 0.0) -> None:
         """Load the model. Download it first if it is not in the cache.
@@ -187,7 +187,7 @@ class ModelLoader:
             raise CaptionerUnavailable(REASON)
         if self._loaded is None:
             with self._recorded_failure():
-                self._loaded = _loading().load(self._choose())
+                self._loaded = _import_loading().load(self._choose())
             self._report(self._loaded)
             self._remind()
         return self._loaded

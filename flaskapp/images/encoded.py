@@ -54,7 +54,6 @@ LONGEST_SIDE = 65_535
 # Peak bytes for each decoded pixel, from Pillow's image to the flattened array, as measured.
 BYTES_OF_PIXEL = {"webp": 26, "avif": 24, "heif": 24}
 BYTES_OF_OTHER_PIXEL = 16
-BYTES_OF_COMPARISON = 6  # further bytes for each pixel of a JPEG without its end
 # Bytes for all images that are decoded at the same time. With 1 GiB, a fifth leaves room for the model and processes.
 BYTES_AT_ONCE = min(50_000_000 * BYTES_OF_OTHER_PIXEL, usable_memory() // 5)
 MAX_BYTES = usable_memory() // 3  # bytes for one image; a larger one than BYTES_AT_ONCE is decoded alone
@@ -138,10 +137,7 @@ class EncodedImage:
         side = self._reduced_for(for_side)
         if side is not None and self.format == "jpeg":
             pixels //= _scale(self._width, self._height, side) ** 2
-        each = BYTES_OF_PIXEL.get(self.format, BYTES_OF_OTHER_PIXEL)
-        if not self._container.has_end:
-            each += BYTES_OF_COMPARISON
-        return pixels * each + self._container.extra
+        return pixels * BYTES_OF_PIXEL.get(self.format, BYTES_OF_OTHER_PIXEL) + self._container.extra
 
     def decode(self, for_side: int | None = None, has_left: Callable[[], bool] = lambda: False) -> Picture:
         """Decode the first frame, upright by its EXIF orientation and in sRGB.

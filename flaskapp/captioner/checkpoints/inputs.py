@@ -144,7 +144,10 @@ class ProcessorInputs:
         return dict(self._processor(images=list(images), return_tensors="pt"))
 
     def _chat_text(self, prompt: str | None) -> str:
-        """Apply the chat template. One for text prints a list of parts as Python does: give it the image's token."""
+        """Apply the chat template to the image and the prompt.
+
+        Some templates take only text, and print a list of parts as it is: they get the image's token and the prompt.
+        """
         parts: list[dict[str, str | None]] = [{"type": "image"}, {"type": "text", "text": prompt}]
         text = self._render(parts)
         return self._render(f"{self.image_token or ''}\n{prompt}") if str(parts) in text else text

@@ -197,12 +197,11 @@ class Engine:
         except (FlaskappError, MemoryError, torch.OutOfMemoryError):
             raise
         except Exception as error:  # processors and models raise ValueError, IndexError and others
-            working = self.defaults.needed_prompt or self._inputs.default_prompt
-            ours = self.resolve(GenerationSettings(prompt=working))
-            other = replace(generation, prompt=working, prompt_ids=ours.prompt_ids)
-            if generation.prompt in (None, working) or not self._works(images, other):
+            usual = self.resolve(GenerationSettings(prompt=self.defaults.needed_prompt))
+            other = replace(generation, prompt=usual.prompt, prompt_ids=usual.prompt_ids)
+            if generation.prompt in (None, usual.prompt) or not self._works(images, other):
                 raise
-            raise refusal(working) from error
+            raise refusal(usual.prompt) from error
 
     def find_needed_prompt(self) -> str | None:
         """Return an example of a prompt if the model needs one and neither the checkpoint nor the server sets it."""

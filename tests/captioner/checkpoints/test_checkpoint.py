@@ -17,6 +17,9 @@ from flaskapp.captioner.checkpoints import hub
 from flaskapp.captioner.checkpoints.hub import DEFAULT_MODEL, DEFAULT_REVISION, EMBEDDED, EMBEDDED_FOLDER
 from flaskapp.captioner.checkpoints.load import load
 from flaskapp.errors import CaptionerUnavailable
+from tests.captioner.layouts.files import write_json
+from tests.captioner.layouts.gpt2 import write_beit_gpt2
+from tests.captioner.layouts.plain import Plain, sample_images
 from tests.captioner.tiny import make_model, small_vit, write_like_the_hub
 
 PICTURE = np.zeros((40, 50, 3), np.uint8)
@@ -50,6 +53,19 @@ def test_a_checkpoint_in_the_hub_s_layout_captions_like_the_saved_model(tmp_path
     tokens = model.generate(pixels, max_length=8, num_beams=8)
     assert caption == GPT2Tokenizer.from_pretrained(folder).decode(tokens[0], skip_special_tokens=True).strip()
     assert caption
+
+
+def test_a_missing_mask_token_of_an_encoder_is_not_needed(tmp_path: Path) -> None:
+    folder = write_beit_gpt2(tmp_path / "beit")
+    expected = Plain(folder).generate(sample_images()[0], {"max_new_tokens": 5})
+    config = json.loads((folder / "config.json").read_text())
+    config["encoder"]["use_mask_token"] = True
+    write_json(folder / "config.json", config)
+    captioner = Captioner()
+    captioner.configure(Configuration(model=str(folder), deadline=300))
+    ((caption,),) = captioner.describe(sample_images()[:1], GenerationSettings(max_new_tokens=5))
+    captioner.close()
+    assert list(caption.token_ids) == expected
 
 
 def test_a_folder_s_name_is_its_last_part_without_the_path(tmp_path: Path) -> None:
