@@ -52,10 +52,17 @@ def _add_image_to_tensors(body: dict[str, Any]) -> None:
         tensor |= {"data": [SQUARE], "shape": [1], "parameters": {}}
 
 
-IMAGES: dict[str, Callable[[dict[str, Any]], None]] = {
+def _name_model(body: dict[str, Any]) -> None:
+    """Name the model if neither of its two members does."""
+    if not (body.get("model") or body.get("name")):
+        body["model"] = "embedded"
+
+
+COMPLETE: dict[str, Callable[[dict[str, Any]], None]] = {
     "/v1/chat/completions": _add_image_to_chat,
     "/api/generate": _add_image_to_prompt,
     "/api/chat": _add_image_to_ollama_chat,
+    "/api/show": _name_model,
     "/v2/models/{name}/infer/": _add_image_to_tensors,
 }
 
@@ -74,8 +81,8 @@ def map_case(_context: HookContext, case: Case) -> Case:
     _reconcile(parameters, *(parameters.get(name) for name in ("generation_parameters", "generate_kwargs")))
     if case.path == "/image-to-text":
         _reconcile(case.query)
-    if case.path in IMAGES:
-        IMAGES[case.path](body)
+    if case.path in COMPLETE:
+        COMPLETE[case.path](body)
     return case
 
 

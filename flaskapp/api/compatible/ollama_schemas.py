@@ -165,7 +165,7 @@ class ShowRequest(NullIsUnset):
         unknown = ma.EXCLUDE
 
     model = Text(metadata=chat.MODEL)
-    name = Text(metadata={"description": "The same, from older clients", "examples": ["embedded"]})
+    name = Text(metadata={"description": "Older clients' `model`; one of both is required", "examples": ["embedded"]})
 
     @ma.validates_schema
     def _check_name(self, data: dict[str, Any], **_: Any) -> None:
