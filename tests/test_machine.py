@@ -109,6 +109,46 @@ def test_freed_memory_is_returned_to_the_operating_system() -> None:
     assert int(run.stdout) > 90_000_000
 
 
+OPENMP = """
+import sys
+import flaskapp.captioner, torch
+from pathlib import Path
+from flaskapp.captioner import captioner
+from flaskapp.machine import release_threads
+from tests.polling import wait_until
+
+def tasks() -> set[str]:
+    return {each.name for each in Path("/proc/self/task").iterdir()}
+
+def started() -> set[str]:
+    "Return the threads that a parallel operation starts."
+    before = tasks()
+    torch.ones(1 << 20).add_(1)
+    return tasks() - before
+
+torch.set_num_threads(3)
+for release in (release_threads, captioner.load, release_threads):
+    threads = started()
+    assert len(threads) == 2, threads
+    assert not started(), "they are used again"
+    release()
+    wait_until(lambda: not threads & tasks())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_neither_a_release_nor_loading_the_model_leaves_waiting_threads_of_openmp() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", OPENMP],
+        env={**os.environ, "FLASKAPP_CAPTIONER_MODEL": "embedded"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+
+
 def test_a_nice_thread_s_niceness_holds_for_itself_and_threads_that_it_starts() -> None:
     def niceness() -> int:
         return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())

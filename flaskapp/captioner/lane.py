@@ -14,7 +14,7 @@ from flaskapp.captioner.runner import Engine, Runner, record_batch
 from flaskapp.captioner.topology import stay_on
 from flaskapp.captioner.work_item import WorkItem
 from flaskapp.errors import CaptionerUnavailable
-from flaskapp.machine import lower_priority
+from flaskapp.machine import lower_priority, release_threads
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +90,7 @@ class Lane:
     def _begin_batch(self) -> bool:
         """Wait for the next batch and encode it. Items that arrive meanwhile join. Return False if the queue closed."""
         self.pace.end(self._cores)
+        release_threads()  # an idle lane's would slow down the others
         items = self._queue.wait(self)
         if not items:
             return False

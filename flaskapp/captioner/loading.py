@@ -20,7 +20,7 @@ from flaskapp.captioner.engine.precision import AUTO, CpuCapabilities, Precision
 from flaskapp.captioner.generation import COURSE, Generation, GenerationSettings
 from flaskapp.captioner.topology import ALL_CORES, plan_lanes
 from flaskapp.errors import CaptionFailed, InvalidGeneration, InvalidSetting, UnusableCheckpoint
-from flaskapp.machine import release_free_memory, usable_cores
+from flaskapp.machine import release_free_memory, release_threads, usable_cores
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +87,7 @@ def load(configuration: Configuration) -> Loaded:
     is_substitute = configuration.model is None and found.name == hub.EMBEDDED
     note = SUBSTITUTE if is_substitute else None
     release_free_memory()  # the engine has replaced the original weights
+    release_threads()  # the lanes have their own
     return Loaded(found.name, found.version(), note, precision, engine, batcher, checkpoint.inputs, defaults)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+import torch
 
 from flaskapp.captioner.batcher import Batcher
 from flaskapp.captioner.topology import ALL_CORES, cache_domains, plan_lanes
@@ -13,6 +14,7 @@ from flaskapp.free_cores import FreeCores
 from flaskapp.machine import usable_cores
 from tests.captioner.batching import SETTINGS
 from tests.captioner.stand_in import StandIn, Word
+from tests.polling import wait_until
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a thread choose its cores")
 
@@ -144,3 +146,28 @@ def test_a_lane_has_no_more_threads_than_its_cores(monkeypatch: pytest.MonkeyPat
     batcher.caption(["word"], SETTINGS, 30)
     batcher.close()
     assert set(threads) == {1}
+
+
+@linux
+def test_an_idle_lane_keeps_no_waiting_threads() -> None:
+    started: set[str] = set()
+    engine = StandIn()
+    engine.gate.set()
+
+    def compute() -> None:
+        torch.set_num_threads(3)
+        before = tasks()
+        torch.ones(1 << 20).add_(1)
+        started.update(tasks() - before)
+
+    engine.on_step = compute
+    batcher = Batcher(engine, cores=3, max_batch=1, max_waiting=9)
+    batcher.caption(["word"], SETTINGS, 30)
+    assert len(started) >= 2, "an operation with three threads"
+    wait_until(lambda: not started & tasks())
+    assert batcher.lanes[0].thread is not None, "the lane itself waits for the next request"
+    batcher.close()
+
+
+def tasks() -> set[str]:
+    return {each.name for each in Path("/proc/self/task").iterdir()}
