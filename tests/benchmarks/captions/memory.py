@@ -9,6 +9,7 @@ from tests.benchmarks.process import process_tree
 from tests.benchmarks.table import print_table
 
 WORKERS = (1, 4)
+IMAGES, CLIENTS = 32, 16  # for each number of workers the same: batches take memory, too
 
 
 def run(checkpoint: Path, _rounds: int) -> None:
@@ -19,7 +20,7 @@ def run(checkpoint: Path, _rounds: int) -> None:
         for workers in WORKERS:
             server = ours(f"{workers} workers, {precision}", precision, workers)
             with running(server, checkpoint, checkpoint.parent / "memory.log") as client:
-                closed_loop(client.send, [image(number) for number in range(8 * workers)], clients=4 * workers)
+                closed_loop(client.send, [image(number) for number in range(IMAGES)], CLIENTS)
                 megabytes[workers] = proportional_set_size(client.process.pid)
                 seconds[workers] = client.seconds_to_first
         rows.append(
