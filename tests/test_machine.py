@@ -110,7 +110,6 @@ def test_freed_memory_is_returned_to_the_operating_system() -> None:
 
 
 OPENMP = """
-import sys
 import flaskapp.captioner, torch
 from pathlib import Path
 from flaskapp.captioner import captioner

@@ -58,7 +58,7 @@ def _name_model(body: dict[str, Any]) -> None:
         body["model"] = "embedded"
 
 
-COMPLETE: dict[str, Callable[[dict[str, Any]], None]] = {
+COMPLETIONS: dict[str, Callable[[dict[str, Any]], None]] = {
     "/v1/chat/completions": _add_image_to_chat,
     "/api/generate": _add_image_to_prompt,
     "/api/chat": _add_image_to_ollama_chat,
@@ -81,8 +81,8 @@ def map_case(_context: HookContext, case: Case) -> Case:
     _reconcile(parameters, *(parameters.get(name) for name in ("generation_parameters", "generate_kwargs")))
     if case.path == "/image-to-text":
         _reconcile(case.query)
-    if case.path in COMPLETE:
-        COMPLETE[case.path](body)
+    if case.path in COMPLETIONS:
+        COMPLETIONS[case.path](body)
     return case
 
 

@@ -26,7 +26,7 @@ from flaskapp.captioner.engine.encoder import replace_attention
 from flaskapp.captioner.engine.generate import generate
 from flaskapp.captioner.engine.kv_cache import KVCache
 from flaskapp.captioner.engine.linear import makers, repack
-from flaskapp.captioner.engine.precision import CpuCapabilities, has_amx
+from flaskapp.captioner.engine.precision import CpuCapabilities
 from flaskapp.captioner.engine.prompts import find_needed_prompt, refusal
 from flaskapp.captioner.engine.search import Result, Search, begin
 from flaskapp.captioner.generation import Caption, Generation, GenerationSettings
@@ -74,7 +74,6 @@ class Engine:
         except NotDescribed as error:
             reason = str(error)
         is_reduced = precision in ("int8", "bf16") and device.type == "cpu"
-        self._encoded_together = 2 if precision == "int8" and has_amx() else 1  # images, on a CPU
         if self._decoder is not None or is_reduced:  # the code of other models may access their layers' weights
             repack(self._model, layers, self._model.get_output_embeddings())
         self.defaults = GenerationDefaults(
@@ -136,11 +135,9 @@ class Engine:
         """[images, 3, height, width] -> encoder output, [images, patches, width]."""
         assert self._parts is not None, "this model has no fast decoder"
         pixels = pixels.to(self._device, self._model.dtype)
-        # A CPU encodes single images faster than batches: their activations stay in its cache. With AMX, int8 products
-        # are so fast that reading the weights counts: two images take a tenth less time together. (In bf16 they would
-        # have other sums than one by one.)
+        # A CPU encodes single images faster than batches: their activations stay in its cache.
         encoded = []
-        for part in torch.split(pixels, self._encoded_together if self._device.type == "cpu" else len(pixels)):
+        for part in torch.split(pixels, 1 if self._device.type == "cpu" else len(pixels)):
             encoded.append(self._parts.encode(part))
             on_progress()
         return torch.cat(encoded)
