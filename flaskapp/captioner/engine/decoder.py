@@ -5,12 +5,11 @@ Its results are those of transformers' decoder, with less work: see `kv_cache`.
 References: Attention Is All You Need (Vaswani et al., 2017); transformers/models/{gpt2,bert,trocr,mbart}.
 """
 
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import embedding, gelu
+from torch.nn.functional import embedding
 
 from flaskapp.captioner.engine.description import (
     CrossAttention,
@@ -95,7 +94,6 @@ class _Layer:
 
     def __init__(self, number: int, layer: Layer, norm_first: bool) -> None:
         self._number, self._layer, self._norm_first = number, layer, norm_first
-        self._activation = fast_activation(layer.feed_forward.activation)
 
     def run(self, x: Tensor, caches: Sequence[KVCache]) -> Tensor:
         """[rows, width] -> [rows, width]"""
@@ -118,7 +116,7 @@ class _Layer:
         return attention.out(_join(cache.cross_attention(self._number, part, attention.scale) for cache, part in parts))
 
     def _feed_forward(self, network: FeedForward, x: Tensor) -> Tensor:
-        return network.narrow(self._activation(network.widen(x)))
+        return network.narrow(network.widen(x))
 
 
 def _split(x: Tensor, caches: Sequence[KVCache]) -> Sequence[Tensor]:
@@ -130,19 +128,3 @@ def _split(x: Tensor, caches: Sequence[KVCache]) -> Sequence[Tensor]:
 def _join(parts: Iterable[Tensor]) -> Tensor:
     each = list(parts)
     return each[0] if len(each) == 1 else torch.cat(each)
-
-
-def fast_activation(activation: Projection) -> Callable[[Tensor], Tensor]:
-    """Replace GPT-2's GELU, which takes eight operations in transformers. Other activations stay."""
-    return tanh_gelu if type(activation).__name__ == "NewGELUActivation" else activation
-
-
-def tanh_gelu(x: Tensor) -> Tensor:
-    """GELU by the tanh approximation, x (1 + tanh u) / 2, which is x sigmoid(2u).
-
-    PyTorch's `gelu(approximate="tanh")` takes twice as long on a CPU, but not on a GPU.
-    """
-    if x.is_cuda:
-        return gelu(x, approximate="tanh")
-    slope = 2 * math.sqrt(2 / math.pi)
-    return torch.square(x).mul_(0.044715 * slope).add_(slope).mul_(x).sigmoid_().mul_(x)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from flaskapp.captioner.engine.linear import LinearMakers, MakeLinear
+from flaskapp.captioner.engine.linear import LinearMakers, MakeLinear, for_transformers
 
 Projection = Callable[[Tensor], Tensor]
 
@@ -38,8 +38,7 @@ class CrossAttention:
 
 @dataclass(frozen=True)
 class FeedForward:
-    widen: Projection
-    activation: Projection
+    widen: Projection  # with the activation
     narrow: Projection
     norm: Projection
 
@@ -79,14 +78,18 @@ class DecoderDescription:
 
 
 class Packer:
-    """Replaces a model's linear layers by packed ones with the same weights."""
+    """Replaces a model's linear layers by packed ones with the same weights, and returns the packed ones."""
 
     def __init__(self, makers: LinearMakers) -> None:
         self._makers = makers
 
-    def one(self, parent: nn.Module, name: str) -> nn.Module:
-        """Replace `parent.name`, a Linear or GPT-2's Conv1D."""
-        return _replace(parent, name, self._makers.inner)
+    def one(self, parent: nn.Module, name: str, activation: str | None = None) -> nn.Module:
+        """Replace `parent.name`, a Linear or GPT-2's Conv1D, and the activation `parent.activation` after it."""
+        if activation is None:
+            return _replace(parent, name, self._makers.inner)
+        packed = _replace(parent, name, self._makers.inner, getattr(parent, activation))
+        setattr(parent, activation, nn.Identity())
+        return packed
 
     def head(self, parent: nn.Module, name: str) -> nn.Module:
         """Replace `parent.name`, the layer that computes the logits."""
@@ -102,7 +105,7 @@ class Packer:
         packed = self._makers.inner(weight, bias)
         start = 0
         for name, (part, _) in zip(names, parts, strict=True):
-            setattr(parent, name, OutputSlice(packed, start, start + len(part)))
+            setattr(parent, name, OutputSlice(for_transformers(packed), start, start + len(part)))
             start += len(part)
         return packed
 
@@ -119,9 +122,9 @@ class OutputSlice(nn.Module):
         return outputs[..., self.start : self.stop]
 
 
-def _replace(parent: nn.Module, name: str, make: MakeLinear) -> nn.Module:
-    packed = make(*_weight_and_bias(getattr(parent, name)))
-    setattr(parent, name, packed)
+def _replace(parent: nn.Module, name: str, make: MakeLinear, activation: nn.Module | None = None) -> nn.Module:
+    packed = make(*_weight_and_bias(getattr(parent, name)), activation)
+    setattr(parent, name, for_transformers(packed))
     return packed
 
 

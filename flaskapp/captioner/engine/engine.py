@@ -22,7 +22,7 @@ from flaskapp.captioner.engine.candidates import propose
 from flaskapp.captioner.engine.decoder import Decoder
 from flaskapp.captioner.engine.defaults import GenerationDefaults
 from flaskapp.captioner.engine.description import NotDescribed, Packer
-from flaskapp.captioner.engine.encoder import replace_attention
+from flaskapp.captioner.engine.encoder import replace_layers
 from flaskapp.captioner.engine.generate import generate
 from flaskapp.captioner.engine.kv_cache import KVCache
 from flaskapp.captioner.engine.linear import makers, repack
@@ -60,14 +60,15 @@ class Engine:
         self._model, self._tokenizer, self._inputs = checkpoint.model, checkpoint.tokenizer, checkpoint.inputs
         self._device = device
         layers = makers(precision, device)
+        packer = Packer(layers)
         cross_kv_dtype = attention_dtype(precision, self._model.dtype)
         reason = None
         self._parts: Parts | None = None
         self._decoder: Decoder | None = None
         try:
             parts = take_apart(self._model)
-            replace_attention(parts.encoder, cross_kv_dtype)
-            description = describe(parts, Packer(layers))
+            replace_layers(parts.encoder, packer, cross_kv_dtype)
+            description = describe(parts, packer)
             _check_start(self._inputs.start, description.positions.padding, self._model.generation_config)
             self._decoder = Decoder(description, cross_kv_dtype)
             self._parts = parts

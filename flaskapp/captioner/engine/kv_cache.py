@@ -91,8 +91,8 @@ class KVCache:
 
         [rows, 3 * width] -> [rows, width]
         """
-        query, key, value = query_key_value.chunk(3, dim=1)
         keys, values = self._self[layer]
+        query, key, value = query_key_value.to(keys.dtype).chunk(3, dim=1)
         keys[: self.images, :, self._new] = self._by_head(key)
         values[: self.images, :, self._new] = self._by_head(value)
         seen = keys[: self.images, :, : self._new.stop], values[: self.images, :, : self._new.stop]
@@ -102,7 +102,7 @@ class KVCache:
         """Attend to the encoded images: [rows, width] -> [rows, width]."""
         keys, values = self._cross[layer]
         seen = keys[: self.images], values[: self.images]
-        return _by_row(attend(self._by_head(query.to(keys.dtype)), *seen, scale)).to(query.dtype)
+        return _by_row(attend(self._by_head(query.to(keys.dtype)), *seen, scale))
 
     def reorder(self, parents: Tensor) -> None:
         """Set each beam's parent, int64 [images, beams]: the beam attends to the positions of its parent."""

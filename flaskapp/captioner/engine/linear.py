@@ -3,17 +3,24 @@
 The operators are oneDNN's, which PyTorch's compiler emits for frozen and quantised models on a CPU.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from flaskapp.captioner.engine.activations import PostOp, fast_activation, post_op
+from flaskapp.captioner.engine.candidates import top_k
 from flaskapp.captioner.engine.precision import CpuCapabilities, has_onednn, int8_sums_are_exact
 
-MakeLinear = Callable[[Tensor, Tensor | None], nn.Module]
-"""Weight [out, in] and bias [out] -> a module: [..., in] -> [..., out]."""
+
+class MakeLinear(Protocol):
+    """Weight [out, in], bias [out] and activation -> a module: [..., in] -> [..., out].
+
+    Modules with bf16 weights return bf16, others the dtype of their inputs.
+    """
+
+    def __call__(self, weight: Tensor, bias: Tensor | None, activation: nn.Module | None = None, /) -> nn.Module: ...
 
 
 class LinearMakers(NamedTuple):
@@ -32,56 +39,60 @@ def makers(precision: str, device: torch.device, capabilities: CpuCapabilities |
     if precision == "int8":
         return LinearMakers(QuantizedLinear, QuantizedLinear)
     if device.type != "cpu":
-        return LinearMakers(plain_linear, plain_linear)
-    fp32 = PackedLinear if has_onednn() else plain_linear
+        return LinearMakers(PlainLinear, PlainLinear)
+    fp32: MakeLinear = PackedLinear if has_onednn() else PlainLinear
     if precision != "bf16":
         return LinearMakers(fp32, fp32)
     if (capabilities or CpuCapabilities.detect()).has_bf16:
-        return LinearMakers(Bfloat16Linear, fp32)
-    return LinearMakers(lambda weight, bias: fp32(weight.bfloat16().to(weight.dtype), bias), fp32)
+        return LinearMakers(Bfloat16Linear, RescoredLinear)
+    return LinearMakers(
+        lambda weight, bias, activation=None: fp32(weight.bfloat16().to(weight.dtype), bias, activation), fp32
+    )
 
 
-def plain_linear(weight: Tensor, bias: Tensor | None) -> nn.Module:
-    layer = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, device="meta")
-    layer.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
-    if bias is not None:
-        layer.bias = nn.Parameter(bias, requires_grad=False)
-    return layer
+class PlainLinear(nn.Linear):
+    """PyTorch's own layer, with an activation."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, activation: nn.Module | None = None) -> None:
+        super().__init__(weight.shape[1], weight.shape[0], bias is not None, device="meta")
+        self.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
+        if bias is not None:
+            self.bias = nn.Parameter(bias, requires_grad=False)
+        self.activation = nn.Identity() if activation is None else activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        activated: Tensor = self.activation(super().forward(x))
+        return activated
 
 
 class PackedLinear(nn.Module):
-    """fp32, with the weight in oneDNN's blocked layout. With few rows, twice as fast as `nn.Linear`."""
+    """The weight in oneDNN's blocked layout: with few rows, twice as fast in fp32 as `nn.Linear`.
 
-    ROWS = 64  # rows for which oneDNN chooses the layout: a batch of beams
-
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        super().__init__()
-        self.bias = bias
-        self.packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), self.ROWS)
-
-    def forward(self, x: Tensor) -> Tensor:
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")
-        return product
-
-
-class Bfloat16Linear(nn.Module):
-    """bf16 weights and inputs, fp32 sums and bias. The product is rounded to bf16, and returned in the input's dtype.
-
-    Reads half the bytes of fp32. On one core of Zen 4 (AVX512_BF16) it takes half the time of `PackedLinear`, with 8,
-    64 and 197 rows.
+    oneDNN applies the activation to the product before storing it, if it can.
     """
 
-    ROWS = PackedLinear.ROWS
+    DTYPE = torch.float32  # of weights, inputs and outputs
+    ROWS = 64  # rows for which oneDNN chooses the layout: a batch of beams
 
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, activation: nn.Module | None = None) -> None:
         super().__init__()
         self.bias = bias
-        self.packed = torch.ops.mkldnn._reorder_linear_weight(weight.bfloat16().contiguous(), self.ROWS)
-        self.weight = weight.new_empty(0)  # some models read the dtype of a layer's weight
+        self.packed = torch.ops.mkldnn._reorder_linear_weight(weight.to(self.DTYPE).contiguous(), self.ROWS)
+        fused = PostOp() if activation is None else post_op(activation)
+        self.fused, self.activation = fused or PostOp(), activation if fused is None else None
 
     def forward(self, x: Tensor) -> Tensor:
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(x.bfloat16(), self.packed, self.bias, "none", [], "")
-        return product.to(x.dtype)
+        x = x.to(self.DTYPE)
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(
+            x, self.packed, self.bias, self.fused.name, [], self.fused.algorithm
+        )
+        return product if self.activation is None else self.activation(product)
+
+
+class Bfloat16Linear(PackedLinear):
+    """bf16 weights, inputs and outputs; fp32 sums and bias. Reads half the bytes of fp32."""
+
+    DTYPE = torch.bfloat16
 
 
 class QuantizedLinear(nn.Module):
@@ -99,8 +110,9 @@ class QuantizedLinear(nn.Module):
     # bits of the mantissa.
     ROUNDING_OFFSET = 1.5 * 2**23
 
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, activation: nn.Module | None = None) -> None:
         super().__init__()
+        self.activation = None if activation is None else fast_activation(activation)
         self.zero_point = 128 if int8_sums_are_exact() else 64  # 64: 7 bits, whose sums do not saturate
         self.weight_scales = weight.abs().amax(1).clamp(min=1e-12) / 127
         self.weight_zero_points = torch.zeros(len(weight), dtype=torch.int64)
@@ -127,7 +139,8 @@ class QuantizedLinear(nn.Module):
             [],
             "",
         )  # [..., out]
-        return torch.addcmul(self.bias, product, scale, out=product).to(x.dtype)
+        torch.addcmul(self.bias, product, scale, out=product)
+        return (product if self.activation is None else self.activation(product)).to(x.dtype)
 
     def _quantize(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """fp32 [..., in] -> uint8 [..., in] and scales [..., 1].
@@ -140,14 +153,53 @@ class QuantizedLinear(nn.Module):
         return rounded.view(torch.int32).to(torch.uint8), scale
 
 
+class RescoredLinear(QuantizedLinear):
+    """A head in int8, with the largest logits of each row computed again in fp32.
+
+    bf16 has too few digits for logits: they are large numbers, and searches compare their differences. In fp32, the
+    head would take as long as all other products of a step in bf16.
+    """
+
+    BEST = 16  # logits in fp32: the candidates of 8 beams
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, activation: nn.Module | None = None) -> None:
+        super().__init__(weight, bias, activation)
+        self.exact_weight = weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x.float().view(-1, x.shape[-1])
+        logits = super().forward(rows)  # [rows, out]
+        _, best = top_k(logits, min(self.BEST, logits.shape[1]))
+        exact = torch.stack([self.exact_weight[each] @ row for each, row in zip(best, rows, strict=True)])
+        return logits.scatter_(1, best, exact + self.bias[best]).view(*x.shape[:-1], -1)
+
+
+class InputDtype(nn.Module):
+    """Returns a layer's outputs in the dtype of its inputs, for the code of transformers' models."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+        self.weight = torch.empty(0)  # some models read the dtype of a layer's weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs: Tensor = self.layer(x)
+        return outputs.to(x.dtype)
+
+
+def for_transformers(layer: nn.Module) -> nn.Module:
+    """Return a layer that transformers' code can call instead of its own."""
+    return InputDtype(layer) if isinstance(layer, Bfloat16Linear) else layer
+
+
 def repack(module: nn.Module, makers: LinearMakers, head: nn.Module | None) -> None:
     """Replace every linear layer inside a module, which frees the old weights."""
     for name, child in module.named_children():
         make = makers.head if child is head else makers.inner
         if type(child) is nn.Linear:
             bias = None if child.bias is None else child.bias.detach()
-            setattr(module, name, make(child.weight.detach(), bias))
+            setattr(module, name, for_transformers(make(child.weight.detach(), bias)))
         elif isinstance(child, Conv1D):  # GPT-2's linear layer, whose weight is stored as [in, out]
-            setattr(module, name, make(child.weight.detach().T, child.bias.detach()))
+            setattr(module, name, for_transformers(make(child.weight.detach().T, child.bias.detach())))
         else:
             repack(child, makers, head)

@@ -3,20 +3,23 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.functional import linear
+from transformers.activations import ACT2FN
 
 from flaskapp.captioner.engine import linear as linear_module
 from flaskapp.captioner.engine.linear import (
     Bfloat16Linear,
+    InputDtype,
+    MakeLinear,
     PackedLinear,
+    PlainLinear,
     QuantizedLinear,
+    RescoredLinear,
     makers,
-    plain_linear,
     repack,
 )
 from flaskapp.captioner.engine.precision import CpuCapabilities
@@ -27,17 +30,18 @@ needs_bf16 = pytest.mark.skipif(not CpuCapabilities.detect().has_bf16, reason="o
 @pytest.mark.parametrize(
     ("make", "error"),
     [
-        (plain_linear, 1e-6),
+        (PlainLinear, 1e-6),
         (PackedLinear, 1e-6),
         pytest.param(Bfloat16Linear, 0.004, marks=needs_bf16),
         (QuantizedLinear, 0.03),
+        (RescoredLinear, 0.03),
     ],
     ids=lambda each: getattr(each, "__name__", str(each)),
 )
 @pytest.mark.parametrize("has_bias", [True, False])
 @pytest.mark.parametrize("shape", [(1, 64), (7, 64), (2, 5, 64), (300, 64)])
 def test_the_product_is_right_to_its_precision(
-    make: Callable[[Tensor, Tensor | None], nn.Module], error: float, has_bias: bool, shape: tuple[int, ...]
+    make: MakeLinear, error: float, has_bias: bool, shape: tuple[int, ...]
 ) -> None:
     torch.manual_seed(0)
     weight, bias = torch.randn(48, 64), torch.randn(48) if has_bias else None
@@ -50,9 +54,7 @@ def test_the_product_is_right_to_its_precision(
 
 
 @pytest.mark.parametrize("make", [PackedLinear, pytest.param(Bfloat16Linear, marks=needs_bf16), QuantizedLinear])
-def test_a_weight_stored_transposed_as_in_gpt2_gives_the_same_product(
-    make: Callable[[Tensor, Tensor | None], nn.Module],
-) -> None:
+def test_a_weight_stored_transposed_as_in_gpt2_gives_the_same_product(make: MakeLinear) -> None:
     torch.manual_seed(0)
     stored, x = torch.randn(64, 48), torch.randn(7, 64)
     assert torch.equal(make(stored.T, None)(x), make(stored.T.contiguous(), None)(x))
@@ -125,14 +127,44 @@ def test_a_constant_row_is_quantised_without_division_by_zero() -> None:
 def test_bf16_accumulates_in_fp32() -> None:
     """In bf16 a sum of ones would stop at 256, because the next number is 258."""
     product = Bfloat16Linear(torch.ones(48, 4096), None)(torch.ones(1, 4096))
-    assert torch.equal(product, torch.full((1, 48), 4096.0))
+    assert product.dtype == torch.bfloat16
+    assert torch.equal(product.float(), torch.full((1, 48), 4096.0))
 
 
-@pytest.mark.parametrize("has_bf16", [pytest.param(True, marks=needs_bf16), False])
-def test_the_logits_of_bf16_are_computed_in_fp32(has_bf16: bool) -> None:
+@pytest.mark.parametrize("name", ["gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh", "relu", "quick_gelu", "silu"])
+@pytest.mark.parametrize(
+    ("make", "error"),
+    [
+        (PlainLinear, 1e-6),
+        (PackedLinear, 1e-6),
+        pytest.param(Bfloat16Linear, 0.005, marks=needs_bf16),
+        (QuantizedLinear, 0.03),
+    ],
+    ids=lambda each: getattr(each, "__name__", str(each)),
+)
+def test_a_layer_applies_its_activation_to_the_product(make: MakeLinear, error: float, name: str) -> None:
     torch.manual_seed(0)
-    layers = makers("bf16", torch.device("cpu"), CpuCapabilities(avx512_bf16=has_bf16))
-    assert layers.inner is not layers.head
+    weight, bias, x, activation = torch.randn(48, 64) / 8, torch.randn(48), torch.randn(7, 64), ACT2FN[name]
+    expected = activation(linear(x, weight, bias))
+    with torch.inference_mode():
+        seen = make(weight, bias, activation)(x).float()
+    assert (seen - expected).norm() <= error * expected.norm()
+
+
+@pytest.mark.parametrize("has_bias", [True, False])
+def test_the_largest_logits_of_an_int8_head_are_computed_in_fp32(has_bias: bool) -> None:
+    torch.manual_seed(0)
+    weight, bias, x = torch.randn(1000, 64), torch.randn(1000) if has_bias else None, torch.randn(2, 5, 64)
+    expected = linear(x, weight, bias)
+    logits = RescoredLinear(weight, bias)(x)
+    values, places = logits.topk(RescoredLinear.BEST // 2)
+    assert torch.equal(places, expected.topk(RescoredLinear.BEST // 2).indices)
+    assert torch.allclose(values, expected.gather(2, places), atol=1e-4)
+
+
+def test_without_bf16_instructions_the_logits_of_bf16_are_computed_in_fp32() -> None:
+    torch.manual_seed(0)
+    layers = makers("bf16", torch.device("cpu"), CpuCapabilities())
     weight, x = torch.randn(48, 64), torch.randn(7, 64)
     assert torch.allclose(layers.head(weight, None)(x), linear(x, weight), atol=1e-5)
 
@@ -149,8 +181,5 @@ def test_all_layers_of_a_transformers_model_except_the_head_are_replaced() -> No
     layers = makers("bf16", torch.device("cpu"), CpuCapabilities(avx512_bf16=True))
     model = nn.Sequential(nn.Linear(8, 8), nn.Sequential(nn.Linear(8, 8)), nn.Linear(8, 20))
     repack(model, layers, model[2])
-    assert [type(layer) for layer in (model[0], model[1][0], model[2])] == [
-        Bfloat16Linear,
-        Bfloat16Linear,
-        PackedLinear,
-    ]
+    assert [type(layer) for layer in (model[0], model[1][0], model[2])] == [InputDtype, InputDtype, RescoredLinear]
+    assert model(torch.randn(3, 8)).dtype == torch.float32

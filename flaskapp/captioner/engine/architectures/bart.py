@@ -71,5 +71,5 @@ def _layer(layer: Any, packer: Packer) -> Layer:
             layer.encoder_attn_layer_norm,
             cross.scaling,
         ),
-        FeedForward(packer.one(layer, "fc1"), layer.activation_fn, packer.one(layer, "fc2"), layer.final_layer_norm),
+        FeedForward(packer.one(layer, "fc1", "activation_fn"), packer.one(layer, "fc2"), layer.final_layer_norm),
     )

@@ -84,8 +84,7 @@ def _layer(layer: Any, packer: Packer) -> Layer:
             cross.self.attention_head_size**-0.5,
         ),
         FeedForward(
-            packer.one(layer.intermediate, "dense"),
-            layer.intermediate.intermediate_act_fn,
+            packer.one(layer.intermediate, "dense", "intermediate_act_fn"),
             packer.one(layer.output, "dense"),
             layer.output.LayerNorm,
         ),

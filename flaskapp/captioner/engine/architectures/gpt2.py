@@ -44,5 +44,5 @@ def _layer(block: Any, packer: Packer) -> Layer:
             block.ln_cross_attn,
             cross.scaling,
         ),
-        FeedForward(packer.one(network, "c_fc"), network.act, packer.one(network, "c_proj"), block.ln_2),
+        FeedForward(packer.one(network, "c_fc", "act"), packer.one(network, "c_proj"), block.ln_2),
     )

@@ -1,7 +1,7 @@
 import torch
 from torch.nn.functional import gelu
 
-from flaskapp.captioner.engine.decoder import tanh_gelu
+from flaskapp.captioner.engine.activations import tanh_gelu
 
 
 def test_the_fast_gelu_is_pytorch_s_to_the_last_digits() -> None:
