@@ -26,7 +26,7 @@ from flaskapp.captioner.engine.encoder import replace_layers
 from flaskapp.captioner.engine.generate import generate
 from flaskapp.captioner.engine.kv_cache import KVCache
 from flaskapp.captioner.engine.linear import makers, repack
-from flaskapp.captioner.engine.precision import CpuCapabilities
+from flaskapp.captioner.engine.precision import attention_dtype, encoded_together
 from flaskapp.captioner.engine.prompts import find_needed_prompt, refusal
 from flaskapp.captioner.engine.search import Result, Search, begin
 from flaskapp.captioner.generation import Caption, Generation, GenerationSettings
@@ -62,6 +62,7 @@ class Engine:
         layers = makers(precision, device)
         packer = Packer(layers)
         cross_kv_dtype = attention_dtype(precision, self._model.dtype)
+        self._encoded_together = encoded_together(precision, device)
         reason = None
         self._parts: Parts | None = None
         self._decoder: Decoder | None = None
@@ -136,9 +137,8 @@ class Engine:
         """[images, 3, height, width] -> encoder output, [images, patches, width]."""
         assert self._parts is not None, "this model has no fast decoder"
         pixels = pixels.to(self._device, self._model.dtype)
-        # A CPU encodes single images faster than batches: their activations stay in its cache.
         encoded = []
-        for part in torch.split(pixels, 1 if self._device.type == "cpu" else len(pixels)):
+        for part in torch.split(pixels, self._encoded_together or len(pixels)):
             encoded.append(self._parts.encode(part))
             on_progress()
         return torch.cat(encoded)
@@ -290,8 +290,3 @@ def _check_start(start: tuple[int, ...], padding: int | None, generation: Any) -
     """Raise NotDescribed for a start token that gets no position: `generate` without a KV cache skips padding."""
     if padding in start and generation.use_cache is False:
         raise NotDescribed("its start token is its padding token, and its use_cache is false")
-
-
-def attention_dtype(precision: str, dtype: torch.dtype) -> torch.dtype:
-    """Return the attention dtype: bfloat16 with int8 or bf16 weights on a CPU that multiplies it; half the bytes."""
-    return torch.bfloat16 if precision in ("int8", "bf16") and CpuCapabilities.detect().has_bf16 else dtype
