@@ -45,7 +45,7 @@ def ours(name: str, precision: str, workers: int | None = None) -> Server:
     )
 
 
-OURS = (ours("flaskapp, fp32", "fp32"), ours("flaskapp, int8", "int8"))
+OURS = tuple(ours(f"flaskapp, {precision}", precision) for precision in ("fp32", "bf16", "int8"))
 THEIRS = (
     Server(
         "FastAPI + uvicorn",
