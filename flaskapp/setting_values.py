@@ -20,7 +20,7 @@ MAX_DIGITS = 30  # of a whole number, with leading zeros
 OFF = "off"
 MOST_IN_RATE = 1_000_000_000  # fits into 32 bits
 LONGEST_RATE = 366 * 86_400  # seconds
-PROCESS_LOCAL = "memory"  # URL scheme of kombu and fsspec; workers would never see the server's jobs
+PROCESS_LOCAL = "memory"  # URL scheme of kombu, fsspec and limits; each process would have its own
 
 
 def whole(least: int, most: int) -> Callable[[str], int]:
@@ -140,6 +140,8 @@ def storage_url(text: str) -> str:
         is_usable = isinstance(storage_from_string(text), Storage)
     except Exception:  # each driver has errors of its own, and some connect here
         is_usable = False
+    if text.partition(":")[0].lower() == PROCESS_LOCAL:
+        raise ValueError(f"{SHARED} or a storage that all processes share, such as redis://host:6379")
     if not is_usable:
         raise ValueError(f"{SHARED} or a storage URL such as redis://host:6379, its driver installed")
     return text

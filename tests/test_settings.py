@@ -124,10 +124,10 @@ def test_an_invalid_broker_or_blob_store_is_named_but_not_printed(name: str, url
 @pytest.mark.parametrize(
     ("name", "url"),
     [("BROKER_URL", "memory://"), ("BROKER_URL", "memory://hunter2"), ("BROKER_URL", "redis://host;memory://hunter2"),
-     ("BLOB_STORE", "memory://"), ("BLOB_STORE", "memory://hunter2")],
+     ("BLOB_STORE", "memory://"), ("BLOB_STORE", "memory://hunter2"), ("RATE_LIMIT_STORAGE_URL", "memory://hunter2")],
 )  # fmt: skip
-def test_a_broker_or_blob_store_in_the_memory_of_one_process_stops_the_start(name: str, url: str) -> None:
-    with pytest.raises(InvalidSetting, match=f"FLASKAPP_{name} must be a .* that all processes share") as caught:
+def test_a_store_in_the_memory_of_one_process_stops_the_start(name: str, url: str) -> None:
+    with pytest.raises(InvalidSetting, match=f"FLASKAPP_{name} must be .* that all processes share") as caught:
         create_app({name: url})
     assert "hunter2" not in str(caught.value)
 

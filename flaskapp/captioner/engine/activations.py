@@ -7,13 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu
-from transformers.activations import (
-    FastGELUActivation,
-    GELUActivation,
-    GELUTanh,
-    NewGELUActivation,
-)
+from transformers.activations import FastGELUActivation, GELUActivation, GELUTanh, NewGELUActivation
 
+NONE = nn.Identity()
 TANH_GELUS = (NewGELUActivation, FastGELUActivation, GELUTanh)
 
 
@@ -25,12 +21,12 @@ class PostOp(NamedTuple):
 
 
 def post_op(activation: nn.Module) -> PostOp | None:
-    """Return oneDNN's equivalent of an activation. None: it has none."""
+    """Return oneDNN's equivalent of an activation. None: it has none, or one that hides NaN, as its ReLU does."""
+    if activation is NONE:
+        return PostOp()
     if isinstance(activation, TANH_GELUS):
         return PostOp("gelu", "tanh")
-    if isinstance(activation, GELUActivation):
-        return PostOp("gelu", "none")
-    return PostOp("relu") if isinstance(activation, nn.ReLU) else None
+    return PostOp("gelu", "none") if isinstance(activation, GELUActivation) else None
 
 
 def fast_activation(activation: nn.Module) -> Callable[[Tensor], Tensor]:

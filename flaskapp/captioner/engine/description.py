@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from flaskapp.captioner.engine.activations import NONE
 from flaskapp.captioner.engine.linear import LinearMakers, MakeLinear, for_transformers
 
 Projection = Callable[[Tensor], Tensor]
@@ -88,7 +89,7 @@ class Packer:
         if activation is None:
             return _replace(parent, name, self._makers.inner)
         packed = _replace(parent, name, self._makers.inner, getattr(parent, activation))
-        setattr(parent, activation, nn.Identity())
+        setattr(parent, activation, NONE)
         return packed
 
     def head(self, parent: nn.Module, name: str) -> nn.Module:
@@ -122,7 +123,7 @@ class OutputSlice(nn.Module):
         return outputs[..., self.start : self.stop]
 
 
-def _replace(parent: nn.Module, name: str, make: MakeLinear, activation: nn.Module | None = None) -> nn.Module:
+def _replace(parent: nn.Module, name: str, make: MakeLinear, activation: nn.Module = NONE) -> nn.Module:
     packed = make(*_weight_and_bias(getattr(parent, name)), activation)
     setattr(parent, name, for_transformers(packed))
     return packed

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from flaskapp.captioner.engine.activations import PostOp, fast_activation, post_op
+from flaskapp.captioner.engine.activations import NONE, PostOp, fast_activation, post_op
 from flaskapp.captioner.engine.candidates import top_k
 from flaskapp.captioner.engine.precision import CpuCapabilities, has_onednn, int8_sums_are_exact
 
@@ -20,7 +20,7 @@ class MakeLinear(Protocol):
     Modules with bf16 weights return bf16, others the dtype of their inputs.
     """
 
-    def __call__(self, weight: Tensor, bias: Tensor | None, activation: nn.Module | None = None, /) -> nn.Module: ...
+    def __call__(self, weight: Tensor, bias: Tensor | None, activation: nn.Module = NONE, /) -> nn.Module: ...
 
 
 class LinearMakers(NamedTuple):
@@ -46,23 +46,22 @@ def makers(precision: str, device: torch.device, capabilities: CpuCapabilities |
     if (capabilities or CpuCapabilities.detect()).has_bf16:
         return LinearMakers(Bfloat16Linear, RescoredLinear)
     return LinearMakers(
-        lambda weight, bias, activation=None: fp32(weight.bfloat16().to(weight.dtype), bias, activation), fp32
+        lambda weight, bias, activation=NONE: fp32(weight.bfloat16().to(weight.dtype), bias, activation), fp32
     )
 
 
 class PlainLinear(nn.Linear):
     """PyTorch's own layer, with an activation."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, activation: nn.Module | None = None) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, activation: nn.Module = NONE) -> None:
         super().__init__(weight.shape[1], weight.shape[0], bias is not None, device="meta")
         self.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
         if bias is not None:
             self.bias = nn.Parameter(bias, requires_grad=False)
-        self.activation = nn.Identity() if activation is None else activation
+        self.activation = fast_activation(activation)
 
     def forward(self, x: Tensor) -> Tensor:
-        activated: Tensor = self.activation(super().forward(x))
-        return activated
+        return self.activation(super().forward(x))
 
 
 class PackedLinear(nn.Module):
@@ -74,19 +73,20 @@ class PackedLinear(nn.Module):
     DTYPE = torch.float32  # of weights, inputs and outputs
     ROWS = 64  # rows for which oneDNN chooses the layout: a batch of beams
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, activation: nn.Module | None = None) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, activation: nn.Module = NONE) -> None:
         super().__init__()
         self.bias = bias
         self.packed = torch.ops.mkldnn._reorder_linear_weight(weight.to(self.DTYPE).contiguous(), self.ROWS)
-        fused = PostOp() if activation is None else post_op(activation)
-        self.fused, self.activation = fused or PostOp(), activation if fused is None else None
+        fused = post_op(activation)
+        self.fused, self.activation = (PostOp(), activation) if fused is None else (fused, NONE)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.to(self.DTYPE)
         product: Tensor = torch.ops.mkldnn._linear_pointwise(
             x, self.packed, self.bias, self.fused.name, [], self.fused.algorithm
         )
-        return product if self.activation is None else self.activation(product)
+        activated: Tensor = self.activation(product)
+        return activated
 
 
 class Bfloat16Linear(PackedLinear):
@@ -110,9 +110,9 @@ class QuantizedLinear(nn.Module):
     # bits of the mantissa.
     ROUNDING_OFFSET = 1.5 * 2**23
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, activation: nn.Module | None = None) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, activation: nn.Module = NONE) -> None:
         super().__init__()
-        self.activation = None if activation is None else fast_activation(activation)
+        self.activation = fast_activation(activation)
         self.zero_point = 128 if int8_sums_are_exact() else 64  # 64: 7 bits, whose sums do not saturate
         self.weight_scales = weight.abs().amax(1).clamp(min=1e-12) / 127
         self.weight_zero_points = torch.zeros(len(weight), dtype=torch.int64)
@@ -139,8 +139,7 @@ class QuantizedLinear(nn.Module):
             [],
             "",
         )  # [..., out]
-        torch.addcmul(self.bias, product, scale, out=product)
-        return (product if self.activation is None else self.activation(product)).to(x.dtype)
+        return self.activation(torch.addcmul(self.bias, product, scale, out=product)).to(x.dtype)
 
     def _quantize(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """fp32 [..., in] -> uint8 [..., in] and scales [..., 1].
@@ -162,16 +161,16 @@ class RescoredLinear(QuantizedLinear):
 
     BEST = 16  # logits in fp32: the candidates of 8 beams
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, activation: nn.Module | None = None) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, activation: nn.Module = NONE) -> None:
         super().__init__(weight, bias, activation)
         self.exact_weight = weight
 
     def forward(self, x: Tensor) -> Tensor:
-        rows = x.float().view(-1, x.shape[-1])
+        rows = x.float().reshape(-1, x.shape[-1])
         logits = super().forward(rows)  # [rows, out]
         _, best = top_k(logits, min(self.BEST, logits.shape[1]))
         exact = torch.stack([self.exact_weight[each] @ row for each, row in zip(best, rows, strict=True)])
-        return logits.scatter_(1, best, exact + self.bias[best]).view(*x.shape[:-1], -1)
+        return logits.scatter_(1, best, exact + self.bias[best]).view(*x.shape[:-1], -1).to(x.dtype)
 
 
 class InputDtype(nn.Module):

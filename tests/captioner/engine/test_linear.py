@@ -101,9 +101,10 @@ def test_int8_sums_do_not_saturate_with_any_instructions(instructions: str) -> N
     assert float(run.stdout) == pytest.approx(768, rel=0.01)
 
 
-def test_int8_propagates_nan_and_infinity() -> None:
+@pytest.mark.parametrize("make", [QuantizedLinear, RescoredLinear])
+def test_int8_propagates_nan_and_infinity(make: MakeLinear) -> None:
     """The engine rejects logits that are not finite. A finite result would hide the fault."""
-    layer, x = QuantizedLinear(torch.randn(48, 64), None), torch.randn(3, 64)
+    layer, x = make(torch.randn(48, 64), None), torch.randn(3, 64)
     x[0, 5], x[1, 5] = torch.nan, torch.inf
     product = layer(x)
     assert not product[:2].isfinite().any()
@@ -149,6 +150,13 @@ def test_a_layer_applies_its_activation_to_the_product(make: MakeLinear, error: 
     with torch.inference_mode():
         seen = make(weight, bias, activation)(x).float()
     assert (seen - expected).norm() <= error * expected.norm()
+
+
+@pytest.mark.parametrize("name", ["gelu", "gelu_new", "relu", "silu"])
+@pytest.mark.parametrize("make", [PackedLinear, pytest.param(Bfloat16Linear, marks=needs_bf16), QuantizedLinear])
+def test_activations_propagate_nan(make: MakeLinear, name: str) -> None:
+    layer = make(torch.randn(48, 64), None, ACT2FN[name])
+    assert layer(torch.full((1, 64), torch.nan)).isnan().all()
 
 
 @pytest.mark.parametrize("has_bias", [True, False])
