@@ -26,7 +26,7 @@ from flaskapp.captioner.engine.encoder import replace_layers
 from flaskapp.captioner.engine.generate import generate
 from flaskapp.captioner.engine.kv_cache import KVCache
 from flaskapp.captioner.engine.linear import makers, repack
-from flaskapp.captioner.engine.precision import attention_dtype, encoded_together
+from flaskapp.captioner.engine.precision import attention_dtype, most_encoded_pixels
 from flaskapp.captioner.engine.prompts import find_needed_prompt, refusal
 from flaskapp.captioner.engine.search import Result, Search, begin
 from flaskapp.captioner.generation import Caption, Generation, GenerationSettings
@@ -62,7 +62,7 @@ class Engine:
         layers = makers(precision, device)
         packer = Packer(layers)
         cross_kv_dtype = attention_dtype(precision, self._model.dtype)
-        self._encoded_together = encoded_together(precision, device)
+        self._most_encoded_pixels = most_encoded_pixels(precision, device)
         reason = None
         self._parts: Parts | None = None
         self._decoder: Decoder | None = None
@@ -138,7 +138,9 @@ class Engine:
         assert self._parts is not None, "this model has no fast decoder"
         pixels = pixels.to(self._device, self._model.dtype)
         encoded = []
-        for part in torch.split(pixels, self._encoded_together or len(pixels)):
+        most = self._most_encoded_pixels
+        together = len(pixels) if most is None else max(1, most // pixels[0, 0].numel())
+        for part in torch.split(pixels, together):
             encoded.append(self._parts.encode(part))
             on_progress()
         return torch.cat(encoded)

@@ -121,6 +121,21 @@ def test_images_added_before_the_first_step_advance_together(engine: Engine, pix
     assert tokens_of(searches) == together
 
 
+@pytest.mark.parametrize(("images", "calls"), [(0, 5), (2, 3), (5, 1)])
+def test_images_that_are_encoded_together_give_the_same_tokens(
+    engine: Engine, pixels: Tensor, images: int, calls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = [GenerationSettings(max_length=12)]
+    expected = [search(engine, image[None], settings)[0] for image in pixels[:5]]
+    seen: list[None] = []
+    monkeypatch.setattr(engine, "_most_encoded_pixels", images * pixels[0, 0].numel())
+    together = engine.add(list(pixels[:5]), [engine.resolve(settings[0])] * 5, lambda: seen.append(None))
+    while engine.running:
+        engine.step()
+    assert tokens_of(together) == expected
+    assert len(seen) == calls
+
+
 def test_a_dropped_search_does_not_change_the_others(engine: Engine, pixels: Tensor) -> None:
     whole = search(engine, pixels[:5], [GenerationSettings()] * 5)
     searches = engine.add(list(pixels[:5]), [engine.resolve(GenerationSettings())] * 5)
