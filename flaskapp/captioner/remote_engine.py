@@ -1,5 +1,6 @@
 """The client side of one engine process: its Unix socket, its status and its requests in flight."""
 
+import math
 import socket
 import threading
 import time
@@ -48,7 +49,7 @@ class RemoteEngine:
         self._lock = threading.Lock()
         self._refresh_lock = threading.Lock()
         self._status = Status()
-        self._refreshed = -STATUS_MAX_AGE  # monotonic time of the last refresh
+        self._refreshed = -math.inf  # monotonic time of the last refresh
         self._has_timed_out = False  # whether the last refresh did
         self._in_flight = 0
 
@@ -59,23 +60,34 @@ class RemoteEngine:
 
     @property
     def status(self) -> Status:
-        """The status, refreshed after STATUS_MAX_AGE by one caller at a time. Meanwhile others get the previous one.
+        """The status, refreshed after STATUS_MAX_AGE by one caller at a time.
 
-        The engine counts as lost after two timeouts in a row: a single one may come from a busy CPU.
+        Meanwhile others get the previous one. If there is none yet, they wait.
         """
-        if time.monotonic() - self._refreshed >= STATUS_MAX_AGE and self._refresh_lock.acquire(blocking=False):
+        is_first = self._refreshed == -math.inf
+        if self._is_old and self._refresh_lock.acquire(blocking=is_first):
             try:
-                with self.send_request({"do": "status"}, STATUS_TIMEOUT) as connection:
-                    self.update(receive_answer(connection, time.monotonic() + STATUS_TIMEOUT))
-            except DeadlineExceeded:
-                if self._has_timed_out:
-                    self._mark_lost()
-                self._refreshed, self._has_timed_out = time.monotonic(), True
-            except CaptionerUnavailable:
-                self._mark_lost()
+                if self._is_old:  # not refreshed by another caller meanwhile
+                    self._refresh()
             finally:
                 self._refresh_lock.release()
         return self._status
+
+    @property
+    def _is_old(self) -> bool:
+        return time.monotonic() - self._refreshed >= STATUS_MAX_AGE
+
+    def _refresh(self) -> None:
+        """Ask for the status. The engine counts as lost after two timeouts in a row: one may come from a busy CPU."""
+        try:
+            with self.send_request({"do": "status"}, STATUS_TIMEOUT) as connection:
+                self.update(receive_answer(connection, time.monotonic() + STATUS_TIMEOUT))
+        except DeadlineExceeded:
+            if self._has_timed_out:
+                self._mark_lost()
+            self._refreshed, self._has_timed_out = time.monotonic(), True
+        except CaptionerUnavailable:
+            self._mark_lost()
 
     def update(self, status: wire.Message) -> None:
         """Store the status from an answer."""

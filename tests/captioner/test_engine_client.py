@@ -14,7 +14,7 @@ import pytest
 from flaskapp import errors
 from flaskapp.captioner import Captioner, Configuration, GenerationSettings, wire
 from flaskapp.captioner.engine_client import EngineClient
-from flaskapp.captioner.engine_server import EngineServer
+from flaskapp.captioner.engine_server import EngineServer, status
 from flaskapp.captioner.generation import Generation
 from flaskapp.captioner.loader import LOADING
 from flaskapp.errors import (
@@ -192,6 +192,19 @@ def test_without_an_engine_process_the_model_is_not_ready(tmp_path: Path) -> Non
 
 def test_while_the_engine_does_not_answer_the_model_is_not_ready(listener: socket.socket) -> None:
     assert EngineClient([listener.getsockname()], 1).problem == LOADING
+
+
+def test_a_worker_s_first_requests_wait_for_the_status(listener: socket.socket, local: Captioner) -> None:
+    """None may be told that the model is loading while the first one asks the engine, which has a model."""
+    client = EngineClient([listener.getsockname()], 30)
+    with ThreadPoolExecutor(4) as pool:
+        first = pool.submit(lambda: client.problem)
+        connection, _ = listener.accept()
+        others = [pool.submit(lambda: client.problem) for _ in range(3)]
+        with connection:
+            wire.receive(connection)
+            wire.send(connection, status(local))
+        assert [problem.result(10) for problem in (first, *others)] == [None] * 4
 
 
 def test_an_engine_that_ends_during_a_request_fails_it_at_once(listener: socket.socket) -> None:

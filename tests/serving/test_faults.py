@@ -38,6 +38,7 @@ def long_caption() -> tuple[bytes, str]:
 @contextmanager
 def in_flight(server: Server, number: int) -> Iterator[list[HTTPConnection]]:
     """Yield connections with caption requests that the server has started to read."""
+    assert post_star(server.url).status_code == 200  # until the first batch is measured, only 16 images may wait
     body, content_type = long_caption()
     with ExitStack() as stack:
         connections = [HTTPConnection(urlsplit(server.url).netloc, timeout=TIMEOUT) for _ in range(number)]
