@@ -1,7 +1,7 @@
 """The scheduler: forms batches from the requests of many threads, for the threads that run the model.
 
 An idle engine starts a request immediately. Requests that arrive during encoding join the batch while there is room:
-images are encoded one by one anyway, and decoding them together is much faster. Later requests wait for the next batch.
+encoding more images together gains little, but decoding them together does. Later requests wait for the next batch.
 Joining a batch between decode steps was slower: searches at different tokens share less of a step's work
 (`python -m tests.benchmarks.captions --part batching`).
 

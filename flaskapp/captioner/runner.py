@@ -26,6 +26,7 @@ class Engine(Protocol):
 
     def sibling(self) -> "Engine": ...
     def use_threads(self, number: int) -> None: ...
+    def images_per_encoder_call(self, image: Any) -> int: ...
     def add(
         self, images: Sequence[Any], generations: Sequence[Generation], on_progress: Callable[[], object]
     ) -> Sequence[Any]: ...
@@ -72,7 +73,7 @@ class StallDetector:
 class Runner:
     """`running` holds the items whose searches run. Items for `generate` are done when `start` returns.
 
-    `before_step` is called before each step, and before each image is encoded.
+    `before_step` is called before each step, and before each encoder call.
     """
 
     def __init__(self, engine: Engine, before_step: Callable[[], object] = lambda: None) -> None:
@@ -137,7 +138,8 @@ class Runner:
     def _join(self, items: Sequence[WorkItem]) -> None:
         """Start searches for items. If it fails, start them one at a time, so that a bad one fails alone."""
         try:
-            with self._timed_step(_tokens(items[:1])):  # images are encoded one by one
+            first = items[: self._engine.images_per_encoder_call(items[0].pixels)]
+            with self._timed_step(_tokens(first)):
                 searches = self._add(items)
         except Exception as error:
             if len(items) == 1:

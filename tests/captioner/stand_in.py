@@ -30,14 +30,24 @@ class StandIn:
     gate: threading.Event = field(default_factory=threading.Event)
     has_begun: threading.Event = field(default_factory=threading.Event)
     threads: int | None = None  # set by the batcher
+    images_per_call: int = 1
     on_add: Callable[[], None] = lambda: None
     on_step: Callable[[], None] = lambda: None
 
     def sibling(self) -> "StandIn":
-        return StandIn(gate=self.gate, has_begun=self.has_begun, batches=self.batches, generated=self.generated)
+        return StandIn(
+            gate=self.gate,
+            has_begun=self.has_begun,
+            batches=self.batches,
+            generated=self.generated,
+            images_per_call=self.images_per_call,
+        )
 
     def use_threads(self, number: int) -> None:
         self.threads = number
+
+    def images_per_encoder_call(self, image: str) -> int:
+        return self.images_per_call
 
     def add(
         self, images: Sequence[str], generations: Sequence[Generation], on_progress: Callable[[], object]

@@ -1,7 +1,10 @@
 import pytest
 
 from flaskapp.captioner import runner
-from flaskapp.captioner.runner import MIN_STALL, STALL_FACTOR, StallDetector
+from flaskapp.captioner.runner import MIN_STALL, STALL_FACTOR, Runner, StallDetector
+from flaskapp.captioner.work_item import WorkItem
+from tests.captioner.batching import SETTINGS
+from tests.captioner.stand_in import StandIn
 
 
 @pytest.fixture
@@ -45,6 +48,18 @@ def test_a_few_seconds_are_no_stall_however_short_the_steps_were(clock: list[flo
     assert not steps.has_stalled
     clock.append(0.01 + MIN_STALL)
     assert steps.has_stalled
+
+
+@pytest.mark.parametrize(("images_per_call", "tokens"), [(1, 8), (3, 24), (9, 32)])
+def test_an_encoder_call_is_timed_for_the_images_that_it_encodes(
+    images_per_call: int, tokens: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of the four images has 8 beams."""
+    works: list[int] = []
+    monkeypatch.setattr(StallDetector, "begin", lambda _, work: works.append(work))
+    runner = Runner(StandIn(images_per_call=images_per_call))
+    runner.start([WorkItem(word, SETTINGS) for word in "abcd"])
+    assert works == [tokens]
 
 
 def test_an_idle_model_has_not_stalled(clock: list[float]) -> None:

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
-from flaskapp.captioner.engine.activations import NONE
-from flaskapp.captioner.engine.linear import LinearMakers, MakeLinear, for_transformers
+from flaskapp.captioner.engine.activations import IDENTITY
+from flaskapp.captioner.engine.linear import LinearMakers, for_transformers, weight_and_bias
 
 Projection = Callable[[Tensor], Tensor]
 
@@ -86,19 +85,20 @@ class Packer:
 
     def one(self, parent: nn.Module, name: str, activation: str | None = None) -> nn.Module:
         """Replace `parent.name`, a Linear or GPT-2's Conv1D, and the activation `parent.activation` after it."""
+        weight, bias = weight_and_bias(getattr(parent, name))
         if activation is None:
-            return _replace(parent, name, self._makers.inner)
-        packed = _replace(parent, name, self._makers.inner, getattr(parent, activation))
-        setattr(parent, activation, NONE)
-        return packed
+            return _set(parent, name, self._makers.inner(weight, bias))
+        packed = self._makers.inner(weight, bias, getattr(parent, activation))
+        setattr(parent, activation, IDENTITY)
+        return _set(parent, name, packed)
 
     def head(self, parent: nn.Module, name: str) -> nn.Module:
         """Replace `parent.name`, the layer that computes the logits."""
-        return _replace(parent, name, self._makers.head)
+        return _set(parent, name, self._makers.head(*weight_and_bias(getattr(parent, name))))
 
     def joined(self, parent: nn.Module, *names: str) -> nn.Module:
         """Join layers with the same input into one. The parent's layers become slices of its output."""
-        parts = [_weight_and_bias(getattr(parent, name)) for name in names]
+        parts = [weight_and_bias(getattr(parent, name)) for name in names]
         weight = torch.cat([weight for weight, _ in parts])
         bias = None
         if any(bias is not None for _, bias in parts):
@@ -123,14 +123,6 @@ class OutputSlice(nn.Module):
         return outputs[..., self.start : self.stop]
 
 
-def _replace(parent: nn.Module, name: str, make: MakeLinear, activation: nn.Module = NONE) -> nn.Module:
-    packed = make(*_weight_and_bias(getattr(parent, name)), activation)
+def _set(parent: nn.Module, name: str, packed: nn.Module) -> nn.Module:
     setattr(parent, name, for_transformers(packed))
     return packed
-
-
-def _weight_and_bias(layer: nn.Module) -> tuple[Tensor, Tensor | None]:
-    """Return weight [out, in] and bias [out]. Conv1D is GPT-2's linear layer, with its weight stored as [in, out]."""
-    weight = layer.weight.detach()  # type: ignore[operator]
-    bias = None if layer.bias is None else layer.bias.detach()  # type: ignore[operator]
-    return (weight.T if isinstance(layer, Conv1D) else weight), bias

@@ -48,6 +48,7 @@ def replace_layers(module: nn.Module, packer: Packer, dtype: torch.dtype) -> Non
             joined, out = packer.one(child, "qkv"), packer.one(child, "projection")
             setattr(module, name, SelfAttention(joined, out, child.num_heads, child.scale, dtype))
         elif type(child) in FEED_FORWARDS:
+            # Without the conversions of `for_transformers`: the addition of the residual returns to fp32.
             child.fc1, child.fc2 = packer.one(child, "fc1", "activation_fn"), packer.one(child, "fc2")
         else:
             replace_layers(child, packer, dtype)

@@ -26,7 +26,7 @@ from flaskapp.captioner.engine.encoder import replace_layers
 from flaskapp.captioner.engine.generate import generate
 from flaskapp.captioner.engine.kv_cache import KVCache
 from flaskapp.captioner.engine.linear import makers, repack
-from flaskapp.captioner.engine.precision import attention_dtype, most_encoded_pixels
+from flaskapp.captioner.engine.precision import attention_dtype, max_encoder_pixels
 from flaskapp.captioner.engine.prompts import find_needed_prompt, refusal
 from flaskapp.captioner.engine.search import Result, Search, begin
 from flaskapp.captioner.generation import Caption, Generation, GenerationSettings
@@ -62,7 +62,7 @@ class Engine:
         layers = makers(precision, device)
         packer = Packer(layers)
         cross_kv_dtype = attention_dtype(precision, self._model.dtype)
-        self._most_encoded_pixels = most_encoded_pixels(precision, device)
+        self._max_encoder_pixels = max_encoder_pixels(precision, device)
         reason = None
         self._parts: Parts | None = None
         self._decoder: Decoder | None = None
@@ -133,14 +133,16 @@ class Engine:
         self._added += zip(searches, encoded, strict=True)
         return searches
 
+    def images_per_encoder_call(self, image: Tensor) -> int:
+        """Return the most images that are encoded together, for images of the size of this one: [3, height, width]."""
+        return max(1, self._max_encoder_pixels // image[0].numel())
+
     def _encode(self, pixels: Tensor, on_progress: Callable[[], object]) -> Tensor:
         """[images, 3, height, width] -> encoder output, [images, patches, width]."""
         assert self._parts is not None, "this model has no fast decoder"
         pixels = pixels.to(self._device, self._model.dtype)
         encoded = []
-        most = self._most_encoded_pixels
-        together = len(pixels) if most is None else max(1, most // pixels[0, 0].numel())
-        for part in torch.split(pixels, together):
+        for part in torch.split(pixels, self.images_per_encoder_call(pixels[0])):
             encoded.append(self._parts.encode(part))
             on_progress()
         return torch.cat(encoded)

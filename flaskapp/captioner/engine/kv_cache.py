@@ -99,7 +99,7 @@ class KVCache:
         return _by_row(attend(self._by_head(query), *seen, scale, self._step_mask))
 
     def cross_attention(self, layer: int, query: Tensor, scale: float) -> Tensor:
-        """Attend to the encoded images: [rows, width] -> [rows, width]."""
+        """Attend to the encoded images: [rows, width] -> [rows, width], in the dtype of their keys."""
         keys, values = self._cross[layer]
         seen = keys[: self.images], values[: self.images]
         return _by_row(attend(self._by_head(query.to(keys.dtype)), *seen, scale))

@@ -3,13 +3,14 @@
 The operators are oneDNN's, which PyTorch's compiler emits for frozen and quantised models on a CPU.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from flaskapp.captioner.engine.activations import NONE, PostOp, fast_activation, post_op
+from flaskapp.captioner.engine.activations import IDENTITY, PostOp, fast_activation, post_op
 from flaskapp.captioner.engine.candidates import top_k
 from flaskapp.captioner.engine.precision import CpuCapabilities, has_onednn, int8_sums_are_exact
 
@@ -17,24 +18,24 @@ from flaskapp.captioner.engine.precision import CpuCapabilities, has_onednn, int
 class MakeLinear(Protocol):
     """Weight [out, in], bias [out] and activation -> a module: [..., in] -> [..., out].
 
-    Modules with bf16 weights return bf16, others the dtype of their inputs.
+    On a CPU, modules with bf16 weights return bf16, others fp32.
     """
 
-    def __call__(self, weight: Tensor, bias: Tensor | None, activation: nn.Module = NONE, /) -> nn.Module: ...
+    def __call__(self, weight: Tensor, bias: Tensor | None, activation: nn.Module = IDENTITY, /) -> nn.Module: ...
 
 
 class LinearMakers(NamedTuple):
     """The layer types of a model: of its inner layers, and of its head, which computes the logits."""
 
     inner: MakeLinear
-    head: MakeLinear
+    head: Callable[[Tensor, Tensor | None], nn.Module]
 
 
 def makers(precision: str, device: torch.device, capabilities: CpuCapabilities | None = None) -> LinearMakers:
     """Return int8, bf16 or packed fp32 layers for a CPU, and PyTorch's own layers for a GPU.
 
     `capabilities` are by default those of this machine. On a CPU without bf16 instructions, bf16 weights are multiplied
-    in fp32.
+    in fp32. With them, the head is a `RescoredLinear`.
     """
     if precision == "int8":
         return LinearMakers(QuantizedLinear, QuantizedLinear)
@@ -46,14 +47,14 @@ def makers(precision: str, device: torch.device, capabilities: CpuCapabilities |
     if (capabilities or CpuCapabilities.detect()).has_bf16:
         return LinearMakers(Bfloat16Linear, RescoredLinear)
     return LinearMakers(
-        lambda weight, bias, activation=NONE: fp32(weight.bfloat16().to(weight.dtype), bias, activation), fp32
+        lambda weight, bias, activation=IDENTITY: fp32(weight.bfloat16().to(weight.dtype), bias, activation), fp32
     )
 
 
 class PlainLinear(nn.Linear):
     """PyTorch's own layer, with an activation."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, activation: nn.Module = NONE) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, activation: nn.Module = IDENTITY) -> None:
         super().__init__(weight.shape[1], weight.shape[0], bias is not None, device="meta")
         self.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
         if bias is not None:
@@ -73,12 +74,12 @@ class PackedLinear(nn.Module):
     DTYPE = torch.float32  # of weights, inputs and outputs
     ROWS = 64  # rows for which oneDNN chooses the layout: a batch of beams
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, activation: nn.Module = NONE) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, activation: nn.Module = IDENTITY) -> None:
         super().__init__()
         self.bias = bias
         self.packed = torch.ops.mkldnn._reorder_linear_weight(weight.to(self.DTYPE).contiguous(), self.ROWS)
         fused = post_op(activation)
-        self.fused, self.activation = (PostOp(), activation) if fused is None else (fused, NONE)
+        self.fused, self.activation = (PostOp(), activation) if fused is None else (fused, IDENTITY)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.to(self.DTYPE)
@@ -110,7 +111,7 @@ class QuantizedLinear(nn.Module):
     # bits of the mantissa.
     ROUNDING_OFFSET = 1.5 * 2**23
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, activation: nn.Module = NONE) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, activation: nn.Module = IDENTITY) -> None:
         super().__init__()
         self.activation = fast_activation(activation)
         self.zero_point = 128 if int8_sums_are_exact() else 64  # 64: 7 bits, whose sums do not saturate
@@ -120,7 +121,6 @@ class QuantizedLinear(nn.Module):
         self.packed = torch.ops.onednn.qlinear_prepack(quantized, None)
         self.compensation = quantized.sum(1) * self.weight_scales * -self.zero_point
         self.bias = torch.zeros_like(self.compensation) if bias is None else bias
-        self.weight = weight.new_empty(0)  # some models read the dtype of a layer's weight
 
     def forward(self, x: Tensor) -> Tensor:
         quantized, scale = self._quantize(x.float())
@@ -139,7 +139,7 @@ class QuantizedLinear(nn.Module):
             [],
             "",
         )  # [..., out]
-        return self.activation(torch.addcmul(self.bias, product, scale, out=product)).to(x.dtype)
+        return self.activation(torch.addcmul(self.bias, product, scale, out=product))
 
     def _quantize(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """fp32 [..., in] -> uint8 [..., in] and scales [..., 1].
@@ -156,24 +156,26 @@ class RescoredLinear(QuantizedLinear):
     """A head in int8, with the largest logits of each row computed again in fp32.
 
     bf16 has too few digits for logits: they are large numbers, and searches compare their differences. In fp32, the
-    head would take as long as all other products of a step in bf16.
+    head would take as long as all other products of a step in bf16. The fp32 weight is kept: usually it is that of the
+    token embeddings.
     """
 
-    BEST = 16  # logits in fp32: the candidates of 8 beams
+    RESCORED = 16  # logits of a row: the candidates of 8 beams with one end token
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, activation: nn.Module = NONE) -> None:
-        super().__init__(weight, bias, activation)
-        self.exact_weight = weight
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        super().__init__(weight, bias)
+        self.fp32_weight = weight
 
     def forward(self, x: Tensor) -> Tensor:
         rows = x.float().reshape(-1, x.shape[-1])
         logits = super().forward(rows)  # [rows, out]
-        _, best = top_k(logits, min(self.BEST, logits.shape[1]))
-        exact = torch.stack([self.exact_weight[each] @ row for each, row in zip(best, rows, strict=True)])
-        return logits.scatter_(1, best, exact + self.bias[best]).view(*x.shape[:-1], -1).to(x.dtype)
+        _, best = top_k(logits, min(self.RESCORED, logits.shape[1]))
+        # Row by row: the weights for all rows would not fit into a core's cache, and take a third more time.
+        exact = torch.stack([self.fp32_weight[each] @ row for each, row in zip(best, rows, strict=True)])
+        return logits.scatter_(1, best, exact + self.bias[best]).view(*x.shape[:-1], -1)
 
 
-class InputDtype(nn.Module):
+class KeepInputDtype(nn.Module):
     """Returns a layer's outputs in the dtype of its inputs, for the code of transformers' models."""
 
     def __init__(self, layer: nn.Module) -> None:
@@ -188,17 +190,21 @@ class InputDtype(nn.Module):
 
 def for_transformers(layer: nn.Module) -> nn.Module:
     """Return a layer that transformers' code can call instead of its own."""
-    return InputDtype(layer) if isinstance(layer, Bfloat16Linear) else layer
+    return layer if isinstance(layer, nn.Linear) else KeepInputDtype(layer)
 
 
 def repack(module: nn.Module, makers: LinearMakers, head: nn.Module | None) -> None:
     """Replace every linear layer inside a module, which frees the old weights."""
     for name, child in module.named_children():
-        make = makers.head if child is head else makers.inner
-        if type(child) is nn.Linear:
-            bias = None if child.bias is None else child.bias.detach()
-            setattr(module, name, for_transformers(make(child.weight.detach(), bias)))
-        elif isinstance(child, Conv1D):  # GPT-2's linear layer, whose weight is stored as [in, out]
-            setattr(module, name, for_transformers(make(child.weight.detach().T, child.bias.detach())))
+        if type(child) is nn.Linear or isinstance(child, Conv1D):
+            make = makers.head if child is head else makers.inner
+            setattr(module, name, for_transformers(make(*weight_and_bias(child))))
         else:
             repack(child, makers, head)
+
+
+def weight_and_bias(layer: nn.Module) -> tuple[Tensor, Tensor | None]:
+    """Return weight [out, in] and bias [out]. Conv1D is GPT-2's linear layer, with its weight stored as [in, out]."""
+    weight = layer.weight.detach()  # type: ignore[operator]
+    bias = None if layer.bias is None else layer.bias.detach()  # type: ignore[operator]
+    return (weight.T if isinstance(layer, Conv1D) else weight), bias

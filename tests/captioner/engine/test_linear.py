@@ -13,7 +13,7 @@ from transformers.activations import ACT2FN
 from flaskapp.captioner.engine import linear as linear_module
 from flaskapp.captioner.engine.linear import (
     Bfloat16Linear,
-    InputDtype,
+    KeepInputDtype,
     MakeLinear,
     PackedLinear,
     PlainLinear,
@@ -114,8 +114,8 @@ def test_int8_propagates_nan_and_infinity(make: MakeLinear) -> None:
 def test_int8_takes_inputs_of_other_dtypes() -> None:
     layer, x = QuantizedLinear(torch.randn(48, 64), None), torch.randn(3, 64).bfloat16()
     product = layer(x)
-    assert product.dtype == torch.bfloat16
-    assert torch.equal(product, layer(x.float()).bfloat16())
+    assert product.dtype == torch.float32
+    assert torch.equal(product, layer(x.float()))
 
 
 def test_a_constant_row_is_quantised_without_division_by_zero() -> None:
@@ -165,8 +165,8 @@ def test_the_largest_logits_of_an_int8_head_are_computed_in_fp32(has_bias: bool)
     weight, bias, x = torch.randn(1000, 64), torch.randn(1000) if has_bias else None, torch.randn(2, 5, 64)
     expected = linear(x, weight, bias)
     logits = RescoredLinear(weight, bias)(x)
-    values, places = logits.topk(RescoredLinear.BEST // 2)
-    assert torch.equal(places, expected.topk(RescoredLinear.BEST // 2).indices)
+    values, places = logits.topk(RescoredLinear.RESCORED // 2)
+    assert torch.equal(places, expected.topk(RescoredLinear.RESCORED // 2).indices)
     assert torch.allclose(values, expected.gather(2, places), atol=1e-4)
 
 
@@ -189,5 +189,7 @@ def test_all_layers_of_a_transformers_model_except_the_head_are_replaced() -> No
     layers = makers("bf16", torch.device("cpu"), CpuCapabilities(avx512_bf16=True))
     model = nn.Sequential(nn.Linear(8, 8), nn.Sequential(nn.Linear(8, 8)), nn.Linear(8, 20))
     repack(model, layers, model[2])
-    assert [type(layer) for layer in (model[0], model[1][0], model[2])] == [InputDtype, InputDtype, RescoredLinear]
+    wrapped = (model[0], model[1][0], model[2])
+    assert all(isinstance(layer, KeepInputDtype) for layer in wrapped)
+    assert [type(layer.layer) for layer in wrapped] == [Bfloat16Linear, Bfloat16Linear, RescoredLinear]
     assert model(torch.randn(3, 8)).dtype == torch.float32

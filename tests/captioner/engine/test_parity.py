@@ -128,7 +128,7 @@ def test_images_that_are_encoded_together_give_the_same_tokens(
     settings = [GenerationSettings(max_length=12)]
     expected = [search(engine, image[None], settings)[0] for image in pixels[:5]]
     seen: list[None] = []
-    monkeypatch.setattr(engine, "_most_encoded_pixels", images * pixels[0, 0].numel())
+    monkeypatch.setattr(engine, "_max_encoder_pixels", images * pixels[0, 0].numel())
     together = engine.add(list(pixels[:5]), [engine.resolve(settings[0])] * 5, lambda: seen.append(None))
     while engine.running:
         engine.step()

@@ -11,8 +11,11 @@ import pytest
 import torch
 
 from flaskapp.captioner import Captioner, Configuration, GenerationSettings
+from flaskapp.captioner.checkpoints.hub import EMBEDDED_FOLDER
 from flaskapp.captioner.embedded.evaluate import caption_scenes
-from flaskapp.captioner.engine.precision import CpuCapabilities, choose_for_cpu, choose_for_gpu
+from flaskapp.captioner.engine.engine import Engine
+from flaskapp.captioner.engine.linear import PackedLinear
+from flaskapp.captioner.engine.precision import CpuCapabilities, choose_for_cpu, choose_for_gpu, max_encoder_pixels
 from flaskapp.captioner.loading import load
 from flaskapp.errors import InvalidSetting
 from tests.benchmarks.captions import precision
@@ -101,6 +104,51 @@ def test_bf16_on_a_cpu_without_its_instructions_captions_with_a_warning(
     monkeypatch.setattr(CpuCapabilities, "detect", lambda: CpuCapabilities.of(AVX2))
     assert caption_scenes("embedded", "bf16", 20) == expected
     assert "bf16 is no faster than fp32 on this CPU, which has neither AVX512_BF16 nor AMX" in caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("precision", "has_bf16", "images"), [("fp32", True, 1), ("int8", True, 2), ("bf16", True, 8), ("bf16", False, 1)]
+)
+def test_a_cpu_encodes_a_few_images_together(
+    monkeypatch: pytest.MonkeyPatch, precision: str, has_bf16: bool, images: int
+) -> None:
+    monkeypatch.setattr(CpuCapabilities, "detect", lambda: CpuCapabilities.of(AMX if has_bf16 else AVX2))
+    monkeypatch.setattr("flaskapp.captioner.engine.linear.Bfloat16Linear", PackedLinear)  # also on a CPU without bf16
+    engine = Engine(load_checkpoint(EMBEDDED_FOLDER), precision, torch.device("cpu"))
+    assert engine.images_per_encoder_call(torch.zeros(3, 224, 224)) == images
+    assert engine.images_per_encoder_call(torch.zeros(3, 1280, 960)) == 1
+
+
+def test_a_gpu_encodes_all_images_together() -> None:
+    assert max_encoder_pixels("bf16", torch.device("cuda")) >= 1000 * 1280 * 960
+
+
+def test_bf16_without_its_instructions_leaves_models_a_dtype_of_their_layers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Pix2Struct reads the dtype of the weight of a layer."""
+    monkeypatch.setattr(CpuCapabilities, "detect", lambda: CpuCapabilities.of(AVX2))
+    captioner = Captioner()
+    captioner.configure(Configuration(model=str(LAYOUTS["pix2struct"].write(tmp_path / "model")), precision="bf16"))
+    assert all(text for (text,) in captioner.caption(sample_images(), GenerationSettings(max_new_tokens=8)))
+    captioner.close()
+
+
+@pytest.mark.parametrize("name", ["deit-gpt2", "beit-gpt2", "swin-gpt2", "vit-roberta", "blip-base", "donut"])
+@pytest.mark.parametrize(("reduced", "error"), [("bf16", 0.06), ("int8", 0.15)])
+def test_every_kind_of_encoder_is_close_to_fp32_in_reduced_precision(
+    name: str, reduced: str, error: float, tmp_path: Path
+) -> None:
+    """transformers' own code, which `generate` runs on the same layers, captions as well."""
+    folder = LAYOUTS[name].write(tmp_path / name)
+    fp32, engine = (precision.load_engine(folder, each) for each in ("fp32", reduced))
+    pixels = torch.stack([load_checkpoint(folder).inputs.preprocess(image) for image in sample_images()])
+    with torch.inference_mode():
+        expected, seen = (each._encode(pixels, lambda: None) for each in (fp32, engine))
+    assert seen.dtype == torch.float32
+    assert (seen - expected).norm() < error * expected.norm()
+    generation = engine.resolve(GenerationSettings(max_new_tokens=4))
+    assert len(engine.generate(list(pixels), generation)) == len(pixels)
 
 
 def test_fp16_is_refused_on_a_cpu() -> None:
