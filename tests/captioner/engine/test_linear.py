@@ -185,7 +185,7 @@ def test_without_bf16_instructions_bf16_weights_are_multiplied_in_fp32() -> None
 
 
 @needs_bf16
-def test_all_layers_of_a_transformers_model_except_the_head_are_replaced() -> None:
+def test_all_layers_of_a_transformers_model_are_replaced_and_its_head_by_another_kind() -> None:
     layers = makers("bf16", torch.device("cpu"), CpuCapabilities(avx512_bf16=True))
     model = nn.Sequential(nn.Linear(8, 8), nn.Sequential(nn.Linear(8, 8)), nn.Linear(8, 20))
     repack(model, layers, model[2])
