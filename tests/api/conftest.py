@@ -1,12 +1,14 @@
 """A real browser, whose pages record errors and requests."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.conftest import Server
+from tests.jobs.hosts import same_addresses
 
 expect.set_options(timeout=30_000)  # milliseconds, generous for a busy machine
 
@@ -31,6 +33,12 @@ class Watched:
     def bugs(self) -> list[str]:
         """Return the problems except failed requests."""
         return [problem for problem in self.problems if not problem.startswith(REFUSED)]
+
+
+@pytest.fixture(autouse=True)
+def _same_addresses(request: pytest.FixtureRequest) -> Iterator[None]:
+    with same_addresses() if request.node.get_closest_marker("browser") else nullcontext():
+        yield
 
 
 @pytest.fixture(scope="module")

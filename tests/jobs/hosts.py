@@ -6,9 +6,11 @@ of a switch. This process and its children are on the bridge at `Network.address
 """
 
 import ctypes
+import fcntl
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +22,14 @@ from tests.conftest import skip_unless_ci
 
 NETWORKS = 200  # on this machine at the same time
 CLONE_NEWNET = 0x40000000
+LOCK = Path(tempfile.gettempdir()) / "flaskapp-test-addresses.lock"
+
+
+@contextmanager
+def same_addresses() -> Iterator[None]:
+    """Let no test change this machine's addresses during the block: Chromium fails its requests when they change."""
+    with _locked(fcntl.LOCK_SH):
+        yield
 
 
 @dataclass(frozen=True)
@@ -66,7 +76,9 @@ class Network:
             raise OSError(f"there are {NETWORKS} networks already")
         self.address = f"{self._net}.1"
         try:
-            _ip("address", "add", f"{self.address}/24", "dev", self._bridge)
+            _no_address_of_its_own(self._bridge)
+            with _locked(fcntl.LOCK_EX):
+                _ip("address", "add", f"{self.address}/24", "dev", self._bridge)
             _ip("link", "set", self._bridge, "up")
         except OSError:
             self.remove()
@@ -79,6 +91,7 @@ class Network:
         self._hosts.append(host)
         _ip("netns", "add", name)
         _ip("link", "add", name, "type", "veth", "peer", "name", "eth0", "address", _mac(number), "netns", name)
+        _no_address_of_its_own(name)
         _ip("link", "set", name, "master", self._bridge, "up")
         for device in ("lo", "eth0"):
             _ip("-n", name, "link", "set", device, "up")
@@ -93,7 +106,8 @@ class Network:
         for host in self._hosts:
             _ip("link", "delete", host.port, must=False)
             _ip("netns", "delete", host.name, must=False)
-        _ip("link", "delete", self._bridge, must=False)
+        with _locked(fcntl.LOCK_EX):
+            _ip("link", "delete", self._bridge, must=False)
 
 
 @contextmanager
@@ -114,6 +128,18 @@ def made_network() -> Iterator[Network]:
 def network() -> Iterator[Network]:
     with made_network() as network:
         yield network
+
+
+@contextmanager
+def _locked(operation: int) -> Iterator[None]:
+    with LOCK.open("w") as lock:
+        fcntl.flock(lock, operation)
+        yield
+
+
+def _no_address_of_its_own(device: str) -> None:
+    """Linux would give a device that comes up an IPv6 address, a second later."""
+    _ip("link", "set", device, "addrgenmode", "none")
 
 
 def _mac(number: int) -> str:
