@@ -1,6 +1,7 @@
 """Linear layers whose weights are packed once, for the processor that runs them.
 
-The operators are oneDNN's, which PyTorch's compiler emits for frozen and quantised models on a CPU.
+The operators are oneDNN's, which PyTorch's compiler emits for frozen and quantised models on a CPU. Their `default`
+overload is named, so that PyTorch does not search for it at each call.
 """
 
 from collections.abc import Callable
@@ -78,14 +79,13 @@ class PackedLinear(nn.Module):
         super().__init__()
         self.bias = bias
         self.packed = torch.ops.mkldnn._reorder_linear_weight(weight.to(self.DTYPE).contiguous(), self.ROWS)
+        self.multiply = torch.ops.mkldnn._linear_pointwise.default
         fused = post_op(activation)
         self.fused, self.activation = (PostOp(), activation) if fused is None else (fused, IDENTITY)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.to(self.DTYPE)
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(
-            x, self.packed, self.bias, self.fused.name, [], self.fused.algorithm
-        )
+        product: Tensor = self.multiply(x, self.packed, self.bias, self.fused.name, [], self.fused.algorithm)
         activated: Tensor = self.activation(product)
         return activated
 
@@ -119,12 +119,13 @@ class QuantizedLinear(nn.Module):
         self.weight_zero_points = torch.zeros(len(weight), dtype=torch.int64)
         quantized = (weight / self.weight_scales[:, None]).round().to(torch.int8).contiguous()
         self.packed = torch.ops.onednn.qlinear_prepack(quantized, None)
+        self.multiply = torch.ops.onednn.qlinear_pointwise.default
         self.compensation = quantized.sum(1) * self.weight_scales * -self.zero_point
         self.bias = torch.zeros_like(self.compensation) if bias is None else bias
 
     def forward(self, x: Tensor) -> Tensor:
         quantized, scale = self._quantize(x.float())
-        product: Tensor = torch.ops.onednn.qlinear_pointwise(
+        product: Tensor = self.multiply(
             quantized,
             1.0,
             0,
