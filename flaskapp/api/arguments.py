@@ -84,7 +84,11 @@ class Parser(FlaskParser):
 
     def load_inputs(self, req: Request, schema: ma.Schema) -> Any:
         reject_coding(req)
-        return strict_json.loads_file(req.get_data()) if is_json_request(req) else {"inputs": req.get_data()}
+        if is_json_request(req):
+            return strict_json.loads_file(req.get_data())
+        if req.mimetype == "multipart/form-data" and req.get_data()[:4].lstrip().startswith(b"--"):
+            raise UnsupportedMediaType("Send the image itself as the body, or JSON, and not a form.")
+        return {"inputs": req.get_data()}
 
     def load_credentials(self, req: Request, schema: ma.Schema) -> Any:
         if req.mimetype in FORMS:

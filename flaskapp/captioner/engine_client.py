@@ -10,7 +10,15 @@ import numpy as np
 
 from flaskapp.captioner import wire
 from flaskapp.captioner.generation import Caption, Generation, GenerationSettings
-from flaskapp.captioner.remote_engine import GRACE, RemoteEngine, Status, receive_answer, send_images
+from flaskapp.captioner.remote_engine import (
+    GRACE,
+    RETRY_AFTER,
+    STOPPED,
+    RemoteEngine,
+    Status,
+    receive_answer,
+    send_images,
+)
 from flaskapp.errors import ClientLeft, EngineLost, ModelUnavailable, TooBusy
 from flaskapp.timings import Timings
 
@@ -37,7 +45,7 @@ class EngineClient:
         on_text: Callable[[str], object] | None = None,
         digests: Sequence[str] = (),
     ) -> list[list[Caption]]:
-        """See `Captioner.describe`. Raises EngineLost if the engine process ends meanwhile."""
+        """See `Captioner.describe`. Raises EngineLost if the engine process ends after it has admitted the request."""
         deadline = self._deadline if deadline is None else deadline
         timings = timings or Timings()
         question = {
@@ -61,9 +69,14 @@ class EngineClient:
                             send_images(connection, images)
                         message = _receive_captions(connection, until, has_left, on_text)
                 break
-            except (ModelUnavailable, TooBusy, EngineLost):
+            except (ModelUnavailable, TooBusy):
                 if is_admitted or engine is last:
                     raise
+            except EngineLost as error:
+                if is_admitted:
+                    raise
+                if engine is last:
+                    raise ModelUnavailable(STOPPED, RETRY_AFTER) from error
         engine.update(message["model"])
         decode = timings.seconds.get("decode")
         timings.seconds |= message["seconds"] | ({"decode": decode} if decode is not None else {})

@@ -22,6 +22,7 @@ STATUS_TIMEOUT = 1.0  # seconds for the engine to send its status
 SEND_TIMEOUT = 30.0  # seconds for the engine to read a part of an image
 GRACE = 5.0  # seconds after a deadline for the engine to report it
 RETRY_AFTER = 5  # seconds
+STOPPED = "the engine process stopped: the server's log says why"  # a problem of an engine
 
 
 @dataclass(frozen=True)
@@ -84,18 +85,18 @@ class RemoteEngine:
                 self.update(receive_answer(connection, time.monotonic() + STATUS_TIMEOUT))
         except DeadlineExceeded:
             if self._has_timed_out:
-                self._mark_lost()
+                self._mark_lost(LOADING)
             self._refreshed, self._has_timed_out = time.monotonic(), True
-        except CaptionerUnavailable:
-            self._mark_lost()
+        except CaptionerUnavailable:  # `send_request` has stored the problem
+            pass
 
     def update(self, status: wire.Message) -> None:
         """Store the status from an answer."""
         self._status = Status(**{**status, "defaults": wire.decode_generation(status["defaults"])})
         self._refreshed, self._has_timed_out = time.monotonic(), False
 
-    def _mark_lost(self) -> None:
-        self._status, self._refreshed = replace(self._status, problem=LOADING), time.monotonic()
+    def _mark_lost(self, problem: str) -> None:
+        self._status, self._refreshed = replace(self._status, problem=problem), time.monotonic()
 
     @contextmanager
     def send_request(self, question: wire.Message, timeout: float) -> Iterator[socket.socket]:
@@ -107,14 +108,14 @@ class RemoteEngine:
             try:
                 connection.settimeout(timeout)
                 connection.connect(self._address)
-                wire.send(connection, question)
             except OSError as error:
-                self._mark_lost()
+                self._mark_lost(LOADING)
                 raise ModelUnavailable(LOADING, RETRY_AFTER) from error
             try:
+                wire.send(connection, question)
                 yield connection
             except (OSError, wire.Closed) as error:
-                self._mark_lost()
+                self._mark_lost(STOPPED)
                 raise EngineLost("the captioner stopped; it will be back") from error
 
     @contextmanager

@@ -1,8 +1,9 @@
 """The engine host: a process that restarts a server's engine process. `flaskapp.serving.engine_process` starts it.
 
 Standard input is the listening Unix socket, which the engine inherits. Requests wait in its backlog while an engine
-starts. The lifeline is a socket whose other end the master and its web workers hold. When the last of them has ended,
-even by a signal, the host stops the engine and removes the Unix socket.
+starts. If one engine after the other ends, the host closes their connections before it starts the next one. The
+lifeline is a socket whose other end the master and its web workers hold. When the last of them has ended, even by a
+signal, the host stops the engine and removes the Unix socket.
 
 gunicorn's dirty workers do not fit: they stop at the same time as the web workers, so the last requests would have no
 engine, and a second server on the machine stops those of the first (`Arbiter._cleanup_orphaned_dirty_arbiter` in
@@ -41,13 +42,13 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     # The engine inherits this. systemd signals all processes, while web workers still need the engine.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    with socket.socket(fileno=int(descriptor)) as lifeline:
-        if keep([*COMMAND, str(os.getpid()), *arguments], lifeline) == BAD_SETTING:
+    with socket.socket(fileno=int(descriptor)) as lifeline, socket.socket(fileno=sys.stdin.fileno()) as listener:
+        if keep([*COMMAND, str(os.getpid()), *arguments], lifeline, listener) == BAD_SETTING:
             lifeline.sendall(b"!")
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def keep(command: list[str], lifeline: socket.socket) -> int | None:
+def keep(command: list[str], lifeline: socket.socket, listener: socket.socket) -> int | None:
     """Restart the engine whenever it ends, until the other end of the lifeline is closed.
 
     Returns BAD_SETTING if a restart does not help, else None.
@@ -67,10 +68,13 @@ def keep(command: list[str], lifeline: socket.socket) -> int | None:
                 _stop(engine)
         if status is None or status == BAD_SETTING:
             return status
+        if time.monotonic() - started_at > STABLE_AFTER:
+            backoff = MIN_BACKOFF
         log.error("The engine process ended (%s); the next one starts in %g seconds", _cause(status), backoff)
-        if _has_ended(lifeline, backoff):
+        has_ended = _has_ended(lifeline, backoff) if backoff == MIN_BACKOFF else _refuse(listener, lifeline, backoff)
+        if has_ended:
             return None
-        backoff = MIN_BACKOFF if time.monotonic() - started_at > STABLE_AFTER else min(2 * backoff, MAX_BACKOFF)
+        backoff = min(2 * backoff, MAX_BACKOFF)
 
 
 def _wait(engine: subprocess.Popen[bytes], lifeline: socket.socket) -> int | None:
@@ -85,6 +89,21 @@ def _has_ended(lifeline: socket.socket, seconds: float) -> bool:
     """Wait up to `seconds`, and return whether the other end of the lifeline is closed."""
     ready, _, _ = select.select([lifeline], [], [], seconds)
     return bool(ready)
+
+
+def _refuse(listener: socket.socket, lifeline: socket.socket, seconds: float) -> bool:
+    """Close the connections of the web workers for some seconds: their requests fail at once, and not by time-out.
+
+    Return whether the other end of the lifeline is closed.
+    """
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0:
+        ready, _, _ = select.select([lifeline, listener], [], [], left)
+        if lifeline in ready:
+            return True
+        if listener in ready:
+            listener.accept()[0].close()
+    return False
 
 
 def _stop(engine: subprocess.Popen[bytes]) -> None:

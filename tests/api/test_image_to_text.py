@@ -1,6 +1,7 @@
 """`/image-to-text`: the image as bytes or in JSON, and its generation settings."""
 
 import base64
+import io
 import json
 import socket
 from collections.abc import Callable
@@ -51,6 +52,11 @@ def test_the_body_is_the_image_with_any_content_type(client: FlaskClient, conten
     assert post(client, content_type=content_type).get_json() == [{"generated_text": STAR}]
 
 
+def test_a_form_is_refused_with_what_to_send_instead(client: FlaskClient) -> None:
+    answer = client.post("/image-to-text", data={"data": (io.BytesIO(IMAGE), "star.png")})
+    assert "Send the image itself" in assert_refused(answer, 415)
+
+
 @pytest.mark.parametrize(
     "inputs",
     [
@@ -58,6 +64,7 @@ def test_the_body_is_the_image_with_any_content_type(client: FlaskClient, conten
         BROKEN_INTO_LINES,
         BROKEN_INTO_LINES.replace("\n", "\r\n\t"),
         f" {BASE64}\n",
+        f"data:image/png;base64, {BASE64}",
         BASE64.rstrip("="),
         URL_SAFE,
         URL_SAFE.rstrip("="),
@@ -191,6 +198,13 @@ def test_an_unreadable_image_is_named_by_its_place_in_the_request(client: FlaskC
 )
 def test_invalid_base64_is_named(client: FlaskClient, inputs: Any) -> None:
     assert_refused(post_json(client, inputs=inputs), 422, "json", "inputs")
+
+
+@pytest.mark.parametrize("prefix", ["", "data:image/png;base64,"])
+def test_a_plus_sign_that_became_a_space_is_named(client: FlaskClient, prefix: str) -> None:
+    assert "+" in BASE64
+    error = assert_refused(post_json(client, inputs=prefix + BASE64.replace("+", " ")), 422, "json", "inputs")
+    assert "plus signs" in error
 
 
 @pytest.mark.parametrize(

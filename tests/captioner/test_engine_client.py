@@ -219,6 +219,15 @@ def test_an_engine_that_ends_during_a_request_fails_it_at_once(listener: socket.
             answer.result(10)
 
 
+def test_a_request_that_no_engine_admitted_is_not_blamed_for_the_engine_s_end(listener: socket.socket) -> None:
+    client = EngineClient([listener.getsockname()], 30)
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(client.describe, IMAGES, GenerationSettings())
+        listener.accept()[0].close()
+        with pytest.raises(ModelUnavailable, match="stopped"):
+            answer.result(10)
+
+
 def test_a_request_to_an_engine_that_does_not_answer_fails_after_the_deadline(
     listener: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:

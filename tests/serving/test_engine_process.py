@@ -203,6 +203,20 @@ def test_sighup_keeps_the_old_engine_if_the_new_one_has_no_model(
 
 
 @pytest.mark.slow
+def test_an_engine_that_ends_at_each_start_fails_requests_at_once_and_readyz_says_so(
+    start_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    (tmp_path / "torch.py").write_text("raise ImportError('a library is missing')")
+    server = start_server("--workers", "1", ready="starts in 2 seconds", PYTHONPATH=str(tmp_path))
+    answer = post_star(server.url)
+    assert answer.status_code == 503
+    assert "the server's log says why" in answer.json()["message"]
+    assert int(answer.headers["Retry-After"]) > 0
+    assert "the engine process stopped" in requests.get(server.url + "/readyz", timeout=10).json()["model"]["message"]
+    assert requests.get(server.url + "/items/5", timeout=10).status_code == 200
+
+
+@pytest.mark.slow
 def test_one_of_two_engines_serves_while_the_other_is_replaced(start_server: Callable[..., Server]) -> None:
     server = start_server("--workers", "1", FLASKAPP_CAPTIONER_DEVICE="cpu,cpu")
     server.wait_for("The model is ready", times=2)  # both have loaded their models
