@@ -244,5 +244,6 @@ def _compatible(items: Sequence[WorkItem]) -> Iterator[list[WorkItem]]:
 def _fail(item: WorkItem, error: Exception) -> None:
     if not isinstance(error, FlaskappError):
         log.error("An image could not be captioned", exc_info=error)
-        error = CaptionFailed("the model failed at this image")
+        cause, error = error, CaptionFailed("the model failed at this image")
+        error.__cause__ = cause
     item.future.set_exception(error)

@@ -14,7 +14,7 @@ from flaskapp import metrics
 from flaskapp.captioner.cache import CaptionCache
 from flaskapp.captioner.generation import Caption, Generation, GenerationSettings
 from flaskapp.captioner.loader import LOADING, ModelLoader
-from flaskapp.errors import ClientLeft, FlaskappError, ModelUnavailable, UnreadableImage
+from flaskapp.errors import CaptionFailed, ClientLeft, FlaskappError, ModelUnavailable, UnreadableImage
 from flaskapp.sized_iterable import SizedIterable
 from flaskapp.timings import Timings
 
@@ -94,12 +94,15 @@ class Captioner(ModelLoader):
             generation = loaded.engine.resolve(GenerationSettings(prompt=prompt, max_new_tokens=WARM_UP_TOKENS))
             for _ in range(2):
                 loaded.batcher.caption([loaded.preprocess(image)], generation, math.inf)
+        except CaptionFailed as error:  # no image is at fault
+            log.error("The model failed at its warm-up: %s", error.__cause__ or error)
+            self._warm_up_problem = "the model failed at its warm-up: the server's log says why"
         except FlaskappError as error:
             log.error("The model failed at its warm-up: %s", error)
             self._warm_up_problem = f"the model failed at its warm-up: {error}"
         except Exception:
             log.exception("The model failed at its warm-up")
-            self._warm_up_problem = "the model failed at its warm-up"
+            self._warm_up_problem = "the model failed at its warm-up: the server's log says why"
         else:
             self._warm_up_problem = None
             log.info("The model is ready: its warm-up took %.1f s", time.monotonic() - began)

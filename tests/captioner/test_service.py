@@ -154,7 +154,7 @@ def test_a_model_that_fails_its_warm_up_is_not_ready_until_it_captions(
     with monkeypatch.context() as patch:
         patch.setattr(loaded.engine, "step", fail)
         captioner.warm_up()
-    assert captioner.problem == "the model failed at its warm-up: the model failed at this image"
+    assert captioner.problem == "the model failed at its warm-up: the server's log says why"
     captioner.caption(pictures[:1], GenerationSettings())
     assert captioner.problem is None
     captioner.close()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from transformers import AutoImageProcessor, AutoModelForImageTextToText
+from transformers import AutoImageProcessor, AutoModelForImageTextToText, GenerationConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 from transformers.models.trocr.modeling_trocr import TrOCRSinusoidalPositionalEmbedding
 
@@ -99,6 +99,9 @@ def _check_model_type(folder: Path) -> str:
 
 
 def _load_model(folder: Path, dtype: torch.dtype) -> Any:
+    if (folder / "generation_config.json").exists():
+        with _naming("generation configuration"):  # the model loads it as well, but cannot name it
+            GenerationConfig.from_pretrained(folder, local_files_only=True)
     with _naming("weights"):
         # With output_loading_info it returns a pair, which its type does not say.
         model, report = cast(Any, AutoModelForImageTextToText).from_pretrained(
@@ -188,6 +191,7 @@ def _git(model: Any, processor: Any, tokenizer: Any) -> PixelInputs:
 def _start_token(model: Any, tokenizer: Any) -> int:
     """Return the start token from the generation configuration, the decoder, the model or the tokenizer."""
     generation, decoder, config = model.generation_config, model.config.decoder, model.config
+    has_none = generation.decoder_start_token_id is None and generation.bos_token_id is None
     candidates = [
         generation.decoder_start_token_id,
         generation.bos_token_id,
@@ -208,6 +212,10 @@ def _start_token(model: Any, tokenizer: Any) -> int:
             f"the start token {start} is beyond the decoder's {vocabulary_of(model.decoder)} tokens"
         )
     generation.decoder_start_token_id = start  # `generate` reads it only there
+    if has_none and generation.eos_token_id is None:  # a file by hand, without any token: captions would not end
+        ends = (decoder.eos_token_id, config.eos_token_id, tokenizer.eos_token_id, tokenizer.sep_token_id)
+        known = (end for end in ends if isinstance(end, int) and end < vocabulary_of(model.decoder))
+        generation.eos_token_id = next(known, None)
     return int(start)
 
 

@@ -17,6 +17,8 @@ from flaskapp.errors import UnusableCheckpoint
 # Largest relative difference of the two vocabularies: heads are padded, and added tokens were not always trained.
 TOLERANCE = 0.25
 
+NO_CLASS = "without tokenizer.json, its tokenizer_config.json must name a tokenizer_class that transformers has"
+
 # Packages that transformers' tokenizers may need: import name -> name for pip.
 PACKAGES = {
     "sentencepiece": "sentencepiece",
@@ -79,6 +81,9 @@ def _explain(folder: Path, error: Exception) -> str:
         for name, package in PACKAGES.items()
         if re.search(rf"\b{re.escape(name.split('.')[-1])}\b", message) and not _is_installed(name)
     ]
+    has_its_files = any(folder.glob("*.model")) or any(folder.glob("*.tiktoken"))
+    if "sentencepiece or tiktoken installed" in message and not has_its_files:
+        packages, message = [], NO_CLASS  # transformers' text for a tokenizer whose class it does not know
     if packages:
         return f"the tokenizer needs a package that is not installed: pip install {' '.join(packages)}"
     return f"the tokenizer cannot be loaded: {_missing_files(folder) or message}"

@@ -26,11 +26,12 @@ from flaskapp.captioner.engine.encoder import replace_layers
 from flaskapp.captioner.engine.generate import generate
 from flaskapp.captioner.engine.kv_cache import KVCache
 from flaskapp.captioner.engine.linear import makers, repack
+from flaskapp.captioner.engine.own_settings import own_configuration
 from flaskapp.captioner.engine.precision import attention_dtype, max_encoder_pixels
-from flaskapp.captioner.engine.prompts import find_needed_prompt, refusal
+from flaskapp.captioner.engine.prompts import count_positions, find_needed_prompt, refusal
 from flaskapp.captioner.engine.search import Result, Search, begin
 from flaskapp.captioner.generation import Caption, Generation, GenerationSettings
-from flaskapp.errors import FlaskappError
+from flaskapp.errors import FlaskappError, InvalidGeneration
 
 SIDE = 224  # pixels of the sides of the image that prompts are tried with
 
@@ -79,10 +80,10 @@ class Engine:
         if self._decoder is not None or is_reduced:  # the code of other models may access their layers' weights
             repack(self._model, layers, self._model.get_output_embeddings())
         self.defaults = GenerationDefaults(
-            own=_own_configuration(self._model),
+            own=own_configuration(self._model),
             pinned=pinned,
             start=self._inputs.start,
-            positions=self._decoder.positions if self._decoder is not None else None,
+            positions=self._decoder.positions if self._decoder is not None else count_positions(self._model),
             encode_prompt=self._inputs.encode_prompt,
             default_prompt=self._inputs.default_prompt,
             prompt_counts=self._inputs.prompt_counts,
@@ -217,10 +218,15 @@ class Engine:
             image = self._inputs.preprocess(np.full((SIDE, SIDE, 3), 128, np.uint8))
         except Exception:  # the warm-up fails in the same way, and reports it
             return None
-        return find_needed_prompt(
-            lambda prompt: self._works([image], self.resolve(GenerationSettings(prompt=prompt))),
-            self._inputs.image_token,
-        )
+        return find_needed_prompt(lambda prompt: self._works_with(prompt, image), self._inputs.image_token)
+
+    def _works_with(self, prompt: str | None, image: Any) -> bool:
+        """Whether the model generates a token for a preprocessed image with this prompt, and the default settings."""
+        try:
+            generation = self.resolve(GenerationSettings(prompt=prompt))
+        except InvalidGeneration:
+            return False
+        return self._works([image], generation)
 
     def _works(self, images: Sequence[Any], generation: Generation) -> bool:
         """Whether the model generates a token for preprocessed images."""
@@ -278,16 +284,6 @@ def _remove(group: Group, place: int) -> None:
     group.cache.drop(place)
     group.searches[place] = group.searches[-1]
     group.searches.pop()
-
-
-def _own_configuration(model: Any) -> dict[str, Any]:
-    """Return `generate`'s generation configuration. BLIP uses its text decoder's, with other end and padding tokens."""
-    if model.config.model_type != "blip":
-        own: dict[str, Any] = model.generation_config.to_dict()
-        return own
-    text = model.config.text_config
-    blip: dict[str, Any] = model.text_decoder.generation_config.to_dict()
-    return blip | {"eos_token_id": text.sep_token_id, "pad_token_id": text.pad_token_id}
 
 
 def _check_start(start: tuple[int, ...], padding: int | None, generation: Any) -> None:

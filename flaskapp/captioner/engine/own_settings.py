@@ -1,4 +1,4 @@
-"""Checks a checkpoint's generation configuration at load, so that a wrong value does not fail each caption."""
+"""A checkpoint's own generation configuration, checked at load, so that a wrong value does not fail each caption."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +12,24 @@ INTEGERS = (
     "num_return_sequences", "top_k",
 )  # fmt: skip
 NUMBERS = ("length_penalty", "repetition_penalty", "temperature", "top_p")
+POSITIVE = ("num_beams", "repetition_penalty")
+
+# Models whose `generate` calls that of an inner model, with the inner model's configuration.
+INNER = {
+    "blip": "text_decoder", "blip-2": "language_model", "instructblip": "language_model",
+    "instructblipvideo": "language_model", "kosmos-2": "text_model",
+}  # fmt: skip
+
+
+def own_configuration(model: Any) -> dict[str, Any]:
+    """Return the generation configuration that a model's `generate` uses."""
+    model_type = model.config.model_type
+    generates = getattr(model, INNER[model_type]) if model_type in INNER else model
+    own: dict[str, Any] = generates.generation_config.to_dict()
+    if model_type == "blip":  # its `generate` passes these
+        text = model.config.text_config
+        own |= {"eos_token_id": text.sep_token_id, "pad_token_id": text.pad_token_id}
+    return own
 
 
 def check_settings(own: Mapping[str, Any], vocabulary: int) -> None:
@@ -24,6 +42,8 @@ def check_settings(own: Mapping[str, Any], vocabulary: int) -> None:
         value = own.get(name)
         if value is not None and (isinstance(value, bool) or not isinstance(value, kind)):
             raise UnusableCheckpoint(f"its {name} is not a number of the right type: {value!r}")
+        if value is not None and name in POSITIVE and value <= 0:
+            raise UnusableCheckpoint(f"its {name} is not greater than 0: {value!r}")
     _check_tokens(own, vocabulary)
 
 

@@ -7,7 +7,7 @@ before the model runs: on CUDA, a token beyond the positions ends the process. O
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from flaskapp.captioner.checkpoints.inputs import ModelInputs
 from flaskapp.captioner.generation import Generation
@@ -51,6 +51,20 @@ def other_prompt_tokens(
     """
     is_instruction = "input_ids" in given and generation.prompt_ids == inputs.start
     return _count(tokenizer, generation.prompt) if is_instruction and generation.prompt is not None else 0
+
+
+def count_positions(model: Any) -> int | None:
+    """Return the most tokens of a sequence of an encoder-decoder's decoder, None if unknown.
+
+    More fail the caption; on CUDA, they end the process.
+    """
+    decoder = getattr(model, "decoder", None)
+    positions = getattr(getattr(decoder, "config", None), "max_position_embeddings", None)
+    if positions is None:
+        return None
+    tables = [layer for name, layer in decoder.named_modules() if name.endswith("position_embeddings")]  # type: ignore[union-attr]
+    padding = next((table.padding_idx for table in tables if isinstance(table, nn.Embedding)), None)
+    return int(positions) if padding is None else int(positions) - padding - 1  # as RoBERTa counts
 
 
 def _count(tokenizer: Any, prompt: str) -> int:

@@ -128,6 +128,13 @@ def unknown_model(folder: Path) -> Path:
     return folder
 
 
+def without_tokenizer_class(folder: Path) -> Path:
+    write_vit_gpt2(folder)
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    write_json(folder / "tokenizer_config.json", config | {"tokenizer_class": None})
+    return folder
+
+
 def without_preprocessor(folder: Path) -> Path:
     write_vit_gpt2(folder)
     (folder / "preprocessor_config.json").unlink()
@@ -194,6 +201,10 @@ BROKEN: dict[str, Broken] = {
         Broken("with-nan", with_nan, NOT_A_NUMBER),
         Broken("without-start", without_start, "start token"),
         Broken("several-starts", with_settings(decoder_start_token_id=[436, 5]), "decoder_start_token_id must be one"),
+        Broken("without-tokenizer-class", without_tokenizer_class, "must name a tokenizer_class"),
+        Broken("early-stopping", with_settings(early_stopping="sometimes"), "generation configuration cannot be"),
+        Broken("tokens-not-a-list", with_settings(suppress_tokens=5), "generation configuration cannot be loaded"),
+        Broken("negative-penalty", with_settings(repetition_penalty=-1.0), "repetition_penalty is not greater than 0"),
         Broken("start-beyond-head", start_beyond_head, "start token"),
         Broken("negative-bad-word", with_settings(bad_words_ids=[[5], [-1]]), "bad_words_ids has -1"),
         Broken("bad-word-beyond-head", with_settings(bad_words_ids=[[5, 437]]), "bad_words_ids has 437"),
