@@ -1,7 +1,8 @@
 """gunicorn's gevent worker, with JSON errors and a long keep-alive time.
 
 gunicorn's own errors are HTML pages, and a path outside SCRIPT_NAME is a 500. It uses the keep-alive time also as the
-time-out for the head of a request, and an idle connection delays a graceful stop by that time.
+time-out for the head of a request, and an idle connection delays a graceful stop by that time. At a stop, it resets the
+connections that it has not accepted yet.
 """
 
 import json
@@ -10,11 +11,13 @@ import socket
 import ssl
 from contextlib import suppress
 from http import HTTPStatus
+from types import SimpleNamespace
 from typing import Any
 
 import gevent
+from gevent.server import StreamServer
 from gunicorn.http import errors
-from gunicorn.workers.ggevent import GeventWorker
+from gunicorn.workers import ggevent
 
 from flaskapp import metrics
 from flaskapp.serving.kept_connections import HEAD_TIMEOUT, KeptConnections
@@ -45,7 +48,21 @@ MESSAGES = {
 }
 
 
-class Worker(GeventWorker):  # type: ignore[misc]
+class DrainingServer(StreamServer):
+    """When it stops, it first accepts the connections that wait in the kernel's queue."""
+
+    def close(self) -> None:
+        with suppress(OSError):  # for example, no descriptor is left
+            while not self.closed and not self.full() and (accepted := self.do_read()) is not None:
+                self.do_handle(*accepted)
+        super().close()
+
+
+# `GeventWorker.run` has no option for it. Its `server_class` is for servers that parse HTTP themselves.
+ggevent.StreamServer = DrainingServer
+
+
+class Worker(ggevent.GeventWorker):  # type: ignore[misc]
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._connections = KeptConnections(self.worker_connections, lambda: not self.alive)
@@ -61,10 +78,15 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
     def run(self) -> None:
         """Run without a traceback in the log for each failed TLS handshake, such as that of a plain HTTP client."""
+        self._names = {listener: listener.getsockname() for listener in self.sockets}
         hub = gevent.get_hub()
         hub.NOT_ERROR = (*hub.NOT_ERROR, ssl.SSLError)
         self.cfg.set("ssl_context", with_handshake_timeout(self.cfg.ssl_context))
         super().run()
+
+    def handle(self, listener: Any, client: Any, addr: Any) -> None:
+        """Handle a connection, which may have been accepted just before the listener was closed."""
+        super().handle(SimpleNamespace(getsockname=lambda: self._names[listener]), client, addr)
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
         """Answer a request, and wait for the next one of its connection.

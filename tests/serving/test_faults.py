@@ -81,6 +81,34 @@ def test_a_graceful_stop_finishes_requests_in_flight(start_server: Callable[...,
             requests.get(server.url, timeout=TIMEOUT)
 
 
+def count_ends(server: Server) -> Counter[str]:
+    """Send light requests, each with a new connection, until the server refuses one. Count how they end."""
+    ends: Counter[str] = Counter()
+    while not ends["refused"]:
+        connection = HTTPConnection(urlsplit(server.url).netloc, timeout=TIMEOUT)
+        try:
+            connection.request("GET", "/items/5")
+            ends[str(connection.getresponse().status)] += 1
+        except ConnectionRefusedError:
+            ends["refused"] += 1
+        except (OSError, RemoteDisconnected):
+            ends["reset"] += 1
+        finally:
+            connection.close()
+    return ends
+
+
+def test_a_graceful_stop_answers_connections_that_it_has_not_accepted(start_server: Callable[..., Server]) -> None:
+    server = start_server("--workers", "2")
+    with ThreadPoolExecutor(8) as pool:
+        senders = [pool.submit(count_ends, server) for _ in range(8)]
+        server.wait_for('"GET /items/5 HTTP/1.1" 200', times=100)
+        server.process.terminate()
+        ends = sum((sender.result(TIMEOUT) for sender in senders), Counter())
+    assert ends["reset"] <= 1, "only in the instant between the last accept and the listener's end"
+    assert ends.keys() <= {"200", "refused", "reset"}
+
+
 RELOADS = 2
 
 

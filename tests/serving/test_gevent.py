@@ -1,6 +1,7 @@
-"""No request blocks the other requests of its gevent worker."""
+"""No request blocks the other requests of its gevent worker, and a stop loses none."""
 
 import io
+import socket
 import sqlite3
 import threading
 import time
@@ -11,9 +12,11 @@ from pathlib import Path
 
 import pytest
 import requests
+from gevent.pool import Pool
 from PIL import Image
 from sqlalchemy import create_engine, text
 
+from flaskapp.serving.worker import DrainingServer
 from tests.conftest import Server
 from tests.postgresql import PostgreSQL, database_url, postgresql
 from tests.serving.servers import log_in
@@ -99,3 +102,17 @@ def test_decoding_large_images_does_not_delay_other_requests(start_server: Calla
     assert [answer.status_code for answer in answers] == [200, 200]
     assert waited > 2 * PROMPT, "otherwise the test shows nothing"
     assert max(taken) < PROMPT
+
+
+def test_a_stop_handles_the_connections_that_wait_to_be_accepted() -> None:
+    handled = []
+    pool = Pool(2)
+    server = DrainingServer(("127.0.0.1", 0), handle=lambda connection, _: handled.append(connection), spawn=pool)
+    server.start()
+    clients = [socket.create_connection(("127.0.0.1", server.server_port)) for _ in range(2)]
+    assert handled == [], "no other greenlet has run yet"
+    server.close()
+    pool.join(5)
+    assert len(handled) == 2
+    for each in (*clients, *handled):
+        each.close()
