@@ -100,8 +100,12 @@ def _check_finite(best: Tensor) -> None:
 def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """`torch.topk` of [rows, n], faster for a large n and a small k. Return values and int64 indices, [rows, k] each.
 
-    The k best are in the k blocks with the largest maxima, and a maximum is cheaper than a selection.
+    The k best are in the k blocks with the largest maxima, and a maximum is cheaper than a selection. For k = 1, it is
+    the first of equal scores, as in `generate`'s greedy search.
     """
+    if k == 1:
+        best = scores.max(1, keepdim=True)
+        return best.values, best.indices
     rows, n = scores.shape
     size = n // BLOCKS
     if size <= 2 * k:
@@ -113,5 +117,5 @@ def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     indices = (columns[:, None, :] + torch.arange(0, size * BLOCKS, size)[:, None].to(columns)).flatten(1)
     rest = torch.arange(size * BLOCKS, n).to(indices).expand(rows, -1)
     indices = torch.cat([indices, rest], 1)  # [rows, k * BLOCKS + rest]
-    best = scores.gather(1, indices).topk(k)
-    return best.values, indices.gather(1, best.indices)
+    found = scores.gather(1, indices).topk(k)
+    return found.values, indices.gather(1, found.indices)
