@@ -212,11 +212,16 @@ def _start_token(model: Any, tokenizer: Any) -> int:
             f"the start token {start} is beyond the decoder's {vocabulary_of(model.decoder)} tokens"
         )
     generation.decoder_start_token_id = start  # `generate` reads it only there
-    if has_none and generation.eos_token_id is None:  # a file by hand, without any token: captions would not end
-        ends = (decoder.eos_token_id, config.eos_token_id, tokenizer.eos_token_id, tokenizer.sep_token_id)
-        known = (end for end in ends if isinstance(end, int) and end < vocabulary_of(model.decoder))
-        generation.eos_token_id = next(known, None)
+    if has_none and generation.eos_token_id is None:
+        generation.eos_token_id = _end_token(model, tokenizer)
     return int(start)
+
+
+def _end_token(model: Any, tokenizer: Any) -> int | None:
+    """Return the end token for a generation configuration that names no token, such as one written by hand."""
+    configs = [getattr(config, "eos_token_id", None) for config in (model.config.decoder, model.config)]
+    candidates = [*configs, tokenizer.eos_token_id, tokenizer.sep_token_id]
+    return next((token for token in candidates if token in range(vocabulary_of(model.decoder))), None)
 
 
 # Makers of the inputs of models that take pixels of one size. All others have a processor for images and text.
