@@ -40,7 +40,7 @@ def _decode_data_url(url: str) -> bytes:
 def _decode_base64(text: str) -> bytes:
     """Accept base64 with or without padding, in one of the two alphabets."""
     text = text.strip().translate(LINE_BREAKS)
-    if " " in text:  # without them, the image could be another one
+    if " " in text:  # removing one that was a "+" would change the image
         raise ValueError("Not valid base64: it has spaces, which may have been plus signs.")
     digits = text.rstrip("=")
     padding = -len(digits) % 4

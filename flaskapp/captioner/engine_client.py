@@ -19,7 +19,7 @@ from flaskapp.captioner.remote_engine import (
     receive_answer,
     send_images,
 )
-from flaskapp.errors import ClientLeft, EngineLost, ModelUnavailable, TooBusy
+from flaskapp.errors import ClientLeft, EngineLost, FlaskappError, ModelUnavailable, TooBusy
 from flaskapp.timings import Timings
 
 
@@ -57,8 +57,8 @@ class EngineClient:
             "digests": list(digests),
         }
         until = time.monotonic() + deadline + GRACE
-        *others, last = self._by_load()
-        for engine in [*others, last]:
+        refusals: list[FlaskappError] = []
+        for engine in self._by_load():
             is_admitted = False
             try:
                 with engine.in_flight_request(), engine.send_request(question, self._deadline) as connection:
@@ -69,14 +69,12 @@ class EngineClient:
                             send_images(connection, images)
                         message = _receive_captions(connection, until, has_left, on_text)
                 break
-            except (ModelUnavailable, TooBusy):
-                if is_admitted or engine is last:
-                    raise
-            except EngineLost as error:
+            except (ModelUnavailable, TooBusy, EngineLost) as error:
                 if is_admitted:
                     raise
-                if engine is last:
-                    raise ModelUnavailable(STOPPED, RETRY_AFTER) from error
+                refusals.append(error)
+        else:
+            raise _reason(refusals)
         engine.update(message["model"])
         decode = timings.seconds.get("decode")
         timings.seconds |= message["seconds"] | ({"decode": decode} if decode is not None else {})
@@ -171,6 +169,14 @@ class EngineClient:
         return sorted(
             self._engines, key=lambda engine: (engine.status.problem is not None, engine.in_flight, random.random())
         )
+
+
+def _reason(refusals: Sequence[FlaskappError]) -> FlaskappError:
+    """Return the error for a request that all engines refused: that of a busy engine, if one is busy."""
+    busy = next((error for error in refusals if isinstance(error, TooBusy)), None)
+    if busy is None and isinstance(refusals[-1], EngineLost):  # it had not admitted the request
+        return ModelUnavailable(STOPPED, RETRY_AFTER)
+    return busy or refusals[-1]
 
 
 def _receive_captions(

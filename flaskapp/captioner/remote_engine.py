@@ -87,8 +87,8 @@ class RemoteEngine:
             if self._has_timed_out:
                 self._mark_lost(LOADING)
             self._refreshed, self._has_timed_out = time.monotonic(), True
-        except CaptionerUnavailable:  # `send_request` has stored the problem
-            pass
+        except CaptionerUnavailable as error:
+            self._mark_lost(STOPPED if isinstance(error, EngineLost) else str(error))
 
     def update(self, status: wire.Message) -> None:
         """Store the status from an answer."""
@@ -108,11 +108,12 @@ class RemoteEngine:
             try:
                 connection.settimeout(timeout)
                 connection.connect(self._address)
-            except OSError as error:
-                self._mark_lost(LOADING)
-                raise ModelUnavailable(LOADING, RETRY_AFTER) from error
-            try:
                 wire.send(connection, question)
+            except OSError as error:
+                problem = STOPPED if isinstance(error, BrokenPipeError | ConnectionResetError) else LOADING
+                self._mark_lost(problem)
+                raise ModelUnavailable(problem, RETRY_AFTER) from error
+            try:
                 yield connection
             except (OSError, wire.Closed) as error:
                 self._mark_lost(STOPPED)

@@ -244,6 +244,7 @@ def _compatible(items: Sequence[WorkItem]) -> Iterator[list[WorkItem]]:
 def _fail(item: WorkItem, error: Exception) -> None:
     if not isinstance(error, FlaskappError):
         log.error("An image could not be captioned", exc_info=error)
-        cause, error = error, CaptionFailed("the model failed at this image")
-        error.__cause__ = cause
+        failed = CaptionFailed("the model failed at this image")
+        failed.__cause__ = error.with_traceback(None)  # its frames hold tensors
+        error = failed
     item.future.set_exception(error)

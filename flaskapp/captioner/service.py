@@ -94,7 +94,7 @@ class Captioner(ModelLoader):
             generation = loaded.engine.resolve(GenerationSettings(prompt=prompt, max_new_tokens=WARM_UP_TOKENS))
             for _ in range(2):
                 loaded.batcher.caption([loaded.preprocess(image)], generation, math.inf)
-        except CaptionFailed as error:  # no image is at fault
+        except CaptionFailed as error:  # not because of the grey image
             log.error("The model failed at its warm-up: %s", error.__cause__ or error)
             self._warm_up_problem = "the model failed at its warm-up: the server's log says why"
         except FlaskappError as error:

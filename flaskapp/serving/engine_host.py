@@ -1,7 +1,7 @@
 """The engine host: a process that restarts a server's engine process. `flaskapp.serving.engine_process` starts it.
 
 Standard input is the listening Unix socket, which the engine inherits. Requests wait in its backlog while an engine
-starts. If one engine after the other ends, the host closes their connections before it starts the next one. The
+starts. After a second engine in a row has ended, the host closes their connections until it starts the next one. The
 lifeline is a socket whose other end the master and its web workers hold. When the last of them has ended, even by a
 signal, the host stops the engine and removes the Unix socket.
 
@@ -19,6 +19,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 from flaskapp.child_environment import child_environment
 from flaskapp.machine import with_fast_malloc
@@ -92,7 +93,7 @@ def _has_ended(lifeline: socket.socket, seconds: float) -> bool:
 
 
 def _refuse(listener: socket.socket, lifeline: socket.socket, seconds: float) -> bool:
-    """Close the connections of the web workers for some seconds: their requests fail at once, and not by time-out.
+    """Close the web workers' connections for some seconds, so that their requests fail at once, not after a time-out.
 
     Return whether the other end of the lifeline is closed.
     """
@@ -102,7 +103,8 @@ def _refuse(listener: socket.socket, lifeline: socket.socket, seconds: float) ->
         if lifeline in ready:
             return True
         if listener in ready:
-            listener.accept()[0].close()
+            with suppress(OSError):
+                listener.accept()[0].close()
     return False
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from flaskapp.captioner.loader import LOADING
-from flaskapp.captioner.remote_engine import STATUS_MAX_AGE, RemoteEngine
+from flaskapp.captioner.remote_engine import STATUS_MAX_AGE, STOPPED, RemoteEngine
 from flaskapp.captioner.service import WARMING_UP
 from flaskapp.child_environment import child_environment
 from flaskapp.serving import leftovers
@@ -85,7 +85,7 @@ class EngineProcess:
     def wait_until_loaded(self, seconds: float) -> bool:
         """Wait until the model is loaded or cannot be loaded. Returns whether it is loaded, False after `seconds`."""
         until = time.monotonic() + seconds
-        while (problem := self.problem) in (LOADING, WARMING_UP) and time.monotonic() < until:
+        while (problem := self.problem) in (LOADING, WARMING_UP, STOPPED) and time.monotonic() < until:
             if self._has_bad_setting:
                 break
             time.sleep(STATUS_MAX_AGE)

@@ -52,10 +52,19 @@ class DrainingServer(StreamServer):
     """When it stops, it first accepts the connections that wait in the kernel's queue."""
 
     def close(self) -> None:
-        with suppress(OSError):  # for example, no descriptor is left
-            while not self.closed and not self.full() and (accepted := self.do_read()) is not None:
-                self.do_handle(*accepted)
+        handle: Any = self.__dict__.get("handle")
+        while not self.closed and not self.full():
+            try:
+                accepted = self.do_read()
+            except ConnectionAbortedError:  # this client has left
+                continue
+            except OSError:  # for example, no descriptor is left
+                break
+            if accepted is None:
+                break
+            self.do_handle(*accepted)
         super().close()
+        self.handle = handle  # with TLS, gevent reads it after the handshake
 
 
 # `GeventWorker.run` has no option for it. Its `server_class` is for servers that parse HTTP themselves.

@@ -12,7 +12,7 @@ from flaskapp import errors
 from flaskapp.captioner import Captioner, GenerationSettings, remote_engine, wire
 from flaskapp.captioner.engine_client import EngineClient
 from flaskapp.captioner.loader import LOADING
-from flaskapp.captioner.remote_engine import RemoteEngine, Status
+from flaskapp.captioner.remote_engine import STOPPED, RemoteEngine, Status
 from tests.captioner.test_engine_client import IMAGES, client, listener, listening, local
 
 __all__ = ["client", "listener", "local"]  # fixtures
@@ -97,7 +97,7 @@ def test_a_request_to_an_ended_engine_goes_to_the_other_and_the_ended_one_is_avo
         for _ in range(2):
             assert both.describe(IMAGES, GenerationSettings()) == local.describe(IMAGES, GenerationSettings())
         end.result(10)
-    assert both._engines[0].status.problem == LOADING
+    assert both._engines[0].status.problem == STOPPED
 
 
 def test_an_engine_counts_as_lost_after_two_late_statuses_in_a_row(
@@ -119,3 +119,25 @@ def test_an_engine_counts_as_lost_after_two_late_statuses_in_a_row(
     assert [problem(answers) for answers in (True, False, True, False, False, True)] == [
         None, None, None, None, LOADING, None,
     ]  # fmt: skip
+
+
+def test_a_busy_engine_s_answer_counts_more_than_that_of_an_ended_one(
+    listener: socket.socket, second: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote_engine, "STATUS_MAX_AGE", 60.0)  # their status is requested once
+
+    def busy() -> None:
+        answer_to(listener, "status", status_of(None))
+        answer_to(listener, "describe", wire.encode_error(errors.TooBusy("too many", retry_after=7)))
+
+    def ended() -> None:
+        for _ in ("status", "describe"):
+            second.accept()[0].close()
+
+    with ThreadPoolExecutor(2) as pool:
+        engines = [pool.submit(busy), pool.submit(ended)]
+        with pytest.raises(errors.TooBusy) as refusal:
+            EngineClient([listener.getsockname(), second.getsockname()], 30).describe(IMAGES, GenerationSettings())
+        for engine in engines:
+            engine.result(10)
+    assert refusal.value.retry_after == 7

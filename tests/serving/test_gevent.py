@@ -3,6 +3,7 @@
 import io
 import socket
 import sqlite3
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,8 +21,9 @@ from flaskapp.serving.worker import DrainingServer
 from tests.conftest import Server
 from tests.postgresql import PostgreSQL, database_url, postgresql
 from tests.serving.servers import log_in
+from tests.tls import Certificate, certificate
 
-__all__ = ["database_url", "postgresql"]
+__all__ = ["certificate", "database_url", "postgresql"]
 
 PROMPT = 0.5  # seconds for a light request
 
@@ -104,15 +106,25 @@ def test_decoding_large_images_does_not_delay_other_requests(start_server: Calla
     assert max(taken) < PROMPT
 
 
-def test_a_stop_handles_the_connections_that_wait_to_be_accepted() -> None:
-    handled = []
+@pytest.mark.parametrize("is_tls", [False, True], ids=["http", "https"])
+def test_a_stop_handles_the_connections_that_wait_to_be_accepted(is_tls: bool, certificate: Certificate) -> None:
+    contexts = {}
+    client = ssl.create_default_context(cafile=certificate.file)
+    if is_tls:
+        contexts["ssl_context"] = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        contexts["ssl_context"].load_cert_chain(*certificate)
     pool = Pool(2)
-    server = DrainingServer(("127.0.0.1", 0), handle=lambda connection, _: handled.append(connection), spawn=pool)
+    server = DrainingServer(("127.0.0.1", 0), lambda connection, _: connection.sendall(b"x"), spawn=pool, **contexts)
     server.start()
-    clients = [socket.create_connection(("127.0.0.1", server.server_port)) for _ in range(2)]
-    assert handled == [], "no other greenlet has run yet"
-    server.close()
-    pool.join(5)
-    assert len(handled) == 2
-    for each in (*clients, *handled):
-        each.close()
+    connections = [socket.create_connection(("127.0.0.1", server.server_port), timeout=10) for _ in range(2)]
+    assert len(pool) == 0, "no other greenlet has run yet"
+
+    def read(connection: socket.socket) -> bytes:
+        with client.wrap_socket(connection, server_hostname="localhost") if is_tls else connection as stream:
+            return stream.recv(1)
+
+    with ThreadPoolExecutor(2) as threads:
+        answers = [threads.submit(read, connection) for connection in connections]
+        server.close()
+        pool.join(10)
+        assert [answer.result(10) for answer in answers] == [b"x", b"x"]

@@ -261,8 +261,9 @@ def _with_raw(answer: Mapping[str, Any], raw: bytes) -> Response:
 def _check_name(name: str, *, waits: bool = False) -> None:
     """Call `chat.check_name` for a name that may end in a version: `embedded/versions/1`."""
     base, _, version = name.partition("/versions/")
-    if base.startswith(f"{chat.model_name(waits=waits)}/"):
-        raise UnknownModel("the model has no such address here")
+    version, _, rest = version.partition("/")
+    if rest or base.startswith(f"{chat.model_name(waits=waits)}/"):
+        raise UnknownModel("this server does not have this endpoint")
     chat.check_name(base, waits=waits)
     if version not in ("", VERSION, _version()):
         raise UnknownModel(f"the version of this server's model is {_version()}")

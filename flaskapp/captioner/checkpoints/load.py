@@ -23,6 +23,7 @@ from flaskapp.captioner.checkpoints.hub import Checkpoint
 from flaskapp.captioner.checkpoints.inputs import ModelInputs, PixelInputs, ProcessorInputs
 from flaskapp.captioner.checkpoints.processor import LOCALLY, check_further_tokenizers, load_processor
 from flaskapp.captioner.checkpoints.tokenizer import check_tokenizer, load_tokenizer
+from flaskapp.captioner.engine.defaults import as_ids
 from flaskapp.errors import UnusableCheckpoint
 
 # Their warnings are reported below in one line, or are about intended states: poolers without weights, buffers of old
@@ -213,15 +214,16 @@ def _start_token(model: Any, tokenizer: Any) -> int:
         )
     generation.decoder_start_token_id = start  # `generate` reads it only there
     if has_none and generation.eos_token_id is None:
-        generation.eos_token_id = _end_token(model, tokenizer)
+        generation.eos_token_id = _end_tokens(model, tokenizer)
     return int(start)
 
 
-def _end_token(model: Any, tokenizer: Any) -> int | None:
-    """Return the end token for a generation configuration that names no token, such as one written by hand."""
+def _end_tokens(model: Any, tokenizer: Any) -> list[int] | None:
+    """Return the end tokens for a generation configuration that names neither a start nor an end token."""
     configs = [getattr(config, "eos_token_id", None) for config in (model.config.decoder, model.config)]
-    candidates = [*configs, tokenizer.eos_token_id, tokenizer.sep_token_id]
-    return next((token for token in candidates if token in range(vocabulary_of(model.decoder))), None)
+    candidates = map(as_ids, (*configs, tokenizer.eos_token_id, tokenizer.sep_token_id))
+    known = ([token for token in ids if token in range(vocabulary_of(model.decoder))] for ids in candidates)
+    return next((ids for ids in known if ids), None)
 
 
 # Makers of the inputs of models that take pixels of one size. All others have a processor for images and text.

@@ -100,8 +100,8 @@ def _check_finite(best: Tensor) -> None:
 def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """`torch.topk` of [rows, n], faster for a large n and a small k. Return values and int64 indices, [rows, k] each.
 
-    The k best are in the k blocks with the largest maxima, and a maximum is cheaper than a selection. For k = 1, it is
-    the first of equal scores, as in `generate`'s greedy search.
+    The k best are in the k blocks with the largest maxima, and a maximum is cheaper than a selection. For k = 1, the
+    result is the first of equal scores, as in `generate`'s greedy search; the blocks may have another one.
     """
     if k == 1:
         best = scores.max(1, keepdim=True)

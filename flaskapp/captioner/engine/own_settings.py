@@ -15,7 +15,7 @@ NUMBERS = ("length_penalty", "repetition_penalty", "temperature", "top_p")
 POSITIVE = ("num_beams", "repetition_penalty")
 
 # Models whose `generate` calls that of an inner model, with the inner model's configuration.
-INNER = {
+INNER_MODELS = {
     "blip": "text_decoder", "blip-2": "language_model", "instructblip": "language_model",
     "instructblipvideo": "language_model", "kosmos-2": "text_model",
 }  # fmt: skip
@@ -24,8 +24,8 @@ INNER = {
 def own_configuration(model: Any) -> dict[str, Any]:
     """Return the generation configuration that a model's `generate` uses."""
     model_type = model.config.model_type
-    generates = getattr(model, INNER[model_type]) if model_type in INNER else model
-    own: dict[str, Any] = generates.generation_config.to_dict()
+    inner = getattr(model, INNER_MODELS[model_type]) if model_type in INNER_MODELS else model
+    own: dict[str, Any] = inner.generation_config.to_dict()
     if model_type == "blip":  # its `generate` passes these
         text = model.config.text_config
         own |= {"eos_token_id": text.sep_token_id, "pad_token_id": text.pad_token_id}

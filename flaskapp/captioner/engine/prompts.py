@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from flaskapp.captioner.checkpoints.inputs import ModelInputs
+from flaskapp.captioner.engine.own_settings import own_configuration
 from flaskapp.captioner.generation import Generation
 from flaskapp.errors import InvalidGeneration
 
@@ -54,9 +55,9 @@ def other_prompt_tokens(
 
 
 def count_positions(model: Any) -> int | None:
-    """Return the most tokens of a sequence of an encoder-decoder's decoder, None if unknown.
+    """Return the most tokens of a sequence of an encoder-decoder's decoder, or None if it is unknown.
 
-    More fail the caption; on CUDA, they end the process.
+    Longer sequences fail; on CUDA, they end the process.
     """
     decoder = getattr(model, "decoder", None)
     positions = getattr(getattr(decoder, "config", None), "max_position_embeddings", None)
@@ -89,4 +90,4 @@ def _new_tokens(model: Any, generation: Generation) -> int:
     """Return the number of generated tokens that take positions of the input, at least one. None do in an encoder."""
     if model.config.is_encoder_decoder:
         return 0
-    return dict(generation.arguments).get("max_new_tokens") or model.generation_config.max_new_tokens or 1
+    return dict(generation.arguments).get("max_new_tokens") or own_configuration(model)["max_new_tokens"] or 1

@@ -175,8 +175,8 @@ def test_an_unknown_model_is_not_found(server: Server) -> None:
         assert answer.json() == {"error": "this server's model is embedded"}
 
 
-@pytest.mark.parametrize("address", ["config", "stats"])
-def test_an_address_of_triton_s_own_is_not_reported_as_another_model(server: Server, address: str) -> None:
-    answer = requests.get(f"{server.url}/v2/models/embedded/{address}", timeout=30)
+@pytest.mark.parametrize("endpoint", ["config", "stats", "versions/1/config", "versions/1/stats"])
+def test_an_endpoint_of_triton_s_own_is_not_reported_as_another_model(server: Server, endpoint: str) -> None:
+    answer = requests.get(f"{server.url}/v2/models/embedded/{endpoint}", timeout=30)
     assert answer.status_code == 404
-    assert answer.json() == {"error": "the model has no such address here"}
+    assert answer.json() == {"error": "this server does not have this endpoint"}

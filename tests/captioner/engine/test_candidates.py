@@ -22,13 +22,13 @@ def test_the_top_k_by_blocks_equals_the_top_k(n: int) -> None:
     assert torch.equal(indices, expected.indices)
 
 
-@pytest.mark.parametrize("n", [437, 50_257])
-def test_a_greedy_search_takes_the_first_of_equal_tokens(n: int) -> None:
+@pytest.mark.parametrize(("n", "first", "second"), [(437, 2, 271), (50_257, 271, 787)])
+def test_a_greedy_search_takes_the_first_of_equal_tokens(n: int, first: int, second: int) -> None:
     logits = torch.full((2, n), -torch.inf)
-    logits[:, [271, 2]] = 0.0  # as after forced ends
+    logits[:, [second, first]] = 0.0  # as after forced ends
     with torch.inference_mode():
         proposed = propose(logits, [search(num_beams=1), search(num_beams=1)])
-    assert [[each.token for each in one] for one in proposed] == [[2], [2]]
+    assert [[each.token for each in one] for one in proposed] == [[first], [first]]
 
 
 def test_scores_computed_in_place_of_the_logits_are_log_probabilities() -> None:

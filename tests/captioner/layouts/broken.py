@@ -147,6 +147,12 @@ def broken_json(folder: Path) -> Path:
     return folder
 
 
+def generation_not_json(folder: Path) -> Path:
+    write_vit_gpt2(folder)
+    (folder / "generation_config.json").write_text('{"max_length": 16,')
+    return folder
+
+
 def wrong_shape(folder: Path) -> Path:
     def halve(tensors: dict[str, Tensor]) -> None:
         tensors[LOST] = tensors[LOST][:, : tensors[LOST].shape[1] // 2].clone()
@@ -202,6 +208,7 @@ BROKEN: dict[str, Broken] = {
         Broken("without-start", without_start, "start token"),
         Broken("several-starts", with_settings(decoder_start_token_id=[436, 5]), "decoder_start_token_id must be one"),
         Broken("without-tokenizer-class", without_tokenizer_class, "must name a tokenizer_class"),
+        Broken("generation-not-json", generation_not_json, "generation configuration cannot be loaded"),
         Broken("early-stopping", with_settings(early_stopping="sometimes"), "generation configuration cannot be"),
         Broken("tokens-not-a-list", with_settings(suppress_tokens=5), "generation configuration cannot be loaded"),
         Broken("negative-penalty", with_settings(repetition_penalty=-1.0), "repetition_penalty is not greater than 0"),
