@@ -90,4 +90,4 @@ def _new_tokens(model: Any, generation: Generation) -> int:
     """Return the number of generated tokens that take positions of the input, at least one. None do in an encoder."""
     if model.config.is_encoder_decoder:
         return 0
-    return dict(generation.arguments).get("max_new_tokens") or own_configuration(model)["max_new_tokens"] or 1
+    return dict(generation.arguments).get("max_new_tokens") or own_configuration(model).get("max_new_tokens") or 1
