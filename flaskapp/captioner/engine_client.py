@@ -56,7 +56,22 @@ class EngineClient:
             "stream": on_text is not None,
             "digests": list(digests),
         }
-        until = time.monotonic() + deadline + GRACE
+        message = self._ask(question, images, time.monotonic() + deadline + GRACE, has_left, timings, on_text)
+        decode = timings.seconds.get("decode")
+        timings.seconds |= message["seconds"] | ({"decode": decode} if decode is not None else {})
+        timings.batch_size = message["batch_size"]
+        return wire.decode_captions(message["captions"])
+
+    def _ask(
+        self,
+        question: wire.Message,
+        images: Collection[np.ndarray],
+        until: float,
+        has_left: Callable[[], bool],
+        timings: Timings,
+        on_text: Callable[[str], object] | None,
+    ) -> wire.Message:
+        """Send a request to one engine after the other until one admits it. Return its answer."""
         refusals: list[FlaskappError] = []
         for engine in self._by_load():
             is_admitted = False
@@ -68,18 +83,14 @@ class EngineClient:
                         with timings.timing("decode"):
                             send_images(connection, images)
                         message = _receive_captions(connection, until, has_left, on_text)
-                break
             except (ModelUnavailable, TooBusy, EngineLost) as error:
                 if is_admitted:
                     raise
                 refusals.append(error)
-        else:
-            raise _reason(refusals)
-        engine.update(message["model"])
-        decode = timings.seconds.get("decode")
-        timings.seconds |= message["seconds"] | ({"decode": decode} if decode is not None else {})
-        timings.batch_size = message["batch_size"]
-        return wire.decode_captions(message["captions"])
+            else:
+                engine.update(message["model"])
+                return message
+        raise _reason(refusals)
 
     def caption(
         self,

@@ -25,6 +25,7 @@ from tests.captioner.layouts.files import change_json, write_json
 from tests.captioner.layouts.gpt2 import write_vit_gpt2
 from tests.captioner.layouts.plain import Plain, sample_images
 from tests.captioner.layouts.prefix import write_blip2
+from tests.captioner.layouts.table import LAYOUTS
 from tests.captioner.test_layouts import load
 
 IMAGES = sample_images()
@@ -47,6 +48,15 @@ def test_a_model_that_calls_another_model_s_generate_has_that_model_s_settings(t
     with pytest.raises(InvalidGeneration) as refusal:
         ours.describe(IMAGES, GenerationSettings(num_return_sequences=3))
     assert refusal.value.field == "num_return_sequences"
+
+
+@pytest.mark.parametrize("name", ["instructblip", "kosmos2"])
+def test_other_models_that_call_another_model_s_generate_have_its_settings(name: str, tmp_path: Path) -> None:
+    folder = LAYOUTS[name].write(tmp_path / name)
+    change_json(folder / "generation_config.json", num_beams=4)
+    defaults = load(folder).defaults
+    assert defaults is not None
+    assert defaults.num_beams == 1
 
 
 def test_a_generation_configuration_without_tokens_takes_start_and_end_from_the_model(tmp_path: Path) -> None:
